@@ -1,0 +1,74 @@
+/**
+ * The work of one call of {@link attend}: the query heads of one sequence that share one KV head. TypeScript writes it
+ * (bindings/head.ts lists the same fields in the same order), the kernels only read it. Every field has four bytes.
+ *
+ * Row i of query head g stands at `q + i·qRow + g·qHead`; key j at `k + j·kRow`. Pointers that are 0 are absent options.
+ * Strides in bytes, dims and lengths in elements.
+ */
+@unmanaged
+export class Head {
+  // outputs
+  /** [seqLenQ][group] rows of valueDim floats. */
+  out: usize;
+  /** [group][seqLenQ] floats, or 0. */
+  lse: usize;
+
+  // inputs
+  /** [seqLenQ][group] rows of headDim floats. */
+  q: usize;
+  /** [seqLenKv] rows of headDim floats. */
+  k: usize;
+  /** [seqLenKv] rows of valueDim floats. */
+  v: usize;
+  /** [group][seqLenQ][seqLenKv] bytes, 0 = masked; broadcast by strides of 0; three readable bytes after the end. */
+  keepMask: usize;
+  /** [group][seqLenQ][seqLenKv] floats; broadcast by strides of 0; three readable floats after the end. */
+  bias: usize;
+  /** [group] floats. */
+  alibiSlopes: usize;
+  /** [group] floats. */
+  sinks: usize;
+
+  // scratch
+  /** scratchBytes(headDim, valueDim) bytes, overwritten. */
+  scratch: usize;
+  /** The table of exp.ts. */
+  constants: usize;
+
+  // dims
+  /** Query heads that share the KV head. */
+  group: i32;
+  seqLenQ: i32;
+  /** Keys that may be read. */
+  seqLenKv: i32;
+  headDim: i32;
+  valueDim: i32;
+
+  // strides
+  outRow: usize;
+  outHead: usize;
+  lseHead: usize;
+  qRow: usize;
+  qHead: usize;
+  kRow: usize;
+  vRow: usize;
+  /** One query, one head, one key further; each may be 0. */
+  maskRow: usize;
+  maskHead: usize;
+  maskKey: usize;
+  biasRow: usize;
+  biasHead: usize;
+  biasKey: usize;
+
+  // scalars
+  /** Query i stands at key i + queryOffset; |queryOffset| ≤ 2³⁰. */
+  queryOffset: i32;
+  /** Keys kept to the left and to the right of a query's position, at most 2³⁰. Causal is right = 0. */
+  left: i32;
+  right: i32;
+  /** scale = queryScale·scoreScale: ± a power of two, multiplied into q without rounding, and the rest, > 0. */
+  queryScale: f32;
+  scoreScale: f32;
+  /** 0 = off. */
+  softcap: f32;
+}

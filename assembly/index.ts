@@ -1,0 +1,25 @@
+import { CONSTANT_BYTES } from "./exp";
+import { Head } from "./head";
+
+export { attend, scratchBytes } from "./flash";
+export { writeConstants } from "./exp";
+
+/** Bytes of the table that `writeConstants` writes. */
+export function constantBytes(): i32 {
+  return CONSTANT_BYTES;
+}
+
+/** Bytes of the arguments of `attend`. */
+export function headBytes(): usize {
+  return offsetof<Head>();
+}
+
+/** Where TypeScript may start to use memory. */
+export function heapBase(): usize {
+  return __heap_base;
+}
+
+/** Whether this is the relaxed build. */
+export function isRelaxed(): bool {
+  return ASC_FEATURE_RELAXED_SIMD;
+}

@@ -1,0 +1,89 @@
+// What is added to a block of scores S [count][LANES] between the product and the masks: softcap, ALiBi, bias.
+
+import { Head } from "./head";
+import { LANES, LANE_BYTES, VECTORS, storeTransposed } from "./lanes";
+import { softcap } from "./exp";
+import { BIAS_ROW, Block, POSITION, SLOPE, lanes } from "./block";
+
+/** Whether {@link adjustScores} has anything to do. */
+// @ts-ignore: decorator
+@inline export function adjustsScores(head: Head): bool {
+  return head.softcap > 0 || head.alibiSlopes != 0 || head.bias != 0;
+}
+
+/** S ← cap·tanh(S·scoreScale/cap) − slope·|position − key| + bias, of the keys from `first` on. */
+export function adjustScores(block: Block, head: Head, s: usize, first: i32, count: i32): void {
+  if (head.softcap > 0) softcap(s, count * VECTORS, head.scoreScale, head.softcap, head.constants);
+  else if (head.scoreScale != 1) scaleScores(s, count, head.scoreScale);
+  if (head.alibiSlopes) addAlibi(block, s, first, count);
+  if (head.bias) addBias(block, head, s, first, count);
+}
+
+function scaleScores(s: usize, count: i32, factor: f32): void {
+  for (const end = s + <usize>count * LANE_BYTES; s < end; s += 16) {
+    v128.store(s, f32x4.mul(v128.load(s), f32x4.splat(factor)));
+  }
+}
+
+/** S[key] −= slope·|position − key| (Press et al., arXiv 2108.12409) */
+function addAlibi(block: Block, s: usize, first: i32, count: i32): void {
+  for (let vector = 0; vector < VECTORS; vector++) {
+    const at = <usize>vector << 4;
+    const slope = v128.load(lanes(block, SLOPE) + at);
+    let ahead = i32x4.sub(v128.load(lanes(block, POSITION) + at), i32x4.splat(first));
+    const one = i32x4.splat(1);
+    let row = s + at;
+    for (let key = 0; key < count; key++) {
+      const distance = f32x4.abs(f32x4.convert_i32x4_s(ahead));
+      v128.store(row, f32x4.sub(v128.load(row), f32x4.mul(slope, distance)));
+      ahead = i32x4.sub(ahead, one);
+      row += LANE_BYTES;
+    }
+  }
+}
+
+/** S[key] += bias[row][key], four keys of four rows at a time; the last step may run into the scratch rows of S. */
+export function addBias(block: Block, head: Head, s: usize, first: i32, count: i32): void {
+  const step = head.biasKey;
+  for (let lane = 0; lane < LANES; lane += 4) {
+    const rows = lanes(block, BIAS_ROW) + (<usize>lane << 2);
+    const skip = <usize>first * step;
+    let r0 = load<usize>(rows, 0) + skip;
+    let r1 = load<usize>(rows, 4) + skip;
+    let r2 = load<usize>(rows, 8) + skip;
+    let r3 = load<usize>(rows, 12) + skip;
+    let column = s + (<usize>lane << 2);
+    for (let key = 0; key < count; key += 4) {
+      const c1 = column + LANE_BYTES;
+      const c2 = c1 + LANE_BYTES;
+      const c3 = c2 + LANE_BYTES;
+      const s0 = v128.load(column);
+      const s1 = v128.load(c1);
+      const s2 = v128.load(c2);
+      const s3 = v128.load(c3);
+      // A bias that is the same for every key has a step of 0: one float of it stands for four keys.
+      if (step) storeTransposed(column, c1, c2, c3, v128.load(r0), v128.load(r1), v128.load(r2), v128.load(r3));
+      else {
+        storeTransposed(
+          column,
+          c1,
+          c2,
+          c3,
+          v128.load32_splat(r0),
+          v128.load32_splat(r1),
+          v128.load32_splat(r2),
+          v128.load32_splat(r3),
+        );
+      }
+      v128.store(column, f32x4.add(s0, v128.load(column)));
+      v128.store(c1, f32x4.add(s1, v128.load(c1)));
+      v128.store(c2, f32x4.add(s2, v128.load(c2)));
+      v128.store(c3, f32x4.add(s3, v128.load(c3)));
+      r0 += 4 * step;
+      r1 += 4 * step;
+      r2 += 4 * step;
+      r3 += 4 * step;
+      column += 4 * LANE_BYTES;
+    }
+  }
+}

@@ -1,0 +1,47 @@
+/** Which build of the kernels: `"simd"` runs wherever wasm SIMD does, `"relaxed"` has fused multiply-add. */
+export type Variant = "simd" | "relaxed";
+
+/** What the compiled module exports; pointers are byte offsets into the imported memory. */
+export interface Kernels {
+  /** out and lse of the query heads of one KV head; `head` points at the fields of assembly/head.ts. */
+  attend(head: number): void;
+  headBytes(): number;
+  scratchBytes(headDim: number, valueDim: number): number;
+  /** Writes the table of constants that every kernel reads. */
+  writeConstants(table: number): void;
+  constantBytes(): number;
+  /** The first byte that the module leaves free. */
+  heapBase(): number;
+  /** Whether this is the relaxed build. */
+  isRelaxed(): number;
+}
+
+// (module (func (result v128) i32.const 0 i8x16.splat i8x16.popcnt))
+const SIMD_PROBE = [
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
+];
+// (module (func (result v128) i32.const 1 i8x16.splat i32.const 2 i8x16.splat i8x16.relaxed_swizzle))
+const RELAXED_PROBE = [
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253,
+  128, 2, 11,
+];
+
+/** The fastest build that this engine runs. Throws an Error where it has no wasm SIMD at all. */
+export function bestVariant(): Variant {
+  if (typeof WebAssembly === "undefined" || !WebAssembly.validate(new Uint8Array(SIMD_PROBE))) {
+    throw new Error("heed needs an engine with WebAssembly SIMD, and this one has none");
+  }
+  return WebAssembly.validate(new Uint8Array(RELAXED_PROBE)) ? "relaxed" : "simd";
+}
+
+/** An instance of the kernels over a memory of their own that may grow to `maxMemory` bytes. */
+export function instantiate(
+  module: WebAssembly.Module,
+  maxMemory: number,
+): { kernels: Kernels; memory: WebAssembly.Memory } {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: Math.floor(maxMemory / PAGE_BYTES) });
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  return { kernels: exports as unknown as Kernels, memory };
+}
+
+export const PAGE_BYTES = 65536;
