@@ -14,6 +14,7 @@ import { LANES, LANE_BYTES, VECTORS, larger, storeTransposed } from "./lanes";
 import { exp, log } from "./exp";
 import { TILE_ROWS } from "./tile";
 
+
 @unmanaged
 export class Block {
   /** Keys that some row sees by position: [first, end). */
@@ -85,13 +86,13 @@ export class Block {
 }
 
 export function blockBytes(headDim: i32, valueDim: i32): usize {
-  const columns = (valueDim + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
+  const columns = ((valueDim + TILE_ROWS - 1) / TILE_ROWS) * TILE_ROWS;
   return HEADER_BYTES + (LANE_ARRAYS + <usize>headDim + <usize>columns) * LANE_BYTES;
 }
 
 // @ts-ignore: decorator
 @inline function pointerAt(array: usize, lane: i32): usize {
-  return load<usize>(array + (<usize>lane << 2));
+  return load<usize>(array + ((<usize>lane) << 2));
 }
 
 /** Opens a block at row `firstRow`: writes its lane arrays, packs its queries, clears m, l and O. */
@@ -115,14 +116,14 @@ export function openBlock(block: Block, head: Head, firstRow: i32): void {
     block.commonFirst = max(block.commonFirst, from);
     block.commonEnd = min(block.commonEnd, to);
 
-    const at = lanes(block, 0) + (<usize>lane << 2);
+    const at = lanes(block, 0) + ((<usize>lane) << 2);
     store<i32>(at + FROM * LANE_BYTES, from);
     store<i32>(at + TO * LANE_BYTES, to);
     store<i32>(at + POSITION * LANE_BYTES, position);
-    if (head.alibiSlopes) store<f32>(at + SLOPE * LANE_BYTES, load<f32>(head.alibiSlopes + (<usize>g << 2)));
-    if (head.sinks) store<f32>(at + SINK * LANE_BYTES, load<f32>(head.sinks + (<usize>g << 2)));
+    if (head.alibiSlopes) store<f32>(at + SLOPE * LANE_BYTES, load<f32>(head.alibiSlopes + ((<usize>g) << 2)));
+    if (head.sinks) store<f32>(at + SINK * LANE_BYTES, load<f32>(head.sinks + ((<usize>g) << 2)));
     store<usize>(at + OUT_ROW * LANE_BYTES, head.out + <usize>i * head.outRow + <usize>g * head.outHead);
-    store<usize>(at + LSE_ROW * LANE_BYTES, head.lse + (<usize>i << 2) + <usize>g * head.lseHead);
+    store<usize>(at + LSE_ROW * LANE_BYTES, head.lse + ((<usize>i) << 2) + <usize>g * head.lseHead);
     store<usize>(at + Q_ROW * LANE_BYTES, head.q + <usize>i * head.qRow + <usize>g * head.qHead);
     store<usize>(at + MASK_ROW * LANE_BYTES, head.keepMask + <usize>i * head.maskRow + <usize>g * head.maskHead);
     store<usize>(at + BIAS_ROW * LANE_BYTES, head.bias + <usize>i * head.biasRow + <usize>g * head.biasHead);
@@ -136,7 +137,7 @@ export function clearBlock(block: Block, head: Head): void {
   block.masked = 0;
   const zero = f32x4.splat(0);
   for (let vector = 0; vector < VECTORS; vector++) {
-    const at = <usize>vector << 4;
+    const at = (<usize>vector) << 4;
     v128.store(lanes(block, M) + at, f32x4.splat(-f32.MAX_VALUE));
     v128.store(lanes(block, L) + at, zero);
   }
@@ -155,10 +156,10 @@ function packQueries(block: Block, head: Head): void {
     const r1 = pointerAt(rows, lane + 1);
     const r2 = pointerAt(rows, lane + 2);
     const r3 = pointerAt(rows, lane + 3);
-    let column = queries(block) + (<usize>lane << 2);
+    let column = queries(block) + ((<usize>lane) << 2);
     let d = 0;
     for (; d + 4 <= headDim; d += 4) {
-      const at = <usize>d << 2;
+      const at = (<usize>d) << 2;
       storeTransposed(
         column,
         column + LANE_BYTES,
@@ -172,7 +173,7 @@ function packQueries(block: Block, head: Head): void {
       column += 4 * LANE_BYTES;
     }
     for (; d < headDim; d++) {
-      const at = <usize>d << 2;
+      const at = (<usize>d) << 2;
       store<f32>(column, load<f32>(r0 + at) * head.queryScale, 0);
       store<f32>(column, load<f32>(r1 + at) * head.queryScale, 4);
       store<f32>(column, load<f32>(r2 + at) * head.queryScale, 8);
@@ -194,7 +195,7 @@ export function closeBlock(block: Block, head: Head, unit: f32): void {
   const lowest = f32x4.splat(-f32.MAX_VALUE);
   const zero = f32x4.splat(0);
   for (let vector = 0; vector < VECTORS; vector++) {
-    const at = <usize>vector << 4;
+    const at = (<usize>vector) << 4;
     const m = larger(f32x4.mul(v128.load(lanes(block, M) + at), natural), lowest);
     let l = v128.load(lanes(block, L) + at);
     let shrink = f32x4.splat(1);
@@ -212,7 +213,7 @@ export function closeBlock(block: Block, head: Head, unit: f32): void {
   }
   if (head.lse) {
     for (let lane = 0; lane < LANES; lane++) {
-      const at = <usize>lane << 2;
+      const at = (<usize>lane) << 2;
       const l = <f64>load<f32>(lanes(block, L) + at);
       const lse = l == 0 ? -Infinity : <f64>load<f32>(lanes(block, M) + at) + log(l);
       store<f32>(pointerAt(lanes(block, LSE_ROW), lane), <f32>lse);
@@ -226,16 +227,16 @@ function unpackOutput(block: Block, head: Head): void {
   const valueDim = head.valueDim;
   const rows = lanes(block, OUT_ROW);
   for (let lane = 0; lane < LANES; lane += 4) {
-    const factors = lanes(block, ALPHA) + (<usize>lane << 2);
+    const factors = lanes(block, ALPHA) + ((<usize>lane) << 2);
     const factor = v128.load(factors);
     const r0 = pointerAt(rows, lane);
     const r1 = pointerAt(rows, lane + 1);
     const r2 = pointerAt(rows, lane + 2);
     const r3 = pointerAt(rows, lane + 3);
-    let o = output(block, head.headDim) + (<usize>lane << 2);
+    let o = output(block, head.headDim) + ((<usize>lane) << 2);
     let column = 0;
     for (; column + 4 <= valueDim; column += 4) {
-      const at = <usize>column << 2;
+      const at = (<usize>column) << 2;
       storeTransposed(
         r0 + at,
         r1 + at,
@@ -249,7 +250,7 @@ function unpackOutput(block: Block, head: Head): void {
       o += 4 * LANE_BYTES;
     }
     for (; column < valueDim; column++) {
-      const at = <usize>column << 2;
+      const at = (<usize>column) << 2;
       const x = f32x4.mul(v128.load(o), factor);
       store<f32>(r0 + at, f32x4.extract_lane(x, 0));
       store<f32>(r1 + at, f32x4.extract_lane(x, 1));

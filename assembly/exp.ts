@@ -127,7 +127,7 @@ export function expColumn(x: usize, step: usize, count: i32, m: v128, factor: f3
 export function softcap(x: usize, count: i32, scale: f32, cap: f32, table: usize): void {
   const one = v128.load32_splat(table, ONE);
   const two = f32x4.add(one, one);
-  for (const end = x + (<usize>count << 4); x < end; x += 16) {
+  for (const end = x + ((<usize>count) << 4); x < end; x += 16) {
     const t = f32x4.div(f32x4.mul(v128.load(x), f32x4.splat(scale)), f32x4.splat(cap));
     const square = f32x4.mul(t, t);
     let p = madd(v128.load32_splat(table, TANH + 16), square, v128.load32_splat(table, TANH + 12));

@@ -19,7 +19,20 @@ import { multiply } from "./tile";
 import { softmaxStep } from "./softmax";
 import { addBias, adjustScores, adjustsScores } from "./scores";
 import { keptByAny, maskScores, seesAny } from "./mask";
-import { ALPHA, Block, FROM, L, TO, blockBytes, clearBlock, closeBlock, lanes, openBlock, output, queries } from "./block";
+import {
+  ALPHA,
+  Block,
+  FROM,
+  L,
+  TO,
+  blockBytes,
+  clearBlock,
+  closeBlock,
+  lanes,
+  openBlock,
+  output,
+  queries,
+} from "./block";
 
 /** Keys of one step; a multiple of every tile height. */
 // @ts-ignore: decorator
@@ -109,7 +122,7 @@ function stepKeys(block: Block, head: Head, s: usize, count: i32): void {
   if (!softmaxStep(block, s, count, unit(head), head.constants)) return;
   let o = output(block, head.headDim);
   for (let vector = 0; vector < VECTORS; vector++) {
-    const alpha = v128.load(lanes(block, ALPHA) + (<usize>vector << 4));
+    const alpha = v128.load(lanes(block, ALPHA) + ((<usize>vector) << 4));
     const end = o + <usize>head.valueDim * LANE_BYTES;
     for (let at = o; at < end; at += LANE_BYTES) v128.store(at, f32x4.mul(v128.load(at), alpha));
     o += 16;
@@ -130,7 +143,7 @@ function mustRepeat(block: Block, head: Head): bool {
     if (v128.any_true(f32x4.ne(tainted, tainted))) return true;
   }
   for (let lane = 0; lane < LANES; lane++) {
-    if (load<f32>(lanes(block, L) + (<usize>lane << 2)) == 0 && seesAny(block, head, lane)) return true;
+    if (load<f32>(lanes(block, L) + ((<usize>lane) << 2)) == 0 && seesAny(block, head, lane)) return true;
   }
   return false;
 }
@@ -149,14 +162,14 @@ function repeatBlock(block: Block, head: Head, s: usize): void {
     scoreKeys(block, head, s, key, 1);
     stepKeys(block, head, s, 1);
     for (let vector = 0; vector < VECTORS; vector++) {
-      const at = <usize>vector << 4;
+      const at = (<usize>vector) << 4;
       const sees = f32x4.ne(v128.load(seen + at), f32x4.splat(-Infinity));
       v128.store(seenAny + at, v128.or(v128.load(seenAny + at), sees));
       const p = v128.load(s + at);
       let o = output(block, head.headDim) + at;
       const vRow = head.v + <usize>key * head.vRow;
       for (let column = 0; column < head.valueDim; column++) {
-        const weighted = f32x4.mul(p, v128.load32_splat(vRow + (<usize>column << 2)));
+        const weighted = f32x4.mul(p, v128.load32_splat(vRow + ((<usize>column) << 2)));
         v128.store(o, f32x4.add(v128.load(o), v128.and(weighted, sees)));
         o += LANE_BYTES;
       }
@@ -164,7 +177,7 @@ function repeatBlock(block: Block, head: Head, s: usize): void {
   }
   // All scores −Infinity: −Infinity − −Infinity is NaN.
   for (let vector = 0; vector < VECTORS; vector++) {
-    const at = <usize>vector << 4;
+    const at = (<usize>vector) << 4;
     const l = v128.load(lanes(block, L) + at);
     const undefined_ = v128.and(f32x4.eq(l, f32x4.splat(0)), v128.load(seenAny + at));
     v128.store(lanes(block, L) + at, v128.bitselect(f32x4.splat(NaN), l, undefined_));

@@ -15,7 +15,7 @@ import { BIAS_ROW, Block, FROM, MASK_ROW, TO, lanes } from "./block";
 
 /** Whether keepMask and bias leave `key` to the row in `lane`. */
 function keeps(block: Block, head: Head, lane: i32, key: i32): bool {
-  const at = <usize>lane << 2;
+  const at = (<usize>lane) << 2;
   if (head.keepMask) {
     const row = load<usize>(lanes(block, MASK_ROW) + at);
     if (!load<u8>(row + <usize>key * head.maskKey)) return false;
@@ -40,7 +40,7 @@ export function keptByAny(block: Block, head: Head, key: i32): bool {
 
 /** Whether the row in `lane` sees any key at all. */
 export function seesAny(block: Block, head: Head, lane: i32): bool {
-  const at = <usize>lane << 2;
+  const at = (<usize>lane) << 2;
   const to = load<i32>(lanes(block, TO) + at);
   for (let key = load<i32>(lanes(block, FROM) + at); key < to; key++) {
     if (keeps(block, head, lane, key)) return true;
@@ -58,7 +58,7 @@ function maskIntervals(block: Block, s: usize, first: i32, count: i32): void {
   const masked = f32x4.splat(-Infinity);
   const one = i32x4.splat(1);
   for (let vector = 0; vector < VECTORS; vector++) {
-    const at = <usize>vector << 4;
+    const at = (<usize>vector) << 4;
     const from = v128.load(lanes(block, FROM) + at);
     const to = v128.load(lanes(block, TO) + at);
     let key = i32x4.splat(first);
@@ -76,13 +76,13 @@ function maskIntervals(block: Block, s: usize, first: i32, count: i32): void {
 function maskUnkept(block: Block, head: Head, s: usize, first: i32, count: i32): void {
   const step = head.maskKey;
   for (let lane = 0; lane < LANES; lane += 4) {
-    const rows = lanes(block, MASK_ROW) + (<usize>lane << 2);
+    const rows = lanes(block, MASK_ROW) + ((<usize>lane) << 2);
     const skip = <usize>first * step;
     let r0 = load<usize>(rows, 0) + skip;
     let r1 = load<usize>(rows, 4) + skip;
     let r2 = load<usize>(rows, 8) + skip;
     let r3 = load<usize>(rows, 12) + skip;
-    let column = s + (<usize>lane << 2);
+    let column = s + ((<usize>lane) << 2);
     for (let key = 0; key < count; key += 4) {
       let bytes = v128.load32_zero(r0);
       bytes = v128.load_lane<u32>(r1, bytes, 1);

@@ -28,7 +28,7 @@ function scaleScores(s: usize, count: i32, factor: f32): void {
 /** S[key] −= slope·|position − key| (Press et al., arXiv 2108.12409) */
 function addAlibi(block: Block, s: usize, first: i32, count: i32): void {
   for (let vector = 0; vector < VECTORS; vector++) {
-    const at = <usize>vector << 4;
+    const at = (<usize>vector) << 4;
     const slope = v128.load(lanes(block, SLOPE) + at);
     let ahead = i32x4.sub(v128.load(lanes(block, POSITION) + at), i32x4.splat(first));
     const one = i32x4.splat(1);
@@ -46,13 +46,13 @@ function addAlibi(block: Block, s: usize, first: i32, count: i32): void {
 export function addBias(block: Block, head: Head, s: usize, first: i32, count: i32): void {
   const step = head.biasKey;
   for (let lane = 0; lane < LANES; lane += 4) {
-    const rows = lanes(block, BIAS_ROW) + (<usize>lane << 2);
+    const rows = lanes(block, BIAS_ROW) + ((<usize>lane) << 2);
     const skip = <usize>first * step;
     let r0 = load<usize>(rows, 0) + skip;
     let r1 = load<usize>(rows, 4) + skip;
     let r2 = load<usize>(rows, 8) + skip;
     let r3 = load<usize>(rows, 12) + skip;
-    let column = s + (<usize>lane << 2);
+    let column = s + ((<usize>lane) << 2);
     for (let key = 0; key < count; key += 4) {
       const c1 = column + LANE_BYTES;
       const c2 = c1 + LANE_BYTES;

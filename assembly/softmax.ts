@@ -18,7 +18,7 @@ export function softmaxStep(block: Block, s: usize, count: i32, unit: f32, const
   const factor = unit * LOG2_E;
   let rescale = false;
   for (let vector = 0; vector < VECTORS; vector++) {
-    const at = <usize>vector << 4;
+    const at = (<usize>vector) << 4;
     const mPtr = lanes(block, M) + at;
     const lPtr = lanes(block, L) + at;
     const alphaPtr = lanes(block, ALPHA) + at;
@@ -42,7 +42,10 @@ export function softmaxStep(block: Block, s: usize, count: i32, unit: f32, const
 /** The largest of m and a column of vectors; NaN is passed over, the sum of the exponentials will carry it. */
 function columnMax(s: usize, count: i32, m: v128): v128 {
   // Four chains, since each step waits for the one before.
-  let m0 = m, m1 = m, m2 = m, m3 = m;
+  let m0 = m,
+    m1 = m,
+    m2 = m,
+    m3 = m;
   const end = s + <usize>count * LANE_BYTES;
   for (; s + 3 * LANE_BYTES < end; s += 4 * LANE_BYTES) {
     m0 = larger(m0, v128.load(s));

@@ -69,12 +69,18 @@ export function multiply(
     let a5 = left > 5 ? a4 + aRow : a4;
     a = a5 + aRow;
 
-    let c00 = f32x4.splat(0), c01 = c00;
-    let c10 = c00, c11 = c00;
-    let c20 = c00, c21 = c00;
-    let c30 = c00, c31 = c00;
-    let c40 = c00, c41 = c00;
-    let c50 = c00, c51 = c00;
+    let c00 = f32x4.splat(0),
+      c01 = c00;
+    let c10 = c00,
+      c11 = c00;
+    let c20 = c00,
+      c21 = c00;
+    let c30 = c00,
+      c31 = c00;
+    let c40 = c00,
+      c41 = c00;
+    let c50 = c00,
+      c51 = c00;
     if (accumulate) {
       c00 = v128.load(c, 0);
       c01 = v128.load(c, 16);
@@ -152,9 +158,15 @@ export function multiply(
     let a2 = left > 2 ? a1 + aRow : a1;
     a = a2 + aRow;
 
-    let c00 = f32x4.splat(0), c01 = c00, c02 = c00;
-    let c10 = c00, c11 = c00, c12 = c00;
-    let c20 = c00, c21 = c00, c22 = c00;
+    let c00 = f32x4.splat(0),
+      c01 = c00,
+      c02 = c00;
+    let c10 = c00,
+      c11 = c00,
+      c12 = c00;
+    let c20 = c00,
+      c21 = c00,
+      c22 = c00;
     if (accumulate) {
       c00 = v128.load(c, 0);
       c01 = v128.load(c, 16);

@@ -16,10 +16,11 @@ interface Block {
  * Typed arrays over the memory must be made anew after every `allocate`, since growth detaches them.
  */
 export class Arena {
-  readonly #memory: WebAssembly.Memory;
+  #memory: WebAssembly.Memory | undefined;
   readonly #sizes = new Map<number, number>();
   /** Free blocks by address; no two touch. */
   readonly #free: Block[] = [];
+  readonly #lost = new FinalizationRegistry<number>((ptr) => this.release(ptr));
   #top: number;
   #used = 0;
   #peak = 0;
@@ -31,12 +32,12 @@ export class Arena {
   }
 
   get buffer(): ArrayBuffer {
-    return this.#memory.buffer;
+    return this.#live().buffer;
   }
 
   /** Bytes handed out now, bytes handed out at most so far, bytes the memory has. */
   get stats(): { used: number; peak: number; reserved: number } {
-    return { used: this.#used, peak: this.#peak, reserved: this.#memory.buffer.byteLength };
+    return { used: this.#used, peak: this.#peak, reserved: this.buffer.byteLength };
   }
 
   /** A block of at least `bytes` bytes. Throws a RangeError, and changes nothing, where memory cannot grow that far. */
@@ -58,8 +59,9 @@ export class Arena {
     return ptr;
   }
 
-  /** Takes a block back; `ptr` must have come from `allocate`. */
+  /** Takes a block back; `ptr` must have come from `allocate`. Once the arena is disposed there is nothing to take. */
   release(ptr: number): void {
+    if (!this.#memory) return;
     const bytes = this.#sizes.get(ptr);
     if (bytes === undefined) throw new Error(`no block at ${ptr}`);
     this.#sizes.delete(ptr);
@@ -86,17 +88,37 @@ export class Arena {
     }
   }
 
+  /** A leak net, and no more: releases `ptr` some time after `handle` is collected without having been disposed. */
+  watch(handle: object, ptr: number): void {
+    this.#lost.register(handle, ptr, handle);
+  }
+
+  unwatch(handle: object): void {
+    this.#lost.unregister(handle);
+  }
+
+  /** Lets go of the memory, so that it can be collected. */
+  dispose(): void {
+    this.#memory = undefined;
+  }
+
+  #live(): WebAssembly.Memory {
+    if (!this.#memory) throw new ReferenceError('"heed" expected a live instance, got a disposed one');
+    return this.#memory;
+  }
+
   /** `size` bytes at the top, growing the memory where they do not fit. */
   #extend(size: number): number {
+    const memory = this.#live();
     const ptr = this.#top;
-    const missing = ptr + size - this.#memory.buffer.byteLength;
+    const missing = ptr + size - memory.buffer.byteLength;
     if (missing > 0) {
       try {
-        this.#memory.grow(Math.ceil(missing / PAGE_BYTES));
+        memory.grow(Math.ceil(missing / PAGE_BYTES));
       } catch (cause) {
         throw new RangeError(
           `"memory" expected to grow by ${missing} bytes for a block of ${size}, ` +
-            `got refused by the engine (${this.#used} bytes in use, ${this.#memory.buffer.byteLength} reserved)`,
+            `got refused by the engine (${this.#used} bytes in use, ${memory.buffer.byteLength} reserved)`,
           { cause },
         );
       }

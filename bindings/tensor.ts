@@ -8,6 +8,7 @@ export class Tensor {
   /** Number of floats. */
   readonly length: number;
   readonly #arena: Arena;
+  /** Undefined once disposed. */
   #ptr: number | undefined;
 
   /** @internal Made by `heed.tensor`. */
@@ -16,6 +17,7 @@ export class Tensor {
     this.#arena = arena;
     this.#ptr = arena.allocate(length * 4);
     this.data.fill(0);
+    arena.watch(this, this.#ptr);
   }
 
   /**
@@ -36,6 +38,7 @@ export class Tensor {
   /** Gives the memory back. Calling it again does nothing; any other use throws a ReferenceError. */
   dispose(): void {
     if (this.#ptr === undefined) return;
+    this.#arena.unwatch(this);
     this.#arena.release(this.#ptr);
     this.#ptr = undefined;
   }

@@ -1,0 +1,220 @@
+import type { Arena } from "./arena.ts";
+import { type Floats, checkFloatsOf, wrongKind, wrongValue } from "./check.ts";
+import { Frame } from "./frame.ts";
+import { writeHead } from "./head.ts";
+import type { Kernels } from "./module.ts";
+import { type AttentionOptions, type Problem, checkProblem, stridesOf } from "./options.ts";
+import { Tensor } from "./tensor.ts";
+
+/** Where a result went: the place that the option gave, else a fresh Float32Array. */
+export type Written<Option> = Option extends Float32Array | Tensor ? Option : Float32Array<ArrayBuffer>;
+
+/** What `attention` returns. */
+export type AttentionResult<O extends AttentionOptions = AttentionOptions> = {
+  /** [batch, seqLenQ, numHeads, valueDim] in the layout of the call. */
+  out: Written<O["out"]>;
+} & (O["lse"] extends true | Float32Array | Tensor
+  ? {
+      /** Natural logarithm of each softmax denominator, [batch, numHeads, seqLenQ]; packed [numHeads, totalQ]. */
+      lse: Written<O["lse"]>;
+    }
+  : { lse?: Written<O["lse"]> });
+
+/** What the kernels of one instance need besides their arguments. */
+export interface Context {
+  kernels: Kernels;
+  arena: Arena;
+  /** The table of constants. */
+  constants: number;
+}
+
+/** Exact attention: check, copy in, run, copy out, release. */
+export function attention(
+  context: Context,
+  q: unknown,
+  k: unknown,
+  v: unknown,
+  options: AttentionOptions,
+): { out: Float32Array | Tensor; lse?: Float32Array | Tensor } {
+  const { arena, kernels } = context;
+  const problem = checkProblem(arena, q, k, v, options);
+  const out = new Result(
+    "out",
+    options.out === undefined ? true : options.out,
+    arena,
+    problem.outLength,
+    "batch × seqLenQ × numHeads × valueDim",
+  );
+  const lse = new Result(
+    "lse",
+    options.lse === undefined ? false : options.lse,
+    arena,
+    problem.lseLength,
+    "batch × numHeads × seqLenQ",
+  );
+  out.checkApartFrom({ q: problem.q, k: problem.k, v: problem.v, bias: problem.bias?.data, lse: lse.place });
+  lse.checkApartFrom({ q: problem.q, k: problem.k, v: problem.v, bias: problem.bias?.data });
+
+  const frame = new Frame(arena);
+  try {
+    run(context, problem, {
+      head: frame.reserve(kernels.headBytes()),
+      scratch: frame.reserve(kernels.scratchBytes(problem.headDim, problem.valueDim)),
+      q: frame.input(problem.q),
+      k: frame.input(problem.k),
+      v: frame.input(problem.v),
+      keepMask: frame.inputBytes(problem.keepMask?.data),
+      bias: frame.input(problem.bias?.data),
+      alibiSlopes: frame.input(problem.alibiSlopes),
+      sinks: frame.input(problem.sinks),
+      out: out.reserve(frame),
+      lse: lse.reserve(frame),
+    });
+    const written = out.take()!;
+    const writtenLse = lse.take();
+    return writtenLse ? { out: written, lse: writtenLse } : { out: written };
+  } finally {
+    frame.release();
+  }
+}
+
+/** Pointers to everything that a call reads and writes. */
+interface Places {
+  head: number;
+  scratch: number;
+  q: number;
+  k: number;
+  v: number;
+  keepMask: number;
+  bias: number;
+  alibiSlopes: number;
+  sinks: number;
+  out: number;
+  lse: number;
+}
+
+/** One kernel call for each KV head of each sequence. */
+function run({ kernels, arena, constants }: Context, problem: Problem, places: Places): void {
+  const { numHeads, numKvHeads, headDim, valueDim, layout, rowsQ, rowsKv, keepMask, bias } = problem;
+  const group = numHeads / numKvHeads;
+  const q = stridesOf(layout, rowsQ, numHeads, headDim);
+  const k = stridesOf(layout, rowsKv, numKvHeads, headDim);
+  const v = stridesOf(layout, rowsKv, numKvHeads, valueDim);
+  const out = stridesOf(layout, rowsQ, numHeads, valueDim);
+  const slopesOfSequence = problem.alibiSlopes && problem.alibiSlopes.length > numHeads ? numHeads * 4 : 0;
+  const { queryScale, scoreScale } = splitScale(problem.scale);
+
+  problem.sequences.forEach(({ batch, startQ, startKv, seqLenQ, seqLenKv, queryOffset }, s) => {
+    for (let kvHead = 0; kvHead < numKvHeads; kvHead++) {
+      const head = kvHead * group;
+      const at = (base: number, of: { batch: number; head: number; row: number; key?: number } | undefined): number =>
+        base && of ? base + batch * of.batch + head * of.head + startQ * of.row + startKv * (of.key ?? 0) : 0;
+      writeHead(arena.buffer, places.head, {
+        out: at(places.out, out),
+        lse: places.lse && places.lse + ((batch * numHeads + head) * rowsQ + startQ) * 4,
+        q: at(places.q, q),
+        k: places.k + batch * k.batch + kvHead * k.head + startKv * k.row,
+        v: places.v + batch * v.batch + kvHead * v.head + startKv * v.row,
+        keepMask: at(places.keepMask, keepMask),
+        bias: at(places.bias, bias),
+        alibiSlopes: places.alibiSlopes && places.alibiSlopes + s * slopesOfSequence + head * 4,
+        sinks: places.sinks && places.sinks + head * 4,
+        scratch: places.scratch,
+        constants,
+        group,
+        seqLenQ,
+        seqLenKv,
+        headDim,
+        valueDim,
+        outRow: out.row,
+        outHead: out.head,
+        lseHead: rowsQ * 4,
+        qRow: q.row,
+        qHead: q.head,
+        kRow: k.row,
+        vRow: v.row,
+        maskRow: keepMask?.row ?? 0,
+        maskHead: keepMask?.head ?? 0,
+        maskKey: keepMask?.key ?? 0,
+        biasRow: bias?.row ?? 0,
+        biasHead: bias?.head ?? 0,
+        biasKey: bias?.key ?? 0,
+        queryOffset,
+        left: problem.left,
+        right: problem.right,
+        queryScale,
+        scoreScale,
+        softcap: problem.softcap,
+      });
+      kernels.attend(places.head);
+    }
+  });
+}
+
+/**
+ * scale = queryScale · scoreScale. q is multiplied by ± a power of two, which rounds nothing and keeps q·k from overflowing where
+ * scale·q·k does not; the scores by the rest, once, as a plain implementation does.
+ */
+function splitScale(scale: number): { queryScale: number; scoreScale: number } {
+  const magnitude = Math.abs(scale);
+  if (magnitude === 0) return { queryScale: 0, scoreScale: 1 };
+  // Far below 1 the product with q would leave the normal floats, above 1 it might overflow.
+  const power = magnitude > 1 || magnitude < 2 ** -24 ? 1 : 2 ** Math.floor(Math.log2(magnitude));
+  return { queryScale: Math.sign(scale) * power, scoreScale: magnitude / power };
+}
+
+/** One result of a call: where it is to go, where the kernels write it, and how it gets there. */
+class Result {
+  readonly #title: string;
+  readonly #arena: Arena;
+  readonly #length: number;
+  /** The caller's place, or true for a fresh array, or false for no result. */
+  readonly #target: Float32Array | Tensor | boolean;
+  /** The caller's place, checked. */
+  readonly place: Floats | undefined;
+  #ptr = 0;
+
+  constructor(title: string, option: unknown, arena: Arena, length: number, what: string) {
+    this.#title = title;
+    this.#arena = arena;
+    this.#length = length;
+    if (typeof option === "boolean" && (option || title === "lse")) {
+      this.#target = option;
+      return;
+    }
+    this.place = checkFloatsOf(title, option, arena, length, what);
+    this.#target = option as Float32Array | Tensor;
+    if (!(option instanceof Tensor) && this.place.array === undefined) {
+      throw wrongKind(title, "a Tensor or a Float32Array outside the instance's memory, which may move", option);
+    }
+  }
+
+  /** A result that lives in linear memory may not lie over what the kernels still read. */
+  checkApartFrom(others: Record<string, Floats | undefined>): void {
+    const ptr = this.place?.ptr;
+    if (ptr === undefined) return;
+    for (const [title, other] of Object.entries(others)) {
+      if (other?.ptr === undefined) continue;
+      if (ptr < other.ptr + other.length * 4 && other.ptr < ptr + this.#length * 4) {
+        throw wrongValue(this.#title, `memory apart from "${title}"`, "memory that overlaps it");
+      }
+    }
+  }
+
+  /** Where the kernels write; 0 for no result. */
+  reserve(frame: Frame): number {
+    if (this.#target === false) return 0;
+    this.#ptr = this.place?.ptr ?? frame.reserve(this.#length * 4);
+    return this.#ptr;
+  }
+
+  /** The result in its place, once the kernels have run. */
+  take(): Float32Array | Tensor | undefined {
+    if (this.#target === false) return undefined;
+    if (this.#target instanceof Tensor) return this.#target;
+    const written = new Float32Array(this.#arena.buffer, this.#ptr, this.#length);
+    if (this.#target === true) return written.slice();
+    this.#target.set(written);
+    return this.#target;
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * The fields of `Head` in assembly/head.ts, in the same order: pointers and strides in bytes, dims in elements, four bytes each.
+ * A test compares the two.
+ */
+export const HEAD_FIELDS = [
+  "out",
+  "lse",
+  "q",
+  "k",
+  "v",
+  "keepMask",
+  "bias",
+  "alibiSlopes",
+  "sinks",
+  "scratch",
+  "constants",
+  "group",
+  "seqLenQ",
+  "seqLenKv",
+  "headDim",
+  "valueDim",
+  "outRow",
+  "outHead",
+  "lseHead",
+  "qRow",
+  "qHead",
+  "kRow",
+  "vRow",
+  "maskRow",
+  "maskHead",
+  "maskKey",
+  "biasRow",
+  "biasHead",
+  "biasKey",
+  "queryOffset",
+  "left",
+  "right",
+  "queryScale",
+  "scoreScale",
+  "softcap",
+] as const;
+
+type Field = (typeof HEAD_FIELDS)[number];
+
+const FLOATS = new Set<Field>(["queryScale", "scoreScale", "softcap"]);
+
+/** The arguments of the `attend` kernel. */
+export type Head = Record<Field, number>;
+
+/** Writes the arguments of one call at `ptr`. */
+export function writeHead(buffer: ArrayBuffer, ptr: number, head: Head): void {
+  const words = new Int32Array(buffer, ptr, HEAD_FIELDS.length);
+  const floats = new Float32Array(buffer, ptr, HEAD_FIELDS.length);
+  HEAD_FIELDS.forEach((field, i) => {
+    (FLOATS.has(field) ? floats : words)[i] = head[field];
+  });
+}

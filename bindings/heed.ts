@@ -1,0 +1,66 @@
+import { Arena } from "./arena.ts";
+import { type AttentionResult, type Context, attention } from "./attention.ts";
+import { checkInteger } from "./check.ts";
+import type { Kernels, Variant } from "./module.ts";
+import type { AttentionOptions } from "./options.ts";
+import { Tensor } from "./tensor.ts";
+
+/** One instance: a linear memory and the kernels that work on it. Instances share nothing. */
+export class Heed {
+  /** The build that runs: "relaxed" has fused multiply-add, "simd" gives the same bits on every machine. */
+  readonly variant: Variant;
+  readonly #context: Context;
+
+  /** @internal Made by `load` and `loadSync`. */
+  constructor(kernels: Kernels, memory: WebAssembly.Memory) {
+    const arena = new Arena(memory, kernels.heapBase());
+    const constants = arena.allocate(kernels.constantBytes());
+    kernels.writeConstants(constants);
+    this.variant = kernels.isRelaxed() ? "relaxed" : "simd";
+    this.#context = { kernels, arena, constants };
+  }
+
+  /**
+   * Exact multi-head attention: out = softmax(scale·q·kᵀ, masked)·v, head by head, without ever holding the scores in memory
+   * (FlashAttention-2, https://arxiv.org/abs/2307.08691).
+   *
+   * @param q [batch, seqLenQ, numHeads, headDim], or as `layout` says
+   * @param k [batch, seqLenKv, numKvHeads, headDim]
+   * @param v [batch, seqLenKv, numKvHeads, valueDim]
+   * @returns `out` [batch, seqLenQ, numHeads, valueDim] and, where asked for, `lse` [batch, numHeads, seqLenQ]. A query that sees no
+   * key gets 0, and −Infinity in lse.
+   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value or where memory cannot grow,
+   * ReferenceError for a disposed Tensor or instance. Nothing is written then, and the instance works on.
+   */
+  attention<const O extends AttentionOptions>(
+    q: Float32Array | Tensor,
+    k: Float32Array | Tensor,
+    v: Float32Array | Tensor,
+    options: O,
+  ): AttentionResult<O> {
+    return attention(this.#context, q, k, v, options) as AttentionResult<O>;
+  }
+
+  /**
+   * Floats in linear memory, zero at first: pass it where a Float32Array is expected and nothing is copied.
+   *
+   * @throws RangeError for a length that is no integer of at least 0, or where memory cannot grow
+   */
+  tensor(length: number): Tensor {
+    return new Tensor(this.#context.arena, checkInteger("length", length, 0));
+  }
+
+  /** Bytes handed out now, bytes handed out at most so far, bytes that the linear memory has. */
+  get memory(): { used: number; peak: number; reserved: number } {
+    return this.#context.arena.stats;
+  }
+
+  /** Lets go of the memory. Calling it again does nothing; any other use throws a ReferenceError, its tensors' too. */
+  dispose(): void {
+    this.#context.arena.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}

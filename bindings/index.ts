@@ -1,0 +1,31 @@
+// Node, browsers, Deno, Bun and every bundler: both builds travel inside the JavaScript, decoded when one is loaded.
+import relaxed from "../build/relaxed.wasm";
+import simd from "../build/simd.wasm";
+import type { Heed } from "./heed.ts";
+import { type LoadOptions, loadFrom, loadSyncFrom } from "./load.ts";
+import type { Variant } from "./module.ts";
+
+export type { AttentionResult, Written } from "./attention.ts";
+export type { Heed } from "./heed.ts";
+export type { LoadOptions } from "./load.ts";
+export type { Variant } from "./module.ts";
+export type { AttentionOptions, Layout } from "./options.ts";
+export type { Tensor } from "./tensor.ts";
+
+function bytesOf(variant: Variant): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(atob(variant === "relaxed" ? relaxed : simd), (char) => char.charCodeAt(0));
+}
+
+/**
+ * A new instance, with a memory of its own.
+ *
+ * @throws Error where the engine has no WebAssembly SIMD; TypeError or RangeError for wrong options
+ */
+export function load(options?: LoadOptions): Promise<Heed> {
+  return loadFrom(bytesOf, options);
+}
+
+/** {@link load} without a promise: the few kilobytes compile while the caller waits, or come compiled as `module`. */
+export function loadSync(options?: LoadOptions): Heed {
+  return loadSyncFrom(bytesOf, options);
+}

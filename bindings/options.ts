@@ -1,0 +1,308 @@
+import type { Arena } from "./arena.ts";
+import {
+  type Floats,
+  checkBoolean,
+  checkBroadcast,
+  checkChoice,
+  checkFinite,
+  checkFloats,
+  checkFloatsOf,
+  checkInt32Array,
+  checkInteger,
+  checkObject,
+  checkRows,
+  wrongKind,
+  wrongValue,
+} from "./check.ts";
+import type { Tensor } from "./tensor.ts";
+
+/** `"blhd"` = [batch, seqLen, heads, dim], which is also the memory of [batch, seqLen, heads·dim]; `"bhld"` = [batch, heads, seqLen, dim]. */
+export type Layout = "blhd" | "bhld";
+
+/** What `attention` takes besides q, k and v. Every option combines with every other. */
+export interface AttentionOptions {
+  /** Query heads. */
+  numHeads: number;
+  /** Floats in a row of q and of k. */
+  headDim: number;
+  /** KV heads; divides numHeads. Query head h reads KV head floor(h / (numHeads / numKvHeads)). Default numHeads. */
+  numKvHeads?: number | undefined;
+  /** Floats in a row of v and of out. Default headDim. */
+  valueDim?: number | undefined;
+  /** Default 1; with packed sequences (cuSeqlensQ) it stays 1. */
+  batch?: number | undefined;
+  /** Of q, k, v and out. Default "blhd". Packed sequences: [total, heads, dim] or [heads, total, dim]. */
+  layout?: Layout | undefined;
+  /** Factor of q·k. Default 1/√headDim. */
+  scale?: number | undefined;
+  /** Query i sees key j iff j ≤ i + queryOffset. Default false. */
+  causal?: boolean | undefined;
+  /**
+   * Where query 0 stands among the keys, one number or one a sequence, −2³⁰ … 2³⁰. Default (valid keys) − seqLenQ: the last query
+   * stands at the last key. 0 aligns the first query with the first key.
+   */
+  queryOffset?: number | Int32Array | undefined;
+  /** Keys kept to the left and to the right of a query's own position i + queryOffset, inclusive. Default unlimited. */
+  window?: { left?: number | undefined; right?: number | undefined } | undefined;
+  /** Valid keys of each sequence, at the front; the rest are never read. Default all. */
+  kvLengths?: Int32Array | undefined;
+  /** Non-zero = attend. Broadcasts, right-aligned, to [batch, numHeads, seqLenQ, seqLenKv] ([1, numHeads, totalQ, totalKv] if packed). */
+  keepMask?: { data: Uint8Array; shape: readonly number[] } | undefined;
+  /** Added to the score, broadcast like keepMask; −Infinity masks. */
+  bias?: { data: Float32Array | Tensor; shape: readonly number[] } | undefined;
+  /** [numHeads] or [batch·numHeads]: score −= slope·|i + queryOffset − j|. */
+  alibiSlopes?: Float32Array | Tensor | undefined;
+  /** c > 0: score = c·tanh(score/c). Default off. */
+  softcap?: number | undefined;
+  /** [numHeads]: one more logit for each query head, in the denominator only; not scaled, capped or masked. */
+  sinks?: Float32Array | Tensor | undefined;
+  /** [sequences + 1]: sequence s of q is the rows cuSeqlensQ[s] … cuSeqlensQ[s + 1]. No attention across a boundary. */
+  cuSeqlensQ?: Int32Array | undefined;
+  /** The same for k and v. Default cuSeqlensQ. */
+  cuSeqlensKv?: Int32Array | undefined;
+  /** Where to write, [batch, seqLenQ, numHeads, valueDim] in `layout`. Default a fresh Float32Array. */
+  out?: Float32Array | Tensor | undefined;
+  /** Where to write the logarithm of each softmax denominator, [batch, numHeads, seqLenQ] ([numHeads, totalQ] if packed); true = a fresh array. */
+  lse?: boolean | Float32Array | Tensor | undefined;
+}
+
+/** Bytes from one batch entry, row and head of a tensor to the next. */
+export interface Strides {
+  batch: number;
+  row: number;
+  head: number;
+}
+
+/** One stretch of queries against one stretch of keys: a batch entry, or a packed sequence. */
+export interface Sequence {
+  /** Position in the batch; 0 if packed. */
+  batch: number;
+  /** First row of q and of k in the batch entry. */
+  startQ: number;
+  startKv: number;
+  seqLenQ: number;
+  /** Keys that may be read. */
+  seqLenKv: number;
+  queryOffset: number;
+}
+
+/** A keepMask or bias with the strides that broadcast it, in bytes. */
+export interface Broadcast<Data> {
+  data: Data;
+  batch: number;
+  head: number;
+  row: number;
+  key: number;
+}
+
+/** A checked call of attention: every default filled in, every length settled. */
+export interface Problem {
+  q: Floats;
+  k: Floats;
+  v: Floats;
+  numHeads: number;
+  numKvHeads: number;
+  headDim: number;
+  valueDim: number;
+  layout: Layout;
+  scale: number;
+  /** Keys seen to the left and to the right of a position; causal is right = 0. */
+  left: number;
+  right: number;
+  softcap: number;
+  keepMask: Broadcast<Uint8Array> | undefined;
+  bias: Broadcast<Floats> | undefined;
+  alibiSlopes: Floats | undefined;
+  sinks: Floats | undefined;
+  /** Rows of q and of k in one batch entry. */
+  rowsQ: number;
+  rowsKv: number;
+  sequences: Sequence[];
+  /** Lengths of out and lse. */
+  outLength: number;
+  lseLength: number;
+}
+
+const MAX_OFFSET = 2 ** 30;
+const UNLIMITED = 2 ** 31 - 1;
+
+/** Checks q, k, v and every option that says what is computed. */
+export function checkProblem(
+  arena: Arena,
+  qIn: unknown,
+  kIn: unknown,
+  vIn: unknown,
+  options: AttentionOptions,
+): Problem {
+  checkObject("options", options);
+  const numHeads = checkInteger("numHeads", options.numHeads, 1);
+  const headDim = checkInteger("headDim", options.headDim, 1);
+  const { numKvHeads = numHeads, valueDim = headDim, batch = 1, layout = "blhd" } = options;
+  checkInteger("numKvHeads", numKvHeads, 1);
+  if (numHeads % numKvHeads !== 0) throw wrongValue("numKvHeads", `a divisor of ${numHeads} (numHeads)`, numKvHeads);
+  checkInteger("valueDim", valueDim, 1);
+  checkInteger("batch", batch, 1);
+  checkChoice("layout", layout, ["blhd", "bhld"]);
+
+  const q = checkFloats("q", qIn, arena);
+  const k = checkFloats("k", kIn, arena);
+  const v = checkFloats("v", vIn, arena);
+  const ofBatch = batch > 1 ? "batch × " : "";
+  const rowsQ = checkRows("q", q.length, batch * numHeads * headDim, `${ofBatch}numHeads × headDim`);
+  const rowsKv = checkRows("k", k.length, batch * numKvHeads * headDim, `${ofBatch}numKvHeads × headDim`);
+  const vLength = batch * rowsKv * numKvHeads * valueDim;
+  if (v.length !== vLength) {
+    throw wrongValue("v", `a length of ${vLength} (${ofBatch}${rowsKv} rows of k × numKvHeads × valueDim)`, v.length);
+  }
+
+  const sequences = checkSequences(options, batch, rowsQ, rowsKv);
+  const { left, right } = checkWindow(options);
+  const target = [batch, numHeads, rowsQ, rowsKv];
+  const { scale, softcap, keepMask, bias, alibiSlopes, sinks } = options;
+  return {
+    q,
+    k,
+    v,
+    numHeads,
+    numKvHeads,
+    headDim,
+    valueDim,
+    layout,
+    scale: scale === undefined ? 1 / Math.sqrt(headDim) : checkFinite("scale", scale),
+    left,
+    right,
+    softcap: softcap === undefined ? 0 : checkFinite("softcap", softcap, 0),
+    keepMask: keepMask === undefined ? undefined : checkKeepMask(keepMask, target),
+    bias: bias === undefined ? undefined : checkBias(bias, target, arena),
+    alibiSlopes: alibiSlopes === undefined ? undefined : checkSlopes(alibiSlopes, arena, numHeads, sequences.length),
+    sinks: sinks === undefined ? undefined : checkFloatsOf("sinks", sinks, arena, numHeads, "numHeads"),
+    rowsQ,
+    rowsKv,
+    sequences,
+    outLength: batch * rowsQ * numHeads * valueDim,
+    lseLength: batch * rowsQ * numHeads,
+  };
+}
+
+function checkSequences(options: AttentionOptions, batch: number, rowsQ: number, rowsKv: number): Sequence[] {
+  const { cuSeqlensQ, cuSeqlensKv, queryOffset, kvLengths } = options;
+  let startsQ: Int32Array | undefined;
+  let startsKv: Int32Array | undefined;
+  if (cuSeqlensQ !== undefined) {
+    if (batch !== 1) throw wrongValue("batch", "1 with packed sequences (cuSeqlensQ)", batch);
+    startsQ = checkStarts("cuSeqlensQ", cuSeqlensQ, rowsQ, "rows of q");
+    startsKv = checkStarts("cuSeqlensKv", cuSeqlensKv ?? cuSeqlensQ, rowsKv, "rows of k");
+    if (startsKv.length !== startsQ.length) {
+      throw wrongValue("cuSeqlensKv", `a length of ${startsQ.length} (that of cuSeqlensQ)`, startsKv.length);
+    }
+  } else if (cuSeqlensKv !== undefined) {
+    throw wrongKind("cuSeqlensQ", "an Int32Array beside cuSeqlensKv", undefined);
+  }
+
+  const count = startsQ ? startsQ.length - 1 : batch;
+  const counted = startsQ ? "sequences" : "batch";
+  const lengths =
+    kvLengths === undefined ? undefined : checkInt32Array("kvLengths", kvLengths, count, counted, 0, rowsKv);
+  const offsets = queryOffset === undefined ? undefined : checkOffsets(queryOffset, count, counted);
+
+  return Array.from({ length: count }, (_, s) => {
+    const startQ = startsQ?.[s] ?? 0;
+    const startKv = startsKv?.[s] ?? 0;
+    const seqLenQ = (startsQ?.[s + 1] ?? rowsQ) - startQ;
+    const rows = (startsKv?.[s + 1] ?? rowsKv) - startKv;
+    const seqLenKv = lengths?.[s] ?? rows;
+    if (seqLenKv > rows) throw wrongValue(`kvLengths[${s}]`, `at most ${rows} (keys of the sequence)`, seqLenKv);
+    const offset = typeof offsets === "number" ? offsets : offsets?.[s];
+    const queryOffset = offset ?? seqLenKv - seqLenQ;
+    return { batch: startsQ ? 0 : s, startQ, startKv, seqLenQ, seqLenKv, queryOffset };
+  });
+}
+
+/** One offset, or one for each sequence. */
+function checkOffsets(value: unknown, count: number, counted: string): number | Int32Array {
+  if (typeof value === "number") return checkInteger("queryOffset", value, -MAX_OFFSET, MAX_OFFSET);
+  if (!(value instanceof Int32Array)) throw wrongKind("queryOffset", "an integer or an Int32Array", value);
+  return checkInt32Array("queryOffset", value, count, counted, -MAX_OFFSET, MAX_OFFSET);
+}
+
+/** [sequences + 1] row numbers that rise from 0 to `rows`. */
+function checkStarts(title: string, value: unknown, rows: number, what: string): Int32Array {
+  if (!(value instanceof Int32Array)) throw wrongKind(title, "an Int32Array", value);
+  if (value.length === 0) throw wrongValue(title, "at least one element", 0);
+  if (value[0] !== 0) throw wrongValue(`${title}[0]`, "0", value[0]);
+  for (let i = 1; i < value.length; i++) {
+    if (value[i]! < value[i - 1]!)
+      throw wrongValue(`${title}[${i}]`, `at least ${value[i - 1]!}, the one before`, value[i]);
+  }
+  const last = value.length - 1;
+  if (value[last] !== rows) throw wrongValue(`${title}[${last}]`, `${rows} (${what})`, value[last]);
+  return value;
+}
+
+function checkWindow(options: AttentionOptions): { left: number; right: number } {
+  const { window } = options;
+  const causal = options.causal === undefined ? false : checkBoolean("causal", options.causal);
+  let left = UNLIMITED;
+  let right = UNLIMITED;
+  if (window !== undefined) {
+    checkObject("window", window);
+    left = checkReach("window.left", window.left);
+    right = checkReach("window.right", window.right);
+  }
+  return { left, right: causal ? 0 : right };
+}
+
+/** Keys to one side: an integer, or Infinity or undefined for all of them. */
+function checkReach(title: string, value: number | undefined): number {
+  if (value === undefined || value === Infinity) return UNLIMITED;
+  return Math.min(checkInteger(title, value, 0), UNLIMITED);
+}
+
+const SCORES = "[batch, numHeads, seqLenQ, seqLenKv]";
+
+function checkKeepMask(mask: { data: unknown; shape: unknown }, target: readonly number[]): Broadcast<Uint8Array> {
+  checkObject("keepMask", mask);
+  const { data, shape } = mask;
+  if (!(data instanceof Uint8Array)) throw wrongKind("keepMask.data", "a Uint8Array", data);
+  const [batch, head, row, key] = checkBroadcast("keepMask", shape, data.length, target, SCORES) as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  return { data, batch, head, row, key };
+}
+
+function checkBias(
+  bias: { data: unknown; shape: unknown },
+  target: readonly number[],
+  arena: Arena,
+): Broadcast<Floats> {
+  checkObject("bias", bias);
+  const data = checkFloats("bias.data", bias.data, arena);
+  const [batch, head, row, key] = checkBroadcast("bias", bias.shape, data.length, target, SCORES) as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  return { data, batch: batch * 4, head: head * 4, row: row * 4, key: key * 4 };
+}
+
+/** One slope for each head, or for each head of each sequence. */
+function checkSlopes(value: unknown, arena: Arena, numHeads: number, sequences: number): Floats {
+  const slopes = checkFloats("alibiSlopes", value, arena);
+  if (slopes.length !== numHeads && slopes.length !== sequences * numHeads) {
+    const expected = `a length of ${numHeads} (numHeads) or ${sequences * numHeads} (batch × numHeads)`;
+    throw wrongValue("alibiSlopes", expected, slopes.length);
+  }
+  return slopes;
+}
+
+/** Strides of a tensor of `rows` rows a batch entry, `heads` heads and `dim` floats a row. */
+export function stridesOf(layout: Layout, rows: number, heads: number, dim: number): Strides {
+  const batch = rows * heads * dim * 4;
+  return layout === "blhd"
+    ? { batch, row: heads * dim * 4, head: dim * 4 }
+    : { batch, row: dim * 4, head: rows * dim * 4 };
+}
