@@ -61,12 +61,12 @@ export function multiply(
   const bEnd = b + <usize>count * LANE_BYTES;
   // The last tile repeats the last row where rows run out: its results there land in the scratch rows of C.
   for (let left = rows; left > 0; left -= 6) {
-    let a0 = a;
-    let a1 = left > 1 ? a0 + aRow : a0;
-    let a2 = left > 2 ? a1 + aRow : a1;
-    let a3 = left > 3 ? a2 + aRow : a2;
-    let a4 = left > 4 ? a3 + aRow : a3;
-    let a5 = left > 5 ? a4 + aRow : a4;
+    const a0 = a;
+    const a1 = left > 1 ? a0 + aRow : a0;
+    const a2 = left > 2 ? a1 + aRow : a1;
+    const a3 = left > 3 ? a2 + aRow : a2;
+    const a4 = left > 4 ? a3 + aRow : a3;
+    const a5 = left > 5 ? a4 + aRow : a4;
     a = a5 + aRow;
 
     let c00 = f32x4.splat(0),
@@ -95,33 +95,27 @@ export function multiply(
       c50 = v128.load(c, 160);
       c51 = v128.load(c, 176);
     }
-    for (let bt = b; bt < bEnd; bt += LANE_BYTES) {
+    for (let bt = b, at: usize = 0; bt < bEnd; bt += LANE_BYTES, at += aStep) {
       const b0 = v128.load(bt, 0);
       const b1 = v128.load(bt, 16);
-      let x = v128.load32_splat(a0);
+      let x = v128.load32_splat(a0 + at);
       c00 = madd(x, b0, c00);
       c01 = madd(x, b1, c01);
-      x = v128.load32_splat(a1);
+      x = v128.load32_splat(a1 + at);
       c10 = madd(x, b0, c10);
       c11 = madd(x, b1, c11);
-      x = v128.load32_splat(a2);
+      x = v128.load32_splat(a2 + at);
       c20 = madd(x, b0, c20);
       c21 = madd(x, b1, c21);
-      x = v128.load32_splat(a3);
+      x = v128.load32_splat(a3 + at);
       c30 = madd(x, b0, c30);
       c31 = madd(x, b1, c31);
-      x = v128.load32_splat(a4);
+      x = v128.load32_splat(a4 + at);
       c40 = madd(x, b0, c40);
       c41 = madd(x, b1, c41);
-      x = v128.load32_splat(a5);
+      x = v128.load32_splat(a5 + at);
       c50 = madd(x, b0, c50);
       c51 = madd(x, b1, c51);
-      a0 += aStep;
-      a1 += aStep;
-      a2 += aStep;
-      a3 += aStep;
-      a4 += aStep;
-      a5 += aStep;
     }
     v128.store(c, c00, 0);
     v128.store(c, c01, 16);
@@ -153,9 +147,9 @@ export function multiply(
 ): void {
   const bEnd = b + <usize>count * LANE_BYTES;
   for (let left = rows; left > 0; left -= 3) {
-    let a0 = a;
-    let a1 = left > 1 ? a0 + aRow : a0;
-    let a2 = left > 2 ? a1 + aRow : a1;
+    const a0 = a;
+    const a1 = left > 1 ? a0 + aRow : a0;
+    const a2 = left > 2 ? a1 + aRow : a1;
     a = a2 + aRow;
 
     let c00 = f32x4.splat(0),
@@ -178,25 +172,22 @@ export function multiply(
       c21 = v128.load(c, 112);
       c22 = v128.load(c, 128);
     }
-    for (let bt = b; bt < bEnd; bt += LANE_BYTES) {
+    for (let bt = b, at: usize = 0; bt < bEnd; bt += LANE_BYTES, at += aStep) {
       const b0 = v128.load(bt, 0);
       const b1 = v128.load(bt, 16);
       const b2 = v128.load(bt, 32);
-      let x = v128.load32_splat(a0);
+      let x = v128.load32_splat(a0 + at);
       c00 = madd(x, b0, c00);
       c01 = madd(x, b1, c01);
       c02 = madd(x, b2, c02);
-      x = v128.load32_splat(a1);
+      x = v128.load32_splat(a1 + at);
       c10 = madd(x, b0, c10);
       c11 = madd(x, b1, c11);
       c12 = madd(x, b2, c12);
-      x = v128.load32_splat(a2);
+      x = v128.load32_splat(a2 + at);
       c20 = madd(x, b0, c20);
       c21 = madd(x, b1, c21);
       c22 = madd(x, b2, c22);
-      a0 += aStep;
-      a1 += aStep;
-      a2 += aStep;
     }
     v128.store(c, c00, 0);
     v128.store(c, c01, 16);
