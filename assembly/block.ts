@@ -217,8 +217,7 @@ export function closeBlock(block: Block, head: Head, unit: f32): void {
   if (head.lse) {
     for (let lane = 0; lane < block.vectors << 2; lane++) {
       const at = (<usize>lane) << 2;
-      const l = <f64>load<f32>(lanes(block, L) + at);
-      const lse = l == 0 ? -Infinity : <f64>load<f32>(lanes(block, M) + at) + log(l);
+      const lse = <f64>load<f32>(lanes(block, M) + at) + log(load<f32>(lanes(block, L) + at));
       store<f32>(pointerAt(lanes(block, LSE_ROW), lane), <f32>lse);
     }
   }

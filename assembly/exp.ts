@@ -147,8 +147,13 @@ export function softcap(x: usize, count: i32, scale: f32, cap: f32, table: usize
   }
 }
 
-/** ln x for a finite x > 0, in f64 to about 1e-13: x = 2ⁿ·y with y in [√½, √2), ln y = 2·(s + s³/3 + s⁵/5 + …), s = (y − 1)/(y + 1). */
+/**
+ * ln x for x ≥ 0 to about 1e-13, −Infinity for 0, NaN for NaN.
+ *
+ *     x = 2ⁿ·y, y in [√½, √2)    s = (y − 1)/(y + 1)    ln x = n·ln 2 + 2·(s + s³/3 + s⁵/5 + …)
+ */
 export function log(x: f64): f64 {
+  if (!(x > 0)) return x == 0 ? -Infinity : NaN;
   const bits = reinterpret<u64>(x);
   let n = <i32>(bits >> 52) - 1023;
   let y = reinterpret<f64>((bits & 0x000f_ffff_ffff_ffff) | 0x3ff0_0000_0000_0000);

@@ -238,11 +238,12 @@ function repeatBlock(block: Block, head: Head, s: usize): void {
       }
     }
   }
-  // All scores −Infinity: −Infinity − −Infinity is NaN.
+  if (head.sinks) return;
+  // A row whose scores are all −Infinity: −Infinity − −Infinity is NaN. (A sink would be the maximum, and they 0.)
   for (let vector = 0; vector < block.vectors; vector++) {
     const at = (<usize>vector) << 4;
     const l = v128.load(lanes(block, L) + at);
-    const undefined_ = v128.and(f32x4.eq(l, f32x4.splat(0)), v128.load(seenAny + at));
-    v128.store(lanes(block, L) + at, v128.bitselect(f32x4.splat(NaN), l, undefined_));
+    const lost = v128.and(f32x4.eq(l, f32x4.splat(0)), v128.load(seenAny + at));
+    v128.store(lanes(block, L) + at, v128.bitselect(f32x4.splat(NaN), l, lost));
   }
 }

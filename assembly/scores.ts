@@ -75,10 +75,10 @@ export function addBias(block: Block, head: Head, s: usize, first: i32, count: i
           v128.load32_splat(r3),
         );
       }
-      v128.store(column, f32x4.add(s0, v128.load(column)));
-      v128.store(c1, f32x4.add(s1, v128.load(c1)));
-      v128.store(c2, f32x4.add(s2, v128.load(c2)));
-      v128.store(c3, f32x4.add(s3, v128.load(c3)));
+      v128.store(column, biased(s0, v128.load(column)));
+      v128.store(c1, biased(s1, v128.load(c1)));
+      v128.store(c2, biased(s2, v128.load(c2)));
+      v128.store(c3, biased(s3, v128.load(c3)));
       r0 += 4 * step;
       r1 += 4 * step;
       r2 += 4 * step;
@@ -86,4 +86,11 @@ export function addBias(block: Block, head: Head, s: usize, first: i32, count: i
       column += 4 * LANE_BYTES;
     }
   }
+}
+
+/** score + bias; a bias of −Infinity masks, whatever the score. */
+// @ts-ignore: decorator
+@inline function biased(score: v128, bias: v128): v128 {
+  const masks = f32x4.eq(bias, f32x4.splat(-Infinity));
+  return v128.bitselect(bias, f32x4.add(score, bias), masks);
 }
