@@ -1,5 +1,16 @@
 // What there is to say about an answer: numbers and choices, nothing of how they are shown.
-import { type Answer, type Built, HEADS, INDUCTION, PREVIOUS, readBack, weightsOf } from "./heads.ts";
+import {
+  type Answer,
+  type Built,
+  HEAD_DIM,
+  HEADS,
+  INDUCTION,
+  PREVIOUS,
+  readBack,
+  sunkAt,
+  tokenCode,
+  weightAt,
+} from "./heads.ts";
 
 /** A text after attention. */
 export interface Attended {
@@ -61,20 +72,23 @@ export function commonestTokenRight(tokens: readonly number[]): number {
   return right;
 }
 
-/** How many outputs of the previous-token head, read back, are the token before: all but the first should be. */
-export function previousTokenRight({ tokens, built, answer }: Attended): number {
-  const read = readBack(tokens, built, answer, PREVIOUS);
-  return read.filter((token, i) => i > 0 && token === tokens[i - 1]).length;
+/** How many outputs of the previous-token head are the code of the token before, to 0.001: all but the first should be. */
+export function previousTokenRight({ tokens, answer }: Attended): number {
+  return tokens.filter((_, i) => {
+    if (i === 0) return false;
+    const at = (i * HEADS.length + PREVIOUS) * HEAD_DIM;
+    return tokenCode(tokens[i - 1]!).every((value, d) => Math.abs(answer.out[at + d]! - value) < 1e-3);
+  }).length;
 }
 
 /**
- * Where to show `size` tokens: the window in which the induction head guesses right most often from an earlier place in the
- * same window, at the start of a sentence if that costs little.
+ * Where to show `size` tokens: the window where the induction head looks hardest at earlier tokens of the same window and
+ * guesses right, at the start of a sentence if that costs little.
  */
 export function bestWindow(text: Attended, size: number): number {
   const { tokens, labels } = text;
   const lastStart = Math.max(0, tokens.length - size);
-  // Each link adds one to all windows that hold both of its ends, as a difference of running sums.
+  // Each link adds its worth to all windows that hold both of its ends, as a difference of running sums.
   const change = new Float64Array(tokens.length + 1);
   const lastAfter = new Map<string, number>();
   for (let i = 0; i + 1 < tokens.length; i++) {
@@ -83,7 +97,8 @@ export function bestWindow(text: Attended, size: number): number {
     lastAfter.set(pair, i);
     if (!guessedRight(text, i) || earlier === undefined || i + 2 - earlier > size) continue;
     // A link between words shows more than one between a comma and what follows it.
-    const worth = /^\s?\p{L}/u.test(labels[i]!) ? 1 : 0.25;
+    const isWord = /^\s?\p{L}/u.test(labels[i]!);
+    const worth = weightAt(text.built, text.answer.lse, INDUCTION, i, earlier + 1) * (isWord ? 1 : 0.25);
     change[Math.max(0, i + 2 - size)]! += worth;
     change[earlier + 1]! -= worth;
   }
@@ -91,7 +106,7 @@ export function bestWindow(text: Attended, size: number): number {
   for (let start = 0; start <= lastStart; start++) {
     links += change[start]!;
     const opensSentence = start === 0 || (/[.!?⏎;]["”’)]*$/u.test(labels[start - 1]!) && /\p{L}/u.test(labels[start]!));
-    const worth = links + (opensSentence ? 1 : 0);
+    const worth = links + (opensSentence ? 0.5 : 0);
     if (worth > bestWorth) [best, bestWorth] = [start, worth];
   }
   return best;
@@ -100,8 +115,8 @@ export function bestWindow(text: Attended, size: number): number {
 /** Weights [row][column ≤ row] of a head among the tokens of a window, each row recomputed from q, k and lse. */
 export function windowWeights({ built, answer }: Attended, head: number, start: number, size: number): number[][] {
   return Array.from({ length: size }, (_, row) => {
-    const { p } = weightsOf(built, answer.lse, head, start + row);
-    return [...p.subarray(start)];
+    const i = start + row;
+    return Array.from({ length: row + 1 }, (_, column) => weightAt(built, answer.lse, head, i, start + column));
   });
 }
 
@@ -139,18 +154,19 @@ export interface Seen {
 
 /** Everything a query gave a share of at least 2 % to, the largest first, and the share that went to the sink. */
 export function lookedAt(text: Attended, head: number, i: number): { seen: Seen[]; sunk: number } {
-  const { p, sunk } = weightsOf(text.built, text.answer.lse, head, i);
+  const { built, answer } = text;
   const byToken = new Map<number, Seen>();
   for (let j = i; j >= 0; j--) {
-    if (p[j]! < 1e-4) continue;
+    const weight = weightAt(built, answer.lse, head, i, j);
+    if (weight < 1e-4) continue;
     const token = text.tokens[j]!;
     const seen = byToken.get(token) ?? { token, weight: 0, places: 0, back: i - j };
-    seen.weight += p[j]!;
+    seen.weight += weight;
     seen.places++;
     byToken.set(token, seen);
   }
   const seen = [...byToken.values()].filter(({ weight }) => weight >= 0.02).sort((a, b) => b.weight - a.weight);
-  return { seen, sunk };
+  return { seen, sunk: sunkAt(built, answer.lse, head, i) };
 }
 
 /** Floating-point operations of the call: two products of a row by headDim for each pair that the causal mask lets through. */

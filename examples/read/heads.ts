@@ -25,8 +25,8 @@ export interface Head {
 
 export const HEADS: readonly Head[] = [
   { name: "previous token", does: "always one step back" },
-  { name: "same token", does: "every occurrence of this token" },
-  { name: "induction", does: "what followed this token before" },
+  { name: "same token", does: "wherever this token occurs" },
+  { name: "induction", does: "what came after it before" },
   { name: "local", does: "ALiBi: nearness alone" },
 ];
 export const PREVIOUS = 0;
@@ -80,19 +80,22 @@ export function buildHeads(tokens: readonly number[]): Built {
   };
 }
 
-/** What query i of a head gave to keys 0 … i, recomputed from q, k and lse. With `sunk`, the share of the sink, it sums to 1. */
-export function weightsOf(built: Built, lse: Float32Array, head: number, i: number): { p: Float64Array; sunk: number } {
-  const lseOfRow = lse[head * (lse.length / HEADS.length) + i]!;
-  const slope = built.alibiSlopes[head]!;
-  const p = new Float64Array(i + 1);
+/** The weight that query i of a head gave to key j ≤ i, recomputed from q, k and lse: p = exp(score − lse). */
+export function weightAt(built: Built, lse: Float32Array, head: number, i: number, j: number): number {
   const qAt = (i * HEADS.length + head) * HEAD_DIM;
-  for (let j = 0; j <= i; j++) {
-    const kAt = (j * HEADS.length + head) * HEAD_DIM;
-    let score = -slope * (i - j);
-    for (let d = 0; d < HEAD_DIM; d++) score += built.q[qAt + d]! * built.k[kAt + d]!;
-    p[j] = Math.exp(score - lseOfRow);
-  }
-  return { p, sunk: Math.exp(built.sinks[head]! - lseOfRow) };
+  const kAt = (j * HEADS.length + head) * HEAD_DIM;
+  let score = -built.alibiSlopes[head]! * (i - j);
+  for (let d = 0; d < HEAD_DIM; d++) score += built.q[qAt + d]! * built.k[kAt + d]!;
+  return Math.exp(score - lseAt(lse, head, i));
+}
+
+/** The weight that went to the sink, to nothing: with the weights of keys 0 … i it makes 1. */
+export function sunkAt(built: Built, lse: Float32Array, head: number, i: number): number {
+  return Math.exp(built.sinks[head]! - lseAt(lse, head, i));
+}
+
+export function lseAt(lse: Float32Array, head: number, i: number): number {
+  return lse[(head * lse.length) / HEADS.length + i]!;
 }
 
 /**
@@ -110,8 +113,7 @@ export function readBack(
   const book = new Float32Array(names.length * HEAD_DIM);
   names.forEach((token, row) => book.set(codes.get(token)!, row * HEAD_DIM));
   return tokens.map((_, i) => {
-    const sunk = Math.exp(built.sinks[head]! - answer.lse[head * tokens.length + i]!);
-    if (sunk > 0.5) return undefined;
+    if (sunkAt(built, answer.lse, head, i) > 0.5) return undefined;
     const at = (i * HEADS.length + head) * HEAD_DIM;
     return names[nearestRow(book, answer.out.subarray(at, at + HEAD_DIM))];
   });

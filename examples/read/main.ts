@@ -46,16 +46,17 @@ async function main(): Promise<void> {
   }
   const limit = parseCount("--tokens", options.tokens, DEFAULT_TOKENS, MOST_TOKENS);
   const source = await chooseSource(options);
-  if (source.text.trim() === "") throw new TextError(`nothing to read: ${source.title} is empty`);
+  if (source.text.trim() === "") throw new TextError(`nothing to read: ${source.title} is empty or blank`);
 
   const { tokens, covered } = tokenise(source.text, limit);
   const built = buildHeads(tokens);
   const { out, lse, run } = await attend(built);
   const text = attended(tokens, tokens.map(tokenLabel), built, { out, lse });
+  const isCut = covered < source.text.length;
   const page = {
     title: source.title,
-    cut: covered < source.text.length ? cutNote(covered, source, options.tokens === undefined) : undefined,
-    whole: source.title.startsWith("Moby-Dick") && covered === source.text.length ? "chapter" : "text read",
+    cut: isCut ? cutNote(covered, source, options.tokens === undefined) : undefined,
+    scope: isCut ? "all that was read" : source.title.startsWith("Moby-Dick") ? "the whole chapter" : "the whole text",
     text,
     run,
   };
@@ -111,7 +112,7 @@ function parseOptions(): Options {
 async function chooseSource({ file, text, chapter }: Options): Promise<Source> {
   const given = [file, text, chapter].filter((option) => option !== undefined);
   if (given.length > 1) throw new TextError("--file, --text and --chapter exclude each other");
-  if (text !== undefined) return { title: "--text", text };
+  if (text !== undefined) return { title: "your text", text };
   if (file === "-") return (await fromStdin(Infinity)) ?? { title: "standard input", text: "" };
   if (file !== undefined) return fromFile(file);
   if (chapter !== undefined) return mobyDick(parseCount("--chapter", chapter, 1, 135));

@@ -14,7 +14,7 @@ export interface Style {
 export const HEAD_COLOURS: readonly Rgb[] = [
   [72, 149, 239],
   [240, 168, 48],
-  [46, 196, 140],
+  [46, 196, 120],
   [214, 93, 177],
 ];
 
@@ -28,8 +28,8 @@ export type Depth = 1 | 4 | 8 | 24;
 export function colourDepth(isTerminal: boolean, env: NodeJS.ProcessEnv): Depth {
   const forced = env["FORCE_COLOR"];
   if (!isTerminal && forced === undefined) return 1;
-  // FORCE_COLOR beats NO_COLOR in Node; saying nothing of both keeps Node from warning about it.
-  const asked = forced === undefined ? env : { ...env, NO_COLOR: "" };
+  // FORCE_COLOR beats NO_COLOR in Node, which warns where it finds both.
+  const asked = forced === undefined ? env : { ...env, NO_COLOR: undefined, NODE_DISABLE_COLORS: undefined };
   return WriteStream.prototype.getColorDepth(asked) as Depth;
 }
 
@@ -48,12 +48,24 @@ export function painter(depth: Depth): Paint {
 /** `plane`: 38 for the foreground, 48 for the background. */
 function colourCode(depth: Depth, [red, green, blue]: Rgb, plane: 38 | 48): string {
   if (depth === 24) return `${plane};2;${red};${green};${blue}`;
-  if (depth === 8) {
-    const [r, g, b] = [red, green, blue].map((c) => Math.round((c / 255) * 5)) as [number, number, number];
-    return `${plane};5;${16 + 36 * r + 6 * g + b}`;
-  }
-  const [r, g, b] = [red, green, blue].map((c) => (c > 127 ? 1 : 0)) as [number, number, number];
-  return String(plane - 8 + r + 2 * g + 4 * b);
+  if (depth === 8) return `${plane};5;${nearestOf256([red, green, blue])}`;
+  // Of the sixteen, the one whose lit channels are those near the strongest.
+  const lit = 0.65 * Math.max(red, green, blue);
+  return String(plane - 8 + Number(red > lit) + 2 * Number(green > lit) + 4 * Number(blue > lit));
+}
+
+const CUBE_LEVELS = [0, 95, 135, 175, 215, 255];
+
+/** The nearest of the 6 × 6 × 6 cube (16 to 231) and the 24 greys 8, 18 … 238 (232 to 255). */
+function nearestOf256(colour: Rgb): number {
+  const distance = (other: readonly number[]): number => colour.reduce((sum, c, i) => sum + (c - other[i]!) ** 2, 0);
+  const steps = colour.map(
+    (c) => CUBE_LEVELS.filter((level, i) => c > (level + (CUBE_LEVELS[i + 1] ?? 999)) / 2).length,
+  );
+  const grey = Math.max(0, Math.min(23, Math.round(((colour[0] + colour[1] + colour[2]) / 3 - 8) / 10)));
+  const inCube = steps.map((step) => CUBE_LEVELS[step]!);
+  const inGreys = colour.map(() => 8 + 10 * grey);
+  return distance(inCube) < distance(inGreys) ? 16 + 36 * steps[0]! + 6 * steps[1]! + steps[2]! : 232 + grey;
 }
 
 /** The colour a share t of the way from a to b. */

@@ -10,14 +10,14 @@ export interface Page {
   title: string;
   /** What was left out of the text, if anything. */
   cut: string | undefined;
-  /** What the text is a whole of: "chapter" or "text". */
-  whole: string;
+  /** What the tokens are: "the whole chapter", "the whole text", "all that was read". */
+  scope: string;
   text: Attended;
   run: Run;
 }
 
 const LINK_COLOURS: readonly Rgb[] = [
-  [46, 196, 140],
+  [46, 196, 120],
   [240, 168, 48],
   [92, 160, 255],
   [235, 110, 160],
@@ -51,7 +51,7 @@ export function report(page: Page, columns: number, depth: Depth): string {
     ...heatMaps(text, start, size, width, depth),
     ...heading("In words"),
     ...inWords(text, start, size, width, paint),
-    ...heading(`Over the whole ${page.whole}`),
+    ...heading(`Over ${page.scope}`),
     ...overall(text, width, paint),
     ...heading("The call"),
     ...theCall(text.tokens.length, page.run, width, paint),
@@ -70,7 +70,7 @@ function headline({ title, cut, text }: Page, width: number, paint: Paint): stri
     "",
     `${paint("heed", { bold: true, fg: HEAD_COLOURS[INDUCTION] })} ${paint("attention at work on a real text", { bold: true })}`,
     ...wrap(
-      `${title} · ${count(text.tokens.length, "token")}, ${number(distinct)} distinct (gpt-tokenizer, o200k_base)`,
+      `Reading ${title}: ${count(text.tokens.length, "token")}, ${number(distinct)} distinct (gpt-tokenizer, o200k_base)`,
       width,
     ),
     ...(cut === undefined ? [] : wrap(cut, width)),

@@ -8,7 +8,7 @@ import { encode } from "gpt-tokenizer/encoding/o200k_base";
 export class TextError extends Error {}
 
 export interface Source {
-  /** What was read, for the headline. */
+  /** What was read, to stand after "Reading". */
   title: string;
   text: string;
 }
@@ -38,7 +38,7 @@ export function mobyDick(chapter: number): Source {
 
 /** A UTF-8 file, or the first 4 MiB of it. */
 export function fromFile(path: string): Source {
-  return { title: path, text: decode(readStart(path), `"--file" ${path}`) };
+  return { title: path, text: decode(readStart(path), JSON.stringify(path)) };
 }
 
 /**
@@ -105,7 +105,7 @@ function readStart(path: string): Buffer {
   try {
     file = openSync(path, "r");
   } catch (error) {
-    throw new TextError(`cannot read ${path}: ${reason(error)}`);
+    throw new TextError(`cannot read ${JSON.stringify(path)}: ${reason(error)}`);
   }
   try {
     const buffer = Buffer.alloc(MAX_BYTES);
@@ -115,7 +115,7 @@ function readStart(path: string): Buffer {
     }
     return buffer.subarray(0, bytes);
   } catch (error) {
-    throw new TextError(`cannot read ${path}: ${reason(error)}`);
+    throw new TextError(`cannot read ${JSON.stringify(path)}: ${reason(error)}`);
   } finally {
     closeSync(file);
   }

@@ -10,7 +10,7 @@ import {
   type Seen,
   tellingTokens,
 } from "./findings.ts";
-import { HEAD_DIM, HEADS, INDUCTION, PREVIOUS, SAME, SHARPNESS } from "./heads.ts";
+import { HEAD_DIM, HEADS, INDUCTION, lseAt, PREVIOUS, SAME, SHARPNESS } from "./heads.ts";
 import { clip, HEAD_COLOURS, type Paint, padTo, type Style, wrap } from "./paint.ts";
 
 /** One measured `heed.attention` call. */
@@ -48,7 +48,7 @@ function sayHead(text: Attended, head: number, i: number): string {
   const more = seen.length > 3 ? ", …" : "";
   let line = shown.join(", ") + more;
   if (head === SAME) {
-    const times = Math.round(Math.exp(text.answer.lse[SAME * text.tokens.length + i]! - SHARPNESS));
+    const times = Math.round(Math.exp(lseAt(text.answer.lse, SAME, i) - SHARPNESS));
     line += `; lse = ${SHARPNESS} + ln ${times}: ${times === 1 ? "it is new" : `its ${ordinal(times)} time`}`;
   }
   if (head === INDUCTION) {
@@ -62,8 +62,8 @@ function sayHead(text: Attended, head: number, i: number): string {
 
 function saySeen({ token, weight, places, back }: Seen, text: Attended, i: number): string {
   const name = token === text.tokens[i] && places === 1 && back === 0 ? "itself" : quote(text.labels[i - back]!);
-  const where = places > 1 ? ` in ${places} places` : back === 0 ? "" : ` ${back} back`;
-  return `${name}${where} ${percent(weight)}`;
+  const where = places > 1 ? ` (${places} places)` : back === 0 ? "" : ` (${back} back)`;
+  return `${name} ${percent(weight)}${where}`;
 }
 
 /** How well the induction head guesses, in numbers. */
@@ -92,7 +92,7 @@ export function overall(text: Attended, width: number, paint: Paint): string[] {
   }
   const commonest = commonestTokenRight(text.tokens);
   const compare = `Naming the commonest token so far, every time, would be right at ${percent(commonest / score.possible)} of the ${count(score.possible, "token")}; this head, silence counted as wrong, at ${percent(score.right / score.possible)}.`;
-  const check = `As a check, the previous-token head's outputs, read back as tokens, are right ${number(previousTokenRight(text))} times of ${number(length - 1)}.`;
+  const check = `As a check, the previous-token head's output is the code of the token before, to 0.001, ${number(previousTokenRight(text))} of ${count(length - 1, "time")}.`;
   return [...lines, ...wrap(compare, width), ...wrap(check, width)];
 }
 
@@ -104,16 +104,16 @@ export function theCall(length: number, run: Run, width: number, paint: Paint): 
   const timing =
     run.warm === undefined ? "the only call, warm-up included" : `the first call, warm-up included: ${time(run.first)}`;
   const facts: [string, string][] = [
-    ["work", `${HEADS.length} heads × ${number(length)} queries, causal: ${(flop / 1e9).toPrecision(3)} GFLOP`],
+    ["work", `${HEADS.length} heads × ${count(length, "query", "queries")}, causal: ${amount(flop, "FLOP")}`],
     ["time", `${time(seconds)} (${timing})`],
-    ["speed", `${(flop / seconds / 1e9).toFixed(1)} GFLOP/s on one thread, variant "${run.variant}"`],
+    ["speed", `${(flop / seconds / 1e9).toPrecision(3)} GFLOP/s on one thread, variant "${run.variant}"`],
     [
       "memory",
-      `${bytes(run.memory.peak)} at the peak: q, k, v, out and lse, and ${bytes(run.memory.peak - rows)} besides`,
+      `${amount(run.memory.peak, "B")} at the peak: q, k, v, out and lse, and ${amount(run.memory.peak - rows, "B")} besides`,
     ],
     [
       "never made",
-      `the ${HEADS.length} × ${number(length)} × ${number(length)} scores: ${bytes(4 * HEADS.length * length * length)}`,
+      `the ${HEADS.length} × ${number(length)} × ${number(length)} scores: ${amount(4 * HEADS.length * length * length, "B")}`,
     ],
   ];
   const code = [
@@ -144,8 +144,8 @@ export function number(value: number): string {
   return value.toLocaleString("en-US");
 }
 
-export function count(value: number, noun: string): string {
-  return `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
+export function count(value: number, noun: string, plural = `${noun}s`): string {
+  return `${number(value)} ${value === 1 ? noun : plural}`;
 }
 
 function quote(label: string): string {
@@ -165,7 +165,9 @@ function time(seconds: number): string {
   return seconds < 1 ? `${(seconds * 1000).toPrecision(3)} ms` : `${seconds.toPrecision(3)} s`;
 }
 
-function bytes(value: number): string {
-  const [size, unit] = value < 1e6 ? [value / 1e3, "kB"] : value < 1e9 ? [value / 1e6, "MB"] : [value / 1e9, "GB"];
-  return `${size < 100 ? size.toPrecision(3) : number(Math.round(size))} ${unit}`;
+/** Three digits and a prefix: 11.5 MB. */
+function amount(value: number, unit: string): string {
+  const power = Math.max(0, Math.min(4, Math.floor(Math.log10(value) / 3)));
+  const size = value / 1000 ** power;
+  return `${size < 100 ? Number(size.toPrecision(3)) : Math.round(size)} ${["", "k", "M", "G", "T"][power]!}${unit}`;
 }
