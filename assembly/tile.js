@@ -34,149 +34,130 @@ exports.TILE_ROWS = ASC_FEATURE_RELAXED_SIMD ? 6 : 3;
  *   aRow aStep bytes
  */
 function multiply(c, a, b, rows, count, aRow, aStep, accumulate) {
-  if (ASC_FEATURE_RELAXED_SIMD) multiply6x2(c, a, b, rows, count, aRow, aStep, accumulate);
-  else multiply3x3(c, a, b, rows, count, aRow, aStep, accumulate);
+    if (ASC_FEATURE_RELAXED_SIMD)
+        multiply6x2(c, a, b, rows, count, aRow, aStep, accumulate);
+    else
+        multiply3x3(c, a, b, rows, count, aRow, aStep, accumulate);
 }
 /** 12 accumulators, 2 vectors of B, 1 splat: 15 registers, with the product fused away. */
 // @ts-ignore: decorator
 function multiply6x2(c, a, b, rows, count, aRow, aStep, accumulate) {
-  const bEnd = b + count * lanes_1.LANE_BYTES;
-  // The last tile repeats the last row where rows run out: its results there land in the scratch rows of C.
-  for (let left = rows; left > 0; left -= 6) {
-    let a0 = a;
-    let a1 = left > 1 ? a0 + aRow : a0;
-    let a2 = left > 2 ? a1 + aRow : a1;
-    let a3 = left > 3 ? a2 + aRow : a2;
-    let a4 = left > 4 ? a3 + aRow : a3;
-    let a5 = left > 5 ? a4 + aRow : a4;
-    a = a5 + aRow;
-    let c00 = f32x4.splat(0),
-      c01 = c00;
-    let c10 = c00,
-      c11 = c00;
-    let c20 = c00,
-      c21 = c00;
-    let c30 = c00,
-      c31 = c00;
-    let c40 = c00,
-      c41 = c00;
-    let c50 = c00,
-      c51 = c00;
-    if (accumulate) {
-      c00 = v128.load(c, 0);
-      c01 = v128.load(c, 16);
-      c10 = v128.load(c, 32);
-      c11 = v128.load(c, 48);
-      c20 = v128.load(c, 64);
-      c21 = v128.load(c, 80);
-      c30 = v128.load(c, 96);
-      c31 = v128.load(c, 112);
-      c40 = v128.load(c, 128);
-      c41 = v128.load(c, 144);
-      c50 = v128.load(c, 160);
-      c51 = v128.load(c, 176);
+    const bEnd = b + count * lanes_1.LANE_BYTES;
+    // The last tile repeats the last row where rows run out: its results there land in the scratch rows of C.
+    for (let left = rows; left > 0; left -= 6) {
+        const a0 = a;
+        const a1 = left > 1 ? a0 + aRow : a0;
+        const a2 = left > 2 ? a1 + aRow : a1;
+        const a3 = left > 3 ? a2 + aRow : a2;
+        const a4 = left > 4 ? a3 + aRow : a3;
+        const a5 = left > 5 ? a4 + aRow : a4;
+        a = a5 + aRow;
+        let c00 = f32x4.splat(0), c01 = c00;
+        let c10 = c00, c11 = c00;
+        let c20 = c00, c21 = c00;
+        let c30 = c00, c31 = c00;
+        let c40 = c00, c41 = c00;
+        let c50 = c00, c51 = c00;
+        if (accumulate) {
+            c00 = v128.load(c, 0);
+            c01 = v128.load(c, 16);
+            c10 = v128.load(c, 32);
+            c11 = v128.load(c, 48);
+            c20 = v128.load(c, 64);
+            c21 = v128.load(c, 80);
+            c30 = v128.load(c, 96);
+            c31 = v128.load(c, 112);
+            c40 = v128.load(c, 128);
+            c41 = v128.load(c, 144);
+            c50 = v128.load(c, 160);
+            c51 = v128.load(c, 176);
+        }
+        for (let bt = b, at = 0; bt < bEnd; bt += lanes_1.LANE_BYTES, at += aStep) {
+            const b0 = v128.load(bt, 0);
+            const b1 = v128.load(bt, 16);
+            let x = v128.load32_splat(a0 + at);
+            c00 = (0, lanes_1.madd)(x, b0, c00);
+            c01 = (0, lanes_1.madd)(x, b1, c01);
+            x = v128.load32_splat(a1 + at);
+            c10 = (0, lanes_1.madd)(x, b0, c10);
+            c11 = (0, lanes_1.madd)(x, b1, c11);
+            x = v128.load32_splat(a2 + at);
+            c20 = (0, lanes_1.madd)(x, b0, c20);
+            c21 = (0, lanes_1.madd)(x, b1, c21);
+            x = v128.load32_splat(a3 + at);
+            c30 = (0, lanes_1.madd)(x, b0, c30);
+            c31 = (0, lanes_1.madd)(x, b1, c31);
+            x = v128.load32_splat(a4 + at);
+            c40 = (0, lanes_1.madd)(x, b0, c40);
+            c41 = (0, lanes_1.madd)(x, b1, c41);
+            x = v128.load32_splat(a5 + at);
+            c50 = (0, lanes_1.madd)(x, b0, c50);
+            c51 = (0, lanes_1.madd)(x, b1, c51);
+        }
+        v128.store(c, c00, 0);
+        v128.store(c, c01, 16);
+        v128.store(c, c10, 32);
+        v128.store(c, c11, 48);
+        v128.store(c, c20, 64);
+        v128.store(c, c21, 80);
+        v128.store(c, c30, 96);
+        v128.store(c, c31, 112);
+        v128.store(c, c40, 128);
+        v128.store(c, c41, 144);
+        v128.store(c, c50, 160);
+        v128.store(c, c51, 176);
+        c += 6 * lanes_1.LANE_BYTES;
     }
-    for (let bt = b; bt < bEnd; bt += lanes_1.LANE_BYTES) {
-      const b0 = v128.load(bt, 0);
-      const b1 = v128.load(bt, 16);
-      let x = v128.load32_splat(a0);
-      c00 = (0, lanes_1.madd)(x, b0, c00);
-      c01 = (0, lanes_1.madd)(x, b1, c01);
-      x = v128.load32_splat(a1);
-      c10 = (0, lanes_1.madd)(x, b0, c10);
-      c11 = (0, lanes_1.madd)(x, b1, c11);
-      x = v128.load32_splat(a2);
-      c20 = (0, lanes_1.madd)(x, b0, c20);
-      c21 = (0, lanes_1.madd)(x, b1, c21);
-      x = v128.load32_splat(a3);
-      c30 = (0, lanes_1.madd)(x, b0, c30);
-      c31 = (0, lanes_1.madd)(x, b1, c31);
-      x = v128.load32_splat(a4);
-      c40 = (0, lanes_1.madd)(x, b0, c40);
-      c41 = (0, lanes_1.madd)(x, b1, c41);
-      x = v128.load32_splat(a5);
-      c50 = (0, lanes_1.madd)(x, b0, c50);
-      c51 = (0, lanes_1.madd)(x, b1, c51);
-      a0 += aStep;
-      a1 += aStep;
-      a2 += aStep;
-      a3 += aStep;
-      a4 += aStep;
-      a5 += aStep;
-    }
-    v128.store(c, c00, 0);
-    v128.store(c, c01, 16);
-    v128.store(c, c10, 32);
-    v128.store(c, c11, 48);
-    v128.store(c, c20, 64);
-    v128.store(c, c21, 80);
-    v128.store(c, c30, 96);
-    v128.store(c, c31, 112);
-    v128.store(c, c40, 128);
-    v128.store(c, c41, 144);
-    v128.store(c, c50, 160);
-    v128.store(c, c51, 176);
-    c += 6 * lanes_1.LANE_BYTES;
-  }
 }
 /** 9 accumulators, 3 vectors of B, 1 splat, 1 product: 14 registers. */
 // @ts-ignore: decorator
 function multiply3x3(c, a, b, rows, count, aRow, aStep, accumulate) {
-  const bEnd = b + count * lanes_1.LANE_BYTES;
-  for (let left = rows; left > 0; left -= 3) {
-    let a0 = a;
-    let a1 = left > 1 ? a0 + aRow : a0;
-    let a2 = left > 2 ? a1 + aRow : a1;
-    a = a2 + aRow;
-    let c00 = f32x4.splat(0),
-      c01 = c00,
-      c02 = c00;
-    let c10 = c00,
-      c11 = c00,
-      c12 = c00;
-    let c20 = c00,
-      c21 = c00,
-      c22 = c00;
-    if (accumulate) {
-      c00 = v128.load(c, 0);
-      c01 = v128.load(c, 16);
-      c02 = v128.load(c, 32);
-      c10 = v128.load(c, 48);
-      c11 = v128.load(c, 64);
-      c12 = v128.load(c, 80);
-      c20 = v128.load(c, 96);
-      c21 = v128.load(c, 112);
-      c22 = v128.load(c, 128);
+    const bEnd = b + count * lanes_1.LANE_BYTES;
+    for (let left = rows; left > 0; left -= 3) {
+        const a0 = a;
+        const a1 = left > 1 ? a0 + aRow : a0;
+        const a2 = left > 2 ? a1 + aRow : a1;
+        a = a2 + aRow;
+        let c00 = f32x4.splat(0), c01 = c00, c02 = c00;
+        let c10 = c00, c11 = c00, c12 = c00;
+        let c20 = c00, c21 = c00, c22 = c00;
+        if (accumulate) {
+            c00 = v128.load(c, 0);
+            c01 = v128.load(c, 16);
+            c02 = v128.load(c, 32);
+            c10 = v128.load(c, 48);
+            c11 = v128.load(c, 64);
+            c12 = v128.load(c, 80);
+            c20 = v128.load(c, 96);
+            c21 = v128.load(c, 112);
+            c22 = v128.load(c, 128);
+        }
+        for (let bt = b, at = 0; bt < bEnd; bt += lanes_1.LANE_BYTES, at += aStep) {
+            const b0 = v128.load(bt, 0);
+            const b1 = v128.load(bt, 16);
+            const b2 = v128.load(bt, 32);
+            let x = v128.load32_splat(a0 + at);
+            c00 = (0, lanes_1.madd)(x, b0, c00);
+            c01 = (0, lanes_1.madd)(x, b1, c01);
+            c02 = (0, lanes_1.madd)(x, b2, c02);
+            x = v128.load32_splat(a1 + at);
+            c10 = (0, lanes_1.madd)(x, b0, c10);
+            c11 = (0, lanes_1.madd)(x, b1, c11);
+            c12 = (0, lanes_1.madd)(x, b2, c12);
+            x = v128.load32_splat(a2 + at);
+            c20 = (0, lanes_1.madd)(x, b0, c20);
+            c21 = (0, lanes_1.madd)(x, b1, c21);
+            c22 = (0, lanes_1.madd)(x, b2, c22);
+        }
+        v128.store(c, c00, 0);
+        v128.store(c, c01, 16);
+        v128.store(c, c02, 32);
+        v128.store(c, c10, 48);
+        v128.store(c, c11, 64);
+        v128.store(c, c12, 80);
+        v128.store(c, c20, 96);
+        v128.store(c, c21, 112);
+        v128.store(c, c22, 128);
+        c += 3 * lanes_1.LANE_BYTES;
     }
-    for (let bt = b; bt < bEnd; bt += lanes_1.LANE_BYTES) {
-      const b0 = v128.load(bt, 0);
-      const b1 = v128.load(bt, 16);
-      const b2 = v128.load(bt, 32);
-      let x = v128.load32_splat(a0);
-      c00 = (0, lanes_1.madd)(x, b0, c00);
-      c01 = (0, lanes_1.madd)(x, b1, c01);
-      c02 = (0, lanes_1.madd)(x, b2, c02);
-      x = v128.load32_splat(a1);
-      c10 = (0, lanes_1.madd)(x, b0, c10);
-      c11 = (0, lanes_1.madd)(x, b1, c11);
-      c12 = (0, lanes_1.madd)(x, b2, c12);
-      x = v128.load32_splat(a2);
-      c20 = (0, lanes_1.madd)(x, b0, c20);
-      c21 = (0, lanes_1.madd)(x, b1, c21);
-      c22 = (0, lanes_1.madd)(x, b2, c22);
-      a0 += aStep;
-      a1 += aStep;
-      a2 += aStep;
-    }
-    v128.store(c, c00, 0);
-    v128.store(c, c01, 16);
-    v128.store(c, c02, 32);
-    v128.store(c, c10, 48);
-    v128.store(c, c11, 64);
-    v128.store(c, c12, 80);
-    v128.store(c, c20, 96);
-    v128.store(c, c21, 112);
-    v128.store(c, c22, 128);
-    c += 3 * lanes_1.LANE_BYTES;
-  }
 }
