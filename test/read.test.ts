@@ -241,7 +241,7 @@ describe("the command", () => {
     const { stdout, stderr, status } = read([]);
     expect(stderr).toBe("");
     expect(status).toBe(0);
-    expect(stdout).toContain("Reading Moby-Dick, chapter 1, “Loomings”: 2,799 tokens");
+    expect(stdout).toContain("Reading Moby-Dick, chapter 1, “Loomings”: 2,799 tokens of gpt-tokenizer, 1,111 distinct");
     const sections = [
       "The text, and what the induction head looks at",
       "The four heads on that passage",
@@ -262,7 +262,7 @@ describe("the command", () => {
   it("reads --text, --file and what is piped in", () => {
     const file = join(folder, "own.txt");
     writeFileSync(file, "to be or not to be");
-    expect(read(["--text", "hello"]).stdout).toContain("Reading your text: 1 token, 1 distinct");
+    expect(read(["--text", "hello"]).stdout).toContain("Reading your text: 1 token of gpt-tokenizer, 1 distinct");
     expect(read(["--file", file]).stdout).toContain(`Reading ${file}: 6 tokens`);
     expect(read([], "to be or not to be").stdout).toContain("Reading standard input: 6 tokens");
     expect(read(["--file", "-"], "to be").stdout).toContain("Reading standard input: 2 tokens");

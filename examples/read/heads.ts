@@ -26,7 +26,7 @@ export interface Head {
 export const HEADS: readonly Head[] = [
   { name: "previous token", does: "always one step back" },
   { name: "same token", does: "wherever this token occurs" },
-  { name: "induction", does: "what came after it before" },
+  { name: "induction", does: "what followed it last time" },
   { name: "local", does: "ALiBi: nearness alone" },
 ];
 export const PREVIOUS = 0;

@@ -60,7 +60,7 @@ async function main(): Promise<void> {
     text,
     run,
   };
-  const columns = process.stdout.isTTY ? process.stdout.columns : Number(process.env["COLUMNS"]) || 96;
+  const columns = (process.stdout.isTTY ? process.stdout.columns : Number(process.env["COLUMNS"])) || 96;
   process.stdout.write(report(page, columns, colourDepth(process.stdout.isTTY, process.env)));
 }
 

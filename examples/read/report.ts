@@ -24,6 +24,11 @@ const LINK_COLOURS: readonly Rgb[] = [
   [180, 210, 70],
   [170, 130, 250],
 ];
+const INTRODUCTION =
+  "Attention lets every token look back: a head scores all tokens up to its own, softmax turns the scores into shares of 1, " +
+  "and the output is what stands there, mixed in those shares. Nobody trained these four heads. They are built from codes " +
+  "whose products say what to look at, so you can see for yourself whether the answer is right.";
+
 /** Behind the tokens of the passage, by turns, to show where one ends. */
 const TILES: readonly Rgb[] = [
   [36, 39, 54],
@@ -70,10 +75,12 @@ function headline({ title, cut, text }: Page, width: number, paint: Paint): stri
     "",
     `${paint("heed", { bold: true, fg: HEAD_COLOURS[INDUCTION] })} ${paint("attention at work on a real text", { bold: true })}`,
     ...wrap(
-      `Reading ${title}: ${count(text.tokens.length, "token")}, ${number(distinct)} distinct (gpt-tokenizer, o200k_base)`,
+      `Reading ${title}: ${count(text.tokens.length, "token")} of gpt-tokenizer, ${number(distinct)} distinct`,
       width,
     ),
     ...(cut === undefined ? [] : wrap(cut, width)),
+    "",
+    ...wrap(INTRODUCTION, width).map((line) => paint(line, { dim: true })),
   ];
 }
 
