@@ -3,7 +3,7 @@
 //
 //     ┌───────┬──────────────────────────┬──────────────────┬─────────────────────────┐
 //     │ Block │ lane arrays, [LANES] each │ Qᵗ [headDim]     │ Oᵗ [valueDim, rounded up │
-//     │       │ m l alpha … biasRow       │    [LANES]       │    to TILE_ROWS][LANES]  │
+//     │       │ m l alpha … biasRow       │    [LANES]       │    to ROW_MULTIPLE][LANES]  │
 //     └───────┴──────────────────────────┴──────────────────┴─────────────────────────┘
 //
 // Rows are numbered query by query, the heads of the group within a query: row r is query r / group of head r % group. So a
@@ -34,6 +34,8 @@ let Block = class Block {
     /** Keys that every row sees by position: [commonFirst, commonEnd). */
     commonFirst;
     commonEnd;
+    /** Vectors of lanes that hold rows of their own; the rest only repeat the last row. */
+    vectors;
     /** Whether a row has met a key that is masked for it, so that 0·v stood for "not read". */
     masked;
 };
@@ -96,7 +98,7 @@ function output(block, headDim) {
     return queries(block) + headDim * lanes_1.LANE_BYTES;
 }
 function blockBytes(headDim, valueDim) {
-    const columns = ((valueDim + tile_1.TILE_ROWS - 1) / tile_1.TILE_ROWS) * tile_1.TILE_ROWS;
+    const columns = ((valueDim + tile_1.ROW_MULTIPLE - 1) / tile_1.ROW_MULTIPLE) * tile_1.ROW_MULTIPLE;
     return HEADER_BYTES + (LANE_ARRAYS + headDim + columns) * lanes_1.LANE_BYTES;
 }
 // @ts-ignore: decorator
@@ -106,6 +108,7 @@ function pointerAt(array, lane) {
 /** Opens a block at row `firstRow`: writes its lane arrays, packs its queries, clears m, l and O. */
 function openBlock(block, head, firstRow) {
     const lastRow = head.seqLenQ * head.group - 1;
+    block.vectors = (min(lanes_1.LANES, lastRow + 1 - firstRow) + 3) >> 2;
     block.first = i32.MAX_VALUE;
     block.end = 0;
     block.commonFirst = 0;
@@ -192,7 +195,7 @@ function closeBlock(block, head, unit) {
     const natural = f32x4.splat(unit);
     const lowest = f32x4.splat(-f32.MAX_VALUE);
     const zero = f32x4.splat(0);
-    for (let vector = 0; vector < lanes_1.VECTORS; vector++) {
+    for (let vector = 0; vector < block.vectors; vector++) {
         const at = vector << 4;
         const m = (0, lanes_1.larger)(f32x4.mul(v128.load(lanes(block, exports.M) + at), natural), lowest);
         let l = v128.load(lanes(block, exports.L) + at);
@@ -211,7 +214,7 @@ function closeBlock(block, head, unit) {
         v128.store(lanes(block, exports.ALPHA) + at, v128.andnot(f32x4.div(shrink, l), f32x4.eq(l, zero)));
     }
     if (head.lse) {
-        for (let lane = 0; lane < lanes_1.LANES; lane++) {
+        for (let lane = 0; lane < block.vectors << 2; lane++) {
             const at = lane << 2;
             const l = load(lanes(block, exports.L) + at);
             const lse = l == 0 ? -Infinity : load(lanes(block, exports.M) + at) + (0, exp_1.log)(l);
@@ -224,7 +227,7 @@ function closeBlock(block, head, unit) {
 function unpackOutput(block, head) {
     const valueDim = head.valueDim;
     const rows = lanes(block, exports.OUT_ROW);
-    for (let lane = 0; lane < lanes_1.LANES; lane += 4) {
+    for (let lane = 0; lane < block.vectors << 2; lane += 4) {
         const factors = lanes(block, exports.ALPHA) + (lane << 2);
         const factor = v128.load(factors);
         const r0 = pointerAt(rows, lane);

@@ -2,7 +2,7 @@
 //
 //     ┌───────┬──────────────────────────┬──────────────────┬─────────────────────────┐
 //     │ Block │ lane arrays, [LANES] each │ Qᵗ [headDim]     │ Oᵗ [valueDim, rounded up │
-//     │       │ m l alpha … biasRow       │    [LANES]       │    to TILE_ROWS][LANES]  │
+//     │       │ m l alpha … biasRow       │    [LANES]       │    to ROW_MULTIPLE][LANES]  │
 //     └───────┴──────────────────────────┴──────────────────┴─────────────────────────┘
 //
 // Rows are numbered query by query, the heads of the group within a query: row r is query r / group of head r % group. So a
@@ -12,7 +12,7 @@
 import { Head } from "./head";
 import { LANES, LANE_BYTES, VECTORS, larger, storeTransposed } from "./lanes";
 import { exp, log } from "./exp";
-import { TILE_ROWS } from "./tile";
+import { ROW_MULTIPLE } from "./tile";
 
 
 @unmanaged
@@ -23,6 +23,8 @@ export class Block {
   /** Keys that every row sees by position: [commonFirst, commonEnd). */
   commonFirst: i32;
   commonEnd: i32;
+  /** Vectors of lanes that hold rows of their own; the rest only repeat the last row. */
+  vectors: i32;
   /** Whether a row has met a key that is masked for it, so that 0·v stood for "not read". */
   masked: i32;
 }
@@ -86,7 +88,7 @@ export class Block {
 }
 
 export function blockBytes(headDim: i32, valueDim: i32): usize {
-  const columns = ((valueDim + TILE_ROWS - 1) / TILE_ROWS) * TILE_ROWS;
+  const columns = ((valueDim + ROW_MULTIPLE - 1) / ROW_MULTIPLE) * ROW_MULTIPLE;
   return HEADER_BYTES + (LANE_ARRAYS + <usize>headDim + <usize>columns) * LANE_BYTES;
 }
 
@@ -98,6 +100,7 @@ export function blockBytes(headDim: i32, valueDim: i32): usize {
 /** Opens a block at row `firstRow`: writes its lane arrays, packs its queries, clears m, l and O. */
 export function openBlock(block: Block, head: Head, firstRow: i32): void {
   const lastRow = head.seqLenQ * head.group - 1;
+  block.vectors = (min(LANES, lastRow + 1 - firstRow) + 3) >> 2;
   block.first = i32.MAX_VALUE;
   block.end = 0;
   block.commonFirst = 0;
@@ -194,7 +197,7 @@ export function closeBlock(block: Block, head: Head, unit: f32): void {
   const natural = f32x4.splat(unit);
   const lowest = f32x4.splat(-f32.MAX_VALUE);
   const zero = f32x4.splat(0);
-  for (let vector = 0; vector < VECTORS; vector++) {
+  for (let vector = 0; vector < block.vectors; vector++) {
     const at = (<usize>vector) << 4;
     const m = larger(f32x4.mul(v128.load(lanes(block, M) + at), natural), lowest);
     let l = v128.load(lanes(block, L) + at);
@@ -212,7 +215,7 @@ export function closeBlock(block: Block, head: Head, unit: f32): void {
     v128.store(lanes(block, ALPHA) + at, v128.andnot(f32x4.div(shrink, l), f32x4.eq(l, zero)));
   }
   if (head.lse) {
-    for (let lane = 0; lane < LANES; lane++) {
+    for (let lane = 0; lane < block.vectors << 2; lane++) {
       const at = (<usize>lane) << 2;
       const l = <f64>load<f32>(lanes(block, L) + at);
       const lse = l == 0 ? -Infinity : <f64>load<f32>(lanes(block, M) + at) + log(l);
@@ -226,7 +229,7 @@ export function closeBlock(block: Block, head: Head, unit: f32): void {
 function unpackOutput(block: Block, head: Head): void {
   const valueDim = head.valueDim;
   const rows = lanes(block, OUT_ROW);
-  for (let lane = 0; lane < LANES; lane += 4) {
+  for (let lane = 0; lane < block.vectors << 2; lane += 4) {
     const factors = lanes(block, ALPHA) + ((<usize>lane) << 2);
     const factor = v128.load(factors);
     const r0 = pointerAt(rows, lane);

@@ -131,11 +131,12 @@ function attendKeys(block, head, s, first, end, k, v, kRow, vRow) {
     const count = end - first;
     scoreKeys(block, head, s, first, count, k + first * kRow, kRow);
     stepKeys(block, head, s, count);
-    (0, tile_1.multiply)((0, block_1.output)(block, head.headDim), v + first * vRow, s, head.valueDim, count, 4, vRow, true);
+    const o = (0, block_1.output)(block, head.headDim);
+    (0, tile_1.multiply)(o, v + first * vRow, s, head.valueDim, count, block.vectors, 4, vRow, true);
 }
 /** S = K·Qᵗ, adjusted and masked; key `first` stands at k. */
 function scoreKeys(block, head, s, first, count, k, kRow) {
-    (0, tile_1.multiply)(s, k, (0, block_1.queries)(block), count, head.headDim, kRow, 4, false);
+    (0, tile_1.multiply)(s, k, (0, block_1.queries)(block), count, head.headDim, block.vectors, kRow, 4, false);
     if ((0, scores_1.adjustsScores)(head))
         (0, scores_1.adjustScores)(block, head, s, first, count);
     if (head.keepMask || head.bias || first < block.commonFirst || first + count > block.commonEnd) {
@@ -148,7 +149,7 @@ function stepKeys(block, head, s, count) {
     if (!(0, softmax_1.softmaxStep)(block, s, count, unit(head), head.constants))
         return;
     let o = (0, block_1.output)(block, head.headDim);
-    for (let vector = 0; vector < lanes_1.VECTORS; vector++) {
+    for (let vector = 0; vector < block.vectors; vector++) {
         const alpha = v128.load((0, block_1.lanes)(block, block_1.ALPHA) + (vector << 4));
         const end = o + head.valueDim * lanes_1.LANE_BYTES;
         for (let at = o; at < end; at += lanes_1.LANE_BYTES)
@@ -165,13 +166,16 @@ function mustRepeat(block, head) {
         const zero = f32x4.splat(0);
         let tainted = zero; // becomes NaN, and stays so, where anything is not finite
         const o = (0, block_1.output)(block, head.headDim);
-        const end = o + head.valueDim * lanes_1.LANE_BYTES;
-        for (let at = o; at < end; at += 16)
-            tainted = f32x4.add(tainted, f32x4.mul(v128.load(at), zero));
+        for (let vector = 0; vector < block.vectors; vector++) {
+            let at = o + (vector << 4);
+            const end = at + head.valueDim * lanes_1.LANE_BYTES;
+            for (; at < end; at += lanes_1.LANE_BYTES)
+                tainted = f32x4.add(tainted, f32x4.mul(v128.load(at), zero));
+        }
         if (v128.any_true(f32x4.ne(tainted, tainted)))
             return true;
     }
-    for (let lane = 0; lane < lanes_1.LANES; lane++) {
+    for (let lane = 0; lane < block.vectors << 2; lane++) {
         if (load((0, block_1.lanes)(block, block_1.L) + (lane << 2)) == 0 && (0, mask_1.seesAny)(block, head, lane))
             return true;
     }
@@ -192,7 +196,7 @@ function repeatBlock(block, head, s) {
         (0, mask_1.maskScores)(block, head, seen, key, 1);
         scoreKeys(block, head, s, key, 1, head.k + key * head.kRow, head.kRow);
         stepKeys(block, head, s, 1);
-        for (let vector = 0; vector < lanes_1.VECTORS; vector++) {
+        for (let vector = 0; vector < block.vectors; vector++) {
             const at = vector << 4;
             const sees = f32x4.ne(v128.load(seen + at), f32x4.splat(-Infinity));
             v128.store(seenAny + at, v128.or(v128.load(seenAny + at), sees));
@@ -207,7 +211,7 @@ function repeatBlock(block, head, s) {
         }
     }
     // All scores −Infinity: −Infinity − −Infinity is NaN.
-    for (let vector = 0; vector < lanes_1.VECTORS; vector++) {
+    for (let vector = 0; vector < block.vectors; vector++) {
         const at = vector << 4;
         const l = v128.load((0, block_1.lanes)(block, block_1.L) + at);
         const undefined_ = v128.and(f32x4.eq(l, f32x4.splat(0)), v128.load(seenAny + at));

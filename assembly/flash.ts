@@ -14,7 +14,7 @@
 // out not finite, and is done again key by key with the value kept away from the lanes that must not see it.
 
 import { Head } from "./head";
-import { LANES, LANE_BYTES, VECTORS } from "./lanes";
+import { LANES, LANE_BYTES } from "./lanes";
 import { multiply } from "./tile";
 import { softmaxStep } from "./softmax";
 import { addBias, adjustScores, adjustsScores } from "./scores";
@@ -163,12 +163,13 @@ function attendKeys(
   const count = end - first;
   scoreKeys(block, head, s, first, count, k + <usize>first * kRow, kRow);
   stepKeys(block, head, s, count);
-  multiply(output(block, head.headDim), v + <usize>first * vRow, s, head.valueDim, count, 4, vRow, true);
+  const o = output(block, head.headDim);
+  multiply(o, v + <usize>first * vRow, s, head.valueDim, count, block.vectors, 4, vRow, true);
 }
 
 /** S = K·Qᵗ, adjusted and masked; key `first` stands at k. */
 function scoreKeys(block: Block, head: Head, s: usize, first: i32, count: i32, k: usize, kRow: usize): void {
-  multiply(s, k, queries(block), count, head.headDim, kRow, 4, false);
+  multiply(s, k, queries(block), count, head.headDim, block.vectors, kRow, 4, false);
   if (adjustsScores(head)) adjustScores(block, head, s, first, count);
   if (head.keepMask || head.bias || first < block.commonFirst || first + count > block.commonEnd) {
     block.masked = 1;
@@ -180,7 +181,7 @@ function scoreKeys(block: Block, head: Head, s: usize, first: i32, count: i32, k
 function stepKeys(block: Block, head: Head, s: usize, count: i32): void {
   if (!softmaxStep(block, s, count, unit(head), head.constants)) return;
   let o = output(block, head.headDim);
-  for (let vector = 0; vector < VECTORS; vector++) {
+  for (let vector = 0; vector < block.vectors; vector++) {
     const alpha = v128.load(lanes(block, ALPHA) + ((<usize>vector) << 4));
     const end = o + <usize>head.valueDim * LANE_BYTES;
     for (let at = o; at < end; at += LANE_BYTES) v128.store(at, f32x4.mul(v128.load(at), alpha));
@@ -197,11 +198,14 @@ function mustRepeat(block: Block, head: Head): bool {
     const zero = f32x4.splat(0);
     let tainted = zero; // becomes NaN, and stays so, where anything is not finite
     const o = output(block, head.headDim);
-    const end = o + <usize>head.valueDim * LANE_BYTES;
-    for (let at = o; at < end; at += 16) tainted = f32x4.add(tainted, f32x4.mul(v128.load(at), zero));
+    for (let vector = 0; vector < block.vectors; vector++) {
+      let at = o + ((<usize>vector) << 4);
+      const end = at + <usize>head.valueDim * LANE_BYTES;
+      for (; at < end; at += LANE_BYTES) tainted = f32x4.add(tainted, f32x4.mul(v128.load(at), zero));
+    }
     if (v128.any_true(f32x4.ne(tainted, tainted))) return true;
   }
-  for (let lane = 0; lane < LANES; lane++) {
+  for (let lane = 0; lane < block.vectors << 2; lane++) {
     if (load<f32>(lanes(block, L) + ((<usize>lane) << 2)) == 0 && seesAny(block, head, lane)) return true;
   }
   return false;
@@ -220,7 +224,7 @@ function repeatBlock(block: Block, head: Head, s: usize): void {
     maskScores(block, head, seen, key, 1);
     scoreKeys(block, head, s, key, 1, head.k + <usize>key * head.kRow, head.kRow);
     stepKeys(block, head, s, 1);
-    for (let vector = 0; vector < VECTORS; vector++) {
+    for (let vector = 0; vector < block.vectors; vector++) {
       const at = (<usize>vector) << 4;
       const sees = f32x4.ne(v128.load(seen + at), f32x4.splat(-Infinity));
       v128.store(seenAny + at, v128.or(v128.load(seenAny + at), sees));
@@ -235,7 +239,7 @@ function repeatBlock(block: Block, head: Head, s: usize): void {
     }
   }
   // All scores −Infinity: −Infinity − −Infinity is NaN.
-  for (let vector = 0; vector < VECTORS; vector++) {
+  for (let vector = 0; vector < block.vectors; vector++) {
     const at = (<usize>vector) << 4;
     const l = v128.load(lanes(block, L) + at);
     const undefined_ = v128.and(f32x4.eq(l, f32x4.splat(0)), v128.load(seenAny + at));

@@ -34,7 +34,7 @@ function keeps(block, head, lane, key) {
 function keptByAny(block, head, key) {
     // A mask that is the same for every query and head answers for all lanes at once.
     const shared = !(head.maskRow | head.maskHead | head.biasRow | head.biasHead);
-    const count = shared ? 1 : lanes_1.LANES;
+    const count = shared ? 1 : block.vectors << 2;
     for (let lane = 0; lane < count; lane++) {
         if (keeps(block, head, lane, key))
             return true;
@@ -61,7 +61,7 @@ function maskScores(block, head, s, first, count) {
 function maskIntervals(block, s, first, count) {
     const masked = f32x4.splat(-Infinity);
     const one = i32x4.splat(1);
-    for (let vector = 0; vector < lanes_1.VECTORS; vector++) {
+    for (let vector = 0; vector < block.vectors; vector++) {
         const at = vector << 4;
         const from = v128.load((0, block_1.lanes)(block, block_1.FROM) + at);
         const to = v128.load((0, block_1.lanes)(block, block_1.TO) + at);
@@ -78,7 +78,7 @@ function maskIntervals(block, s, first, count) {
 /** Four keys of four rows at a time, one byte each; the last step may run into the scratch rows of S. */
 function maskUnkept(block, head, s, first, count) {
     const step = head.maskKey;
-    for (let lane = 0; lane < lanes_1.LANES; lane += 4) {
+    for (let lane = 0; lane < block.vectors << 2; lane += 4) {
         const rows = (0, block_1.lanes)(block, block_1.MASK_ROW) + (lane << 2);
         const skip = first * step;
         let r0 = load(rows, 0) + skip;

@@ -10,7 +10,7 @@
 // Within it, keepMask and a bias of −Infinity take single keys away.
 
 import { Head } from "./head";
-import { LANES, LANE_BYTES, VECTORS } from "./lanes";
+import { LANE_BYTES } from "./lanes";
 import { BIAS_ROW, Block, FROM, MASK_ROW, TO, lanes } from "./block";
 
 /** Whether keepMask and bias leave `key` to the row in `lane`. */
@@ -31,7 +31,7 @@ function keeps(block: Block, head: Head, lane: i32, key: i32): bool {
 export function keptByAny(block: Block, head: Head, key: i32): bool {
   // A mask that is the same for every query and head answers for all lanes at once.
   const shared = !(head.maskRow | head.maskHead | head.biasRow | head.biasHead);
-  const count = shared ? 1 : LANES;
+  const count = shared ? 1 : block.vectors << 2;
   for (let lane = 0; lane < count; lane++) {
     if (keeps(block, head, lane, key)) return true;
   }
@@ -57,7 +57,7 @@ export function maskScores(block: Block, head: Head, s: usize, first: i32, count
 function maskIntervals(block: Block, s: usize, first: i32, count: i32): void {
   const masked = f32x4.splat(-Infinity);
   const one = i32x4.splat(1);
-  for (let vector = 0; vector < VECTORS; vector++) {
+  for (let vector = 0; vector < block.vectors; vector++) {
     const at = (<usize>vector) << 4;
     const from = v128.load(lanes(block, FROM) + at);
     const to = v128.load(lanes(block, TO) + at);
@@ -75,7 +75,7 @@ function maskIntervals(block: Block, s: usize, first: i32, count: i32): void {
 /** Four keys of four rows at a time, one byte each; the last step may run into the scratch rows of S. */
 function maskUnkept(block: Block, head: Head, s: usize, first: i32, count: i32): void {
   const step = head.maskKey;
-  for (let lane = 0; lane < LANES; lane += 4) {
+  for (let lane = 0; lane < block.vectors << 2; lane += 4) {
     const rows = lanes(block, MASK_ROW) + ((<usize>lane) << 2);
     const skip = <usize>first * step;
     let r0 = load<usize>(rows, 0) + skip;

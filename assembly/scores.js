@@ -30,7 +30,7 @@ function scaleScores(s, count, factor) {
 }
 /** S[key] −= slope·|position − key| (Press et al., arXiv 2108.12409) */
 function addAlibi(block, s, first, count) {
-    for (let vector = 0; vector < lanes_1.VECTORS; vector++) {
+    for (let vector = 0; vector < block.vectors; vector++) {
         const at = vector << 4;
         const slope = v128.load((0, block_1.lanes)(block, block_1.SLOPE) + at);
         let ahead = i32x4.sub(v128.load((0, block_1.lanes)(block, block_1.POSITION) + at), i32x4.splat(first));
@@ -47,7 +47,7 @@ function addAlibi(block, s, first, count) {
 /** S[key] += bias[row][key], four keys of four rows at a time; the last step may run into the scratch rows of S. */
 function addBias(block, head, s, first, count) {
     const step = head.biasKey;
-    for (let lane = 0; lane < lanes_1.LANES; lane += 4) {
+    for (let lane = 0; lane < block.vectors << 2; lane += 4) {
         const rows = (0, block_1.lanes)(block, block_1.BIAS_ROW) + (lane << 2);
         const skip = first * step;
         let r0 = load(rows, 0) + skip;

@@ -1,7 +1,7 @@
 // What is added to a block of scores S [count][LANES] between the product and the masks: softcap, ALiBi, bias.
 
 import { Head } from "./head";
-import { LANES, LANE_BYTES, VECTORS, storeTransposed } from "./lanes";
+import { LANE_BYTES, VECTORS, storeTransposed } from "./lanes";
 import { softcap } from "./exp";
 import { BIAS_ROW, Block, POSITION, SLOPE, lanes } from "./block";
 
@@ -27,7 +27,7 @@ function scaleScores(s: usize, count: i32, factor: f32): void {
 
 /** S[key] −= slope·|position − key| (Press et al., arXiv 2108.12409) */
 function addAlibi(block: Block, s: usize, first: i32, count: i32): void {
-  for (let vector = 0; vector < VECTORS; vector++) {
+  for (let vector = 0; vector < block.vectors; vector++) {
     const at = (<usize>vector) << 4;
     const slope = v128.load(lanes(block, SLOPE) + at);
     let ahead = i32x4.sub(v128.load(lanes(block, POSITION) + at), i32x4.splat(first));
@@ -45,7 +45,7 @@ function addAlibi(block: Block, s: usize, first: i32, count: i32): void {
 /** S[key] += bias[row][key], four keys of four rows at a time; the last step may run into the scratch rows of S. */
 export function addBias(block: Block, head: Head, s: usize, first: i32, count: i32): void {
   const step = head.biasKey;
-  for (let lane = 0; lane < LANES; lane += 4) {
+  for (let lane = 0; lane < block.vectors << 2; lane += 4) {
     const rows = lanes(block, BIAS_ROW) + ((<usize>lane) << 2);
     const skip = <usize>first * step;
     let r0 = load<usize>(rows, 0) + skip;

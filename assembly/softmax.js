@@ -18,7 +18,7 @@ const block_1 = require("./block");
 function softmaxStep(block, s, count, unit, constants) {
     const factor = unit * exp_1.LOG2_E;
     let rescale = false;
-    for (let vector = 0; vector < lanes_1.VECTORS; vector++) {
+    for (let vector = 0; vector < block.vectors; vector++) {
         const at = vector << 4;
         const mPtr = (0, block_1.lanes)(block, block_1.M) + at;
         const lPtr = (0, block_1.lanes)(block, block_1.L) + at;

@@ -1,6 +1,6 @@
 // The online softmax (Milakov & Gimelshein, arXiv 1805.02867; FlashAttention, arXiv 2205.14135), one lane a row.
 
-import { LANE_BYTES, VECTORS, larger } from "./lanes";
+import { LANE_BYTES, larger } from "./lanes";
 import { LOG2_E, expColumn } from "./exp";
 import { ALPHA, Block, L, M, lanes } from "./block";
 
@@ -17,7 +17,7 @@ import { ALPHA, Block, L, M, lanes } from "./block";
 export function softmaxStep(block: Block, s: usize, count: i32, unit: f32, constants: usize): bool {
   const factor = unit * LOG2_E;
   let rescale = false;
-  for (let vector = 0; vector < VECTORS; vector++) {
+  for (let vector = 0; vector < block.vectors; vector++) {
     const at = (<usize>vector) << 4;
     const mPtr = lanes(block, M) + at;
     const lPtr = lanes(block, L) + at;

@@ -19,21 +19,30 @@
 // an offset into that load: one pointer a row, advanced by the stride, costs less than one pointer and six offsets. One
 // reduction step a loop iteration, because Binaryen sinks loads and reorders a longer body into spills; V8 unrolls by itself.
 Object.defineProperty(exports, "__esModule", { value: true });
-exports.TILE_ROWS = void 0;
+exports.ROW_MULTIPLE = void 0;
 exports.multiply = multiply;
 const lanes_1 = require("./lanes");
-/** Rows of one tile: C has room for a multiple of it. */
+/** C has room for a multiple of this many rows. */
 // @ts-ignore: decorator
-exports.TILE_ROWS = ASC_FEATURE_RELAXED_SIMD ? 6 : 3;
+exports.ROW_MULTIPLE = 6;
 /**
  * C[i][LANES] = (accumulate ? C : 0) + Σ_t A[i][t] · B[t][LANES] for i < rows, t < count.
  *
- *   c          [rows rounded up to TILE_ROWS][LANES]; the rows past `rows` are scratch
+ *   c          [rows rounded up to ROW_MULTIPLE][LANES]; the rows past `rows` are scratch
  *   a          A[i][t] at a + i·aRow + t·aStep; nothing past A[rows − 1] is read
  *   b          [count][LANES]
+ *   vectors    1 … VECTORS; with 1 only the first vector of each row of C is sure to be written
  *   aRow aStep bytes
  */
-function multiply(c, a, b, rows, count, aRow, aStep, accumulate) {
+function multiply(c, a, b, rows, count, vectors, aRow, aStep, accumulate) {
+    assert(rows > 0 && count > 0 && vectors > 0 && vectors <= lanes_1.VECTORS, "nothing to multiply");
+    if (vectors == 1) {
+        const done = (rows / 12) * 12;
+        multiply12x1(c, a, b, done, count, aRow, aStep, accumulate);
+        c += done * lanes_1.LANE_BYTES;
+        a += done * aRow;
+        rows -= done;
+    }
     if (ASC_FEATURE_RELAXED_SIMD)
         multiply6x2(c, a, b, rows, count, aRow, aStep, accumulate);
     else
@@ -159,5 +168,70 @@ function multiply3x3(c, a, b, rows, count, aRow, aStep, accumulate) {
         v128.store(c, c21, 112);
         v128.store(c, c22, 128);
         c += 3 * lanes_1.LANE_BYTES;
+    }
+}
+/** 12 accumulators, 1 vector of B, 1 splat, 1 product: 15 registers. For blocks of at most four rows; `rows` is a multiple of 12. */
+// @ts-ignore: decorator
+function multiply12x1(c, a, b, rows, count, aRow, aStep, accumulate) {
+    const bEnd = b + count * lanes_1.LANE_BYTES;
+    for (; rows > 0; rows -= 12) {
+        let c0 = f32x4.splat(0);
+        let c1 = c0, c2 = c0, c3 = c0, c4 = c0, c5 = c0, c6 = c0, c7 = c0, c8 = c0, c9 = c0, c10 = c0, c11 = c0;
+        if (accumulate) {
+            c0 = v128.load(c, 0 * lanes_1.LANE_BYTES);
+            c1 = v128.load(c, 1 * lanes_1.LANE_BYTES);
+            c2 = v128.load(c, 2 * lanes_1.LANE_BYTES);
+            c3 = v128.load(c, 3 * lanes_1.LANE_BYTES);
+            c4 = v128.load(c, 4 * lanes_1.LANE_BYTES);
+            c5 = v128.load(c, 5 * lanes_1.LANE_BYTES);
+            c6 = v128.load(c, 6 * lanes_1.LANE_BYTES);
+            c7 = v128.load(c, 7 * lanes_1.LANE_BYTES);
+            c8 = v128.load(c, 8 * lanes_1.LANE_BYTES);
+            c9 = v128.load(c, 9 * lanes_1.LANE_BYTES);
+            c10 = v128.load(c, 10 * lanes_1.LANE_BYTES);
+            c11 = v128.load(c, 11 * lanes_1.LANE_BYTES);
+        }
+        for (let bt = b, column = a; bt < bEnd; bt += lanes_1.LANE_BYTES, column += aStep) {
+            const b0 = v128.load(bt);
+            // A running pointer: twelve of them would not fit the registers.
+            let at = column;
+            c0 = (0, lanes_1.madd)(v128.load32_splat(at), b0, c0);
+            at += aRow;
+            c1 = (0, lanes_1.madd)(v128.load32_splat(at), b0, c1);
+            at += aRow;
+            c2 = (0, lanes_1.madd)(v128.load32_splat(at), b0, c2);
+            at += aRow;
+            c3 = (0, lanes_1.madd)(v128.load32_splat(at), b0, c3);
+            at += aRow;
+            c4 = (0, lanes_1.madd)(v128.load32_splat(at), b0, c4);
+            at += aRow;
+            c5 = (0, lanes_1.madd)(v128.load32_splat(at), b0, c5);
+            at += aRow;
+            c6 = (0, lanes_1.madd)(v128.load32_splat(at), b0, c6);
+            at += aRow;
+            c7 = (0, lanes_1.madd)(v128.load32_splat(at), b0, c7);
+            at += aRow;
+            c8 = (0, lanes_1.madd)(v128.load32_splat(at), b0, c8);
+            at += aRow;
+            c9 = (0, lanes_1.madd)(v128.load32_splat(at), b0, c9);
+            at += aRow;
+            c10 = (0, lanes_1.madd)(v128.load32_splat(at), b0, c10);
+            at += aRow;
+            c11 = (0, lanes_1.madd)(v128.load32_splat(at), b0, c11);
+        }
+        v128.store(c, c0, 0 * lanes_1.LANE_BYTES);
+        v128.store(c, c1, 1 * lanes_1.LANE_BYTES);
+        v128.store(c, c2, 2 * lanes_1.LANE_BYTES);
+        v128.store(c, c3, 3 * lanes_1.LANE_BYTES);
+        v128.store(c, c4, 4 * lanes_1.LANE_BYTES);
+        v128.store(c, c5, 5 * lanes_1.LANE_BYTES);
+        v128.store(c, c6, 6 * lanes_1.LANE_BYTES);
+        v128.store(c, c7, 7 * lanes_1.LANE_BYTES);
+        v128.store(c, c8, 8 * lanes_1.LANE_BYTES);
+        v128.store(c, c9, 9 * lanes_1.LANE_BYTES);
+        v128.store(c, c10, 10 * lanes_1.LANE_BYTES);
+        v128.store(c, c11, 11 * lanes_1.LANE_BYTES);
+        c += 12 * lanes_1.LANE_BYTES;
+        a += 12 * aRow;
     }
 }

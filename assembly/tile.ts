@@ -18,18 +18,19 @@
 // an offset into that load: one pointer a row, advanced by the stride, costs less than one pointer and six offsets. One
 // reduction step a loop iteration, because Binaryen sinks loads and reorders a longer body into spills; V8 unrolls by itself.
 
-import { LANE_BYTES, madd } from "./lanes";
+import { LANE_BYTES, VECTORS, madd } from "./lanes";
 
-/** Rows of one tile: C has room for a multiple of it. */
+/** C has room for a multiple of this many rows. */
 // @ts-ignore: decorator
-@inline export const TILE_ROWS: i32 = ASC_FEATURE_RELAXED_SIMD ? 6 : 3;
+@inline export const ROW_MULTIPLE: i32 = 6;
 
 /**
  * C[i][LANES] = (accumulate ? C : 0) + Σ_t A[i][t] · B[t][LANES] for i < rows, t < count.
  *
- *   c          [rows rounded up to TILE_ROWS][LANES]; the rows past `rows` are scratch
+ *   c          [rows rounded up to ROW_MULTIPLE][LANES]; the rows past `rows` are scratch
  *   a          A[i][t] at a + i·aRow + t·aStep; nothing past A[rows − 1] is read
  *   b          [count][LANES]
+ *   vectors    1 … VECTORS; with 1 only the first vector of each row of C is sure to be written
  *   aRow aStep bytes
  */
 export function multiply(
@@ -38,10 +39,19 @@ export function multiply(
   b: usize,
   rows: i32,
   count: i32,
+  vectors: i32,
   aRow: usize,
   aStep: usize,
   accumulate: bool,
 ): void {
+  assert(rows > 0 && count > 0 && vectors > 0 && vectors <= VECTORS, "nothing to multiply");
+  if (vectors == 1) {
+    const done = (rows / 12) * 12;
+    multiply12x1(c, a, b, done, count, aRow, aStep, accumulate);
+    c += <usize>done * LANE_BYTES;
+    a += <usize>done * aRow;
+    rows -= done;
+  }
   if (ASC_FEATURE_RELAXED_SIMD) multiply6x2(c, a, b, rows, count, aRow, aStep, accumulate);
   else multiply3x3(c, a, b, rows, count, aRow, aStep, accumulate);
 }
@@ -199,5 +209,90 @@ export function multiply(
     v128.store(c, c21, 112);
     v128.store(c, c22, 128);
     c += 3 * LANE_BYTES;
+  }
+}
+
+/** 12 accumulators, 1 vector of B, 1 splat, 1 product: 15 registers. For blocks of at most four rows; `rows` is a multiple of 12. */
+// @ts-ignore: decorator
+@inline function multiply12x1(
+  c: usize,
+  a: usize,
+  b: usize,
+  rows: i32,
+  count: i32,
+  aRow: usize,
+  aStep: usize,
+  accumulate: bool,
+): void {
+  const bEnd = b + <usize>count * LANE_BYTES;
+  for (; rows > 0; rows -= 12) {
+    let c0 = f32x4.splat(0);
+    let c1 = c0,
+      c2 = c0,
+      c3 = c0,
+      c4 = c0,
+      c5 = c0,
+      c6 = c0,
+      c7 = c0,
+      c8 = c0,
+      c9 = c0,
+      c10 = c0,
+      c11 = c0;
+    if (accumulate) {
+      c0 = v128.load(c, 0 * LANE_BYTES);
+      c1 = v128.load(c, 1 * LANE_BYTES);
+      c2 = v128.load(c, 2 * LANE_BYTES);
+      c3 = v128.load(c, 3 * LANE_BYTES);
+      c4 = v128.load(c, 4 * LANE_BYTES);
+      c5 = v128.load(c, 5 * LANE_BYTES);
+      c6 = v128.load(c, 6 * LANE_BYTES);
+      c7 = v128.load(c, 7 * LANE_BYTES);
+      c8 = v128.load(c, 8 * LANE_BYTES);
+      c9 = v128.load(c, 9 * LANE_BYTES);
+      c10 = v128.load(c, 10 * LANE_BYTES);
+      c11 = v128.load(c, 11 * LANE_BYTES);
+    }
+    for (let bt = b, column = a; bt < bEnd; bt += LANE_BYTES, column += aStep) {
+      const b0 = v128.load(bt);
+      // A running pointer: twelve of them would not fit the registers.
+      let at = column;
+      c0 = madd(v128.load32_splat(at), b0, c0);
+      at += aRow;
+      c1 = madd(v128.load32_splat(at), b0, c1);
+      at += aRow;
+      c2 = madd(v128.load32_splat(at), b0, c2);
+      at += aRow;
+      c3 = madd(v128.load32_splat(at), b0, c3);
+      at += aRow;
+      c4 = madd(v128.load32_splat(at), b0, c4);
+      at += aRow;
+      c5 = madd(v128.load32_splat(at), b0, c5);
+      at += aRow;
+      c6 = madd(v128.load32_splat(at), b0, c6);
+      at += aRow;
+      c7 = madd(v128.load32_splat(at), b0, c7);
+      at += aRow;
+      c8 = madd(v128.load32_splat(at), b0, c8);
+      at += aRow;
+      c9 = madd(v128.load32_splat(at), b0, c9);
+      at += aRow;
+      c10 = madd(v128.load32_splat(at), b0, c10);
+      at += aRow;
+      c11 = madd(v128.load32_splat(at), b0, c11);
+    }
+    v128.store(c, c0, 0 * LANE_BYTES);
+    v128.store(c, c1, 1 * LANE_BYTES);
+    v128.store(c, c2, 2 * LANE_BYTES);
+    v128.store(c, c3, 3 * LANE_BYTES);
+    v128.store(c, c4, 4 * LANE_BYTES);
+    v128.store(c, c5, 5 * LANE_BYTES);
+    v128.store(c, c6, 6 * LANE_BYTES);
+    v128.store(c, c7, 7 * LANE_BYTES);
+    v128.store(c, c8, 8 * LANE_BYTES);
+    v128.store(c, c9, 9 * LANE_BYTES);
+    v128.store(c, c10, 10 * LANE_BYTES);
+    v128.store(c, c11, 11 * LANE_BYTES);
+    c += 12 * LANE_BYTES;
+    a += 12 * aRow;
   }
 }

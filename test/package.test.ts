@@ -1,0 +1,195 @@
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { gzipSync } from "node:zlib";
+import { build } from "esbuild";
+import { load, loadSync } from "heed";
+import { describe, expect, it } from "vitest";
+import { HEAD_FIELDS } from "../bindings/head.ts";
+
+const root = new URL("..", import.meta.url);
+const read = (path: string) => readFileSync(new URL(path, root));
+const node = (...args: string[]) => execFileSync(process.execPath, args, { cwd: root, encoding: "utf8" });
+
+describe.each(["simd", "relaxed"])("%s.wasm", (variant) => {
+  const bytes = read(`dist/${variant}.wasm`);
+  const module = new WebAssembly.Module(bytes);
+
+  it("has at most 24 kB", () => expect(bytes.length).toBeLessThanOrEqual(24 * 1024));
+
+  it("imports env.memory and nothing else", () => {
+    expect(WebAssembly.Module.imports(module)).toEqual([{ module: "env", name: "memory", kind: "memory" }]);
+  });
+
+  it("exports what bindings/module.ts declares", () => {
+    const source = read("bindings/module.ts").toString();
+    const declared = /interface Kernels \{(.*?)\n\}/s.exec(source)![1]!.matchAll(/^ {2}(\w+)\(/gm);
+    const exported = WebAssembly.Module.exports(module).map(({ name, kind }) => [name, kind]);
+    expect(new Map(exported as [string, string][])).toEqual(new Map(Array.from(declared, ([, name]) => [name!, "function"])));
+  });
+
+  it("has no table, global, start, element or data section", () => {
+    const names = ["table", "global", "start", "element", "data"];
+    const ids = [4, 6, 8, 9, 11];
+    const found = sectionIds(bytes).filter((id) => ids.includes(id));
+    expect(found.map((id) => names[ids.indexOf(id)])).toEqual([]);
+  });
+});
+
+/** The ids of a module's sections, in order. */
+function sectionIds(bytes: Uint8Array): number[] {
+  const ids: number[] = [];
+  for (let at = 8; at < bytes.length; ) {
+    ids.push(bytes[at++]!);
+    let size = 0;
+    for (let shift = 0; ; shift += 7) {
+      const byte = bytes[at++]!;
+      size |= (byte & 127) << shift;
+      if (byte < 128) break;
+    }
+    at += size;
+  }
+  return ids;
+}
+
+it("writes the fields of Head in the order in which the kernels read them", () => {
+  const source = read("assembly/head.ts").toString();
+  const fields = Array.from(source.matchAll(/^ {2}(\w+): (?:usize|i32|f32);/gm), ([, name]) => name);
+  expect(fields).toEqual([...HEAD_FIELDS]);
+});
+
+describe("the bundle", () => {
+  it("has at most 24 kB of minified JavaScript without the wasm", async () => {
+    const { outputFiles } = await build({
+      entryPoints: [new URL("bindings/index.ts", root).pathname],
+      bundle: true,
+      minify: true,
+      write: false,
+      format: "esm",
+      target: "es2022",
+      loader: { ".wasm": "empty" },
+    });
+    expect(outputFiles[0]!.contents.length).toBeLessThanOrEqual(24 * 1024);
+  });
+
+  it("does nothing when it is imported", () => {
+    const watch = `
+      for (const name of ["compile", "validate", "instantiate", "Module", "Instance", "Memory"]) {
+        WebAssembly[name] = function () { throw new Error("WebAssembly." + name + " at import"); };
+      }
+      globalThis.atob = () => { throw new Error("atob at import"); };
+      const before = Object.keys(globalThis).length;
+      await import("heed");
+      console.log(Object.keys(globalThis).length - before);`;
+    expect(node("--input-type=module", "-e", watch).trim()).toBe("0");
+  });
+
+  it("names no module of one runtime", () => {
+    const source = read("dist/index.js").toString();
+    expect(source).not.toMatch(/\bprocess\b|\brequire\b|\bimport\s*\(|node:|\beval\b|new Function/);
+  });
+});
+
+describe("load", () => {
+  const run = `const { load } = await import("heed"); console.log((await load()).variant)`;
+  const major = Number(process.versions.node.split(".")[0]);
+
+  it("takes the fastest build that the engine runs", () => {
+    expect(node("--input-type=module", "-e", run).trim()).toBe(major < 22 ? "simd" : "relaxed");
+  });
+
+  it("takes relaxed where a flag brings it", { skip: major >= 22 }, () => {
+    const flag = "--experimental-wasm-relaxed-simd";
+    expect(node(flag, "--input-type=module", "-e", run).trim()).toBe("relaxed");
+  });
+
+  it("pins a build, with a promise and without", async () => {
+    expect((await load({ variant: "simd" })).variant).toBe("simd");
+    expect(loadSync({ variant: "simd" }).variant).toBe("simd");
+  });
+
+  it("takes a compiled module", async () => {
+    const module = await WebAssembly.compile(read("dist/simd.wasm"));
+    expect(loadSync({ module }).variant).toBe("simd");
+    expect((await load({ module })).variant).toBe("simd");
+    expect(() => loadSync({ module, variant: "relaxed" })).toThrow(
+      new RangeError('"module" expected the "relaxed" build, got "simd"'),
+    );
+  });
+
+  it("refuses what it does not know", async () => {
+    expect(() => loadSync({ variant: "fast" as "simd" })).toThrow(
+      new RangeError('"variant" expected "simd" or "relaxed", got "fast"'),
+    );
+    await expect(load({ variant: 1 as unknown as "simd" })).rejects.toThrow(TypeError);
+    expect(() => loadSync({ module: {} as WebAssembly.Module })).toThrow(
+      new TypeError('"module" expected a WebAssembly.Module, got a value of type Object'),
+    );
+    expect(() => loadSync({ maxMemory: 1 })).toThrow(RangeError);
+  });
+
+  it("says in one Error that an engine has no SIMD", () => {
+    const none = `WebAssembly.validate = () => false; const { load } = await import("heed"); await load().catch((e) => console.log(String(e)))`;
+    expect(node("--input-type=module", "-e", none).trim()).toBe(
+      "Error: heed needs an engine with WebAssembly SIMD, and this one has none",
+    );
+  });
+
+  it("gives instances that share nothing", async () => {
+    const [a, b] = [await load(), await load()];
+    const x = a.tensor(8);
+    expect(() => b.attention(x, x, x, { numHeads: 1, headDim: 8 })).toThrow(
+      new TypeError('"q" expected a Tensor of this instance, got one of another'),
+    );
+    const before = b.memory;
+    a.tensor(100_000);
+    expect(b.memory).toEqual(before);
+    a.dispose();
+    a.dispose();
+    expect(() => a.tensor(1)).toThrow(ReferenceError);
+    expect(() => a.memory).toThrow(ReferenceError);
+    expect(() => x.data).toThrow(ReferenceError);
+    x.dispose();
+    expect(b.attention(new Float32Array(8), new Float32Array(8), new Float32Array(8), { numHeads: 1, headDim: 8 }).out).toHaveLength(8);
+  });
+});
+
+describe("README", () => {
+  const readme = read("README.md").toString();
+  const blocks = Array.from(readme.matchAll(/```js\n(.*?)```/gs), ([, code]) => code!);
+
+  it("has examples", () => expect(blocks.length).toBeGreaterThan(0));
+
+  it.each(blocks.map((code, i) => [i + 1, code] as const))("example %i runs", async (i, code) => {
+    mkdirSync(new URL("build/", root), { recursive: true });
+    const file = new URL(`build/readme-${i}.mjs`, root);
+    // `using` is compiled, since Node 20 and 22 do not parse it.
+    const { outputFiles } = await build({
+      stdin: { contents: code, loader: "ts", resolveDir: root.pathname },
+      bundle: true,
+      packages: "external",
+      format: "esm",
+      target: "es2022",
+      write: false,
+    });
+    writeFileSync(file, outputFiles[0]!.contents);
+    expect(node(file.pathname)).not.toMatch(/NaN|undefined/);
+  });
+
+  it("gives the sizes of the files as they are", () => {
+    for (const file of ["simd.wasm", "relaxed.wasm", "index.js"]) {
+      const bytes = read(`dist/${file}`);
+      const row = new RegExp(`\\| \`dist/${file}\`[^|]*\\| +([\\d ]+) kB \\| +([\\d.]+) kB \\|`).exec(readme);
+      expect(row, file).not.toBeNull();
+      expect(Number(row![1]), `${file} in kB`).toBeCloseTo(bytes.length / 1000, 0);
+      expect(Number(row![2]), `${file} gzipped in kB`).toBeCloseTo(gzipSync(bytes).length / 1000, 0);
+    }
+  });
+});
+
+it("packs dist, README, LICENSE and CHANGELOG and nothing else", () => {
+  const [packed] = JSON.parse(
+    execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts"], { cwd: root, encoding: "utf8" }),
+  ) as [{ files: { path: string }[] }];
+  const others = packed.files.map(({ path }) => path).filter((path) => !path.startsWith("dist/"));
+  expect(others.sort()).toEqual(["CHANGELOG.md", "LICENSE", "README.md", "package.json"]);
+});
