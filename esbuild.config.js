@@ -28,4 +28,6 @@ await build({
   outfile: "build/read.js",
   platform: "node",
   packages: "external",
+  // tsconfig.json points "heed" at the sources for the type checker; at run time it is dist/, as for any user.
+  external: ["heed"],
 });

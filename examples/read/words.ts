@@ -1,0 +1,173 @@
+// What the heads did, in sentences and numbers.
+import {
+  type Attended,
+  commonestTokenRight,
+  flopOf,
+  guessedRight,
+  lookedAt,
+  previousTokenRight,
+  scoreOf,
+  type Seen,
+  tellingTokens,
+} from "./findings.ts";
+import { HEAD_DIM, HEADS, INDUCTION, lseAt, PREVIOUS, SAME, SHARPNESS } from "./heads.ts";
+import { clip, HEAD_COLOURS, type Paint, padTo, type Style, wrap } from "./paint.ts";
+
+/** One measured `heed.attention` call. */
+export interface Run {
+  variant: string;
+  /** Seconds of the first call, and of the second where there was one. */
+  first: number;
+  warm: number | undefined;
+  memory: { used: number; peak: number; reserved: number };
+}
+
+/** For a few tokens of the passage, what each head looked at. */
+export function inWords(text: Attended, start: number, size: number, width: number, paint: Paint): string[] {
+  return tellingTokens(text, start, size).flatMap((i, nth) => {
+    const next = text.labels[i + 1];
+    const where = `, token ${i}, ${next === undefined ? "the last" : `before ${quote(next)}`}`;
+    return [
+      ...(nth > 0 ? [""] : []),
+      `${paint(quote(text.labels[i]!), { bold: true })}${where}`,
+      ...HEADS.flatMap(({ name }, h) =>
+        labelled(`  ${name}`, 18, sayHead(text, h, i), width, { fg: HEAD_COLOURS[h] }, paint),
+      ),
+    ];
+  });
+}
+
+function sayHead(text: Attended, head: number, i: number): string {
+  const { seen, sunk } = lookedAt(text, head, i);
+  if (sunk > 0.5) {
+    return head === INDUCTION
+      ? "finds no earlier occurrence: its sink takes the weight, and it makes no guess"
+      : "finds nothing: its sink takes the weight";
+  }
+  const shown = seen.slice(0, 3).map((one) => saySeen(one, text, i));
+  const more = seen.length > 3 ? ", …" : "";
+  let line = shown.join(", ") + more;
+  if (head === SAME) {
+    const times = Math.round(Math.exp(lseAt(text.answer.lse, SAME, i) - SHARPNESS));
+    line += `; lse = ${SHARPNESS} + ln ${times}: ${times === 1 ? "it is new" : `its ${ordinal(times)} time`}`;
+  }
+  if (head === INDUCTION) {
+    const guess = text.guesses[i]!;
+    const right = guessedRight(text, i);
+    const said = quote(text.labels[text.tokens.indexOf(guess)]!);
+    line += `; guess ${said}${right === undefined ? "" : right ? ": right ✓" : ": wrong ✗"}`;
+  }
+  return line;
+}
+
+function saySeen({ token, weight, places, back }: Seen, text: Attended, i: number): string {
+  const name = token === text.tokens[i] && places === 1 && back === 0 ? "itself" : quote(text.labels[i - back]!);
+  const where = places > 1 ? ` (${places} places)` : back === 0 ? "" : ` (${back} back)`;
+  return `${name} ${percent(weight)}${where}`;
+}
+
+/** How well the induction head guesses, in numbers. */
+export function overall(text: Attended, width: number, paint: Paint): string[] {
+  const length = text.tokens.length;
+  const score = scoreOf(text, 0, length);
+  if (score.possible === 0) return ["One token: there is no next one to guess."];
+  const verdict =
+    score.made === 0
+      ? `The induction head never met a token again in ${count(score.possible, "token")}, so it never made a guess.`
+      : `The induction head's guess of the next token is right ${number(score.right)} times of ${number(score.made)}: ${percent(score.right / score.made)}. ` +
+        `At the other ${number(score.possible - score.made)} tokens it had seen nothing like it and said nothing.`;
+  const lines = wrap(verdict, width);
+  if (length >= 400) {
+    lines.push("");
+    const shares = ["first", "second", "third", "last"].map((_, part) => {
+      const { made, right } = scoreOf(text, Math.round((part * length) / 4), Math.round(((part + 1) * length) / 4));
+      return made > 0 ? right / made : 0;
+    });
+    const longest = Math.max(...shares, 1e-9);
+    shares.forEach((share, part) => {
+      const name = padTo(`${["first", "second", "third", "last"][part]!} quarter`, 15);
+      lines.push(`  ${name} ${percent(share).padStart(6)} ${bar(share / longest, width - 26, paint)}`);
+    });
+    lines.push("");
+  }
+  const commonest = commonestTokenRight(text.tokens);
+  const compare = `Naming the commonest token so far, every time, would be right at ${percent(commonest / score.possible)} of the ${count(score.possible, "token")}; this head, silence counted as wrong, at ${percent(score.right / score.possible)}.`;
+  const check = `As a check, the previous-token head's output is the code of the token before, to 0.001, ${number(previousTokenRight(text))} of ${count(length - 1, "time")}.`;
+  return [...lines, ...wrap(compare, width), ...wrap(check, width)];
+}
+
+/** The call as one would write it, its time, speed and memory. */
+export function theCall(length: number, run: Run, width: number, paint: Paint): string[] {
+  const flop = flopOf(length, HEAD_DIM);
+  const seconds = run.warm ?? run.first;
+  const rows = (4 * length * HEAD_DIM + length) * HEADS.length * 4;
+  const timing =
+    run.warm === undefined ? "the only call, warm-up included" : `the first call, warm-up included: ${time(run.first)}`;
+  const facts: [string, string][] = [
+    ["work", `${HEADS.length} heads × ${count(length, "query", "queries")}, causal: ${amount(flop, "FLOP")}`],
+    ["time", `${time(seconds)} (${timing})`],
+    ["speed", `${(flop / seconds / 1e9).toPrecision(3)} GFLOP/s on one thread, variant "${run.variant}"`],
+    [
+      "memory",
+      `${amount(run.memory.peak, "B")} at the peak: q, k, v, out and lse, and ${amount(run.memory.peak - rows, "B")} besides`,
+    ],
+    [
+      "never made",
+      `the ${HEADS.length} × ${number(length)} × ${number(length)} scores: ${amount(4 * HEADS.length * length * length, "B")}`,
+    ],
+  ];
+  const code = [
+    "const { out, lse } = heed.attention(q, k, v, {",
+    `  numHeads: ${HEADS.length}, headDim: ${HEAD_DIM}, scale: 1, causal: true,`,
+    "  alibiSlopes, sinks, lse: true,",
+    "});",
+  ];
+  return [
+    ...code.map((line) => paint(line, { fg: HEAD_COLOURS[PREVIOUS] })),
+    "",
+    ...facts.flatMap(([name, fact]) => labelled(name, 12, fact, width, { dim: true }, paint)),
+  ];
+}
+
+/** `name` in a column of its own, `indent` wide, and beside it the text. */
+function labelled(name: string, indent: number, text: string, width: number, style: Style, paint: Paint): string[] {
+  return wrap(text, width - indent).map((line, nth) =>
+    nth === 0 ? paint(padTo(name, indent), style) + line : " ".repeat(indent) + line,
+  );
+}
+
+function bar(share: number, width: number, paint: Paint): string {
+  return paint("█".repeat(Math.max(0, Math.round(share * width))), { fg: HEAD_COLOURS[INDUCTION] });
+}
+
+export function number(value: number): string {
+  return value.toLocaleString("en-US");
+}
+
+export function count(value: number, noun: string, plural = `${noun}s`): string {
+  return `${number(value)} ${value === 1 ? noun : plural}`;
+}
+
+function quote(label: string): string {
+  return `“${clip(label.trimStart() || label, 24)}”`;
+}
+
+function ordinal(n: number): string {
+  const teen = n % 100 > 10 && n % 100 < 14;
+  return `${number(n)}${teen ? "th" : (["th", "st", "nd", "rd"][n % 10] ?? "th")}`;
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %`;
+}
+
+function time(seconds: number): string {
+  return seconds < 1 ? `${(seconds * 1000).toPrecision(3)} ms` : `${seconds.toPrecision(3)} s`;
+}
+
+/** Three digits and a prefix: 11.5 MB. */
+function amount(value: number, unit: string): string {
+  const power = Math.max(0, Math.min(4, Math.floor(Math.log10(value) / 3)));
+  const size = value / 1000 ** power;
+  return `${size < 100 ? Number(size.toPrecision(3)) : Math.round(size)} ${["", "k", "M", "G", "T"][power]!}${unit}`;
+}
