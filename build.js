@@ -1,6 +1,18 @@
-// Builds dist/ (what ships) and build/read.js (the main job of `npm start`).
+// node build.js [target …]: compiles assembly/ for the targets of asconfig.json (all of them by default), side by side, then
+// bundles bindings/ to dist/ and the main job of `npm start` to build/read.js.
+import { execFile } from "node:child_process";
 import { copyFileSync, mkdirSync, rmSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { build } from "esbuild";
+
+const asc = fileURLToPath(import.meta.resolve("assemblyscript/bin/asc.js"));
+const targets = process.argv.length > 2 ? process.argv.slice(2) : ["debug", "simd", "relaxed"];
+for (const { stdout, stderr } of await Promise.all(
+  targets.map((target) => promisify(execFile)(process.execPath, [asc, "--target", target])),
+)) {
+  process.stderr.write(stdout + stderr);
+}
 
 rmSync("dist", { recursive: true, force: true });
 mkdirSync("dist");
