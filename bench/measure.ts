@@ -53,7 +53,7 @@ export async function measure(
     progress(`warming up ${label(entrant)}`);
     const isSlow = cold(entrant) > 2 * effort.budget;
     samples.set(entrant, isSlow ? [cold(entrant)] : []);
-    warm.set(entrant, isSlow ? cold(entrant) : Math.min(...(await runFor(entrant, effort.warmUp))));
+    warm.set(entrant, isSlow ? cold(entrant) : least(await runFor(entrant, effort.warmUp)));
   }
   const racing = withoutSlowForms([...warm.keys()], (entrant) => warm.get(entrant)!, HOPELESS);
 
@@ -95,7 +95,7 @@ export async function runFor(entrant: Pick<Entrant, "run">, duration: number): P
 }
 
 function summarise({ name, form, kind }: Entrant, samples: number[]): Timing {
-  return { name, form, kind, calls: samples.length, median: median(samples), best: Math.min(...samples) };
+  return { name, form, kind, calls: samples.length, median: median(samples), best: least(samples) };
 }
 
 /** The timings with only the fastest form of each name, in the order of first appearance. */
@@ -106,6 +106,11 @@ export function bestForms(timings: readonly Timing[]): Timing[] {
     if (!other || timing.median < other.median) best.set(timing.name, timing);
   }
   return [...best.values()];
+}
+
+/** Math.min for any number of values. */
+function least(values: readonly number[]): number {
+  return values.reduce((a, b) => Math.min(a, b), Infinity);
 }
 
 function sum(values: readonly number[]): number {

@@ -112,13 +112,11 @@ async function measureGrowth(
   for (const entrant of entrants) entrant[Symbol.dispose]();
   const each = lengths.map((length) => times(String(length)).best / length);
   const middle = median(each);
-  const worst = Math.max(...each.map((time) => Math.abs(time / middle - 1)));
-  add(
-    `time per ${along === "seqLenQ" ? "query" : "key"}, ${lengths[0]!} … ${lengths.at(-1)!}: off the median`,
-    100 * worst,
-    "%",
-    10,
-  );
+  const departures = each.map((time) => time / middle - 1);
+  const worst = departures.reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a));
+  const what = `time per ${along === "seqLenQ" ? "query" : "key"}, ${lengths[0]!} … ${lengths.at(-1)!}, off the median`;
+  const where = `${lengths[departures.indexOf(worst)]!}, ${worst > 0 ? "slower" : "faster"}`;
+  add(`${what}, most at ${where}`, 100 * Math.abs(worst), "%", 10);
 }
 
 /** Bytes for each float passed and returned, at the longest call, and what of the peak is neither. */
@@ -175,7 +173,7 @@ export function formatFigures(figures: readonly Figure[]): string {
     figures.map(({ variant, what, value, unit, bar, holds }) => [
       variant,
       what,
-      `${value < 1 ? value.toFixed(3) : milliseconds(value)} ${unit}`,
+      `${Math.abs(value) < 1 ? value.toFixed(3) : milliseconds(value)} ${unit}`,
       bar,
       bar === "" ? "" : holds ? "ok" : "above",
     ]),

@@ -3,7 +3,8 @@ import { spawnSync } from "node:child_process";
 import { existsSync, statSync } from "node:fs";
 import { build } from "esbuild";
 
-process.chdir(import.meta.dirname);
+const bench = import.meta.dirname;
+process.chdir(bench);
 const [command = "main", ...options] = process.argv.slice(2);
 
 const installed = "node_modules/.package-lock.json";
@@ -13,6 +14,7 @@ if (!existsSync(installed) || statSync(installed).mtimeMs < statSync("package-lo
 }
 
 await build({
+  absWorkingDir: bench,
   entryPoints: [`${command}.ts`],
   outdir: "build",
   bundle: true,
