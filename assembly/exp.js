@@ -30,23 +30,23 @@ exports.CONSTANT_BYTES = 56;
 exports.LOG2_E = 1.44269504088896340736;
 /** Writes the table of constants: once for each memory, before any kernel runs. */
 function writeConstants(table) {
-  f32.store(table, -127, FLOOR);
-  // 1.5·2²³ + 127: adding it rounds to an integer and leaves that integer, biased as an exponent, in the low bits.
-  f32.store(table, 12582912 + 127, ROUND);
-  f32.store(table, 1, ONE);
-  // 2ᶠ = 1 + f·(c1 + f·(c2 + …)) on |f| ≤ ½, minimax with c0 = 1 so that 2⁰ is exactly 1; relative error 2.6e-9.
-  f32.store(table, 0.6931472420692444, EXP2);
-  f32.store(table, 0.24022652208805084, EXP2 + 4);
-  f32.store(table, 0.055503103882074356, EXP2 + 8);
-  f32.store(table, 0.009617692790925503, EXP2 + 12);
-  f32.store(table, 0.0013406643411144614, EXP2 + 16);
-  f32.store(table, 0.00015594677824992687, EXP2 + 20);
-  // tanh x = x + x³·(c1 + x²·(c2 + …)) on |x| < 0.625 (S. Moshier, Cephes tanhf).
-  f32.store(table, -3.33332819422e-1, TANH);
-  f32.store(table, 1.33314422036e-1, TANH + 4);
-  f32.store(table, -5.37397155531e-2, TANH + 8);
-  f32.store(table, 2.06390887954e-2, TANH + 12);
-  f32.store(table, -5.70498872745e-3, TANH + 16);
+    f32.store(table, -127, FLOOR);
+    // 1.5·2²³ + 127: adding it rounds to an integer and leaves that integer, biased as an exponent, in the low bits.
+    f32.store(table, 12582912 + 127, ROUND);
+    f32.store(table, 1, ONE);
+    // 2ᶠ = 1 + f·(c1 + f·(c2 + …)) on |f| ≤ ½, minimax with c0 = 1 so that 2⁰ is exactly 1; relative error 2.6e-9.
+    f32.store(table, 0.6931472420692444, EXP2);
+    f32.store(table, 0.24022652208805084, EXP2 + 4);
+    f32.store(table, 0.055503103882074356, EXP2 + 8);
+    f32.store(table, 0.009617692790925503, EXP2 + 12);
+    f32.store(table, 0.0013406643411144614, EXP2 + 16);
+    f32.store(table, 0.00015594677824992687, EXP2 + 20);
+    // tanh x = x + x³·(c1 + x²·(c2 + …)) on |x| < 0.625 (S. Moshier, Cephes tanhf).
+    f32.store(table, -3.33332819422e-1, TANH);
+    f32.store(table, 1.33314422036e-1, TANH + 4);
+    f32.store(table, -5.37397155531e-2, TANH + 8);
+    f32.store(table, 2.06390887954e-2, TANH + 12);
+    f32.store(table, -5.70498872745e-3, TANH + 16);
 }
 /**
  * 2ᶻ for z ≤ 126: exactly 1 at 0, exactly 0 below −127 (−Infinity included), NaN for NaN, else within 1.5 ulp.
@@ -55,32 +55,21 @@ function writeConstants(table) {
  */
 // @ts-ignore: decorator
 function exp2(z, floor, round, one, c1, c2, c3, c4, c5, c6) {
-  z = (0, lanes_1.larger)(z, floor);
-  const biased = f32x4.add(z, round);
-  const f = f32x4.sub(z, f32x4.sub(biased, round));
-  let p = (0, lanes_1.madd)(c6, f, c5);
-  p = (0, lanes_1.madd)(p, f, c4);
-  p = (0, lanes_1.madd)(p, f, c3);
-  p = (0, lanes_1.madd)(p, f, c2);
-  p = (0, lanes_1.madd)(p, f, c1);
-  p = (0, lanes_1.madd)(p, f, one);
-  // A multiplication, not an addition to the exponent bits: NaN stays NaN, and the biased exponent 0 gives 0.
-  return f32x4.mul(p, i32x4.shl(biased, 23));
+    z = (0, lanes_1.larger)(z, floor);
+    const biased = f32x4.add(z, round);
+    const f = f32x4.sub(z, f32x4.sub(biased, round));
+    let p = (0, lanes_1.madd)(c6, f, c5);
+    p = (0, lanes_1.madd)(p, f, c4);
+    p = (0, lanes_1.madd)(p, f, c3);
+    p = (0, lanes_1.madd)(p, f, c2);
+    p = (0, lanes_1.madd)(p, f, c1);
+    p = (0, lanes_1.madd)(p, f, one);
+    // A multiplication, not an addition to the exponent bits: NaN stays NaN, and the biased exponent 0 gives 0.
+    return f32x4.mul(p, i32x4.shl(biased, 23));
 }
 /** eˣ on four lanes, for x ≤ 87; the same bounds as {@link exp2}. */
 function exp(x, table) {
-  return exp2(
-    f32x4.mul(x, f32x4.splat(exports.LOG2_E)),
-    v128.load32_splat(table, FLOOR),
-    v128.load32_splat(table, ROUND),
-    v128.load32_splat(table, ONE),
-    v128.load32_splat(table, EXP2),
-    v128.load32_splat(table, EXP2 + 4),
-    v128.load32_splat(table, EXP2 + 8),
-    v128.load32_splat(table, EXP2 + 12),
-    v128.load32_splat(table, EXP2 + 16),
-    v128.load32_splat(table, EXP2 + 20),
-  );
+    return exp2(f32x4.mul(x, f32x4.splat(exports.LOG2_E)), v128.load32_splat(table, FLOOR), v128.load32_splat(table, ROUND), v128.load32_splat(table, ONE), v128.load32_splat(table, EXP2), v128.load32_splat(table, EXP2 + 4), v128.load32_splat(table, EXP2 + 8), v128.load32_splat(table, EXP2 + 12), v128.load32_splat(table, EXP2 + 16), v128.load32_splat(table, EXP2 + 20));
 }
 /**
  * x ← 2^((x − m)·factor) down one column of vectors, and their sum.
@@ -89,23 +78,23 @@ function exp(x, table) {
  *   m      one vector; (x − m)·factor ≤ 126
  */
 function expColumn(x, step, count, m, factor, table) {
-  const floor = v128.load32_splat(table, FLOOR);
-  const round = v128.load32_splat(table, ROUND);
-  const one = v128.load32_splat(table, ONE);
-  const c1 = v128.load32_splat(table, EXP2);
-  const c2 = v128.load32_splat(table, EXP2 + 4);
-  const c3 = v128.load32_splat(table, EXP2 + 8);
-  const c4 = v128.load32_splat(table, EXP2 + 12);
-  const c5 = v128.load32_splat(table, EXP2 + 16);
-  const c6 = v128.load32_splat(table, EXP2 + 20);
-  const scale = f32x4.splat(factor);
-  let sum = f32x4.splat(0);
-  for (const end = x + count * step; x < end; x += step) {
-    const p = exp2(f32x4.mul(f32x4.sub(v128.load(x), m), scale), floor, round, one, c1, c2, c3, c4, c5, c6);
-    v128.store(x, p);
-    sum = f32x4.add(sum, p);
-  }
-  return sum;
+    const floor = v128.load32_splat(table, FLOOR);
+    const round = v128.load32_splat(table, ROUND);
+    const one = v128.load32_splat(table, ONE);
+    const c1 = v128.load32_splat(table, EXP2);
+    const c2 = v128.load32_splat(table, EXP2 + 4);
+    const c3 = v128.load32_splat(table, EXP2 + 8);
+    const c4 = v128.load32_splat(table, EXP2 + 12);
+    const c5 = v128.load32_splat(table, EXP2 + 16);
+    const c6 = v128.load32_splat(table, EXP2 + 20);
+    const scale = f32x4.splat(factor);
+    let sum = f32x4.splat(0);
+    for (const end = x + count * step; x < end; x += step) {
+        const p = exp2(f32x4.mul(f32x4.sub(v128.load(x), m), scale), floor, round, one, c1, c2, c3, c4, c5, c6);
+        v128.store(x, p);
+        sum = f32x4.add(sum, p);
+    }
+    return sum;
 }
 /**
  * x ← cap·tanh(x·scale/cap) on [count] consecutive vectors; tanh within 2 ulp.
@@ -113,37 +102,44 @@ function expColumn(x, step, count, m, factor, table) {
  *     |t| < 0.625:  tanh t = t + t³·(c1 + … + c5·t⁸)      else:  tanh |t| = 1 − 2/(e^2|t| + 1)
  */
 function softcap(x, count, scale, cap, table) {
-  const one = v128.load32_splat(table, ONE);
-  const two = f32x4.add(one, one);
-  for (const end = x + (count << 4); x < end; x += 16) {
-    const t = f32x4.div(f32x4.mul(v128.load(x), f32x4.splat(scale)), f32x4.splat(cap));
-    const square = f32x4.mul(t, t);
-    let p = (0, lanes_1.madd)(v128.load32_splat(table, TANH + 16), square, v128.load32_splat(table, TANH + 12));
-    p = (0, lanes_1.madd)(p, square, v128.load32_splat(table, TANH + 8));
-    p = (0, lanes_1.madd)(p, square, v128.load32_splat(table, TANH + 4));
-    p = (0, lanes_1.madd)(p, square, v128.load32_splat(table, TANH));
-    const near = (0, lanes_1.madd)(f32x4.mul(p, square), t, t);
-    // Beyond |t| = 10 the quotient is below half an ulp of 1; the bound keeps e^2|t| finite.
-    const bounded = f32x4.pmin(f32x4.abs(t), f32x4.splat(10));
-    const power = exp(f32x4.add(bounded, bounded), table);
-    const magnitude = f32x4.sub(one, f32x4.div(two, f32x4.add(power, one)));
-    const far = v128.bitselect(t, magnitude, i32x4.splat(i32.MIN_VALUE));
-    const capped = v128.bitselect(near, far, f32x4.lt(f32x4.abs(t), f32x4.splat(0.625)));
-    v128.store(x, f32x4.mul(f32x4.splat(cap), capped));
-  }
+    const one = v128.load32_splat(table, ONE);
+    const two = f32x4.add(one, one);
+    for (const end = x + (count << 4); x < end; x += 16) {
+        const t = f32x4.div(f32x4.mul(v128.load(x), f32x4.splat(scale)), f32x4.splat(cap));
+        const square = f32x4.mul(t, t);
+        let p = (0, lanes_1.madd)(v128.load32_splat(table, TANH + 16), square, v128.load32_splat(table, TANH + 12));
+        p = (0, lanes_1.madd)(p, square, v128.load32_splat(table, TANH + 8));
+        p = (0, lanes_1.madd)(p, square, v128.load32_splat(table, TANH + 4));
+        p = (0, lanes_1.madd)(p, square, v128.load32_splat(table, TANH));
+        const near = (0, lanes_1.madd)(f32x4.mul(p, square), t, t);
+        // Beyond |t| = 10 the quotient is below half an ulp of 1; the bound keeps e^2|t| finite.
+        const bounded = f32x4.pmin(f32x4.abs(t), f32x4.splat(10));
+        const power = exp(f32x4.add(bounded, bounded), table);
+        const magnitude = f32x4.sub(one, f32x4.div(two, f32x4.add(power, one)));
+        const far = v128.bitselect(t, magnitude, i32x4.splat(i32.MIN_VALUE));
+        const capped = v128.bitselect(near, far, f32x4.lt(f32x4.abs(t), f32x4.splat(0.625)));
+        v128.store(x, f32x4.mul(f32x4.splat(cap), capped));
+    }
 }
-/** ln x for a finite x > 0, in f64 to about 1e-13: x = 2ⁿ·y with y in [√½, √2), ln y = 2·(s + s³/3 + s⁵/5 + …), s = (y − 1)/(y + 1). */
+/**
+ * ln x for x ≥ 0 to about 1e-13, −Infinity for 0, NaN for NaN.
+ *
+ *     x = 2ⁿ·y, y in [√½, √2)    s = (y − 1)/(y + 1)    ln x = n·ln 2 + 2·(s + s³/3 + s⁵/5 + …)
+ */
 function log(x) {
-  const bits = reinterpret(x);
-  let n = (bits >> 52) - 1023;
-  let y = reinterpret((bits & 0x000f_ffff_ffff_ffff) | 0x3ff0_0000_0000_0000);
-  if (y > 1.4142135623730951) {
-    y *= 0.5;
-    n++;
-  }
-  const s = (y - 1) / (y + 1);
-  const square = s * s;
-  let sum = 0;
-  for (let odd = 17; odd > 0; odd -= 2) sum = sum * square + 1 / odd;
-  return n * 0.6931471805599453 + 2 * s * sum;
+    if (!(x > 0))
+        return x == 0 ? -Infinity : NaN;
+    const bits = reinterpret(x);
+    let n = (bits >> 52) - 1023;
+    let y = reinterpret((bits & 0x000f_ffff_ffff_ffff) | 0x3ff0_0000_0000_0000);
+    if (y > 1.4142135623730951) {
+        y *= 0.5;
+        n++;
+    }
+    const s = (y - 1) / (y + 1);
+    const square = s * s;
+    let sum = 0;
+    for (let odd = 17; odd > 0; odd -= 2)
+        sum = sum * square + 1 / odd;
+    return n * 0.6931471805599453 + 2 * s * sum;
 }

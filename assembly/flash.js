@@ -27,187 +27,196 @@ const block_1 = require("./block");
 const KEYS = 120;
 /** Blocks of query rows that go through the keys together. */
 // @ts-ignore: decorator
-const PASS_BLOCKS = ASC_FEATURE_RELAXED_SIMD ? 12 : 8;
+const PASS_BLOCKS = 8;
 /**
  * From this many blocks on, a pass copies the K and V of each step together. Rows that are numHeads·headDim floats apart fall on few
  * cache sets: read in place they cost 18 % at 8 heads of 128, the copy costs 2 %.
  */
 // @ts-ignore: decorator
-const GATHER_BLOCKS = 4;
+const GATHER_BLOCKS = 3;
 /** S: KEYS rows, and the rows that a last tile or a last step of four runs into. */
 // @ts-ignore: decorator
 const SCORE_BYTES = (KEYS + 8) * lanes_1.LANE_BYTES;
 /** K and V of one step, gathered: KEYS rows, and what the last vector of the last row runs over. */
 // @ts-ignore: decorator
 function gatherBytes(dim) {
-  return (KEYS * dim * 4 + 31) & ~15;
+    return (KEYS * dim * 4 + 31) & ~15;
 }
 /** Bytes of scratch for {@link attend}: O(headDim + valueDim), whatever the lengths. */
 function scratchBytes(headDim, valueDim) {
-  return (
-    SCORE_BYTES +
-    PASS_BLOCKS * (0, block_1.blockBytes)(headDim, valueDim) +
-    gatherBytes(headDim) +
-    gatherBytes(valueDim)
-  );
+    return (SCORE_BYTES + PASS_BLOCKS * (0, block_1.blockBytes)(headDim, valueDim) + gatherBytes(headDim) + gatherBytes(valueDim));
 }
 /** out and lse of the query heads of one KV head. */
 function attend(head) {
-  assert(head.group > 0 && head.headDim > 0 && head.valueDim > 0, "dims must be positive");
-  assert(head.seqLenQ >= 0 && head.seqLenKv >= 0, "lengths must not be negative");
-  assert(head.scoreScale > 0, "scoreScale must be positive");
-  assert(head.left >= 0, "left must not be negative");
-  const rows = head.seqLenQ * head.group;
-  for (let row = 0; row < rows; row += PASS_BLOCKS * lanes_1.LANES) {
-    attendPass(head, row, min(PASS_BLOCKS, (rows - row + lanes_1.LANES - 1) / lanes_1.LANES));
-  }
+    assert(head.group > 0 && head.headDim > 0 && head.valueDim > 0, "dims must be positive");
+    assert(head.seqLenQ >= 0 && head.seqLenKv >= 0, "lengths must not be negative");
+    assert(head.scoreScale > 0, "scoreScale must be positive");
+    assert(head.left >= 0, "left must not be negative");
+    const rows = head.seqLenQ * head.group;
+    for (let row = 0; row < rows; row += PASS_BLOCKS * lanes_1.LANES) {
+        attendPass(head, row, min(PASS_BLOCKS, (rows - row + lanes_1.LANES - 1) / lanes_1.LANES));
+    }
 }
 /** One pass of `count` blocks over the keys, from query row `row` on. */
 function attendPass(head, row, count) {
-  const scores = head.scratch;
-  const blocks = scores + SCORE_BYTES;
-  const bytes = (0, block_1.blockBytes)(head.headDim, head.valueDim);
-  const end = blocks + count * bytes;
-  let firstKey = i32.MAX_VALUE;
-  let endKey = 0;
-  for (let at = blocks; at < end; at += bytes, row += lanes_1.LANES) {
-    const block = changetype(at);
-    (0, block_1.openBlock)(block, head, row);
-    firstKey = min(firstKey, block.first);
-    endKey = max(endKey, block.end);
-  }
-  const gatheredK = blocks + PASS_BLOCKS * bytes;
-  const gatheredV = gatheredK + gatherBytes(head.headDim);
-  for (let key = firstKey; key < endKey; key += KEYS) {
-    const keys = min(KEYS, endKey - key);
-    let k = head.k + key * head.kRow;
-    let v = head.v + key * head.vRow;
-    let kRow = head.kRow;
-    let vRow = head.vRow;
-    if (count >= GATHER_BLOCKS) {
-      gather(gatheredK, k, keys, head.headDim, kRow);
-      gather(gatheredV, v, keys, head.valueDim, vRow);
-      k = gatheredK;
-      v = gatheredV;
-      kRow = head.headDim << 2;
-      vRow = head.valueDim << 2;
+    const scores = head.scratch;
+    const blocks = scores + SCORE_BYTES;
+    const bytes = (0, block_1.blockBytes)(head.headDim, head.valueDim);
+    const end = blocks + count * bytes;
+    let firstKey = i32.MAX_VALUE;
+    let endKey = 0;
+    for (let at = blocks; at < end; at += bytes, row += lanes_1.LANES) {
+        const block = changetype(at);
+        (0, block_1.openBlock)(block, head, row);
+        firstKey = min(firstKey, block.first);
+        endKey = max(endKey, block.end);
     }
-    // As if key 0 stood in the same array.
-    k -= key * kRow;
-    v -= key * vRow;
+    const gatheredK = blocks + PASS_BLOCKS * bytes;
+    const gatheredV = gatheredK + gatherBytes(head.headDim);
+    for (let key = firstKey; key < endKey; key += KEYS) {
+        const keys = min(KEYS, endKey - key);
+        let k = head.k + key * head.kRow;
+        let v = head.v + key * head.vRow;
+        let kRow = head.kRow;
+        let vRow = head.vRow;
+        if (count >= GATHER_BLOCKS) {
+            gather(gatheredK, k, keys, head.headDim, kRow);
+            gather(gatheredV, v, keys, head.valueDim, vRow);
+            k = gatheredK;
+            v = gatheredV;
+            kRow = head.headDim << 2;
+            vRow = head.valueDim << 2;
+        }
+        // As if key 0 stood in the same array.
+        k -= key * kRow;
+        v -= key * vRow;
+        for (let at = blocks; at < end; at += bytes) {
+            const block = changetype(at);
+            attendKeys(block, head, scores, max(key, block.first), min(key + keys, block.end), k, v, kRow, vRow);
+        }
+    }
     for (let at = blocks; at < end; at += bytes) {
-      const block = changetype(at);
-      attendKeys(block, head, scores, max(key, block.first), min(key + keys, block.end), k, v, kRow, vRow);
+        const block = changetype(at);
+        if (mustRepeat(block, head))
+            repeatBlock(block, head, scores);
+        (0, block_1.closeBlock)(block, head, unit(head));
     }
-  }
-  for (let at = blocks; at < end; at += bytes) {
-    const block = changetype(at);
-    if (mustRepeat(block, head)) repeatBlock(block, head, scores);
-    (0, block_1.closeBlock)(block, head, unit(head));
-  }
 }
 /** Copies `rows` rows of `dim` floats, `row` bytes apart, together; reads and writes up to three floats past the end. */
 function gather(to, from, rows, dim, row) {
-  const rowBytes = dim << 2;
-  for (; rows > 0; rows--) {
-    for (let at = 0; at < rowBytes; at += 16) v128.store(to + at, v128.load(from + at));
-    to += rowBytes;
-    from += row;
-  }
+    const rowBytes = dim << 2;
+    for (; rows > 0; rows--) {
+        for (let at = 0; at < rowBytes; at += 16)
+            v128.store(to + at, v128.load(from + at));
+        to += rowBytes;
+        from += row;
+    }
 }
 /** What one unit of S is worth as a score once it reaches the softmax. */
 // @ts-ignore: decorator
 function unit(head) {
-  return (0, scores_1.adjustsScores)(head) ? 1 : head.scoreScale;
+    return (0, scores_1.adjustsScores)(head) ? 1 : head.scoreScale;
 }
 /** One block of query rows over the keys [first, end), at most KEYS of them; key 0 would stand at k and v. */
 function attendKeys(block, head, s, first, end, k, v, kRow, vRow) {
-  if (head.keepMask || head.bias) {
-    // Keys that the masks take from every row are not computed where they stand at either end: padding, blocks.
-    while (first < end && !(0, mask_1.keptByAny)(block, head, first)) first++;
-    while (first < end && !(0, mask_1.keptByAny)(block, head, end - 1)) end--;
-  }
-  if (first >= end) return;
-  const count = end - first;
-  scoreKeys(block, head, s, first, count, k + first * kRow, kRow);
-  stepKeys(block, head, s, count);
-  const o = (0, block_1.output)(block, head.headDim);
-  (0, tile_1.multiply)(o, v + first * vRow, s, head.valueDim, count, block.vectors, 4, vRow, true);
+    if (head.keepMask || head.bias) {
+        // Keys that the masks take from every row are not computed where they stand at either end: padding, blocks.
+        while (first < end && !(0, mask_1.keptByAny)(block, head, first))
+            first++;
+        while (first < end && !(0, mask_1.keptByAny)(block, head, end - 1))
+            end--;
+    }
+    if (first >= end)
+        return;
+    const count = end - first;
+    scoreKeys(block, head, s, first, count, k + first * kRow, kRow);
+    stepKeys(block, head, s, count);
+    const o = (0, block_1.output)(block, head.headDim);
+    (0, tile_1.multiply)(o, v + first * vRow, s, head.valueDim, count, block.vectors, 4, vRow, true);
 }
 /** S = K·Qᵗ, adjusted and masked; key `first` stands at k. */
 function scoreKeys(block, head, s, first, count, k, kRow) {
-  (0, tile_1.multiply)(s, k, (0, block_1.queries)(block), count, head.headDim, block.vectors, kRow, 4, false);
-  if ((0, scores_1.adjustsScores)(head)) (0, scores_1.adjustScores)(block, head, s, first, count);
-  if (head.keepMask || head.bias || first < block.commonFirst || first + count > block.commonEnd) {
-    block.masked = 1;
-    (0, mask_1.maskScores)(block, head, s, first, count);
-  }
+    (0, tile_1.multiply)(s, k, (0, block_1.queries)(block), count, head.headDim, block.vectors, kRow, 4, false);
+    if ((0, scores_1.adjustsScores)(head))
+        (0, scores_1.adjustScores)(block, head, s, first, count);
+    if (head.keepMask || head.bias || first < block.commonFirst || first + count > block.commonEnd) {
+        block.masked = 1;
+        (0, mask_1.maskScores)(block, head, s, first, count);
+    }
 }
 /** P = exp(S − m'), Oᵗ = α·Oᵗ */
 function stepKeys(block, head, s, count) {
-  if (!(0, softmax_1.softmaxStep)(block, s, count, unit(head), head.constants)) return;
-  let o = (0, block_1.output)(block, head.headDim);
-  for (let vector = 0; vector < block.vectors; vector++) {
-    const alpha = v128.load((0, block_1.lanes)(block, block_1.ALPHA) + (vector << 4));
-    const end = o + head.valueDim * lanes_1.LANE_BYTES;
-    for (let at = o; at < end; at += lanes_1.LANE_BYTES) v128.store(at, f32x4.mul(v128.load(at), alpha));
-    o += 16;
-  }
+    if (!(0, softmax_1.softmaxStep)(block, s, count, unit(head), head.constants))
+        return;
+    let o = (0, block_1.output)(block, head.headDim);
+    for (let vector = 0; vector < block.vectors; vector++) {
+        const alpha = v128.load((0, block_1.lanes)(block, block_1.ALPHA) + (vector << 4));
+        const end = o + head.valueDim * lanes_1.LANE_BYTES;
+        for (let at = o; at < end; at += lanes_1.LANE_BYTES)
+            v128.store(at, f32x4.mul(v128.load(at), alpha));
+        o += 16;
+    }
 }
 /**
  * Whether the block must be done again with masked values kept away: something came out not finite and something was masked,
  * or a row saw keys and yet has no weight, because all its scores are −Infinity.
  */
 function mustRepeat(block, head) {
-  if (block.masked) {
-    const zero = f32x4.splat(0);
-    let tainted = zero; // becomes NaN, and stays so, where anything is not finite
-    const o = (0, block_1.output)(block, head.headDim);
-    for (let vector = 0; vector < block.vectors; vector++) {
-      let at = o + (vector << 4);
-      const end = at + head.valueDim * lanes_1.LANE_BYTES;
-      for (; at < end; at += lanes_1.LANE_BYTES) tainted = f32x4.add(tainted, f32x4.mul(v128.load(at), zero));
+    if (block.masked) {
+        const zero = f32x4.splat(0);
+        let tainted = zero; // becomes NaN, and stays so, where anything is not finite
+        const o = (0, block_1.output)(block, head.headDim);
+        for (let vector = 0; vector < block.vectors; vector++) {
+            let at = o + (vector << 4);
+            const end = at + head.valueDim * lanes_1.LANE_BYTES;
+            for (; at < end; at += lanes_1.LANE_BYTES)
+                tainted = f32x4.add(tainted, f32x4.mul(v128.load(at), zero));
+        }
+        if (v128.any_true(f32x4.ne(tainted, tainted)))
+            return true;
     }
-    if (v128.any_true(f32x4.ne(tainted, tainted))) return true;
-  }
-  for (let lane = 0; lane < block.vectors << 2; lane++) {
-    if (load((0, block_1.lanes)(block, block_1.L) + (lane << 2)) == 0 && (0, mask_1.seesAny)(block, head, lane))
-      return true;
-  }
-  return false;
+    for (let lane = 0; lane < block.vectors << 2; lane++) {
+        if (load((0, block_1.lanes)(block, block_1.L) + (lane << 2)) == 0 && (0, mask_1.seesAny)(block, head, lane))
+            return true;
+    }
+    return false;
 }
 /** The whole block once more, key by key, with 0 in place of every value that a lane does not see. */
 function repeatBlock(block, head, s) {
-  const seen = s + 6 * lanes_1.LANE_BYTES; // behind the rows of one tile: which lanes see this key, then which have seen any
-  const seenAny = seen + 4 * lanes_1.LANE_BYTES;
-  (0, block_1.clearBlock)(block, head);
-  memory.fill(seenAny, 0, lanes_1.LANE_BYTES);
-  for (let key = block.first; key < block.end; key++) {
-    if (!(0, mask_1.keptByAny)(block, head, key)) continue;
-    memory.fill(seen, 0, 4 * lanes_1.LANE_BYTES);
-    if (head.bias) (0, scores_1.addBias)(block, head, seen, key, 1);
-    (0, mask_1.maskScores)(block, head, seen, key, 1);
-    scoreKeys(block, head, s, key, 1, head.k + key * head.kRow, head.kRow);
-    stepKeys(block, head, s, 1);
-    for (let vector = 0; vector < block.vectors; vector++) {
-      const at = vector << 4;
-      const sees = f32x4.ne(v128.load(seen + at), f32x4.splat(-Infinity));
-      v128.store(seenAny + at, v128.or(v128.load(seenAny + at), sees));
-      const p = v128.load(s + at);
-      let o = (0, block_1.output)(block, head.headDim) + at;
-      const vRow = head.v + key * head.vRow;
-      for (let column = 0; column < head.valueDim; column++) {
-        const weighted = f32x4.mul(p, v128.load32_splat(vRow + (column << 2)));
-        v128.store(o, f32x4.add(v128.load(o), v128.and(weighted, sees)));
-        o += lanes_1.LANE_BYTES;
-      }
+    const seen = s + 6 * lanes_1.LANE_BYTES; // behind the rows of one tile: which lanes see this key, then which have seen any
+    const seenAny = seen + 4 * lanes_1.LANE_BYTES;
+    (0, block_1.clearBlock)(block, head);
+    memory.fill(seenAny, 0, lanes_1.LANE_BYTES);
+    for (let key = block.first; key < block.end; key++) {
+        if (!(0, mask_1.keptByAny)(block, head, key))
+            continue;
+        memory.fill(seen, 0, 4 * lanes_1.LANE_BYTES);
+        if (head.bias)
+            (0, scores_1.addBias)(block, head, seen, key, 1);
+        (0, mask_1.maskScores)(block, head, seen, key, 1);
+        scoreKeys(block, head, s, key, 1, head.k + key * head.kRow, head.kRow);
+        stepKeys(block, head, s, 1);
+        for (let vector = 0; vector < block.vectors; vector++) {
+            const at = vector << 4;
+            const sees = f32x4.ne(v128.load(seen + at), f32x4.splat(-Infinity));
+            v128.store(seenAny + at, v128.or(v128.load(seenAny + at), sees));
+            const p = v128.load(s + at);
+            let o = (0, block_1.output)(block, head.headDim) + at;
+            const vRow = head.v + key * head.vRow;
+            for (let column = 0; column < head.valueDim; column++) {
+                const weighted = f32x4.mul(p, v128.load32_splat(vRow + (column << 2)));
+                v128.store(o, f32x4.add(v128.load(o), v128.and(weighted, sees)));
+                o += lanes_1.LANE_BYTES;
+            }
+        }
     }
-  }
-  // All scores −Infinity: −Infinity − −Infinity is NaN.
-  for (let vector = 0; vector < block.vectors; vector++) {
-    const at = vector << 4;
-    const l = v128.load((0, block_1.lanes)(block, block_1.L) + at);
-    const undefined_ = v128.and(f32x4.eq(l, f32x4.splat(0)), v128.load(seenAny + at));
-    v128.store((0, block_1.lanes)(block, block_1.L) + at, v128.bitselect(f32x4.splat(NaN), l, undefined_));
-  }
+    if (head.sinks)
+        return;
+    // A row whose scores are all −Infinity: −Infinity − −Infinity is NaN. (A sink would be the maximum, and they 0.)
+    for (let vector = 0; vector < block.vectors; vector++) {
+        const at = vector << 4;
+        const l = v128.load((0, block_1.lanes)(block, block_1.L) + at);
+        const lost = v128.and(f32x4.eq(l, f32x4.splat(0)), v128.load(seenAny + at));
+        v128.store((0, block_1.lanes)(block, block_1.L) + at, v128.bitselect(f32x4.splat(NaN), l, lost));
+    }
 }

@@ -6,11 +6,9 @@ exports.LANE_BYTES = exports.LANES = exports.VECTORS = void 0;
 exports.madd = madd;
 exports.larger = larger;
 exports.storeTransposed = storeTransposed;
-// x64 engines leave 15 vector registers to a loop. A fused multiply-add needs no register for the product, which makes
-// 6 rows × 2 vectors the largest tile that fits; with separate mul and add it is 3 rows × 3 vectors.
-/** Vectors of query rows in one block. */
+/** Vectors of query rows in one block; tile.ts says why. */
 // @ts-ignore: decorator
-exports.VECTORS = ASC_FEATURE_RELAXED_SIMD ? 2 : 3;
+exports.VECTORS = 4;
 /** Query rows in one block. */
 // @ts-ignore: decorator
 exports.LANES = exports.VECTORS * 4;
@@ -20,12 +18,12 @@ exports.LANE_BYTES = exports.LANES * 4;
 /** a·b + c; fused, and rounded once, where the build has relaxed SIMD. */
 // @ts-ignore: decorator
 function madd(a, b, c) {
-  return ASC_FEATURE_RELAXED_SIMD ? f32x4.relaxed_madd(a, b, c) : f32x4.add(f32x4.mul(a, b), c);
+    return ASC_FEATURE_RELAXED_SIMD ? f32x4.relaxed_madd(a, b, c) : f32x4.add(f32x4.mul(a, b), c);
 }
 /** The larger of a and b where b is a number, a where b is NaN. One instruction, unlike f32x4.max. */
 // @ts-ignore: decorator
 function larger(a, b) {
-  return f32x4.pmax(a, b);
+    return f32x4.pmax(a, b);
 }
 /**
  * Transposes four rows of four floats and stores the columns.
@@ -37,12 +35,12 @@ function larger(a, b) {
  */
 // @ts-ignore: decorator
 function storeTransposed(d0, d1, d2, d3, s0, s1, s2, s3) {
-  const ab01 = v128.shuffle(s0, s1, 0, 4, 1, 5);
-  const ab23 = v128.shuffle(s0, s1, 2, 6, 3, 7);
-  const cd01 = v128.shuffle(s2, s3, 0, 4, 1, 5);
-  const cd23 = v128.shuffle(s2, s3, 2, 6, 3, 7);
-  v128.store(d0, v128.shuffle(ab01, cd01, 0, 2));
-  v128.store(d1, v128.shuffle(ab01, cd01, 1, 3));
-  v128.store(d2, v128.shuffle(ab23, cd23, 0, 2));
-  v128.store(d3, v128.shuffle(ab23, cd23, 1, 3));
+    const ab01 = v128.shuffle(s0, s1, 0, 4, 1, 5);
+    const ab23 = v128.shuffle(s0, s1, 2, 6, 3, 7);
+    const cd01 = v128.shuffle(s2, s3, 0, 4, 1, 5);
+    const cd23 = v128.shuffle(s2, s3, 2, 6, 3, 7);
+    v128.store(d0, v128.shuffle(ab01, cd01, 0, 2));
+    v128.store(d1, v128.shuffle(ab01, cd01, 1, 3));
+    v128.store(d2, v128.shuffle(ab23, cd23, 0, 2));
+    v128.store(d3, v128.shuffle(ab23, cd23, 1, 3));
 }
