@@ -49,7 +49,9 @@ export async function measure(
   const samples = new Map<Entrant, number[]>();
   const warm = new Map<Entrant, number>();
   const cold = (entrant: Entrant): number => entrant.firstCall ?? 0;
-  for (const entrant of withoutSlowForms(entrants, cold, HOPELESS_COLD)) {
+  // Short first calls say little: they are mostly compilation.
+  const atLeastBudget = (entrant: Entrant): number => Math.max(cold(entrant), effort.budget);
+  for (const entrant of withoutSlowForms(entrants, atLeastBudget, HOPELESS_COLD)) {
     progress(`warming up ${label(entrant)}`);
     const isSlow = cold(entrant) > 2 * effort.budget;
     samples.set(entrant, isSlow ? [cold(entrant)] : []);

@@ -52,13 +52,21 @@ function peer(ort: Runtime, { name, kind, version }: { name: string; kind: "wasm
       dispose: () => session.release(),
     };
   };
+  const refused = ({ name: form }: Form, error: unknown): Contender => {
+    const fail = (): never => {
+      throw error;
+    };
+    return { name, form, kind, run: fail, result: fail };
+  };
   return {
     name,
     version,
     prepare: async (problem) => {
       const contenders: Contender[] = [];
-      // One after the other: a session is built on a single thread anyway.
-      for (const form of formsOf(problem)) contenders.push(await prepare(form));
+      for (const form of formsOf(problem)) {
+        // A form that this runtime refuses is a result of its own and leaves the others in the race.
+        contenders.push(await prepare(form).catch((error: unknown) => refused(form, error)));
+      }
       return contenders;
     },
   };
