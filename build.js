@@ -1,6 +1,7 @@
 // node build.js [target …]: compiles assembly/ for the targets of asconfig.json (all of them by default), side by side, then
 // bundles bindings/ to dist/ and the main job of `npm start` to build/read.js.
 import { execFile } from "node:child_process";
+import process from "node:process";
 import { copyFileSync, mkdirSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";

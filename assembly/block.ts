@@ -2,7 +2,7 @@
 //
 //     ┌───────┬──────────────────────────┬──────────────────┬─────────────────────────┐
 //     │ Block │ lane arrays, [LANES] each │ Qᵗ [headDim]     │ Oᵗ [valueDim, rounded up │
-//     │       │ m l alpha … biasRow       │    [LANES]       │    to ROW_MULTIPLE][LANES]  │
+//     │       │ m l alpha … biasRow       │    [LANES]       │+ ROWS_OVER][LANES]        │
 //     └───────┴──────────────────────────┴──────────────────┴─────────────────────────┘
 //
 // Rows are numbered query by query, the heads of the group within a query: row r is query r / group of head r % group. So a
@@ -12,7 +12,7 @@
 import { Head } from "./head";
 import { LANES, LANE_BYTES, VECTORS, larger, storeTransposed } from "./lanes";
 import { exp, log } from "./exp";
-import { ROW_MULTIPLE } from "./tile";
+import { ROWS_OVER } from "./tile";
 
 
 @unmanaged
@@ -88,8 +88,7 @@ export class Block {
 }
 
 export function blockBytes(headDim: i32, valueDim: i32): usize {
-  const columns = ((valueDim + ROW_MULTIPLE - 1) / ROW_MULTIPLE) * ROW_MULTIPLE;
-  return HEADER_BYTES + (LANE_ARRAYS + <usize>headDim + <usize>columns) * LANE_BYTES;
+  return HEADER_BYTES + (LANE_ARRAYS + <usize>headDim + <usize>valueDim + ROWS_OVER) * LANE_BYTES;
 }
 
 // @ts-ignore: decorator

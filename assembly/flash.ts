@@ -40,14 +40,14 @@ import {
 
 /** Blocks of query rows that go through the keys together. */
 // @ts-ignore: decorator
-@inline const PASS_BLOCKS: i32 = ASC_FEATURE_RELAXED_SIMD ? 12 : 8;
+@inline const PASS_BLOCKS: i32 = 8;
 
 /**
  * From this many blocks on, a pass copies the K and V of each step together. Rows that are numHeads·headDim floats apart fall on few
  * cache sets: read in place they cost 18 % at 8 heads of 128, the copy costs 2 %.
  */
 // @ts-ignore: decorator
-@inline const GATHER_BLOCKS: i32 = 4;
+@inline const GATHER_BLOCKS: i32 = 3;
 
 /** S: KEYS rows, and the rows that a last tile or a last step of four runs into. */
 // @ts-ignore: decorator

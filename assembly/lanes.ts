@@ -1,12 +1,9 @@
 // Query rows stand in the lanes. A block holds LANES rows of q in VECTORS vectors of four; everything that belongs to a
 // row (its scores, its maximum, its column of the output) stays in that row's lane, so no step reduces across lanes.
 
-// x64 engines leave 15 vector registers to a loop. A fused multiply-add needs no register for the product, which makes
-// 6 rows × 2 vectors the largest tile that fits; with separate mul and add it is 3 rows × 3 vectors.
-
-/** Vectors of query rows in one block. */
+/** Vectors of query rows in one block; tile.ts says why. */
 // @ts-ignore: decorator
-@inline export const VECTORS: i32 = ASC_FEATURE_RELAXED_SIMD ? 2 : 3;
+@inline export const VECTORS: i32 = 4;
 
 /** Query rows in one block. */
 // @ts-ignore: decorator

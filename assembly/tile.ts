@@ -6,31 +6,37 @@
 //     scores           K  [key][d]           Qᵗ [d]       S  [key]      k + key·kRow + d·4
 //     weighted sum     Vᵗ [column][key]      P  [key]     Oᵗ [column]   v + key·vRow + column·4
 //
-//                       B[t]  ┌────────┬────────┐ ← LANES query rows, one vector a box
-//             ┌───┐           └────────┴────────┘
-//     A[0][t] │ • │ splat →   ┌────────┬────────┐
-//     A[1][t] │ • │ splat →   │        │        │   the accumulators of one tile stay in registers while t runs
-//       ⋮     │ ⋮ │           │   C    │        │
-//     A[5][t] │ • │ splat →   └────────┴────────┘
+//                       B[t]  ┌────┬────┬────┬────┐ ← 16 query rows, one vector a box
+//             ┌───┐           └────┴────┴────┴────┘
+//     A[0][t] │ • │ splat →   ┌────┬────┬────┬────┐
+//             ├───┤           │    C    │         │   the accumulators of a tile stay in registers while t runs
+//     A[1][t] │ • │ splat →   └────┴────┴────┴────┘
 //             └───┘
 //
-// K and V are read in place, one float at a time with v128.load32_splat, so they need no packing and no copy. V8 does not fold
-// an offset into that load: one pointer a row, advanced by the stride, costs less than one pointer and six offsets. One
-// reduction step a loop iteration, because Binaryen sinks loads and reorders a longer body into spills; V8 unrolls by itself.
+// K and V are read one float at a time with v128.load32_splat, so they need no packing. x64 engines leave 15 vector registers to a
+// loop, and V8 before Turboshaft (Node 20) hoists every load of an iteration above its arithmetic: accumulators, all of A and B and a
+// product must fit at once. Measured on Zen 4, GFLOP/s of 58 (relaxed) and of 43 (simd), Node 20 and 24:
+//
+//     rows × vectors     2 × 4      3 × 3      4 × 2      6 × 2
+//     relaxed           55  55     56  55     54  54     26  57
+//     simd              43  46     22  48     40  44      –   –
+//
+// A base and one shared offset cost V8 one lea a row; a pointer advanced in place costs two instructions, and offsets in the
+// load are not folded. One reduction step an iteration, because Binaryen sinks the loads of a longer body into spills.
 
 import { LANE_BYTES, VECTORS, madd } from "./lanes";
 
-/** C has room for a multiple of this many rows. */
+/** How many rows of C past the last one a tile may write. */
 // @ts-ignore: decorator
-@inline export const ROW_MULTIPLE: i32 = 6;
+@inline export const ROWS_OVER: i32 = 5;
 
 /**
  * C[i][LANES] = (accumulate ? C : 0) + Σ_t A[i][t] · B[t][LANES] for i < rows, t < count.
  *
- *   c          [rows rounded up to ROW_MULTIPLE][LANES]; the rows past `rows` are scratch
+ *   c          [rows + ROWS_OVER][LANES]; the rows past `rows` are scratch
  *   a          A[i][t] at a + i·aRow + t·aStep; nothing past A[rows − 1] is read
  *   b          [count][LANES]
- *   vectors    1 … VECTORS; with 1 only the first vector of each row of C is sure to be written
+ *   vectors    how many vectors of each row are needed, 1 … VECTORS; others may be left as they were
  *   aRow aStep bytes
  */
 export function multiply(
@@ -44,21 +50,17 @@ export function multiply(
   aStep: usize,
   accumulate: bool,
 ): void {
-  assert(rows > 0 && count > 0 && vectors > 0 && vectors <= VECTORS, "nothing to multiply");
-  if (vectors == 1) {
-    const done = (rows / 12) * 12;
-    multiply12x1(c, a, b, done, count, aRow, aStep, accumulate);
-    c += <usize>done * LANE_BYTES;
-    a += <usize>done * aRow;
-    rows -= done;
-  }
-  if (ASC_FEATURE_RELAXED_SIMD) multiply6x2(c, a, b, rows, count, aRow, aStep, accumulate);
-  else multiply3x3(c, a, b, rows, count, aRow, aStep, accumulate);
+  assert(vectors > 0 && vectors <= VECTORS, "vectors must be 1 to VECTORS");
+  if (vectors == 1) multiply6x1(c, a, b, rows, count, aRow, aStep, accumulate);
+  else if (vectors == 2) multiply4x2(c, a, b, rows, count, aRow, aStep, accumulate);
+  else multiply2x4(c, a, b, rows, count, aRow, aStep, accumulate);
 }
 
-/** 12 accumulators, 2 vectors of B, 1 splat: 15 registers, with the product fused away. */
+// Where rows run out a tile repeats the last one; what comes of it lands in the scratch rows of C.
+
+/** 8 accumulators, 4 vectors of B, 2 splats. */
 // @ts-ignore: decorator
-@inline function multiply6x2(
+@inline function multiply2x4(
   c: usize,
   a: usize,
   b: usize,
@@ -69,41 +71,94 @@ export function multiply(
   accumulate: bool,
 ): void {
   const bEnd = b + <usize>count * LANE_BYTES;
-  // The last tile repeats the last row where rows run out: its results there land in the scratch rows of C.
-  for (let left = rows; left > 0; left -= 6) {
+  for (let left = rows; left > 0; left -= 2) {
+    const a0 = a;
+    const a1 = left > 1 ? a0 + aRow : a0;
+    a = a1 + aRow;
+
+    let c00 = f32x4.splat(0);
+    let c01 = f32x4.splat(0);
+    let c02 = f32x4.splat(0);
+    let c03 = f32x4.splat(0);
+    let c10 = f32x4.splat(0);
+    let c11 = f32x4.splat(0);
+    let c12 = f32x4.splat(0);
+    let c13 = f32x4.splat(0);
+    if (accumulate) {
+      c00 = v128.load(c, 0 * LANE_BYTES + 0);
+      c01 = v128.load(c, 0 * LANE_BYTES + 16);
+      c02 = v128.load(c, 0 * LANE_BYTES + 32);
+      c03 = v128.load(c, 0 * LANE_BYTES + 48);
+      c10 = v128.load(c, 1 * LANE_BYTES + 0);
+      c11 = v128.load(c, 1 * LANE_BYTES + 16);
+      c12 = v128.load(c, 1 * LANE_BYTES + 32);
+      c13 = v128.load(c, 1 * LANE_BYTES + 48);
+    }
+    for (let bt = b, at: usize = 0; bt < bEnd; bt += LANE_BYTES, at += aStep) {
+      const b0 = v128.load(bt, 0);
+      const b1 = v128.load(bt, 16);
+      const b2 = v128.load(bt, 32);
+      const b3 = v128.load(bt, 48);
+      let x = v128.load32_splat(a0 + at);
+      c00 = madd(x, b0, c00);
+      c01 = madd(x, b1, c01);
+      c02 = madd(x, b2, c02);
+      c03 = madd(x, b3, c03);
+      x = v128.load32_splat(a1 + at);
+      c10 = madd(x, b0, c10);
+      c11 = madd(x, b1, c11);
+      c12 = madd(x, b2, c12);
+      c13 = madd(x, b3, c13);
+    }
+    v128.store(c, c00, 0 * LANE_BYTES + 0);
+    v128.store(c, c01, 0 * LANE_BYTES + 16);
+    v128.store(c, c02, 0 * LANE_BYTES + 32);
+    v128.store(c, c03, 0 * LANE_BYTES + 48);
+    v128.store(c, c10, 1 * LANE_BYTES + 0);
+    v128.store(c, c11, 1 * LANE_BYTES + 16);
+    v128.store(c, c12, 1 * LANE_BYTES + 32);
+    v128.store(c, c13, 1 * LANE_BYTES + 48);
+    c += 2 * LANE_BYTES;
+  }
+}
+
+/** 8 accumulators, 2 vectors of B, 4 splats: for blocks of 5 to 8 rows. */
+// @ts-ignore: decorator
+@inline function multiply4x2(
+  c: usize,
+  a: usize,
+  b: usize,
+  rows: i32,
+  count: i32,
+  aRow: usize,
+  aStep: usize,
+  accumulate: bool,
+): void {
+  const bEnd = b + <usize>count * LANE_BYTES;
+  for (let left = rows; left > 0; left -= 4) {
     const a0 = a;
     const a1 = left > 1 ? a0 + aRow : a0;
     const a2 = left > 2 ? a1 + aRow : a1;
     const a3 = left > 3 ? a2 + aRow : a2;
-    const a4 = left > 4 ? a3 + aRow : a3;
-    const a5 = left > 5 ? a4 + aRow : a4;
-    a = a5 + aRow;
+    a = a3 + aRow;
 
-    let c00 = f32x4.splat(0),
-      c01 = c00;
-    let c10 = c00,
-      c11 = c00;
-    let c20 = c00,
-      c21 = c00;
-    let c30 = c00,
-      c31 = c00;
-    let c40 = c00,
-      c41 = c00;
-    let c50 = c00,
-      c51 = c00;
+    let c00 = f32x4.splat(0);
+    let c01 = f32x4.splat(0);
+    let c10 = f32x4.splat(0);
+    let c11 = f32x4.splat(0);
+    let c20 = f32x4.splat(0);
+    let c21 = f32x4.splat(0);
+    let c30 = f32x4.splat(0);
+    let c31 = f32x4.splat(0);
     if (accumulate) {
-      c00 = v128.load(c, 0);
-      c01 = v128.load(c, 16);
-      c10 = v128.load(c, 32);
-      c11 = v128.load(c, 48);
-      c20 = v128.load(c, 64);
-      c21 = v128.load(c, 80);
-      c30 = v128.load(c, 96);
-      c31 = v128.load(c, 112);
-      c40 = v128.load(c, 128);
-      c41 = v128.load(c, 144);
-      c50 = v128.load(c, 160);
-      c51 = v128.load(c, 176);
+      c00 = v128.load(c, 0 * LANE_BYTES + 0);
+      c01 = v128.load(c, 0 * LANE_BYTES + 16);
+      c10 = v128.load(c, 1 * LANE_BYTES + 0);
+      c11 = v128.load(c, 1 * LANE_BYTES + 16);
+      c20 = v128.load(c, 2 * LANE_BYTES + 0);
+      c21 = v128.load(c, 2 * LANE_BYTES + 16);
+      c30 = v128.load(c, 3 * LANE_BYTES + 0);
+      c31 = v128.load(c, 3 * LANE_BYTES + 16);
     }
     for (let bt = b, at: usize = 0; bt < bEnd; bt += LANE_BYTES, at += aStep) {
       const b0 = v128.load(bt, 0);
@@ -120,32 +175,22 @@ export function multiply(
       x = v128.load32_splat(a3 + at);
       c30 = madd(x, b0, c30);
       c31 = madd(x, b1, c31);
-      x = v128.load32_splat(a4 + at);
-      c40 = madd(x, b0, c40);
-      c41 = madd(x, b1, c41);
-      x = v128.load32_splat(a5 + at);
-      c50 = madd(x, b0, c50);
-      c51 = madd(x, b1, c51);
     }
-    v128.store(c, c00, 0);
-    v128.store(c, c01, 16);
-    v128.store(c, c10, 32);
-    v128.store(c, c11, 48);
-    v128.store(c, c20, 64);
-    v128.store(c, c21, 80);
-    v128.store(c, c30, 96);
-    v128.store(c, c31, 112);
-    v128.store(c, c40, 128);
-    v128.store(c, c41, 144);
-    v128.store(c, c50, 160);
-    v128.store(c, c51, 176);
-    c += 6 * LANE_BYTES;
+    v128.store(c, c00, 0 * LANE_BYTES + 0);
+    v128.store(c, c01, 0 * LANE_BYTES + 16);
+    v128.store(c, c10, 1 * LANE_BYTES + 0);
+    v128.store(c, c11, 1 * LANE_BYTES + 16);
+    v128.store(c, c20, 2 * LANE_BYTES + 0);
+    v128.store(c, c21, 2 * LANE_BYTES + 16);
+    v128.store(c, c30, 3 * LANE_BYTES + 0);
+    v128.store(c, c31, 3 * LANE_BYTES + 16);
+    c += 4 * LANE_BYTES;
   }
 }
 
-/** 9 accumulators, 3 vectors of B, 1 splat, 1 product: 14 registers. */
+/** 6 accumulators, 1 vector of B, 6 splats: for blocks of at most 4 rows. */
 // @ts-ignore: decorator
-@inline function multiply3x3(
+@inline function multiply6x1(
   c: usize,
   a: usize,
   b: usize,
@@ -156,143 +201,50 @@ export function multiply(
   accumulate: bool,
 ): void {
   const bEnd = b + <usize>count * LANE_BYTES;
-  for (let left = rows; left > 0; left -= 3) {
+  for (let left = rows; left > 0; left -= 6) {
     const a0 = a;
     const a1 = left > 1 ? a0 + aRow : a0;
     const a2 = left > 2 ? a1 + aRow : a1;
-    a = a2 + aRow;
+    const a3 = left > 3 ? a2 + aRow : a2;
+    const a4 = left > 4 ? a3 + aRow : a3;
+    const a5 = left > 5 ? a4 + aRow : a4;
+    a = a5 + aRow;
 
-    let c00 = f32x4.splat(0),
-      c01 = c00,
-      c02 = c00;
-    let c10 = c00,
-      c11 = c00,
-      c12 = c00;
-    let c20 = c00,
-      c21 = c00,
-      c22 = c00;
+    let c00 = f32x4.splat(0);
+    let c10 = f32x4.splat(0);
+    let c20 = f32x4.splat(0);
+    let c30 = f32x4.splat(0);
+    let c40 = f32x4.splat(0);
+    let c50 = f32x4.splat(0);
     if (accumulate) {
-      c00 = v128.load(c, 0);
-      c01 = v128.load(c, 16);
-      c02 = v128.load(c, 32);
-      c10 = v128.load(c, 48);
-      c11 = v128.load(c, 64);
-      c12 = v128.load(c, 80);
-      c20 = v128.load(c, 96);
-      c21 = v128.load(c, 112);
-      c22 = v128.load(c, 128);
+      c00 = v128.load(c, 0 * LANE_BYTES + 0);
+      c10 = v128.load(c, 1 * LANE_BYTES + 0);
+      c20 = v128.load(c, 2 * LANE_BYTES + 0);
+      c30 = v128.load(c, 3 * LANE_BYTES + 0);
+      c40 = v128.load(c, 4 * LANE_BYTES + 0);
+      c50 = v128.load(c, 5 * LANE_BYTES + 0);
     }
     for (let bt = b, at: usize = 0; bt < bEnd; bt += LANE_BYTES, at += aStep) {
       const b0 = v128.load(bt, 0);
-      const b1 = v128.load(bt, 16);
-      const b2 = v128.load(bt, 32);
       let x = v128.load32_splat(a0 + at);
       c00 = madd(x, b0, c00);
-      c01 = madd(x, b1, c01);
-      c02 = madd(x, b2, c02);
       x = v128.load32_splat(a1 + at);
       c10 = madd(x, b0, c10);
-      c11 = madd(x, b1, c11);
-      c12 = madd(x, b2, c12);
       x = v128.load32_splat(a2 + at);
       c20 = madd(x, b0, c20);
-      c21 = madd(x, b1, c21);
-      c22 = madd(x, b2, c22);
+      x = v128.load32_splat(a3 + at);
+      c30 = madd(x, b0, c30);
+      x = v128.load32_splat(a4 + at);
+      c40 = madd(x, b0, c40);
+      x = v128.load32_splat(a5 + at);
+      c50 = madd(x, b0, c50);
     }
-    v128.store(c, c00, 0);
-    v128.store(c, c01, 16);
-    v128.store(c, c02, 32);
-    v128.store(c, c10, 48);
-    v128.store(c, c11, 64);
-    v128.store(c, c12, 80);
-    v128.store(c, c20, 96);
-    v128.store(c, c21, 112);
-    v128.store(c, c22, 128);
-    c += 3 * LANE_BYTES;
-  }
-}
-
-/** 12 accumulators, 1 vector of B, 1 splat, 1 product: 15 registers. For blocks of at most four rows; `rows` is a multiple of 12. */
-// @ts-ignore: decorator
-@inline function multiply12x1(
-  c: usize,
-  a: usize,
-  b: usize,
-  rows: i32,
-  count: i32,
-  aRow: usize,
-  aStep: usize,
-  accumulate: bool,
-): void {
-  const bEnd = b + <usize>count * LANE_BYTES;
-  for (; rows > 0; rows -= 12) {
-    let c0 = f32x4.splat(0);
-    let c1 = c0,
-      c2 = c0,
-      c3 = c0,
-      c4 = c0,
-      c5 = c0,
-      c6 = c0,
-      c7 = c0,
-      c8 = c0,
-      c9 = c0,
-      c10 = c0,
-      c11 = c0;
-    if (accumulate) {
-      c0 = v128.load(c, 0 * LANE_BYTES);
-      c1 = v128.load(c, 1 * LANE_BYTES);
-      c2 = v128.load(c, 2 * LANE_BYTES);
-      c3 = v128.load(c, 3 * LANE_BYTES);
-      c4 = v128.load(c, 4 * LANE_BYTES);
-      c5 = v128.load(c, 5 * LANE_BYTES);
-      c6 = v128.load(c, 6 * LANE_BYTES);
-      c7 = v128.load(c, 7 * LANE_BYTES);
-      c8 = v128.load(c, 8 * LANE_BYTES);
-      c9 = v128.load(c, 9 * LANE_BYTES);
-      c10 = v128.load(c, 10 * LANE_BYTES);
-      c11 = v128.load(c, 11 * LANE_BYTES);
-    }
-    for (let bt = b, column = a; bt < bEnd; bt += LANE_BYTES, column += aStep) {
-      const b0 = v128.load(bt);
-      // A running pointer: twelve of them would not fit the registers.
-      let at = column;
-      c0 = madd(v128.load32_splat(at), b0, c0);
-      at += aRow;
-      c1 = madd(v128.load32_splat(at), b0, c1);
-      at += aRow;
-      c2 = madd(v128.load32_splat(at), b0, c2);
-      at += aRow;
-      c3 = madd(v128.load32_splat(at), b0, c3);
-      at += aRow;
-      c4 = madd(v128.load32_splat(at), b0, c4);
-      at += aRow;
-      c5 = madd(v128.load32_splat(at), b0, c5);
-      at += aRow;
-      c6 = madd(v128.load32_splat(at), b0, c6);
-      at += aRow;
-      c7 = madd(v128.load32_splat(at), b0, c7);
-      at += aRow;
-      c8 = madd(v128.load32_splat(at), b0, c8);
-      at += aRow;
-      c9 = madd(v128.load32_splat(at), b0, c9);
-      at += aRow;
-      c10 = madd(v128.load32_splat(at), b0, c10);
-      at += aRow;
-      c11 = madd(v128.load32_splat(at), b0, c11);
-    }
-    v128.store(c, c0, 0 * LANE_BYTES);
-    v128.store(c, c1, 1 * LANE_BYTES);
-    v128.store(c, c2, 2 * LANE_BYTES);
-    v128.store(c, c3, 3 * LANE_BYTES);
-    v128.store(c, c4, 4 * LANE_BYTES);
-    v128.store(c, c5, 5 * LANE_BYTES);
-    v128.store(c, c6, 6 * LANE_BYTES);
-    v128.store(c, c7, 7 * LANE_BYTES);
-    v128.store(c, c8, 8 * LANE_BYTES);
-    v128.store(c, c9, 9 * LANE_BYTES);
-    v128.store(c, c10, 10 * LANE_BYTES);
-    v128.store(c, c11, 11 * LANE_BYTES);
-    c += 12 * LANE_BYTES;
-    a += 12 * aRow;
+    v128.store(c, c00, 0 * LANE_BYTES + 0);
+    v128.store(c, c10, 1 * LANE_BYTES + 0);
+    v128.store(c, c20, 2 * LANE_BYTES + 0);
+    v128.store(c, c30, 3 * LANE_BYTES + 0);
+    v128.store(c, c40, 4 * LANE_BYTES + 0);
+    v128.store(c, c50, 5 * LANE_BYTES + 0);
+    c += 6 * LANE_BYTES;
   }
 }

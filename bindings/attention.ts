@@ -63,7 +63,7 @@ export function attention(
       q: frame.input(problem.q),
       k: frame.input(problem.k),
       v: frame.input(problem.v),
-      keepMask: frame.inputBytes(problem.keepMask?.data),
+      keepMask: frame.input(problem.keepMask?.data),
       bias: frame.input(problem.bias?.data),
       alibiSlopes: frame.input(problem.alibiSlopes),
       sinks: frame.input(problem.sinks),
@@ -156,7 +156,7 @@ function run({ kernels, arena, constants }: Context, problem: Problem, places: P
  * scale·q·k does not; the scores by the rest, once, as a plain implementation does.
  */
 function splitScale(scale: number): { queryScale: number; scoreScale: number } {
-  const magnitude = Math.abs(scale);
+  const magnitude = Math.abs(Math.fround(scale));
   if (magnitude === 0) return { queryScale: 0, scoreScale: 1 };
   // Far below 1 the product with q would leave the normal floats, above 1 it might overflow.
   const power = magnitude > 1 || magnitude < 2 ** -24 ? 1 : 2 ** Math.floor(Math.log2(magnitude));
@@ -189,13 +189,11 @@ class Result {
     }
   }
 
-  /** A result that lives in linear memory may not lie over what the kernels still read. */
+  /** A result may not lie over the other result, nor in linear memory over what the kernels still read. */
   checkApartFrom(others: Record<string, Floats | undefined>): void {
-    const ptr = this.place?.ptr;
-    if (ptr === undefined) return;
+    if (!this.place) return;
     for (const [title, other] of Object.entries(others)) {
-      if (other?.ptr === undefined) continue;
-      if (ptr < other.ptr + other.length * 4 && other.ptr < ptr + this.#length * 4) {
+      if (other && overlap(this.place, other) && (other.array === undefined || title === "lse")) {
         throw wrongValue(this.#title, `memory apart from "${title}"`, "memory that overlaps it");
       }
     }
@@ -217,4 +215,10 @@ class Result {
     this.#target.set(written);
     return this.#target;
   }
+}
+
+function overlap(a: Floats, b: Floats): boolean {
+  if (a.array?.buffer !== b.array?.buffer) return false;
+  const [aStart, bStart] = [a.ptr ?? a.array.byteOffset, b.ptr ?? b.array.byteOffset];
+  return aStart < bStart + b.length * 4 && bStart < aStart + a.length * 4;
 }

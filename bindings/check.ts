@@ -48,7 +48,7 @@ export function checkInteger(
 /** A number that is finite as f32, greater than `above`. */
 export function checkFinite(title: string, value: unknown, above: number = -Infinity): number {
   if (typeof value !== "number") throw wrongKind(title, "a number", value);
-  if (!Number.isFinite(Math.fround(value)) || value <= above) {
+  if (!Number.isFinite(Math.fround(value)) || Math.fround(value) <= above) {
     throw wrongValue(title, above === -Infinity ? "a finite number" : `a finite number greater than ${above}`, value);
   }
   return value;
@@ -82,16 +82,29 @@ export function checkInt32Array(
   return value;
 }
 
-/** Floats to read or write: an array of the caller's, or a place in linear memory that needs no copy. */
-export type Floats =
-  { array: Float32Array; ptr?: undefined; length: number } | { array?: undefined; ptr: number; length: number };
+/** Data to read or write: an array of the caller's, or a place in linear memory that needs no copy. */
+export type Data<A> =
+  { array: A; ptr?: undefined; length: number } | { array?: undefined; ptr: number; length: number };
 
-/** A Float32Array or a Tensor of this instance. A view of this instance's memory counts as the place it shows. */
+export type Floats = Data<Float32Array>;
+export type Bytes = Data<Uint8Array>;
+
+/** A Float32Array or a Tensor of this instance. */
 export function checkFloats(title: string, value: unknown, arena: Arena): Floats {
   if (value instanceof Tensor) return { ptr: value.ptrIn(arena, title), length: value.length };
   if (!(value instanceof Float32Array)) throw wrongKind(title, "a Float32Array or a Tensor", value);
-  if (value.buffer === arena.buffer) return { ptr: value.byteOffset, length: value.length };
-  return { array: value, length: value.length };
+  return placeOf(value, arena);
+}
+
+export function checkBytes(title: string, value: unknown, arena: Arena): Bytes {
+  if (!(value instanceof Uint8Array)) throw wrongKind(title, "a Uint8Array", value);
+  return placeOf(value, arena);
+}
+
+/** A view of this instance's memory counts as the place it shows: growth would detach it. */
+function placeOf<A extends Float32Array | Uint8Array>(array: A, arena: Arena): Data<A> {
+  const { length } = array;
+  return array.buffer === arena.buffer ? { ptr: array.byteOffset, length } : { array, length };
 }
 
 /** Like {@link checkFloats}, of exactly `length` floats. */
@@ -107,34 +120,39 @@ export function checkRows(title: string, length: number, row: number, what: stri
   return length / row;
 }
 
-/**
- * The strides, in elements, of an array of `shape` broadcast to `target`; right-aligned, 0 where a dimension is broadcast.
- * `length` is that of the data.
- */
+/** Bytes from one batch entry, head, query and key of an array over the scores to the next; 0 where it is broadcast. */
+export interface ScoreStrides {
+  batch: number;
+  head: number;
+  row: number;
+  key: number;
+}
+
+/** The strides of an array of `shape` broadcast, right-aligned, to the four dimensions of `target`; `length` is that of the data. */
 export function checkBroadcast(
   title: string,
   shape: unknown,
   length: number,
   target: readonly number[],
   what: string,
-): number[] {
+  elementBytes: number,
+): ScoreStrides {
   if (!Array.isArray(shape)) throw wrongKind(`${title}.shape`, "an array of integers", shape);
-  if (shape.length > target.length) {
-    throw wrongValue(`${title}.shape`, `at most ${target.length} dimensions (${what})`, shape.length);
-  }
-  const strides = target.map(() => 0);
-  let stride = 1;
+  if (shape.length > 4) throw wrongValue(`${title}.shape`, `at most 4 dimensions (${what})`, shape.length);
+  const strides = [0, 0, 0, 0];
+  let elements = 1;
   for (let i = shape.length - 1; i >= 0; i--) {
-    const at = target.length - shape.length + i;
+    const at = 4 - shape.length + i;
     const size = checkInteger(`${title}.shape[${i}]`, shape[i], 0);
     if (size !== 1 && size !== target[at]) {
       throw wrongValue(`${title}.shape[${i}]`, `1 or ${target[at]!} (${what} = [${target.join(", ")}])`, size);
     }
-    if (size !== 1) strides[at] = stride;
-    stride *= size;
+    if (size !== 1) strides[at] = elements * elementBytes;
+    elements *= size;
   }
-  if (length !== stride) {
-    throw wrongValue(`${title}.data`, `a length of ${stride} (the product of shape [${shape.join(", ")}])`, length);
+  if (length !== elements) {
+    throw wrongValue(`${title}.data`, `a length of ${elements} (the product of shape [${shape.join(", ")}])`, length);
   }
-  return strides;
+  const [batch, head, row, key] = strides as [number, number, number, number];
+  return { batch, head, row, key };
 }

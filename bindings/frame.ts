@@ -1,5 +1,5 @@
 import type { Arena } from "./arena.ts";
-import type { Floats } from "./check.ts";
+import type { Bytes, Floats } from "./check.ts";
 
 /** The memory of one call: what it reserves and copies in is given back by `release`, whatever happened between. */
 export class Frame {
@@ -17,20 +17,13 @@ export class Frame {
     return ptr;
   }
 
-  /** Where the kernels read these floats: copied in, unless they already live here. 0 where there are none. */
-  input(floats: Floats | undefined): number {
-    if (!floats) return 0;
-    if (floats.array === undefined) return floats.ptr;
-    const ptr = this.reserve(floats.length * 4);
-    new Float32Array(this.#arena.buffer, ptr, floats.length).set(floats.array);
-    return ptr;
-  }
-
-  /** The same for bytes. */
-  inputBytes(bytes: Uint8Array | undefined): number {
-    if (!bytes) return 0;
-    const ptr = this.reserve(bytes.length);
-    new Uint8Array(this.#arena.buffer, ptr, bytes.length).set(bytes);
+  /** Where the kernels read these floats or bytes: copied in, unless they already live here. 0 where there are none. */
+  input(data: Floats | Bytes | undefined): number {
+    if (!data) return 0;
+    if (data.array === undefined) return data.ptr;
+    const ptr = this.reserve(data.array.byteLength);
+    const Copy = data.array instanceof Float32Array ? Float32Array : Uint8Array;
+    new Copy(this.#arena.buffer, ptr, data.length).set(data.array);
     return ptr;
   }
 

@@ -1,8 +1,11 @@
 import type { Arena } from "./arena.ts";
 import {
+  type Bytes,
   type Floats,
+  type ScoreStrides,
   checkBoolean,
   checkBroadcast,
+  checkBytes,
   checkChoice,
   checkFinite,
   checkFloats,
@@ -86,13 +89,9 @@ export interface Sequence {
   queryOffset: number;
 }
 
-/** A keepMask or bias with the strides that broadcast it, in bytes. */
-export interface Broadcast<Data> {
+/** A keepMask or bias with the strides that broadcast it. */
+export interface Broadcast<Data> extends ScoreStrides {
   data: Data;
-  batch: number;
-  head: number;
-  row: number;
-  key: number;
 }
 
 /** A checked call of attention: every default filled in, every length settled. */
@@ -110,7 +109,7 @@ export interface Problem {
   left: number;
   right: number;
   softcap: number;
-  keepMask: Broadcast<Uint8Array> | undefined;
+  keepMask: Broadcast<Bytes> | undefined;
   bias: Broadcast<Floats> | undefined;
   alibiSlopes: Floats | undefined;
   sinks: Floats | undefined;
@@ -172,7 +171,7 @@ export function checkProblem(
     left,
     right,
     softcap: softcap === undefined ? 0 : checkFinite("softcap", softcap, 0),
-    keepMask: keepMask === undefined ? undefined : checkKeepMask(keepMask, target),
+    keepMask: keepMask === undefined ? undefined : checkKeepMask(keepMask, target, arena),
     bias: bias === undefined ? undefined : checkBias(bias, target, arena),
     alibiSlopes: alibiSlopes === undefined ? undefined : checkSlopes(alibiSlopes, arena, numHeads, sequences.length),
     sinks: sinks === undefined ? undefined : checkFloatsOf("sinks", sinks, arena, numHeads, "numHeads"),
@@ -260,17 +259,14 @@ function checkReach(title: string, value: number | undefined): number {
 
 const SCORES = "[batch, numHeads, seqLenQ, seqLenKv]";
 
-function checkKeepMask(mask: { data: unknown; shape: unknown }, target: readonly number[]): Broadcast<Uint8Array> {
+function checkKeepMask(
+  mask: { data: unknown; shape: unknown },
+  target: readonly number[],
+  arena: Arena,
+): Broadcast<Bytes> {
   checkObject("keepMask", mask);
-  const { data, shape } = mask;
-  if (!(data instanceof Uint8Array)) throw wrongKind("keepMask.data", "a Uint8Array", data);
-  const [batch, head, row, key] = checkBroadcast("keepMask", shape, data.length, target, SCORES) as [
-    number,
-    number,
-    number,
-    number,
-  ];
-  return { data, batch, head, row, key };
+  const data = checkBytes("keepMask.data", mask.data, arena);
+  return { data, ...checkBroadcast("keepMask", mask.shape, data.length, target, SCORES, 1) };
 }
 
 function checkBias(
@@ -280,13 +276,7 @@ function checkBias(
 ): Broadcast<Floats> {
   checkObject("bias", bias);
   const data = checkFloats("bias.data", bias.data, arena);
-  const [batch, head, row, key] = checkBroadcast("bias", bias.shape, data.length, target, SCORES) as [
-    number,
-    number,
-    number,
-    number,
-  ];
-  return { data, batch: batch * 4, head: head * 4, row: row * 4, key: key * 4 };
+  return { data, ...checkBroadcast("bias", bias.shape, data.length, target, SCORES, 4) };
 }
 
 /** One slope for each head, or for each head of each sequence. */
