@@ -1,0 +1,58 @@
+import { expect } from "vitest";
+import type { Heed } from "../bindings/heed.ts";
+import { naive } from "./naive.ts";
+import type { Problem } from "./problems.ts";
+import { reference } from "./reference.ts";
+
+/** One ulp of 1 in f32. */
+const ULP = 2 ** -23;
+
+/** No floor below the 2× rule. */
+const STRICT = { out: 0, lse: 0 };
+
+/**
+ * Expects the largest error of out and of lse against f64 to be at most twice that of the plain f32 implementation on the same
+ * input, or at most `floor` where that is more.
+ */
+export function expectWithinBudget(heed: Heed, problem: Problem, floor: { out: number; lse: number } = STRICT): void {
+  const { q, k, v, options } = problem;
+  const got = heed.attention(q, k, v, { ...options, lse: true });
+  const exact = reference(q, k, v, options);
+  const plain = naive(q, k, v, options);
+  for (const name of ["out", "lse"] as const) {
+    const budget = Math.max(2 * maxError(plain[name], exact[name]), floor[name]);
+    expect(maxError(got[name], exact[name]), `error of ${name}`).toBeLessThanOrEqual(budget);
+  }
+}
+
+/**
+ * The floor for problems of so few elements that the plain implementation may be exact by luck: what the last operations must round in
+ * any implementation. `top` bounds the scores that have weight, |m| ≤ |lse| + ln(keys + sink).
+ *
+ *     lse    m as a score and the result itself, ½ ulp of top each; l by exp, 1.5 ulp of l (assembly/exp.ts), as much of 1 in ln l:
+ *            1.5 ulp of 1 + 1 ulp of top
+ *     out    relative errors ε of the weights move a weighted mean of v by at most ε·Σ wⱼ|vⱼ − out| ≤ ε·max|v|. The last addition to a
+ *            score, ½ ulp of top; exp, 1.5 ulp; the reciprocal of l and the product with it, ½ ulp each:
+ *            (2.5 ulp of 1 + ½ ulp of top)·max|v|
+ */
+export function floorOf({ q, k, v, options }: Problem): { out: number; lse: number } {
+  const keys = k.length / ((options.numKvHeads ?? options.numHeads) * options.headDim);
+  const top = largest(reference(q, k, v, options).lse) + Math.log(keys + 1);
+  return { out: (2.5 + top / 2) * ULP * largest(v), lse: (1.5 + top) * ULP };
+}
+
+function largest(numbers: ArrayLike<number>): number {
+  return Array.from(numbers).reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 0);
+}
+
+/** The largest distance; equal infinities are no distance apart, a NaN on either side is infinitely far. */
+export function maxError(got: ArrayLike<number>, exact: ArrayLike<number>): number {
+  if (got.length !== exact.length) return Infinity;
+  let error = 0;
+  for (let i = 0; i < exact.length; i++) {
+    if (got[i] === exact[i]) continue;
+    const distance = Math.abs(got[i]! - exact[i]!);
+    error = Math.max(error, Number.isNaN(distance) ? Infinity : distance);
+  }
+  return error;
+}
