@@ -69,7 +69,7 @@ export class Block {
 // @ts-ignore: decorator
 @inline const LANE_ARRAYS: usize = 13;
 // @ts-ignore: decorator
-@inline const HEADER_BYTES: usize = 32;
+@inline const HEADER_BYTES: usize = 64;
 
 /** The lane array `which` of a block. */
 // @ts-ignore: decorator

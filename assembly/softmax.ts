@@ -12,29 +12,35 @@ import { ALPHA, Block, L, M, lanes } from "./block";
  *   s      [count][LANES], S in, P out; −Infinity is a masked key and gives exactly 0
  *   unit   what one unit of S is worth as a score
  *
- * Writes M, L and ALPHA of the block. Returns whether α differs from 1, so that O must be multiplied by it.
+ * Writes M and L of the block. Returns whether any m rose: then O must be multiplied by α, in ALPHA.
  */
 export function softmaxStep(block: Block, s: usize, count: i32, unit: f32, constants: usize): bool {
   const factor = unit * LOG2_E;
-  let rescale = false;
-  for (let vector = 0; vector < block.vectors; vector++) {
-    const at = (<usize>vector) << 4;
-    const mPtr = lanes(block, M) + at;
-    const lPtr = lanes(block, L) + at;
-    const alphaPtr = lanes(block, ALPHA) + at;
-    const m = v128.load(mPtr);
+  const mPtr = lanes(block, M);
+  const lPtr = lanes(block, L);
+  const alphaPtr = lanes(block, ALPHA);
+  const end = (<usize>block.vectors) << 4;
+  const zero = f32x4.splat(0);
+
+  // All maxima come first: an exponential waits for its maximum, and these do not wait for each other.
+  let risen = zero;
+  for (let at: usize = 0; at < end; at += 16) {
+    const m = v128.load(mPtr + at);
     const top = columnMax(s + at, count, m);
-    v128.store(mPtr, top);
-    const sum = expColumn(s + at, LANE_BYTES, count, top, factor, constants);
-    if (v128.any_true(f32x4.ne(m, top))) {
-      v128.store(alphaPtr, m);
-      expColumn(alphaPtr, LANE_BYTES, 1, top, factor, constants);
-      v128.store(lPtr, f32x4.add(f32x4.mul(v128.load(lPtr), v128.load(alphaPtr)), sum));
-      rescale = true;
-    } else {
-      v128.store(alphaPtr, f32x4.splat(1));
-      v128.store(lPtr, f32x4.add(v128.load(lPtr), sum));
+    v128.store(mPtr + at, top);
+    v128.store(alphaPtr + at, f32x4.sub(m, top));
+    risen = v128.or(risen, f32x4.ne(m, top));
+  }
+  const rescale = v128.any_true(risen);
+  if (rescale) {
+    expColumn(alphaPtr, 16, block.vectors, zero, factor, constants);
+    for (let at: usize = 0; at < end; at += 16) {
+      v128.store(lPtr + at, f32x4.mul(v128.load(lPtr + at), v128.load(alphaPtr + at)));
     }
+  }
+  for (let at: usize = 0; at < end; at += 16) {
+    const sum = expColumn(s + at, LANE_BYTES, count, v128.load(mPtr + at), factor, constants);
+    v128.store(lPtr + at, f32x4.add(v128.load(lPtr + at), sum));
   }
   return rescale;
 }
