@@ -1,0 +1,73 @@
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import type { InferenceSession, TensorConstructor } from "onnxruntime-common";
+import { encodeModel } from "./onnx.ts";
+import { type Form, formsOf } from "./onnx-forms.ts";
+import type { Contender, Peer } from "./peer.ts";
+
+/** What onnxruntime-web and onnxruntime-node have in common. */
+interface Runtime {
+  InferenceSession: { create(model: Uint8Array, options: InferenceSession.SessionOptions): Promise<InferenceSession> };
+  Tensor: TensorConstructor;
+  env: { versions: { common: string; web?: string; node?: string } };
+}
+
+export async function loadOnnxruntimeWeb(): Promise<Peer> {
+  const ort = await import("onnxruntime-web/wasm");
+  const { resolve } = createRequire(import.meta.url);
+  ort.env.wasm.wasmBinary = await readFile(resolve("onnxruntime-web/ort-wasm-simd-threaded.wasm"));
+  ort.env.wasm.numThreads = 1;
+  return peer(ort, { name: "onnxruntime-web", kind: "wasm", version: ort.env.versions.web ?? "" });
+}
+
+export async function loadOnnxruntimeNode(): Promise<Peer> {
+  const ort = await import("onnxruntime-node");
+  return peer(ort, { name: "onnxruntime-node", kind: "native", version: ort.env.versions.node ?? "" });
+}
+
+function peer(ort: Runtime, { name, kind, version }: { name: string; kind: "wasm" | "native"; version: string }): Peer {
+  const prepare = async (form: Form): Promise<Contender> => {
+    const session = await ort.InferenceSession.create(encodeModel(form.inputs, form.nodes), {
+      executionProviders: [kind === "wasm" ? "wasm" : "cpu"],
+      graphOptimizationLevel: "all",
+      intraOpNumThreads: 1,
+      interOpNumThreads: 1,
+      // Errors only: the optimiser's remarks would run through the progress line.
+      logSeverityLevel: 3,
+    });
+    const tensors = Object.entries(form.inputs).map(([input, { type, data, dims }]) => [
+      input,
+      new ort.Tensor(type as "float32", data as Float32Array, dims),
+    ]);
+    const feeds = Object.fromEntries(tensors) as InferenceSession.FeedsType;
+    return {
+      name,
+      form: form.name,
+      kind,
+      run: () => session.run(feeds, ["out"]),
+      result: async () => {
+        const { out } = await session.run(feeds, ["out"]);
+        return form.toRows(out!.data as Float32Array);
+      },
+      dispose: () => session.release(),
+    };
+  };
+  const refused = ({ name: form }: Form, error: unknown): Contender => {
+    const fail = (): never => {
+      throw error;
+    };
+    return { name, form, kind, run: fail, result: fail };
+  };
+  return {
+    name,
+    version,
+    prepare: async (problem) => {
+      const contenders: Contender[] = [];
+      for (const form of formsOf(problem)) {
+        // A form that this runtime refuses is a result of its own and leaves the others in the race.
+        contenders.push(await prepare(form).catch((error: unknown) => refused(form, error)));
+      }
+      return contenders;
+    },
+  };
+}
