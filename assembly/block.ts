@@ -25,6 +25,8 @@ export class Block {
   commonEnd: i32;
   /** Vectors of lanes that hold rows of their own; the rest only repeat the last row. */
   vectors: i32;
+  /** Steps of keys that have gone into m, l and O; before the first one O is undefined. */
+  steps: i32;
   /** Whether a row has met a key that is masked for it, so that 0·v stood for "not read". */
   masked: i32;
 }
@@ -96,18 +98,23 @@ export function blockBytes(headDim: i32, valueDim: i32): usize {
   return load<usize>(array + ((<usize>lane) << 2));
 }
 
-/** Opens a block at row `firstRow`: writes its lane arrays, packs its queries, clears m, l and O. */
+/** Opens a block at row `firstRow`: writes its lane arrays, packs its queries, forgets every key. */
 export function openBlock(block: Block, head: Head, firstRow: i32): void {
+  openLanes(block, head, firstRow);
+  packQueries(block, head);
+}
+
+/** The lane arrays alone, from row `firstRow` on. */
+export function openLanes(block: Block, head: Head, firstRow: i32): void {
   const lastRow = head.seqLenQ * head.group - 1;
   block.vectors = (min(LANES, lastRow + 1 - firstRow) + 3) >> 2;
   block.first = i32.MAX_VALUE;
   block.end = 0;
   block.commonFirst = 0;
   block.commonEnd = i32.MAX_VALUE;
+  let i = firstRow / head.group;
+  let g = firstRow % head.group;
   for (let lane = 0; lane < LANES; lane++) {
-    const row = min(firstRow + lane, lastRow);
-    const i = row / head.group;
-    const g = row % head.group;
     const position = i + head.queryOffset;
     const from = <i32>max<i64>(<i64>position - head.left, 0);
     const to = <i32>min<i64>(<i64>position + head.right + 1, head.seqLenKv);
@@ -129,23 +136,30 @@ export function openBlock(block: Block, head: Head, firstRow: i32): void {
     store<usize>(at + Q_ROW * LANE_BYTES, head.q + <usize>i * head.qRow + <usize>g * head.qHead);
     store<usize>(at + MASK_ROW * LANE_BYTES, head.keepMask + <usize>i * head.maskRow + <usize>g * head.maskHead);
     store<usize>(at + BIAS_ROW * LANE_BYTES, head.bias + <usize>i * head.biasRow + <usize>g * head.biasHead);
+
+    if (firstRow + lane >= lastRow) continue;
+    if (++g == head.group) {
+      g = 0;
+      i++;
+    }
   }
-  clearBlock(block, head);
-  packQueries(block, head);
+  forgetKeys(block);
 }
 
-/** m = −FLT_MAX, l = 0, O = 0: nothing seen yet. */
-export function clearBlock(block: Block, head: Head): void {
+/** No key has been seen: m = −FLT_MAX, l = 0. */
+export function forgetKeys(block: Block): void {
   block.masked = 0;
-  const zero = f32x4.splat(0);
+  block.steps = 0;
   for (let vector = 0; vector < VECTORS; vector++) {
     const at = (<usize>vector) << 4;
     v128.store(lanes(block, M) + at, f32x4.splat(-f32.MAX_VALUE));
-    v128.store(lanes(block, L) + at, zero);
+    v128.store(lanes(block, L) + at, f32x4.splat(0));
   }
-  const o = output(block, head.headDim);
-  const end = o + <usize>head.valueDim * LANE_BYTES;
-  for (let at = o; at < end; at += 16) v128.store(at, zero);
+}
+
+/** O = 0 */
+export function clearOutput(block: Block, head: Head): void {
+  memory.fill(output(block, head.headDim), 0, <usize>head.valueDim * LANE_BYTES);
 }
 
 /** Qᵗ[d][lane] = q[lane][d] · queryScale */
@@ -185,14 +199,21 @@ function packQueries(block: Block, head: Head): void {
   }
 }
 
+/** Closes a block: writes out and lse. `unit` is what one unit of m is worth as a score. */
+export function closeBlock(block: Block, head: Head, unit: f32): void {
+  if (block.steps == 0) clearOutput(block, head);
+  closeLanes(block, head, unit);
+  unpackOutput(block, head);
+}
+
 /**
- * Closes a block: folds in the sinks, writes out and lse.
+ * Folds in the sinks, writes lse, and to ALPHA what O is to be multiplied by.
  *
  *     M = max(m, sink)    l = l·exp(m − M) + exp(sink − M)    out = O·exp(m − M)/l    lse = M + ln l
  *
- * `unit` is what one unit of m is worth as a score. A row that saw no key has l = 0 and O = 0: out 0, lse −Infinity.
+ * A row that saw no key has l = 0: ALPHA 0, lse −Infinity.
  */
-export function closeBlock(block: Block, head: Head, unit: f32): void {
+export function closeLanes(block: Block, head: Head, unit: f32): void {
   const natural = f32x4.splat(unit);
   const lowest = f32x4.splat(-f32.MAX_VALUE);
   const zero = f32x4.splat(0);
@@ -220,7 +241,6 @@ export function closeBlock(block: Block, head: Head, unit: f32): void {
       store<f32>(pointerAt(lanes(block, LSE_ROW), lane), <f32>lse);
     }
   }
-  unpackOutput(block, head);
 }
 
 /** out[lane][column] = Oᵗ[column][lane] · ALPHA[lane] */

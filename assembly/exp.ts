@@ -163,7 +163,14 @@ export function log(x: f64): f64 {
   }
   const s = (y - 1) / (y + 1);
   const square = s * s;
-  let sum: f64 = 0;
-  for (let odd = 17; odd > 0; odd -= 2) sum = sum * square + 1 / <f64>odd;
+  let sum: f64 = 1.0 / 17;
+  sum = sum * square + 1.0 / 15;
+  sum = sum * square + 1.0 / 13;
+  sum = sum * square + 1.0 / 11;
+  sum = sum * square + 1.0 / 9;
+  sum = sum * square + 1.0 / 7;
+  sum = sum * square + 1.0 / 5;
+  sum = sum * square + 1.0 / 3;
+  sum = sum * square + 1;
   return <f64>n * 0.6931471805599453 + 2 * s * sum;
 }

@@ -26,8 +26,9 @@ import {
   L,
   TO,
   blockBytes,
-  clearBlock,
+  clearOutput,
   closeBlock,
+  forgetKeys,
   lanes,
   openBlock,
   output,
@@ -53,16 +54,18 @@ import {
 // @ts-ignore: decorator
 @inline const SCORE_BYTES: usize = <usize>(KEYS + 8) * LANE_BYTES;
 
-/** K and V of one step, gathered: KEYS rows, and what the last vector of the last row runs over. */
+/** Bytes from one gathered row to the next: an odd number of cache lines, so that the rows of a step fall on all sets. */
 // @ts-ignore: decorator
-@inline function gatherBytes(dim: i32): usize {
-  return (<usize>KEYS * dim * 4 + 31) & ~15;
+@inline function gatheredRow(dim: i32): usize {
+  return ((((<usize>dim) << 2) + 63) & ~63) | 64;
 }
 
 /** Bytes of scratch for {@link attend}: O(headDim + valueDim), whatever the lengths. */
 export function scratchBytes(headDim: i32, valueDim: i32): usize {
   return (
-    SCORE_BYTES + <usize>PASS_BLOCKS * blockBytes(headDim, valueDim) + gatherBytes(headDim) + gatherBytes(valueDim)
+    SCORE_BYTES +
+    <usize>PASS_BLOCKS * blockBytes(headDim, valueDim) +
+    <usize>KEYS * (gatheredRow(headDim) + gatheredRow(valueDim))
   );
 }
 
@@ -95,7 +98,7 @@ function attendPass(head: Head, row: i32, count: i32): void {
   }
 
   const gatheredK = blocks + <usize>PASS_BLOCKS * bytes;
-  const gatheredV = gatheredK + gatherBytes(head.headDim);
+  const gatheredV = gatheredK + <usize>KEYS * gatheredRow(head.headDim);
   for (let key = firstKey; key < endKey; key += KEYS) {
     const keys = min(KEYS, endKey - key);
     let k = head.k + <usize>key * head.kRow;
@@ -107,8 +110,8 @@ function attendPass(head: Head, row: i32, count: i32): void {
       gather(gatheredV, v, keys, head.valueDim, vRow);
       k = gatheredK;
       v = gatheredV;
-      kRow = (<usize>head.headDim) << 2;
-      vRow = (<usize>head.valueDim) << 2;
+      kRow = gatheredRow(head.headDim);
+      vRow = gatheredRow(head.valueDim);
     }
     // As if key 0 stood in the same array.
     k -= <usize>key * kRow;
@@ -126,12 +129,12 @@ function attendPass(head: Head, row: i32, count: i32): void {
   }
 }
 
-/** Copies `rows` rows of `dim` floats, `row` bytes apart, together; reads and writes up to three floats past the end. */
+/** Copies `rows` rows of `dim` floats, `row` bytes apart, together; reads up to three floats past the end. */
 function gather(to: usize, from: usize, rows: i32, dim: i32, row: usize): void {
   const rowBytes = (<usize>dim) << 2;
   for (; rows > 0; rows--) {
     for (let at: usize = 0; at < rowBytes; at += 16) v128.store(to + at, v128.load(from + at));
-    to += rowBytes;
+    to += gatheredRow(dim);
     from += row;
   }
 }
@@ -164,7 +167,8 @@ function attendKeys(
   scoreKeys(block, head, s, first, count, k + <usize>first * kRow, kRow);
   stepKeys(block, head, s, count);
   const o = output(block, head.headDim);
-  multiply(o, v + <usize>first * vRow, s, head.valueDim, count, block.vectors, 4, vRow, true);
+  multiply(o, v + <usize>first * vRow, s, head.valueDim, count, block.vectors, 4, vRow, block.steps > 0);
+  block.steps++;
 }
 
 /** S = K·Qᵗ, adjusted and masked; key `first` stands at k. */
@@ -179,7 +183,8 @@ function scoreKeys(block: Block, head: Head, s: usize, first: i32, count: i32, k
 
 /** P = exp(S − m'), Oᵗ = α·Oᵗ */
 function stepKeys(block: Block, head: Head, s: usize, count: i32): void {
-  if (!softmaxStep(block, s, count, unit(head), head.constants)) return;
+  const rescale = softmaxStep(block, s, count, unit(head), head.constants);
+  if (!rescale || block.steps == 0) return;
   let o = output(block, head.headDim);
   for (let vector = 0; vector < block.vectors; vector++) {
     const alpha = v128.load(lanes(block, ALPHA) + ((<usize>vector) << 4));
@@ -215,7 +220,8 @@ function mustRepeat(block: Block, head: Head): bool {
 function repeatBlock(block: Block, head: Head, s: usize): void {
   const seen = s + 6 * LANE_BYTES; // behind the rows of one tile: which lanes see this key, then which have seen any
   const seenAny = seen + 4 * LANE_BYTES;
-  clearBlock(block, head);
+  forgetKeys(block);
+  clearOutput(block, head);
   memory.fill(seenAny, 0, LANE_BYTES);
   for (let key = block.first; key < block.end; key++) {
     if (!keptByAny(block, head, key)) continue;
@@ -224,6 +230,7 @@ function repeatBlock(block: Block, head: Head, s: usize): void {
     maskScores(block, head, seen, key, 1);
     scoreKeys(block, head, s, key, 1, head.k + <usize>key * head.kRow, head.kRow);
     stepKeys(block, head, s, 1);
+    block.steps++;
     for (let vector = 0; vector < block.vectors; vector++) {
       const at = (<usize>vector) << 4;
       const sees = f32x4.ne(v128.load(seen + at), f32x4.splat(-Infinity));
