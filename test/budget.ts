@@ -45,12 +45,12 @@ function largest(numbers: ArrayLike<number>): number {
   return Array.from(numbers).reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 0);
 }
 
-/** The largest distance; equal infinities are no distance apart, a NaN on either side is infinitely far. */
+/** The largest distance; equal infinities and two NaNs are no distance apart, NaN is infinitely far from a number. */
 export function maxError(got: ArrayLike<number>, exact: ArrayLike<number>): number {
   if (got.length !== exact.length) return Infinity;
   let error = 0;
   for (let i = 0; i < exact.length; i++) {
-    if (got[i] === exact[i]) continue;
+    if (got[i] === exact[i] || (Number.isNaN(got[i]) && Number.isNaN(exact[i]))) continue;
     const distance = Math.abs(got[i]! - exact[i]!);
     error = Math.max(error, Number.isNaN(distance) ? Infinity : distance);
   }
