@@ -1,13 +1,10 @@
 import type { Arena } from "./arena.ts";
-import { type Floats, checkFloatsOf, wrongKind, wrongValue } from "./check.ts";
 import { Frame } from "./frame.ts";
 import { writeHead } from "./head.ts";
 import type { Kernels } from "./module.ts";
 import { type AttentionOptions, type Problem, checkProblem, stridesOf } from "./options.ts";
-import { Tensor } from "./tensor.ts";
-
-/** Where a result went: the place that the option gave, else a fresh Float32Array. */
-export type Written<Option> = Option extends Float32Array | Tensor ? Option : Float32Array<ArrayBuffer>;
+import { Result, type Written } from "./result.ts";
+import type { Tensor } from "./tensor.ts";
 
 /** What `attention` returns. */
 export type AttentionResult<O extends AttentionOptions = AttentionOptions> = {
@@ -38,20 +35,8 @@ export function attention(
 ): { out: Float32Array | Tensor; lse?: Float32Array | Tensor } {
   const { arena, kernels } = context;
   const problem = checkProblem(arena, q, k, v, options);
-  const out = new Result(
-    "out",
-    options.out === undefined ? true : options.out,
-    arena,
-    problem.outLength,
-    "batch × seqLenQ × numHeads × valueDim",
-  );
-  const lse = new Result(
-    "lse",
-    options.lse === undefined ? false : options.lse,
-    arena,
-    problem.lseLength,
-    "batch × numHeads × seqLenQ",
-  );
+  const out = new Result("out", options.out, arena, problem.outLength, "batch × seqLenQ × numHeads × valueDim");
+  const lse = new Result("lse", options.lse, arena, problem.lseLength, "batch × numHeads × seqLenQ");
   out.checkApartFrom({ q: problem.q, k: problem.k, v: problem.v, bias: problem.bias?.data, lse: lse.place });
   lse.checkApartFrom({ q: problem.q, k: problem.k, v: problem.v, bias: problem.bias?.data });
 
@@ -161,64 +146,4 @@ function splitScale(scale: number): { queryScale: number; scoreScale: number } {
   // Far below 1 the product with q would leave the normal floats, above 1 it might overflow.
   const power = magnitude > 1 || magnitude < 2 ** -24 ? 1 : 2 ** Math.floor(Math.log2(magnitude));
   return { queryScale: Math.sign(scale) * power, scoreScale: magnitude / power };
-}
-
-/** One result of a call: where it is to go, where the kernels write it, and how it gets there. */
-class Result {
-  readonly #title: string;
-  readonly #arena: Arena;
-  readonly #length: number;
-  /** The caller's place, or true for a fresh array, or false for no result. */
-  readonly #target: Float32Array | Tensor | boolean;
-  /** The caller's place, checked. */
-  readonly place: Floats | undefined;
-  #ptr = 0;
-
-  constructor(title: string, option: unknown, arena: Arena, length: number, what: string) {
-    this.#title = title;
-    this.#arena = arena;
-    this.#length = length;
-    if (typeof option === "boolean" && (option || title === "lse")) {
-      this.#target = option;
-      return;
-    }
-    this.place = checkFloatsOf(title, option, arena, length, what);
-    this.#target = option as Float32Array | Tensor;
-    if (!(option instanceof Tensor) && this.place.array === undefined) {
-      throw wrongKind(title, "a Tensor or a Float32Array outside the instance's memory, which may move", option);
-    }
-  }
-
-  /** A result may not lie over the other result, nor in linear memory over what the kernels still read. */
-  checkApartFrom(others: Record<string, Floats | undefined>): void {
-    if (!this.place) return;
-    for (const [title, other] of Object.entries(others)) {
-      if (other && overlap(this.place, other) && (other.array === undefined || title === "lse")) {
-        throw wrongValue(this.#title, `memory apart from "${title}"`, "memory that overlaps it");
-      }
-    }
-  }
-
-  /** Where the kernels write; 0 for no result. */
-  reserve(frame: Frame): number {
-    if (this.#target === false) return 0;
-    this.#ptr = this.place?.ptr ?? frame.reserve(this.#length * 4);
-    return this.#ptr;
-  }
-
-  /** The result in its place, once the kernels have run. */
-  take(): Float32Array | Tensor | undefined {
-    if (this.#target === false) return undefined;
-    if (this.#target instanceof Tensor) return this.#target;
-    const written = new Float32Array(this.#arena.buffer, this.#ptr, this.#length);
-    if (this.#target === true) return written.slice();
-    this.#target.set(written);
-    return this.#target;
-  }
-}
-
-function overlap(a: Floats, b: Floats): boolean {
-  if (a.array?.buffer !== b.array?.buffer) return false;
-  const [aStart, bStart] = [a.ptr ?? a.array.byteOffset, b.ptr ?? b.array.byteOffset];
-  return aStart < bStart + b.length * 4 && bStart < aStart + a.length * 4;
 }

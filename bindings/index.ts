@@ -5,11 +5,13 @@ import type { Heed } from "./heed.ts";
 import { type LoadOptions, loadFrom, loadSyncFrom } from "./load.ts";
 import type { Variant } from "./module.ts";
 
-export type { AttentionResult, Written } from "./attention.ts";
+export type { AttentionResult } from "./attention.ts";
 export type { Heed } from "./heed.ts";
 export type { LoadOptions } from "./load.ts";
 export type { Variant } from "./module.ts";
 export type { AttentionOptions, Layout } from "./options.ts";
+export type { Written } from "./result.ts";
+export type { RotaryOptions, RotaryResult } from "./rotary.ts";
 export type { Tensor } from "./tensor.ts";
 
 function bytesOf(variant: Variant): Uint8Array<ArrayBuffer> {

@@ -1,0 +1,67 @@
+import type { Arena } from "./arena.ts";
+import { type Floats, checkFloatsOf, wrongKind, wrongValue } from "./check.ts";
+import type { Frame } from "./frame.ts";
+import { Tensor } from "./tensor.ts";
+
+/** Where a result went: the place that the option gave, else a fresh Float32Array. */
+export type Written<Option> = Option extends Float32Array | Tensor ? Option : Float32Array<ArrayBuffer>;
+
+/** One result of a call: where it is to go, where the kernels write it, and how it gets there. */
+export class Result {
+  readonly #title: string;
+  readonly #arena: Arena;
+  readonly #length: number;
+  /** The caller's place, or true for a fresh array, or false for no result. */
+  readonly #target: Float32Array | Tensor | boolean;
+  /** The caller's place, checked. */
+  readonly place: Floats | undefined;
+  #ptr = 0;
+
+  constructor(title: string, option: unknown, arena: Arena, length: number, what: string) {
+    this.#title = title;
+    this.#arena = arena;
+    this.#length = length;
+    if (option === undefined || (typeof option === "boolean" && title === "lse")) {
+      this.#target = option ?? title === "out";
+      return;
+    }
+    this.place = checkFloatsOf(title, option, arena, length, what);
+    this.#target = option as Float32Array | Tensor;
+    if (!(option instanceof Tensor) && this.place.array === undefined) {
+      throw wrongKind(title, "a Tensor or a Float32Array outside the instance's memory, which may move", option);
+    }
+  }
+
+  /** A result may not lie over the other result, nor in linear memory over what the kernels still read. */
+  checkApartFrom(others: Record<string, Floats | undefined>): void {
+    if (!this.place) return;
+    for (const [title, other] of Object.entries(others)) {
+      if (other && overlap(this.place, other) && (other.array === undefined || title === "lse")) {
+        throw wrongValue(this.#title, `memory apart from "${title}"`, "memory that overlaps it");
+      }
+    }
+  }
+
+  /** Where the kernels write; 0 for no result. `copy`: where the frame holds as many floats that may be overwritten. */
+  reserve(frame: Frame, copy?: number): number {
+    if (this.#target === false) return 0;
+    this.#ptr = this.place?.ptr ?? copy ?? frame.reserve(this.#length * 4);
+    return this.#ptr;
+  }
+
+  /** The result in its place, once the kernels have run. */
+  take(): Float32Array | Tensor | undefined {
+    if (this.#target === false) return undefined;
+    if (this.#target instanceof Tensor) return this.#target;
+    const written = new Float32Array(this.#arena.buffer, this.#ptr, this.#length);
+    if (this.#target === true) return written.slice();
+    this.#target.set(written);
+    return this.#target;
+  }
+}
+
+function overlap(a: Floats, b: Floats): boolean {
+  if (a.array?.buffer !== b.array?.buffer) return false;
+  const [aStart, bStart] = [a.ptr ?? a.array.byteOffset, b.ptr ?? b.array.byteOffset];
+  return aStart < bStart + b.length * 4 && bStart < aStart + a.length * 4;
+}
