@@ -3,6 +3,7 @@ import { Head } from "./head";
 
 export { attend, scratchBytes } from "./flash";
 export { writeConstants } from "./exp";
+export { rotate } from "./rotary";
 
 /** Bytes of the table that `writeConstants` writes. */
 export function constantBytes(): i32 {

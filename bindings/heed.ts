@@ -3,6 +3,7 @@ import { type AttentionResult, type Context, attention } from "./attention.ts";
 import { checkInteger } from "./check.ts";
 import type { Kernels, Variant } from "./module.ts";
 import type { AttentionOptions } from "./options.ts";
+import { type RotaryOptions, type RotaryResult, rotary } from "./rotary.ts";
 import { Tensor } from "./tensor.ts";
 
 /** One instance: a linear memory and the kernels that work on it. Instances share nothing. */
@@ -39,6 +40,22 @@ export class Heed {
     options: O,
   ): AttentionResult<O> {
     return attention(this.#context, q, k, v, options) as AttentionResult<O>;
+  }
+
+  /**
+   * Rotary position embedding of q or k: pair j of a row at position p turns by p·base^(−2j / rotaryDim), or by the angle whose cosine
+   * and sine stand in row p of the tables (RoFormer, Su et al., https://arxiv.org/abs/2104.09864). A pair is float j of the first half
+   * of rotaryDim with float j of the second half (GPT-NeoX, Llama as exported), or floats 2j and 2j + 1 with `interleaved` (RoFormer,
+   * GPT-J, Llama as trained).
+   *
+   * @param x [batch, seqLen, numHeads, headDim], or as `layout` says
+   * @returns `out` of the same shape. With x as `out` it is rotated in place; a Tensor then without any copy. The angles of `base` are
+   * computed at each call, for each distinct position once: give tables as Tensors where that is too much.
+   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value, a position outside the tables, or where
+   * memory cannot grow, ReferenceError for a disposed Tensor or instance. Nothing is written then, and the instance works on.
+   */
+  rotary<const O extends RotaryOptions>(x: Float32Array | Tensor, options: O): RotaryResult<O> {
+    return rotary(this.#context, x, options) as RotaryResult<O>;
   }
 
   /**

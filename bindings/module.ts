@@ -6,6 +6,21 @@ export interface Kernels {
   /** out and lse of the query heads of one KV head; `head` points at the fields of assembly/head.ts. */
   attend(head: number): void;
   headBytes(): number;
+  /** Rotary embedding of one batch entry; see assembly/rotary.ts. */
+  rotate(
+    out: number,
+    x: number,
+    cos: number,
+    sin: number,
+    angles: number,
+    seqLen: number,
+    numHeads: number,
+    headDim: number,
+    rotaryDim: number,
+    row: number,
+    head: number,
+    interleaved: boolean,
+  ): void;
   scratchBytes(headDim: number, valueDim: number): number;
   /** Writes the table of constants that every kernel reads. */
   writeConstants(table: number): void;

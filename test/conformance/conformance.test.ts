@@ -6,6 +6,7 @@ import { forEachBuild } from "../builds.ts";
 import { type CaseRef, type DType, type Manifest, type Value, valueOf } from "./load.ts";
 import { type Values, onnxAttention } from "./onnx.ts";
 import { groupQueryAttention, multiHeadAttention, packedAttention } from "./ort.ts";
+import { rotaryEmbedding } from "./rotary.ts";
 
 // Third-party cases. They are not part of the project: they lie beside it, or where HEED_CONFORMANCE says.
 const given = process.env.HEED_CONFORMANCE;
@@ -13,6 +14,7 @@ const folder = given ? pathToFileURL(`${given}/`) : new URL("../../../shared/con
 const suites = [
   "onnx-attention",
   "onnx-attention-window",
+  "onnx-rotary",
   "ort-gqa",
   "ort-web-attention",
   "stories260K-attention",
@@ -20,6 +22,7 @@ const suites = [
 
 /** The adapter for an operator. */
 function adapterOf({ op, domain }: CaseRef): typeof onnxAttention | undefined {
+  if (op === "RotaryEmbedding") return rotaryEmbedding;
   if (op === "GroupQueryAttention") return groupQueryAttention;
   if (op === "MultiHeadAttention") return multiHeadAttention;
   if (op === "Attention") return domain === "com.microsoft" ? packedAttention : onnxAttention;
@@ -29,7 +32,7 @@ function adapterOf({ op, domain }: CaseRef): typeof onnxAttention | undefined {
 /** Why a case cannot be run, if so. */
 function reasonToSkip(test: CaseRef): string | undefined {
   if (test.skip) return test.skip;
-  if (!adapterOf(test)) return `${test.op} is no attention`;
+  if (!adapterOf(test)) return `${test.op} is no operator of heed`;
   return undefined;
 }
 

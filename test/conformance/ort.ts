@@ -5,6 +5,7 @@ import type { Heed } from "../../bindings/heed.ts";
 import type { PlainOptions } from "../reference.ts";
 import type { CaseRef, Value } from "./load.ts";
 import { type Values, number } from "./onnx.ts";
+import { rotated } from "./rotary.ts";
 import { type Rows, appended, packed, part, rowsOf } from "./rows.ts";
 
 type Outputs = Record<string, Float32Array>;
@@ -25,10 +26,12 @@ export function groupQueryAttention(heed: Heed, inputs: Values, attrs: CaseRef["
   if (number(attrs, "do_rotary", 0) === 1) {
     const { length } = q;
     const { cos_cache: cos, sin_cache: sin, position_ids: ids } = inputs;
-    const positionOf = (b: number, i: number) => ids?.data[b * length + i] ?? pastLengths[b]! + i;
+    const positions = Int32Array.from({ length: q.batch * length }, (_, at) => {
+      return ids?.data[at] ?? pastLengths[Math.floor(at / length)]! + (at % length);
+    });
     const interleaved = number(attrs, "rotary_interleaved", 0) === 1;
-    q = rotated(q, cos!, sin!, positionOf, interleaved);
-    k = rotated(k, cos!, sin!, positionOf, interleaved);
+    q = rotated(heed, q, cos!, sin!, positions, interleaved);
+    k = rotated(heed, k, cos!, sin!, positions, interleaved);
   }
   const presentKey = written(rowsOf(inputs.past_key!, numKvHeads), k, pastLengths);
   const presentValue = written(rowsOf(inputs.past_value!, numKvHeads), v, pastLengths);
@@ -122,29 +125,4 @@ function written(past: Rows, next: Rows, pastLengths: Int32Array): Rows {
     part(present, n).set(part(next, n), at);
   }
   return present;
-}
-
-/** Rotary position embedding (Su et al., arXiv 2104.09864) of the first 2·columns floats of every row. */
-function rotated(
-  rows: Rows,
-  cos: Value,
-  sin: Value,
-  positionOf: (batch: number, i: number) => number,
-  interleaved: boolean,
-): Rows {
-  const { heads, length, dim } = rows;
-  const half = cos.shape[1]!;
-  const data = rows.data.slice();
-  for (let row = 0; row < rows.batch * heads * length; row++) {
-    const position = positionOf(Math.floor(row / (heads * length)), row % length);
-    for (let c = 0; c < half; c++) {
-      const a = row * dim + (interleaved ? 2 * c : c);
-      const b = interleaved ? a + 1 : a + half;
-      const [x, y] = [rows.data[a]!, rows.data[b]!];
-      const [cosine, sine] = [cos.data[position * half + c]!, sin.data[position * half + c]!];
-      data[a] = x * cosine - y * sine;
-      data[b] = y * cosine + x * sine;
-    }
-  }
-  return { ...rows, data };
 }
