@@ -27,30 +27,30 @@ export function expectWithinBudget(heed: Heed, problem: Problem, floor: { out: n
 
 /**
  * The floor for problems of so few elements that the plain implementation may be exact by luck: what the last operations must round in
- * any implementation. `top` bounds the scores that have weight, |m| ≤ |lse| + ln(keys + sink).
+ * any implementation. `top` bounds the scores that have weight, |m| ≤ |lse| + ln(keys + sink); after q·k a score is rounded three
+ * times, by scale, ALiBi and bias, so that it is ε = 1.5 ulp of top off.
  *
- *     lse    m as a score and the result itself, ½ ulp of top each; l by exp, 1.5 ulp of l (assembly/exp.ts), as much of 1 in ln l:
- *            1.5 ulp of 1 + 1 ulp of top
- *     out    relative errors ε of the weights move a weighted mean of v by at most ε·Σ wⱼ|vⱼ − out| ≤ ε·max|v|. The last addition to a
- *            score, ½ ulp of top; exp, 1.5 ulp; the reciprocal of l and the product with it, ½ ulp each:
- *            (2.5 ulp of 1 + ½ ulp of top)·max|v|
+ *     lse    ε for m, ½ ulp of top for the result; l by exp, 1.5 ulp of l (assembly/exp.ts), as much of 1 in ln l:
+ *            1.5 ulp of 1 + 2 ulp of top
+ *     out    relative errors ε of the weights move a weighted mean of v by at most ε·Σ wⱼ|vⱼ − out| ≤ ε·max|v|. Besides ε, exp 1.5 ulp; the
+ *            reciprocal of l and the product with it, ½ ulp each: (2.5 ulp of 1 + 1.5 ulp of top)·max|v|
  */
 export function floorOf({ q, k, v, options }: Problem): { out: number; lse: number } {
   const keys = k.length / ((options.numKvHeads ?? options.numHeads) * options.headDim);
   const top = largest(reference(q, k, v, options).lse) + Math.log(keys + 1);
-  return { out: (2.5 + top / 2) * ULP * largest(v), lse: (1.5 + top) * ULP };
+  return { out: (2.5 + 1.5 * top) * ULP * largest(v), lse: (1.5 + 2 * top) * ULP };
 }
 
 function largest(numbers: ArrayLike<number>): number {
   return Array.from(numbers).reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 0);
 }
 
-/** The largest distance; equal infinities are no distance apart, a NaN on either side is infinitely far. */
+/** The largest distance; equal infinities and two NaNs are no distance apart, NaN is infinitely far from a number. */
 export function maxError(got: ArrayLike<number>, exact: ArrayLike<number>): number {
   if (got.length !== exact.length) return Infinity;
   let error = 0;
   for (let i = 0; i < exact.length; i++) {
-    if (got[i] === exact[i]) continue;
+    if (got[i] === exact[i] || (Number.isNaN(got[i]) && Number.isNaN(exact[i]))) continue;
     const distance = Math.abs(got[i]! - exact[i]!);
     error = Math.max(error, Number.isNaN(distance) ? Infinity : distance);
   }

@@ -1,11 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Heed } from "../bindings/heed.ts";
-import { expectWithinBudget } from "./budget.ts";
+import { expectWithinBudget, floorOf } from "./budget.ts";
 import { forEachBuild } from "./builds.ts";
 import { combinations } from "./combinations.ts";
 import { naive } from "./naive.ts";
 import { type Problem, problemOf, randomMask } from "./problems.ts";
+import { integer, uniform } from "./random.ts";
 import type { PlainOptions } from "./reference.ts";
 
 const f32 = (...numbers: number[]) => Float32Array.from(numbers);
@@ -19,7 +20,7 @@ function attend(heed: Heed, { q, k, v, options }: Problem) {
   return heed.attention(q, k, v, { ...options, lse: true });
 }
 
-forEachBuild((_, open) => {
+forEachBuild((name, open) => {
   const heed = open();
 
   describe("nothing to see", () => {
@@ -113,6 +114,21 @@ forEachBuild((_, open) => {
       expect(patternOf(out)).toBe(patternOf(clean.out));
       expect(patternOf(lse)).toBe(patternOf(clean.lse));
       expectWithinBudget(heed, problem);
+    });
+
+    it("under any combination of options, whatever rows are NaN", () => {
+      const property = fc.property(combinations, fc.integer(), (problem, seed) => {
+        const next = uniform(seed);
+        const { headDim, valueDim = headDim } = problem.options;
+        const spoil = (rows: Float32Array, dim: number) => {
+          for (let at = 0; at < rows.length; at += dim) if (next() < 0.2) rows[at + integer(0, dim - 1, next)] = NaN;
+        };
+        const floor = floorOf(problem);
+        spoil(problem.k, headDim);
+        spoil(problem.v, valueDim);
+        expectWithinBudget(heed, problem, floor);
+      });
+      fc.assert(property, { seed: 20261128, numRuns: name === "debug" ? 50 : 200 });
     });
 
     it("nor are the rows of other queries spoiled under causal", () => {

@@ -1,0 +1,94 @@
+import { existsSync, readFileSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+import { describe, expect, it } from "vitest";
+import type { Heed } from "../../bindings/heed.ts";
+import { forEachBuild } from "../builds.ts";
+import { type CaseRef, type DType, type Manifest, type Value, valueOf } from "./load.ts";
+import { type Values, onnxAttention } from "./onnx.ts";
+import { groupQueryAttention, multiHeadAttention, packedAttention } from "./ort.ts";
+
+// Third-party cases. They are not part of the project: they lie beside it, or where HEED_CONFORMANCE says.
+const given = process.env.HEED_CONFORMANCE;
+const folder = given ? pathToFileURL(`${given}/`) : new URL("../../../shared/conformance/", import.meta.url);
+const suites = [
+  "onnx-attention",
+  "onnx-attention-window",
+  "ort-gqa",
+  "ort-web-attention",
+  "stories260K-attention",
+] as const;
+
+/** The adapter for an operator. */
+function adapterOf({ op, domain }: CaseRef): typeof onnxAttention | undefined {
+  if (op === "GroupQueryAttention") return groupQueryAttention;
+  if (op === "MultiHeadAttention") return multiHeadAttention;
+  if (op === "Attention") return domain === "com.microsoft" ? packedAttention : onnxAttention;
+  return undefined;
+}
+
+/** Why a case cannot be run, if so. */
+function reasonToSkip(test: CaseRef): string | undefined {
+  if (test.skip) return test.skip;
+  if (!adapterOf(test)) return `${test.op} is no attention`;
+  return undefined;
+}
+
+/** Outputs that heed does not have, by name. */
+const notGiven: Record<string, string> = { qk_matmul_output: "without qk_matmul_output, since no scores are kept" };
+
+/** Half an ulp of 1: what one rounding to the type may change. */
+const ROUNDING: Partial<Record<DType, number>> = { float16: 2 ** -11, bfloat16: 2 ** -8, float32: 2 ** -24 };
+
+/** Expected values that are given to fewer digits than the manifest says. */
+const rounded: Record<string, number> = {
+  // 9, where exact is 9.00036; ONNX Runtime's own runner compares within 1e-3.
+  "multihead-attention: MultiHeadAttention Basic, one head and head-size 4 with pastKey and pastValue; Key and Value 4-dims / T[0]": 1e-3,
+};
+
+/**
+ * How far two implementations may be apart that round to the type of the outputs after each of 16 operations on the largest input: a
+ * rounding errs up or down, so that the errors of n of them add up like √n, and no case sums more than 256 terms.
+ */
+function toleranceOf(test: CaseRef, inputs: Values, output: Value): (expected: number) => number {
+  const { tolerance = { rtol: 0, atol: rounded[test.name] ?? 0 } } = test;
+  const sizes = Object.values(inputs).flatMap((value) =>
+    value?.dtype.includes("float") ? Array.from(value.data, Math.abs).filter(Number.isFinite) : [],
+  );
+  const largest = sizes.reduce((most, x) => Math.max(most, x), 1);
+  const own = 2 * 16 * (ROUNDING[output.dtype] ?? 2 ** -24) * largest;
+  return (expected) => Math.max(own, tolerance.atol + tolerance.rtol * Math.abs(expected));
+}
+
+function run(heed: Heed, test: CaseRef, bin: ArrayBuffer): void {
+  const valuesOf = (refs: CaseRef["inputs"]) =>
+    Object.fromEntries(Object.entries(refs).map(([name, ref]) => [name, valueOf(bin, ref)]));
+  const inputs = valuesOf(test.inputs);
+  const got = adapterOf(test)!(heed, inputs, test.attrs);
+  for (const [name, expected] of Object.entries(valuesOf(test.outputs))) {
+    if (name in notGiven) continue;
+    const actual = got[name]!;
+    expect(actual.length, name).toBe(expected.data.length);
+    const tolerance = toleranceOf(test, inputs, expected);
+    expected.data.forEach((x, at) => {
+      if (!(Math.abs(actual[at]! - x) <= tolerance(x))) expect(actual[at], `${name}[${at}]`).toBe(x);
+    });
+  }
+}
+
+if (!existsSync(folder)) {
+  it.skip("no third-party cases: put them in ../shared/conformance or name their folder in HEED_CONFORMANCE", () => {});
+} else {
+  forEachBuild((_, open) => {
+    const heed = open();
+    describe.each(suites)("%s", (suite) => {
+      const { cases, bin } = JSON.parse(readFileSync(new URL(`${suite}.json`, folder), "utf8")) as Manifest;
+      const bytes = new Uint8Array(readFileSync(new URL(bin, folder))).buffer;
+      for (const test of cases) {
+        const reason = reasonToSkip(test);
+        const missing = Object.keys(test.outputs).flatMap((name) => notGiven[name] ?? []);
+        const title = [test.name, ...missing, ...(reason ? [`skipped: ${reason}`] : [])].join(", ");
+        it.skipIf(reason !== undefined)(title, () => run(heed, test, bytes));
+      }
+    });
+  });
+}

@@ -1,0 +1,70 @@
+// Reads tensor-cases/1: NAME.json lists the cases, NAME.bin holds their tensors, little-endian and in C order.
+
+export type DType = "float32" | "float64" | "float16" | "bfloat16" | "int8" | "uint8" | "int32" | "int64" | "bool";
+
+export interface TensorRef {
+  dtype: DType;
+  shape: number[];
+  offset: number;
+  bytes: number;
+}
+
+export interface CaseRef {
+  name: string;
+  op: string;
+  domain?: string;
+  opset?: number | null;
+  attrs: Record<string, number | string | number[] | object>;
+  inputs: Record<string, TensorRef>;
+  outputs: Record<string, TensorRef>;
+  tolerance?: { rtol: number; atol: number };
+  /** Why no exact implementation can pass. */
+  skip?: string;
+}
+
+export interface Manifest {
+  format: "tensor-cases/1";
+  bin: string;
+  cases: CaseRef[];
+}
+
+/** A tensor as the adapters take it; every kind of number as f32. */
+export interface Value {
+  dtype: DType;
+  shape: number[];
+  data: Float32Array<ArrayBuffer>;
+}
+
+export function valueOf(bin: ArrayBuffer, { dtype, shape, offset, bytes }: TensorRef): Value {
+  return { dtype, shape, data: floatsOf(bin, dtype, offset, bytes) };
+}
+
+function floatsOf(bin: ArrayBuffer, dtype: DType, offset: number, bytes: number): Float32Array<ArrayBuffer> {
+  switch (dtype) {
+    case "float32":
+      return new Float32Array(bin, offset, bytes / 4);
+    case "float64":
+      return Float32Array.from(new Float64Array(bin, offset, bytes / 8));
+    case "float16":
+      return Float32Array.from(new Uint16Array(bin, offset, bytes / 2), f16ToF32);
+    case "bfloat16":
+      return new Float32Array(Uint32Array.from(new Uint16Array(bin, offset, bytes / 2), (x) => x << 16).buffer);
+    case "int64":
+      return Float32Array.from(new BigInt64Array(bin, offset, bytes / 8), Number);
+    case "int32":
+      return Float32Array.from(new Int32Array(bin, offset, bytes / 4));
+    case "int8":
+      return Float32Array.from(new Int8Array(bin, offset, bytes));
+    default:
+      return Float32Array.from(new Uint8Array(bin, offset, bytes));
+  }
+}
+
+function f16ToF32(half: number): number {
+  const sign = half & 0x8000 ? -1 : 1;
+  const exponent = (half >> 10) & 31;
+  const mantissa = half & 1023;
+  if (exponent === 0) return sign * mantissa * 2 ** -24;
+  if (exponent === 31) return mantissa ? NaN : sign * Infinity;
+  return sign * (1 + mantissa / 1024) * 2 ** (exponent - 15);
+}
