@@ -40,18 +40,13 @@ export function attention(
   const problem = checkProblem(arena, q, k, v, options);
   const out = new Result(
     "out",
-    options.out === undefined ? true : options.out,
+    options.out,
+    "when absent",
     arena,
     problem.outLength,
     "batch × seqLenQ × numHeads × valueDim",
   );
-  const lse = new Result(
-    "lse",
-    options.lse === undefined ? false : options.lse,
-    arena,
-    problem.lseLength,
-    "batch × numHeads × seqLenQ",
-  );
+  const lse = new Result("lse", options.lse, "when true", arena, problem.lseLength, "batch × numHeads × seqLenQ");
   out.checkApartFrom({ q: problem.q, k: problem.k, v: problem.v, bias: problem.bias?.data, lse: lse.place });
   lse.checkApartFrom({ q: problem.q, k: problem.k, v: problem.v, bias: problem.bias?.data });
 
@@ -174,12 +169,20 @@ class Result {
   readonly place: Floats | undefined;
   #ptr = 0;
 
-  constructor(title: string, option: unknown, arena: Arena, length: number, what: string) {
+  /** `fresh`: whether a fresh array is made where the option is absent, or where it is true. */
+  constructor(
+    title: string,
+    option: unknown,
+    fresh: "when absent" | "when true",
+    arena: Arena,
+    length: number,
+    what: string,
+  ) {
     this.#title = title;
     this.#arena = arena;
     this.#length = length;
-    if (typeof option === "boolean" && (option || title === "lse")) {
-      this.#target = option;
+    if (option === undefined || (fresh === "when true" && typeof option === "boolean")) {
+      this.#target = option ?? fresh === "when absent";
       return;
     }
     this.place = checkFloatsOf(title, option, arena, length, what);
