@@ -1,5 +1,5 @@
 import { playwright } from "@vitest/browser-playwright";
-import { type BrowserProviderOption } from "vitest/node";
+import type { BrowserProviderOption, Reporter } from "vitest/node";
 import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
 
 // Node 20 has relaxed SIMD behind a flag, later versions have it without.
@@ -35,8 +35,18 @@ const quiet = [
   "--no-first-run",
 ];
 
+/** The totals on a line of their own, for whoever reads the log. */
+const totals: Reporter = {
+  onTestRunEnd(modules) {
+    const count = { passed: 0, failed: 0, skipped: 0, pending: 0 };
+    for (const module of modules) for (const test of module.children.allTests()) count[test.result().state]++;
+    console.log(`vitest: ${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`);
+  },
+};
+
 export default defineConfig({
   test: {
+    reporters: ["default", totals],
     projects: [
       {
         test: {
