@@ -1,19 +1,67 @@
-import { defineConfig } from "vitest/config";
+import { playwright } from "@vitest/browser-playwright";
+import type { BrowserProviderOption, Reporter } from "vitest/node";
+import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
 
 // Node 20 has relaxed SIMD behind a flag, later versions have it without.
 const flags = Number(process.versions.node.split(".")[0]) < 22 ? ["--experimental-wasm-relaxed-simd"] : [];
 
+/** The same tests in a browser of the system, against dist/, as a page would load it. */
+function inBrowser(name: string, provider: BrowserProviderOption): TestProjectInlineConfiguration {
+  return {
+    resolve: { alias: { heed: new URL("dist/index.js", import.meta.url).pathname } },
+    // Or Vite reloads the page when it first meets the dependency.
+    optimizeDeps: { include: ["fast-check"] },
+    test: {
+      name,
+      include: ["test/browser/**/*.test.ts"],
+      testTimeout: 60_000,
+      browser: {
+        enabled: true,
+        headless: true,
+        screenshotFailures: false,
+        provider,
+        instances: [{ browser: name === "firefox" ? "firefox" : "chromium" }],
+        api: { host: "127.0.0.1" },
+      },
+    },
+  };
+}
+
+const quiet = [
+  "--no-sandbox",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--no-first-run",
+];
+
+/** The totals on a line of their own, for whoever reads the log. */
+const totals: Reporter = {
+  onTestRunEnd(modules) {
+    const count = { passed: 0, failed: 0, skipped: 0, pending: 0 };
+    for (const module of modules) for (const test of module.children.allTests()) count[test.result().state]++;
+    console.log(`vitest: ${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`);
+  },
+};
+
 export default defineConfig({
   test: {
+    reporters: ["default", totals],
     projects: [
       {
         test: {
           name: "node",
           include: ["test/**/*.test.ts"],
+          exclude: ["test/browser/**"],
           execArgv: flags,
           testTimeout: 60_000,
         },
       },
+      inBrowser("chromium", playwright({ launchOptions: { executablePath: "/usr/bin/chromium", args: quiet } })),
+      inBrowser(
+        "firefox",
+        playwright({ launchOptions: { channel: "moz-firefox", executablePath: "/usr/bin/firefox-esr" } }),
+      ),
     ],
   },
 });

@@ -47,7 +47,7 @@ export function writeConstants(table: usize): void {
 }
 
 /**
- * 2ᶻ for z ≤ 126: exactly 1 at 0, exactly 0 below −127 (−Infinity included), NaN for NaN, else within 1.5 ulp.
+ * 2ᶻ for z ≤ 126: exactly 1 at 0, exactly 0 from −126.5 down (−Infinity included), NaN for NaN, else within 1.5 ulp.
  *
  *     n = round(z)    f = z − n    2ᶻ = 2ⁿ · (1 + f·(c1 + … + f·c6))
  */
@@ -77,7 +77,7 @@ export function writeConstants(table: usize): void {
   return f32x4.mul(p, i32x4.shl(biased, 23));
 }
 
-/** eˣ on four lanes, for x ≤ 87; the same bounds as {@link exp2}. */
+/** eˣ on four lanes, for x ≤ 87, like {@link exp2}; x·log₂e is rounded, so within 1.5 + 1.25·|x| ulp. */
 export function exp(x: v128, table: usize): v128 {
   return exp2(
     f32x4.mul(x, f32x4.splat(LOG2_E)),

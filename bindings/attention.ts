@@ -35,8 +35,15 @@ export function attention(
 ): { out: Float32Array | Tensor; lse?: Float32Array | Tensor } {
   const { arena, kernels } = context;
   const problem = checkProblem(arena, q, k, v, options);
-  const out = new Result("out", options.out, arena, problem.outLength, "batch × seqLenQ × numHeads × valueDim");
-  const lse = new Result("lse", options.lse, arena, problem.lseLength, "batch × numHeads × seqLenQ");
+  const out = new Result(
+    "out",
+    options.out,
+    "when absent",
+    arena,
+    problem.outLength,
+    "batch × seqLenQ × numHeads × valueDim",
+  );
+  const lse = new Result("lse", options.lse, "when true", arena, problem.lseLength, "batch × numHeads × seqLenQ");
   out.checkApartFrom({ q: problem.q, k: problem.k, v: problem.v, bias: problem.bias?.data, lse: lse.place });
   lse.checkApartFrom({ q: problem.q, k: problem.k, v: problem.v, bias: problem.bias?.data });
 

@@ -17,12 +17,20 @@ export class Result {
   readonly place: Floats | undefined;
   #ptr = 0;
 
-  constructor(title: string, option: unknown, arena: Arena, length: number, what: string) {
+  /** `fresh`: whether a fresh array is made where the option is absent, or where it is true. */
+  constructor(
+    title: string,
+    option: unknown,
+    fresh: "when absent" | "when true",
+    arena: Arena,
+    length: number,
+    what: string,
+  ) {
     this.#title = title;
     this.#arena = arena;
     this.#length = length;
-    if (option === undefined || (typeof option === "boolean" && title === "lse")) {
-      this.#target = option ?? title === "out";
+    if (option === undefined || (fresh === "when true" && typeof option === "boolean")) {
+      this.#target = option ?? fresh === "when absent";
       return;
     }
     this.place = checkFloatsOf(title, option, arena, length, what);

@@ -77,7 +77,7 @@ export function rotary(context: Context, xIn: unknown, options: RotaryOptions): 
   const { arena, kernels } = context;
   const problem = checkRotary(arena, xIn, options);
   const { x, tables, numHeads, headDim, batch, seqLen, rotaryDim } = problem;
-  const out = new Result("out", options.out, arena, x.length, "that of x");
+  const out = new Result("out", options.out, "when absent", arena, x.length, "that of x");
   const inPlace = out.place?.ptr !== undefined && out.place.ptr === x.ptr;
   out.checkApartFrom({ x: inPlace ? undefined : x, cos: tables?.cos, sin: tables?.sin });
 

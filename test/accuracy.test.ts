@@ -122,8 +122,8 @@ forEachBuild((name, open) => {
       expectWithinBudget(heed, problemOf({ batch: 1, ...sizes }, options)),
     );
 
-    // Every length from 1 to 67 and every headDim from 1 to 130 occurs. At least 200 rows each: the errors of one row go together, so
-    // that fewer leave the largest to luck, on either side. The simd build does all of them.
+    // Every length from 1 to 67 and every headDim from 1 to 130 occurs; the simd build does all of them. At least 200 rows each:
+    // the errors of one row go together, so that fewer leave the largest to luck, on either side.
     const lengths = Array.from({ length: 67 }, (_, n) => n + 1).filter((n) => name === "simd" || n % 6 === 1);
     it.each(lengths)("length %i", (length) => {
       for (const headDim of [length, length + 63]) {

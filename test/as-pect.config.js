@@ -1,3 +1,8 @@
+import { setFlagsFromString } from "node:v8";
+
+// Node 20 has relaxed SIMD behind a flag, later versions have it without.
+if (Number(process.versions.node.split(".")[0]) < 22) setFlagsFromString("--experimental-wasm-relaxed-simd");
+
 export default {
   entries: ["test/kernels/*.spec.ts"],
   disclude: [/node_modules/],

@@ -26,14 +26,15 @@ export function expectWithinBudget(heed: Heed, problem: Problem, floor: { out: n
 }
 
 /**
- * The floor for problems of so few elements that the plain implementation may be exact by luck: what the last operations must round in
- * any implementation. `top` bounds the scores that have weight, |m| ≤ |lse| + ln(keys + sink); after q·k a score is rounded three
- * times, by scale, ALiBi and bias, so that it is ε = 1.5 ulp of top off.
+ * The floor for problems of so few elements that the plain implementation may be exact by luck: what the last operations must
+ * round in any implementation. `top` bounds the scores that have weight, |m| ≤ |lse| + ln(keys + sink). After q·k a score is
+ * rounded three times, by scale, ALiBi and bias, so that it is off by 1.5 ulp of top.
  *
- *     lse    ε for m, ½ ulp of top for the result; l by exp, 1.5 ulp of l (assembly/exp.ts), as much of 1 in ln l:
+ *     lse    m 1.5 ulp of top, the result ½; l by exp, 1.5 ulp of l (assembly/exp.ts), as much of 1 in ln l:
  *            1.5 ulp of 1 + 2 ulp of top
- *     out    relative errors ε of the weights move a weighted mean of v by at most ε·Σ wⱼ|vⱼ − out| ≤ ε·max|v|. Besides ε, exp 1.5 ulp; the
- *            reciprocal of l and the product with it, ½ ulp each: (2.5 ulp of 1 + 1.5 ulp of top)·max|v|
+ *     out    relative errors ε of the weights move a weighted mean of v by at most ε·Σ wⱼ|vⱼ − out| ≤ ε·max|v|: the scores
+ *            1.5 ulp of top, exp 1.5 ulp; the reciprocal of l and the product with it, ½ ulp each:
+ *            (2.5 ulp of 1 + 1.5 ulp of top)·max|v|
  */
 export function floorOf({ q, k, v, options }: Problem): { out: number; lse: number } {
   const keys = k.length / ((options.numKvHeads ?? options.numHeads) * options.headDim);

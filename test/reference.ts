@@ -13,8 +13,8 @@ export interface Answer {
 }
 
 /**
- * Attention in three passes over a row of scores: maximum, sum, weighted sum. `round` is applied to the result of every operation:
- * the identity makes it the oracle in f64, Math.fround the plain f32 implementation (see naive.ts).
+ * Attention in three passes over a row of scores: maximum, sum, weighted sum. `round` is applied to the result of every
+ * operation: the identity makes it the oracle in f64, Math.fround the plain f32 implementation (see naive.ts).
  */
 export function reference(
   q: Float32Array,

@@ -49,8 +49,8 @@ const rounded: Record<string, number> = {
 };
 
 /**
- * How far two implementations may be apart that round to the type of the outputs after each of 16 operations on the largest input: a
- * rounding errs up or down, so that the errors of n of them add up like √n, and no case sums more than 256 terms.
+ * How far two implementations may be apart that round to the type of the outputs after each of 16 operations on the largest
+ * input: a rounding errs up or down, so that the errors of n of them add up like √n, and no case sums more than 256 terms.
  */
 function toleranceOf(test: CaseRef, inputs: Values, output: Value): (expected: number) => number {
   const { tolerance = { rtol: 0, atol: rounded[test.name] ?? 0 } } = test;

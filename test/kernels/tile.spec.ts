@@ -1,4 +1,4 @@
-import { LANES, LANE_BYTES, VECTORS } from "../../assembly/lanes";
+import { LANES, LANE_BYTES, VECTORS, madd } from "../../assembly/lanes";
 import { ROWS_OVER, multiply } from "../../assembly/tile";
 
 const MAX_ROWS: i32 = 26;
@@ -20,17 +20,38 @@ function fill(): void {
   for (let i = 0; i < (MAX_ROWS + ROWS_OVER + 1) * LANES; i++) store<f32>(at(c, i), <f32>(i % 13) - 6);
 }
 
+/** a·b + c with the product rounded, as mul and add do it. */
+function unfused(a: f32, b: f32, c: f32): f32 {
+  return a * b + c;
+}
+
+/** a·b + c rounded once: the product of two floats is exact in f64. */
+function fused(a: f32, b: f32, c: f32): f32 {
+  return <f32>(<f64>a * <f64>b + <f64>c);
+}
+
+/** Whether this engine fuses relaxed_madd; the build without it never does. */
+function fuses(): bool {
+  if (!ASC_FEATURE_RELAXED_SIMD) return false;
+  const x: f32 = 1 + f32.EPSILON;
+  return f32x4.extract_lane(madd(f32x4.splat(x), f32x4.splat(x), f32x4.splat(-1)), 0) == fused(x, x, -1);
+}
+
+const step = fuses() ? fused : unfused;
+
 /** How many cells differ from three plain loops, and whether anything past the scratch rows was written. */
 function wrongCells(rows: i32, count: i32, vectors: i32, accumulate: bool, transposed: bool): i32 {
   fill();
   const row = transposed ? 1 : STRIDE;
-  const step = transposed ? STRIDE : 1;
-  multiply(c, a, b, rows, count, vectors, (<usize>row) << 2, (<usize>step) << 2, accumulate);
+  const next = transposed ? STRIDE : 1;
+  multiply(c, a, b, rows, count, vectors, (<usize>row) << 2, (<usize>next) << 2, accumulate);
   let wrong = 0;
   for (let i = 0; i < rows; i++) {
     for (let lane = 0; lane < 4 * vectors; lane++) {
       let sum: f32 = accumulate ? <f32>((i * LANES + lane) % 13) - 6 : 0;
-      for (let t = 0; t < count; t++) sum += load<f32>(at(a, i * row + t * step)) * load<f32>(at(b, t * LANES + lane));
+      for (let t = 0; t < count; t++) {
+        sum = step(load<f32>(at(a, i * row + t * next)), load<f32>(at(b, t * LANES + lane)), sum);
+      }
       // The same products in the same order: the same bits.
       if (load<f32>(at(c, i * LANES + lane)) != sum) wrong++;
     }
