@@ -1,5 +1,5 @@
 // node build.js [target …]: compiles assembly/ for the targets of asconfig.json (all of them by default), side by side, then
-// bundles bindings/ to dist/ and the main job of `npm start` to build/read.js.
+// bundles bindings/ to dist/ and each example to build/, where `npm start` and `npm run generate` run it.
 import { execFile } from "node:child_process";
 import process from "node:process";
 import { copyFileSync, mkdirSync, rmSync } from "node:fs";
@@ -35,12 +35,14 @@ await build({
   loader: { ".wasm": "base64" },
 });
 
-await build({
-  ...shared,
-  entryPoints: ["examples/read/main.ts"],
-  outfile: "build/read.js",
-  platform: "node",
-  packages: "external",
-  // tsconfig.json points "heed" at the sources for the type checker; at run time it is dist/, as for any user.
-  external: ["heed"],
-});
+for (const example of ["read", "generate"]) {
+  await build({
+    ...shared,
+    entryPoints: [`examples/${example}/main.ts`],
+    outfile: `build/${example}.js`,
+    platform: "node",
+    packages: "external",
+    // tsconfig.json points "heed" at the sources for the type checker; at run time it is dist/, as for any user.
+    external: ["heed"],
+  });
+}

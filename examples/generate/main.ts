@@ -1,0 +1,130 @@
+// Continues a text with a Llama-style checkpoint of llama2.c: `npm run generate -- --help`.
+import { readFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { type Heed, load } from "heed";
+import { DTYPES, type Dtype } from "./cache.ts";
+import { type Checkpoint, parseCheckpoint } from "./checkpoint.ts";
+import { type Run, generate } from "./generate.ts";
+import { InputError } from "./input.ts";
+import { comparison, summary } from "./report.ts";
+import { sampler } from "./sample.ts";
+import { Tokenizer } from "./tokenizer.ts";
+
+const HELP = `Continues a text: a small Llama whose rotary embedding, KV cache and attention are heed's.
+
+Usage: npm run generate -- --model <file> --tokenizer <file> [options]
+       node build/generate.js --model <file> --tokenizer <file> [options]
+
+  --model <file>        a checkpoint of llama2.c, version 0, such as stories260K.bin
+  --tokenizer <file>    its tokenizer, such as tok512.bin
+  --prompt <text>       how the text begins (default: nothing)
+  --steps <n>           tokens to write at most (default 256); the model's positions are a bound too
+  --temperature <t>     0 takes the likeliest token (default), 1 draws by the model's probabilities
+  --seed <n>            of the draws (default 1)
+  --dtype <type>        of the KV cache: ${DTYPES.join(", ")} (default f32)
+  --compare             generate with each type of cache, and show speed, bytes and agreement side by side
+  --help                this page
+
+Where to get the two files: https://huggingface.co/karpathy/tinyllamas, folder stories260K.
+`;
+
+async function main(): Promise<void> {
+  const options = parseOptions();
+  if (options.help) {
+    process.stdout.write(HELP);
+    return;
+  }
+  const steps = parseNumber("--steps", options.steps ?? "256", 1, 1e6, true);
+  const temperature = parseNumber("--temperature", options.temperature ?? "0", 0, 100);
+  const seed = parseNumber("--seed", options.seed ?? "1", 0, 2 ** 32 - 1, true);
+  const dtype = parseDtype(options.dtype ?? "f32");
+  const model = parseCheckpoint(readInput("--model", options.model), options.model!);
+  const { vocabSize, seqLen } = model.config;
+  const tokenizer = new Tokenizer(readInput("--tokenizer", options.tokenizer), vocabSize, options.tokenizer!);
+  const prompt = tokenizer.encode(options.prompt ?? "");
+  if (prompt.length > seqLen) {
+    throw new InputError(`--prompt has ${prompt.length} tokens, and the model has ${seqLen} positions`);
+  }
+
+  const heed = await load();
+  try {
+    const run = (type: Dtype, onToken?: (token: number, previous: number) => void) =>
+      generate(heed, model, prompt, { steps, dtype: type, sample: sampler(temperature, seed) }, onToken);
+    process.stdout.write(options.prompt ?? "");
+    const first = run(options.compare ? "f32" : dtype, writer(tokenizer));
+    process.stdout.write(`\n\n${options.compare ? compare(heed, model, prompt, run) : summary(first, heed.variant)}`);
+  } finally {
+    heed.dispose();
+  }
+}
+
+/** Every type of cache once more, now that the code is warm. */
+function compare(heed: Heed, model: Checkpoint, prompt: readonly number[], run: (dtype: Dtype) => Run): string {
+  const { numLayers, numKvHeads, headDim } = model.config;
+  const title = `${numLayers} layers of ${numKvHeads} KV heads of ${headDim}, ${prompt.length} tokens of prompt`;
+  return comparison(`${title}, heed ${heed.variant}`, DTYPES.map(run));
+}
+
+/** Writes tokens to the terminal as they come; characters that would steer it are left out. */
+function writer(tokenizer: Tokenizer): (token: number, previous: number) => void {
+  const text = new TextDecoder();
+  return (token, previous) => {
+    const piece = text.decode(tokenizer.decode(token, previous), { stream: true });
+    process.stdout.write(piece.replace(/[^\P{Cc}\n\t]/gu, ""));
+  };
+}
+
+function parseOptions() {
+  try {
+    return parseArgs({
+      options: {
+        model: { type: "string" },
+        tokenizer: { type: "string" },
+        prompt: { type: "string" },
+        steps: { type: "string" },
+        temperature: { type: "string" },
+        seed: { type: "string" },
+        dtype: { type: "string" },
+        compare: { type: "boolean" },
+        help: { type: "boolean", short: "h" },
+      },
+    }).values;
+  } catch (error) {
+    const [first] = (error as Error).message.split(/\. |\n/);
+    throw new InputError(`${first!} (--help lists the options)`);
+  }
+}
+
+function parseNumber(name: string, given: string, least: number, most: number, whole = false): number {
+  const value = Number(given);
+  if (given.trim() !== "" && value >= least && value <= most && (!whole || Number.isInteger(value))) return value;
+  throw new InputError(`${name} expected a number from ${least} to ${most}, got ${JSON.stringify(given)}`);
+}
+
+function parseDtype(given: string): Dtype {
+  const dtype = DTYPES.find((one) => one === given);
+  if (!dtype) throw new InputError(`--dtype expected ${DTYPES.join(", ")}, got ${JSON.stringify(given)}`);
+  return dtype;
+}
+
+function readInput(name: string, path: string | undefined): Uint8Array {
+  if (path === undefined) throw new InputError(`${name} expected a file, got none (--help lists the options)`);
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new InputError(`${name}: ${(error as Error).message}`);
+  }
+}
+
+// A reader such as `head` may close the pipe early, which is no error.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+});
+
+try {
+  await main();
+} catch (error) {
+  if (!(error instanceof InputError)) throw error;
+  process.stderr.write(`generate: ${error.message}\n`);
+  process.exitCode = 1;
+}
