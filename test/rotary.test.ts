@@ -5,46 +5,16 @@ import type { RotaryOptions } from "../bindings/rotary.ts";
 import { maxError } from "./budget.ts";
 import { type Open, forEachBuild } from "./builds.ts";
 import { floats, uniform } from "./random.ts";
-
-/** Options, with every array plain. */
-type PlainOptions = Omit<RotaryOptions, "cos" | "sin" | "out"> & { cos?: Float32Array; sin?: Float32Array };
-
-/**
- * Rotary embedding pair by pair. `round` is applied to the result of every operation but the angle: the identity makes it the oracle in
- * f64, Math.fround the plain f32 implementation over exact tables.
- */
-function reference(x: Float32Array, options: PlainOptions, round: (x: number) => number = (x) => x): Float64Array {
-  const { numHeads, headDim, batch = 1, layout = "blhd", positions = 0, base = 10000 } = options;
-  const { rotaryDim = headDim, interleaved, cos, sin } = options;
-  const seqLen = x.length / (batch * numHeads * headDim);
-  const half = rotaryDim / 2;
-  const out = Float64Array.from(x);
-  for (let row = 0; row < batch * seqLen * numHeads; row++) {
-    const b = Math.floor(row / (seqLen * numHeads));
-    const i = layout === "blhd" ? Math.floor(row / numHeads) % seqLen : row % seqLen;
-    const one = typeof positions === "number" ? positions + i : positions[(b * seqLen + i) % positions.length]!;
-    for (let j = 0; j < half; j++) {
-      const angle = one * base ** ((-2 * j) / rotaryDim);
-      const c = cos ? cos[one * half + j]! : round(Math.cos(angle));
-      const s = sin ? sin[one * half + j]! : round(Math.sin(angle));
-      const at = row * headDim + (interleaved ? 2 * j : j);
-      const to = at + (interleaved ? 1 : half);
-      const [a, b] = [x[at]!, x[to]!];
-      out[at] = round(round(a * c) - round(b * s));
-      out[to] = round(round(b * c) + round(a * s));
-    }
-  }
-  return out;
-}
+import { type PlainRotaryOptions, rotaryReference, tablesOf } from "./rotary.ts";
 
 /**
  * Expects the largest error to be at most twice that of the plain f32 implementation on the same input or, where that is exact by luck,
  * what any implementation may round: a product and the sum, ½ ulp each of at most √2·max|x|.
  */
-function expectWithinBudget(heed: Heed, x: Float32Array, options: PlainOptions): void {
-  const exact = reference(x, options);
+function expectWithinBudget(heed: Heed, x: Float32Array, options: PlainRotaryOptions): void {
+  const exact = rotaryReference(x, options);
   const floor = 2 ** -23 * Math.SQRT2 * x.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  const budget = Math.max(2 * maxError(reference(x, options, Math.fround), exact), floor);
+  const budget = Math.max(2 * maxError(rotaryReference(x, options, Math.fround), exact), floor);
   expect(maxError(heed.rotary(x, options).out, exact)).toBeLessThanOrEqual(budget);
 }
 
@@ -54,16 +24,7 @@ const LENGTH = 2 * SEQ_LEN * 3 * 20;
 const x = floats(LENGTH, uniform(1));
 const ints = (...numbers: number[]) => Int32Array.from(numbers);
 
-/** Tables of the angles of base 10000. */
-function tablesOf(rows: number, half: number): { cos: Float32Array; sin: Float32Array } {
-  const angleOf = (at: number) => Math.floor(at / half) * 10000 ** (-(at % half) / half);
-  return {
-    cos: Float32Array.from({ length: rows * half }, (_, at) => Math.cos(angleOf(at))),
-    sin: Float32Array.from({ length: rows * half }, (_, at) => Math.sin(angleOf(at))),
-  };
-}
-
-const forms: [string, Partial<PlainOptions>][] = [
+const forms: [string, Partial<PlainRotaryOptions>][] = [
   ["rows at 0, 1, 2, …", {}],
   ["rows from 1000 on", { positions: 1000 }],
   ["rows from −7 on", { positions: -7 }],

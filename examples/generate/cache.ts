@@ -1,6 +1,7 @@
 // What a layer needs of a KV cache, and a stand-in that copies all of it at every call.
 
 import type { Heed } from "heed";
+import { InputError } from "./input.ts";
 
 export type Dtype = "f32" | "f16" | "int8";
 
@@ -26,7 +27,7 @@ export interface KvCache {
 }
 
 export function createKvCache(heed: Heed, { numKvHeads, headDim, capacity, dtype }: KvCacheOptions): KvCache {
-  if (dtype !== "f32") throw new Error(`no ${dtype} yet`);
+  if (dtype !== "f32") throw new InputError(`there is no KV cache of ${dtype} yet`);
   const row = numKvHeads * headDim;
   const keys = new Float32Array(capacity * row);
   const values = new Float32Array(capacity * row);

@@ -98,7 +98,9 @@ function parseOptions() {
 function parseNumber(name: string, given: string, least: number, most: number, whole = false): number {
   const value = Number(given);
   if (given.trim() !== "" && value >= least && value <= most && (!whole || Number.isInteger(value))) return value;
-  throw new InputError(`${name} expected a number from ${least} to ${most}, got ${JSON.stringify(given)}`);
+  throw new InputError(
+    `${name} expected a ${whole ? "whole " : ""}number from ${least} to ${most}, got ${JSON.stringify(given)}`,
+  );
 }
 
 function parseDtype(given: string): Dtype {
