@@ -9,11 +9,14 @@ import { build } from "esbuild";
 
 const asc = fileURLToPath(import.meta.resolve("assemblyscript/bin/asc.js"));
 const targets = process.argv.length > 2 ? process.argv.slice(2) : ["debug", "simd", "relaxed"];
-for (const { stdout, stderr } of await Promise.all(
+const compiled = await Promise.allSettled(
   targets.map((target) => promisify(execFile)(process.execPath, [asc, "--target", target])),
-)) {
+);
+for (const result of compiled) {
+  const { stdout, stderr } = result.status === "fulfilled" ? result.value : result.reason;
   process.stderr.write(stdout + stderr);
 }
+if (compiled.some(({ status }) => status === "rejected")) process.exit(1);
 
 rmSync("dist", { recursive: true, force: true });
 mkdirSync("dist");

@@ -16,6 +16,8 @@
 import { Head } from "./head";
 import { LANES, LANE_BYTES } from "./lanes";
 import { multiply } from "./tile";
+import { decode, decodes } from "./decode";
+import { F32, PAGE_KEYS, gatherRows, keyAddress } from "./rows";
 import { softmaxStep } from "./softmax";
 import { addBias, adjustScores, adjustsScores } from "./scores";
 import { keptByAny, maskScores, seesAny } from "./mask";
@@ -31,13 +33,14 @@ import {
   forgetKeys,
   lanes,
   openBlock,
+  openLanes,
   output,
   queries,
 } from "./block";
 
-/** Keys of one step; a multiple of every tile height. */
+/** Keys of one step, at most: a step ends where a page does. */
 // @ts-ignore: decorator
-@inline const KEYS: i32 = 120;
+@inline const KEYS: i32 = PAGE_KEYS;
 
 /** Blocks of query rows that go through the keys together. */
 // @ts-ignore: decorator
@@ -77,6 +80,13 @@ export function attend(head: Head): void {
   assert(head.left >= 0, "left must not be negative");
 
   const rows = head.seqLenQ * head.group;
+  if (rows == 0) return;
+  if (decodes(head)) {
+    // Its few rows of q, S and O take less room than the Qᵗ and Oᵗ of the blocks.
+    const block = changetype<Block>(head.scratch);
+    openLanes(block, head, 0);
+    if (decode(block, head, queries(block))) return;
+  }
   for (let row = 0; row < rows; row += PASS_BLOCKS * LANES) {
     attendPass(head, row, min(PASS_BLOCKS, (rows - row + LANES - 1) / LANES));
   }
@@ -99,15 +109,15 @@ function attendPass(head: Head, row: i32, count: i32): void {
 
   const gatheredK = blocks + <usize>PASS_BLOCKS * bytes;
   const gatheredV = gatheredK + <usize>KEYS * gatheredRow(head.headDim);
-  for (let key = firstKey; key < endKey; key += KEYS) {
-    const keys = min(KEYS, endKey - key);
-    let k = head.k + <usize>key * head.kRow;
-    let v = head.v + <usize>key * head.vRow;
+  const gathers = count >= GATHER_BLOCKS || head.kType != F32 || head.vType != F32;
+  for (let key = firstKey; key < endKey;) {
+    const keys = min(KEYS - (key % KEYS), endKey - key);
+    let k = keyAddress(head, head.k, key, head.kRow);
+    let v = keyAddress(head, head.v, key, head.vRow);
     let kRow = head.kRow;
     let vRow = head.vRow;
-    if (count >= GATHER_BLOCKS) {
-      gather(gatheredK, k, keys, head.headDim, kRow);
-      gather(gatheredV, v, keys, head.valueDim, vRow);
+    if (gathers) {
+      gatherKeys(head, gatheredK, gatheredV, key, keys);
       k = gatheredK;
       v = gatheredV;
       kRow = gatheredRow(head.headDim);
@@ -120,23 +130,24 @@ function attendPass(head: Head, row: i32, count: i32): void {
       const block = changetype<Block>(at);
       attendKeys(block, head, scores, max(key, block.first), min(key + keys, block.end), k, v, kRow, vRow);
     }
+    key += keys;
   }
 
   for (let at = blocks; at < end; at += bytes) {
     const block = changetype<Block>(at);
-    if (mustRepeat(block, head)) repeatBlock(block, head, scores);
+    if (mustRepeat(block, head)) repeatBlock(block, head, scores, gatheredK, gatheredV);
     closeBlock(block, head, unit(head));
   }
 }
 
-/** Copies `rows` rows of `dim` floats, `row` bytes apart, together; reads up to three floats past the end. */
-function gather(to: usize, from: usize, rows: i32, dim: i32, row: usize): void {
-  const rowBytes = (<usize>dim) << 2;
-  for (; rows > 0; rows--) {
-    for (let at: usize = 0; at < rowBytes; at += 16) v128.store(to + at, v128.load(from + at));
-    to += gatheredRow(dim);
-    from += row;
-  }
+/** K and V of `keys` keys of one page, from `key` on, as f32 and together. */
+function gatherKeys(head: Head, toK: usize, toV: usize, key: i32, keys: i32): void {
+  const k = keyAddress(head, head.k, key, head.kRow);
+  const v = keyAddress(head, head.v, key, head.vRow);
+  const kScales = head.kScales ? keyAddress(head, head.kScales, key, 4) : 0;
+  const vScales = head.vScales ? keyAddress(head, head.vScales, key, 4) : 0;
+  gatherRows(toK, k, kScales, keys, head.headDim, gatheredRow(head.headDim), head.kRow, head.kType);
+  gatherRows(toV, v, vScales, keys, head.valueDim, gatheredRow(head.valueDim), head.vRow, head.vType);
 }
 
 /** What one unit of S is worth as a score once it reaches the softmax. */
@@ -216,8 +227,8 @@ function mustRepeat(block: Block, head: Head): bool {
   return false;
 }
 
-/** The whole block once more, key by key, with 0 in place of every value that a lane does not see. */
-function repeatBlock(block: Block, head: Head, s: usize): void {
+/** The whole block once more, key by key, with 0 in place of every value that a lane does not see; k and v take one row each. */
+function repeatBlock(block: Block, head: Head, s: usize, k: usize, v: usize): void {
   const seen = s + 6 * LANE_BYTES; // behind the rows of one tile: which lanes see this key, then which have seen any
   const seenAny = seen + 4 * LANE_BYTES;
   forgetKeys(block);
@@ -228,7 +239,8 @@ function repeatBlock(block: Block, head: Head, s: usize): void {
     memory.fill(seen, 0, 4 * LANE_BYTES);
     if (head.bias) addBias(block, head, seen, key, 1);
     maskScores(block, head, seen, key, 1);
-    scoreKeys(block, head, s, key, 1, head.k + <usize>key * head.kRow, head.kRow);
+    gatherKeys(head, k, v, key, 1);
+    scoreKeys(block, head, s, key, 1, k, 0);
     stepKeys(block, head, s, 1);
     block.steps++;
     for (let vector = 0; vector < block.vectors; vector++) {
@@ -237,9 +249,8 @@ function repeatBlock(block: Block, head: Head, s: usize): void {
       v128.store(seenAny + at, v128.or(v128.load(seenAny + at), sees));
       const p = v128.load(s + at);
       let o = output(block, head.headDim) + at;
-      const vRow = head.v + <usize>key * head.vRow;
       for (let column = 0; column < head.valueDim; column++) {
-        const weighted = f32x4.mul(p, v128.load32_splat(vRow + ((<usize>column) << 2)));
+        const weighted = f32x4.mul(p, v128.load32_splat(v + ((<usize>column) << 2)));
         v128.store(o, f32x4.add(v128.load(o), v128.and(weighted, sees)));
         o += LANE_BYTES;
       }

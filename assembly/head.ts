@@ -29,6 +29,17 @@ export class Head {
   /** [group] floats. */
   sinks: usize;
 
+  // how k and v are stored (rows.ts)
+  /** [pageCount] addresses of pages, or 0: k and v are contiguous. With pages k, v and the scales are places in a page. */
+  pages: usize;
+  pageCount: i32;
+  /** F32, F16 or INT8. */
+  kType: i32;
+  vType: i32;
+  /** int8: one f32 for each key, or 0. */
+  kScales: usize;
+  vScales: usize;
+
   // scratch
   /** scratchBytes(headDim, valueDim) bytes, overwritten. */
   scratch: usize;

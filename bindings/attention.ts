@@ -1,6 +1,7 @@
 import type { Arena } from "./arena.ts";
 import { Frame } from "./frame.ts";
 import { writeHead } from "./head.ts";
+import { keptLength } from "./mask.ts";
 import type { Kernels } from "./module.ts";
 import { type AttentionOptions, type Problem, checkProblem, stridesOf } from "./options.ts";
 import { Result, type Written } from "./result.ts";
@@ -96,7 +97,11 @@ function run({ kernels, arena, constants }: Context, problem: Problem, places: P
   const slopesOfSequence = problem.alibiSlopes && problem.alibiSlopes.length > numHeads ? numHeads * 4 : 0;
   const { queryScale, scoreScale } = splitScale(problem.scale);
 
-  problem.sequences.forEach(({ batch, startQ, startKv, seqLenQ, seqLenKv, queryOffset }, s) => {
+  problem.sequences.forEach((sequence, s) => {
+    const { batch, startQ, startKv, seqLenQ, queryOffset } = sequence;
+    const kept = keepMask && keptLength(keepMask, sequence, arena.buffer);
+    const maskPtr = kept === undefined ? places.keepMask : 0;
+    const seqLenKv = kept ?? sequence.seqLenKv;
     for (let kvHead = 0; kvHead < numKvHeads; kvHead++) {
       const head = kvHead * group;
       const at = (base: number, of: { batch: number; head: number; row: number; key?: number } | undefined): number =>
@@ -107,10 +112,16 @@ function run({ kernels, arena, constants }: Context, problem: Problem, places: P
         q: at(places.q, q),
         k: places.k + batch * k.batch + kvHead * k.head + startKv * k.row,
         v: places.v + batch * v.batch + kvHead * v.head + startKv * v.row,
-        keepMask: at(places.keepMask, keepMask),
+        keepMask: at(maskPtr, keepMask),
         bias: at(places.bias, bias),
         alibiSlopes: places.alibiSlopes && places.alibiSlopes + s * slopesOfSequence + head * 4,
         sinks: places.sinks && places.sinks + head * 4,
+        pages: 0,
+        pageCount: 0,
+        kType: 0,
+        vType: 0,
+        kScales: 0,
+        vScales: 0,
         scratch: places.scratch,
         constants,
         group,

@@ -12,6 +12,12 @@ export const HEAD_FIELDS = [
   "bias",
   "alibiSlopes",
   "sinks",
+  "pages",
+  "pageCount",
+  "kType",
+  "vType",
+  "kScales",
+  "vScales",
   "scratch",
   "constants",
   "group",
@@ -42,7 +48,8 @@ export const HEAD_FIELDS = [
 
 type Field = (typeof HEAD_FIELDS)[number];
 
-const FLOATS = new Set<Field>(["queryScale", "scoreScale", "softcap"]);
+/** The last fields are floats, all before them integers. */
+const FIRST_FLOAT = HEAD_FIELDS.indexOf("queryScale");
 
 /** The arguments of the `attend` kernel. */
 export type Head = Record<Field, number>;
@@ -51,7 +58,6 @@ export type Head = Record<Field, number>;
 export function writeHead(buffer: ArrayBuffer, ptr: number, head: Head): void {
   const words = new Int32Array(buffer, ptr, HEAD_FIELDS.length);
   const floats = new Float32Array(buffer, ptr, HEAD_FIELDS.length);
-  HEAD_FIELDS.forEach((field, i) => {
-    (FLOATS.has(field) ? floats : words)[i] = head[field];
-  });
+  for (let i = 0; i < FIRST_FLOAT; i++) words[i] = head[HEAD_FIELDS[i]!];
+  for (let i = FIRST_FLOAT; i < HEAD_FIELDS.length; i++) floats[i] = head[HEAD_FIELDS[i]!];
 }

@@ -1,0 +1,305 @@
+// Attention for a few query rows: decoding, where the work is to read K and V once. Rows of K and V are read as vectors, in address
+// order, and the scores of a row lie together, so that no lane is idle for want of query rows. From three rows on the tile of tile.ts is
+// as fast.
+//
+//     scratch   q [ROWS][headDim]    S, P [ROWS][PAGE_KEYS]    O [ROWS][valueDim]
+//
+//     for each step of at most PAGE_KEYS keys
+//       S = q·Kᵀ · scale of the key
+//       S = softcap, ALiBi, bias, masks
+//       P = exp(S − m'), α, l'
+//       O = α·O + P·scale of the key·V
+//
+// Shared with flash.ts: the lane arrays of a block (block.ts), which hold m, l and what is known of each row.
+
+import { Head } from "./head";
+import { madd } from "./lanes";
+import { exp, expColumn, LOG2_E, softcap } from "./exp";
+import {
+  ALPHA,
+  BIAS_ROW,
+  Block,
+  FROM,
+  L,
+  M,
+  MASK_ROW,
+  OUT_ROW,
+  POSITION,
+  Q_ROW,
+  SLOPE,
+  TO,
+  closeLanes,
+  lanes,
+} from "./block";
+import { F16, F32, PAGE_KEYS, high4, keyAddress, low4 } from "./rows";
+
+/** The most query rows that one call takes. */
+// @ts-ignore: decorator
+@inline export const ROWS: i32 = 2;
+
+// @ts-ignore: decorator
+@inline const SCORE_ROW: usize = PAGE_KEYS * 4;
+
+/** Whether the kernels here take a head: few rows of q, and whole eights of values in those of K and V. */
+// @ts-ignore: decorator
+@inline export function decodes(head: Head): bool {
+  return head.seqLenQ * head.group <= ROWS && ((head.headDim | head.valueDim) & 7) == 0;
+}
+
+/**
+ * Attends from all query rows of a head, whose lanes `block` has. False where a masked value
+ * that is not finite may have got into the result, or a row's scores are all −Infinity: then nothing is written, and the blocks of
+ * flash.ts, which keep masked values away, must do it.
+ */
+export function decode(block: Block, head: Head, scratch: usize): bool {
+  const rows = head.seqLenQ * head.group;
+  const q = scratch;
+  const scores = q + <usize>ROWS * ((<usize>head.headDim) << 2);
+  const o = scores + <usize>ROWS * SCORE_ROW;
+  const oRow = (<usize>head.valueDim) << 2;
+  packRows(block, head, q, rows);
+  memory.fill(o, 0, <usize>rows * oRow);
+
+  const masked = head.keepMask != 0 || head.bias != 0 || block.first < block.commonFirst || block.end > block.commonEnd;
+  // Steps end where pages do.
+  for (let key = block.first; key < block.end;) {
+    const end = min(key - (key % PAGE_KEYS) + PAGE_KEYS, block.end);
+    const count = end - key;
+    scoreRows(head, scores, q, key, count, rows);
+    for (let row = 0; row < rows; row++) {
+      const s = scores + <usize>row * SCORE_ROW;
+      finishScores(block, head, s, row, key, count);
+      const alpha = softmaxRow(block, head, s, row, count);
+      if (alpha != 1) scaleRow(o + <usize>row * oRow, head.valueDim, alpha);
+      if (head.vScales) multiplyRow(s, keyAddress(head, head.vScales, key, 4), count);
+    }
+    addRows(head, o, scores, key, count, rows);
+    key = end;
+  }
+
+  for (let row = 0; row < rows; row++) {
+    const at = (<usize>row) << 2;
+    const l = load<f32>(lanes(block, L) + at);
+    const sees = load<i32>(lanes(block, FROM) + at) < load<i32>(lanes(block, TO) + at);
+    if (l == 0 && sees) return false;
+    if (masked && !isFiniteRow(o + <usize>row * oRow, head.valueDim)) return false;
+  }
+  // The lanes that repeat the last row write its lse again.
+  for (let lane = rows; lane < 4; lane++) {
+    const at = (<usize>lane) << 2;
+    store<f32>(lanes(block, M) + at, load<f32>(lanes(block, M) + at - 4));
+    store<f32>(lanes(block, L) + at, load<f32>(lanes(block, L) + at - 4));
+  }
+  closeLanes(block, head, 1);
+  for (let row = 0; row < rows; row++) {
+    const at = (<usize>row) << 2;
+    const factor = f32x4.splat(load<f32>(lanes(block, ALPHA) + at));
+    const out = load<usize>(lanes(block, OUT_ROW) + at);
+    for (let d: usize = 0; d < oRow; d += 16) {
+      v128.store(out + d, f32x4.mul(v128.load(o + <usize>row * oRow + d), factor));
+    }
+  }
+  return true;
+}
+
+/** q [rows][headDim] = the rows of q · queryScale */
+function packRows(block: Block, head: Head, q: usize, rows: i32): void {
+  const scale = f32x4.splat(head.queryScale);
+  const bytes = (<usize>head.headDim) << 2;
+  for (let row = 0; row < rows; row++) {
+    const from = load<usize>(lanes(block, Q_ROW) + ((<usize>row) << 2));
+    for (let d: usize = 0; d < bytes; d += 16) v128.store(q + d, f32x4.mul(v128.load(from + d), scale));
+    q += bytes;
+  }
+}
+
+/** S [rows][count] = q·Kᵀ for the keys from `first` on, as they are stored. */
+function scoreRows(head: Head, s: usize, q: usize, first: i32, count: i32, rows: i32): void {
+  const k = keyAddress(head, head.k, first, head.kRow);
+  if (head.kType == F32) scoreRowsOf<f32>(s, k, q, count, rows, head.headDim, head.kRow);
+  else if (head.kType == F16) scoreRowsOf<u16>(s, k, q, count, rows, head.headDim, head.kRow);
+  else scoreRowsOf<i8>(s, k, q, count, rows, head.headDim, head.kRow);
+  if (!head.kScales) return;
+  for (let row = 0; row < rows; row++) {
+    multiplyRow(s + <usize>row * SCORE_ROW, keyAddress(head, head.kScales, first, 4), count);
+  }
+}
+
+/** O [rows][valueDim] += P·V for the keys from `first` on. */
+function addRows(head: Head, o: usize, p: usize, first: i32, count: i32, rows: i32): void {
+  const v = keyAddress(head, head.v, first, head.vRow);
+  if (head.vType == F32) addRowsOf<f32>(o, v, p, count, rows, head.valueDim, head.vRow);
+  else if (head.vType == F16) addRowsOf<u16>(o, v, p, count, rows, head.valueDim, head.vRow);
+  else addRowsOf<i8>(o, v, p, count, rows, head.valueDim, head.vRow);
+}
+
+/** S[row][key] = q[row]·k[key]: both rows of q share each load of k. */
+function scoreRowsOf<T>(s: usize, k: usize, q: usize, count: i32, rows: i32, dim: i32, kRow: usize): void {
+  const signAndBits = i32x4.splat(0x8fffe000);
+  const magnify = f32x4.splat(reinterpret<f32>(0x77800000));
+  const rowBytes = (<usize>dim) << 2;
+  const end = q + rowBytes;
+  for (; count > 0; count--) {
+    let a0 = f32x4.splat(0);
+    let a1 = f32x4.splat(0);
+    let at = k;
+    if (rows == 1) {
+      for (let qd = q; qd < end; qd += 32) {
+        a0 = madd(low4<T>(at, signAndBits, magnify), v128.load(qd), a0);
+        a1 = madd(high4<T>(at, signAndBits, magnify), v128.load(qd, 16), a1);
+        at += 8 * sizeof<T>();
+      }
+    } else {
+      let b0 = f32x4.splat(0);
+      let b1 = f32x4.splat(0);
+      for (let qd = q; qd < end; qd += 32) {
+        const low = low4<T>(at, signAndBits, magnify);
+        const high = high4<T>(at, signAndBits, magnify);
+        a0 = madd(low, v128.load(qd), a0);
+        a1 = madd(high, v128.load(qd, 16), a1);
+        b0 = madd(low, v128.load(qd + rowBytes), b0);
+        b1 = madd(high, v128.load(qd + rowBytes, 16), b1);
+        at += 8 * sizeof<T>();
+      }
+      store<f32>(s + SCORE_ROW, sum4(f32x4.add(b0, b1)));
+    }
+    store<f32>(s, sum4(f32x4.add(a0, a1)));
+    s += 4;
+    k += kRow;
+  }
+}
+
+/** O[row] += Σ P[row][key]·v[key], two keys at a time, in address order: O stays in L1, the values come from memory once. */
+function addRowsOf<T>(o: usize, v: usize, p: usize, count: i32, rows: i32, dim: i32, vRow: usize): void {
+  const rowBytes = (<usize>dim) << 2;
+  for (; count > 1; count -= 2) {
+    for (let row = 0; row < rows; row++) {
+      const weight = p + <usize>row * SCORE_ROW;
+      addTwo<T>(
+        o + <usize>row * rowBytes,
+        v,
+        v + vRow,
+        v128.load32_splat(weight),
+        v128.load32_splat(weight, 4),
+        rowBytes,
+      );
+    }
+    p += 8;
+    v += 2 * vRow;
+  }
+  if (count == 0) return;
+  for (let row = 0; row < rows; row++) {
+    addOne<T>(o + <usize>row * rowBytes, v, v128.load32_splat(p + <usize>row * SCORE_ROW), rowBytes);
+  }
+}
+
+// @ts-ignore: decorator
+@inline function addTwo<T>(o: usize, v0: usize, v1: usize, w0: v128, w1: v128, rowBytes: usize): void {
+  const signAndBits = i32x4.splat(0x8fffe000);
+  const magnify = f32x4.splat(reinterpret<f32>(0x77800000));
+  for (const end = o + rowBytes; o < end; o += 32) {
+    const low = madd(w0, low4<T>(v0, signAndBits, magnify), v128.load(o));
+    const high = madd(w0, high4<T>(v0, signAndBits, magnify), v128.load(o, 16));
+    v128.store(o, madd(w1, low4<T>(v1, signAndBits, magnify), low));
+    v128.store(o, madd(w1, high4<T>(v1, signAndBits, magnify), high), 16);
+    v0 += 8 * sizeof<T>();
+    v1 += 8 * sizeof<T>();
+  }
+}
+
+// @ts-ignore: decorator
+@inline function addOne<T>(o: usize, v: usize, w: v128, rowBytes: usize): void {
+  const signAndBits = i32x4.splat(0x8fffe000);
+  const magnify = f32x4.splat(reinterpret<f32>(0x77800000));
+  for (const end = o + rowBytes; o < end; o += 32) {
+    v128.store(o, madd(w, low4<T>(v, signAndBits, magnify), v128.load(o)));
+    v128.store(o, madd(w, high4<T>(v, signAndBits, magnify), v128.load(o, 16)), 16);
+    v += 8 * sizeof<T>();
+  }
+}
+
+/** Softcap, ALiBi, bias and masks on the scores of one row, and −Infinity in the rest of the last vector. */
+function finishScores(block: Block, head: Head, s: usize, row: i32, first: i32, count: i32): void {
+  const vectors = (count + 3) >> 2;
+  if (head.softcap > 0) softcap(s, vectors, head.scoreScale, head.softcap, head.constants);
+  else if (head.scoreScale != 1) scaleRow(s, count, head.scoreScale);
+  // What follows goes key by key: it is there for few calls, and little beside the products.
+  const lane = (<usize>row) << 2;
+  if (head.alibiSlopes) {
+    const slope = load<f32>(lanes(block, SLOPE) + lane);
+    const ahead = load<i32>(lanes(block, POSITION) + lane) - first;
+    for (let key = 0; key < count; key++) {
+      const at = s + ((<usize>key) << 2);
+      store<f32>(at, load<f32>(at) - slope * abs(<f32>(ahead - key)));
+    }
+  }
+  if (head.bias) {
+    let bias = load<usize>(lanes(block, BIAS_ROW) + lane) + <usize>first * head.biasKey;
+    for (let key = 0; key < count; key++) {
+      const at = s + ((<usize>key) << 2);
+      const added = load<f32>(bias);
+      store<f32>(at, added == -Infinity ? added : load<f32>(at) + added);
+      bias += head.biasKey;
+    }
+  }
+  if (head.keepMask) {
+    let mask = load<usize>(lanes(block, MASK_ROW) + lane) + <usize>first * head.maskKey;
+    for (let key = 0; key < count; key++) {
+      if (!load<u8>(mask)) store<f32>(s + ((<usize>key) << 2), -Infinity);
+      mask += head.maskKey;
+    }
+  }
+  const from = load<i32>(lanes(block, FROM) + lane);
+  const to = load<i32>(lanes(block, TO) + lane);
+  for (let key = first; key < min(from, first + count); key++) store<f32>(s + ((<usize>(key - first)) << 2), -Infinity);
+  for (let key = max(to, first); key < first + count; key++) store<f32>(s + ((<usize>(key - first)) << 2), -Infinity);
+  for (let key = count; key < vectors << 2; key++) store<f32>(s + ((<usize>key) << 2), -Infinity);
+}
+
+/** P = exp(S − m'), l' = α·l + Σ P of one row; returns α. S is in units of the score. */
+function softmaxRow(block: Block, head: Head, s: usize, row: i32, count: i32): f32 {
+  const lane = (<usize>row) << 2;
+  const mPtr = lanes(block, M) + lane;
+  const lPtr = lanes(block, L) + lane;
+  const vectors = (count + 3) >> 2;
+  const m = load<f32>(mPtr);
+  let top = f32x4.splat(m);
+  for (let n = 0; n < vectors; n++) top = f32x4.pmax(top, v128.load(s + ((<usize>n) << 4)));
+  top = f32x4.pmax(top, v128.shuffle<f32>(top, top, 2, 3, 0, 1));
+  top = f32x4.pmax(top, v128.shuffle<f32>(top, top, 1, 0, 3, 2));
+  const sum = sum4(expColumn(s, 16, vectors, top, LOG2_E, head.constants));
+  const newM = f32x4.extract_lane(top, 0);
+  const alpha: f32 = m == newM ? 1 : f32x4.extract_lane(exp(f32x4.splat(m - newM), head.constants), 0);
+  store<f32>(mPtr, newM);
+  store<f32>(lPtr, load<f32>(lPtr) * alpha + sum);
+  return alpha;
+}
+
+// @ts-ignore: decorator
+@inline function sum4(x: v128): f32 {
+  const pairs = f32x4.add(x, v128.shuffle<f32>(x, x, 2, 3, 0, 1));
+  return f32x4.extract_lane(f32x4.add(pairs, v128.shuffle<f32>(pairs, pairs, 1, 0, 3, 2)), 0);
+}
+
+/** row ← row · factor, in whole vectors. */
+function scaleRow(row: usize, count: i32, factor: f32): void {
+  for (const end = row + ((<usize>count) << 2); row < end; row += 16) {
+    v128.store(row, f32x4.mul(v128.load(row), f32x4.splat(factor)));
+  }
+}
+
+/** row ← row · factors, element by element, in whole vectors. */
+function multiplyRow(row: usize, factors: usize, count: i32): void {
+  for (const end = row + ((<usize>count) << 2); row < end; row += 16) {
+    v128.store(row, f32x4.mul(v128.load(row), v128.load(factors)));
+    factors += 16;
+  }
+}
+
+function isFiniteRow(row: usize, count: i32): bool {
+  let tainted = f32x4.splat(0); // becomes NaN where anything is not finite
+  for (const end = row + ((<usize>count) << 2); row < end; row += 16) {
+    tainted = f32x4.add(tainted, f32x4.mul(v128.load(row), f32x4.splat(0)));
+  }
+  return !v128.any_true(f32x4.ne(tainted, tainted));
+}

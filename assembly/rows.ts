@@ -1,0 +1,131 @@
+// Rows of K and V as they are stored: f32 anywhere, f16 and int8 in the pages of a KV cache.
+//
+//     f32    4 bytes a value
+//     f16    2 bytes a value, IEEE 754 binary16, finite
+//     int8   1 byte a value: value = byte · scale, with one f32 scale a key
+//
+// The kernels convert as they load, eight values at a time: stored f16 and int8 rows have a multiple of eight values.
+//
+//     contiguous        key j at base + j·row
+//     paged             ┌ page ───────────────────────────────────────────┐   key j is key j % PAGE_KEYS
+//     (Head.pages)      │ K of head 0 │ K of head 1 │ … │ V … │ scales … │   of page (j / PAGE_KEYS) % pageCount
+//                       └─────────────┴─────────────┴───┴─────┴──────────┘
+
+import { Head } from "./head";
+
+/** The stored types, as `Head.kType` and `Head.vType` give them. */
+// @ts-ignore: decorator
+@inline export const F32: i32 = 0;
+// @ts-ignore: decorator
+@inline export const F16: i32 = 1;
+// @ts-ignore: decorator
+@inline export const INT8: i32 = 2;
+
+/** Keys in a page; also the most that one step of the kernels takes. */
+// @ts-ignore: decorator
+@inline export const PAGE_KEYS: i32 = 128;
+
+/** Where key `key` stands; with pages `base` is its head's place in a page. All keys up to the next multiple of PAGE_KEYS follow. */
+// @ts-ignore: decorator
+@inline export function keyAddress(head: Head, base: usize, key: i32, row: usize): usize {
+  if (!head.pages) return base + <usize>key * row;
+  const page = load<usize>(head.pages + ((<usize>((key / PAGE_KEYS) % head.pageCount)) << 2));
+  return page + base + <usize>(key % PAGE_KEYS) * row;
+}
+
+/** Values 0 … 3 of the eight at `at`, as f32; T is f32, u16 (binary16) or i8. The last two serve binary16, see {@link widen}. */
+// @ts-ignore: decorator
+@inline export function low4<T>(at: usize, signAndBits: v128, magnify: v128): v128 {
+  if (isFloat<T>()) return v128.load(at);
+  if (sizeof<T>() == 2) return widen(v128.load16x4_s(at), signAndBits, magnify);
+  return f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(v128.load8x8_s(at)));
+}
+
+/** Values 4 … 7 of the eight at `at`. */
+// @ts-ignore: decorator
+@inline export function high4<T>(at: usize, signAndBits: v128, magnify: v128): v128 {
+  if (isFloat<T>()) return v128.load(at, 16);
+  if (sizeof<T>() == 2) return widen(v128.load16x4_s(at, 8), signAndBits, magnify);
+  return f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(v128.load8x8_s(at)));
+}
+
+/**
+ * Sign-extended binary16 to f32: exponent and fraction move to their f32 places and the exponent bias is made up for by a product.
+ *
+ *   signAndBits  0x8fffe000 in every lane
+ *   magnify      2¹¹² in every lane
+ */
+// @ts-ignore: decorator
+@inline function widen(half: v128, signAndBits: v128, magnify: v128): v128 {
+  return f32x4.mul(v128.and(i32x4.shl(half, 13), signAndBits), magnify);
+}
+
+/** `to` = `count` rows of `dim` values as f32, `toRow` bytes apart; may write 28 bytes past the last row and reads whole eights. */
+export function gatherRows(
+  to: usize,
+  from: usize,
+  scales: usize,
+  count: i32,
+  dim: i32,
+  toRow: usize,
+  fromRow: usize,
+  type: i32,
+): void {
+  for (; count > 0; count--) {
+    if (type == F32) copyRow(to, from, dim);
+    else if (type == F16) convertRow<u16>(to, from, dim, 1);
+    else convertRow<i8>(to, from, dim, load<f32>(scales));
+    to += toRow;
+    from += fromRow;
+    scales += 4;
+  }
+}
+
+// @ts-ignore: decorator
+@inline function copyRow(to: usize, from: usize, dim: i32): void {
+  for (const end = to + ((<usize>dim) << 2); to < end; to += 16) {
+    v128.store(to, v128.load(from));
+    from += 16;
+  }
+}
+
+// @ts-ignore: decorator
+@inline function convertRow<T>(to: usize, from: usize, dim: i32, scale: f32): void {
+  const signAndBits = i32x4.splat(0x8fffe000);
+  const magnify = f32x4.splat(reinterpret<f32>(0x77800000));
+  for (const end = to + ((<usize>dim) << 2); to < end; to += 32) {
+    v128.store(to, f32x4.mul(low4<T>(from, signAndBits, magnify), f32x4.splat(scale)));
+    v128.store(to, f32x4.mul(high4<T>(from, signAndBits, magnify), f32x4.splat(scale)), 16);
+    from += 8 * sizeof<T>();
+  }
+}
+
+/**
+ * Stores `dim` floats as binary16, rounded to nearest even, and zeros up to the next multiple of eight. Beyond ±65504 they saturate.
+ * `from` may be read up to the next multiple of four.
+ */
+export function storeF16(to: usize, from: usize, dim: i32): void {
+  for (let d = 0; d < dim; d++) {
+    const x = load<f32>(from + ((<usize>d) << 2));
+    const bits = reinterpret<u32>(min<f32>(abs(x), 65504) * reinterpret<f32>(0x07800000)); // 2⁻¹¹²
+    const half = (bits + 0xfff + ((bits >> 13) & 1)) >> 13;
+    store<u16>(to + ((<usize>d) << 1), <u16>(half | ((reinterpret<u32>(x) >> 16) & 0x8000)));
+  }
+  for (let d = dim; d & 7; d++) store<u16>(to + ((<usize>d) << 1), 0);
+}
+
+/** Stores `dim` floats as bytes, and zeros up to the next multiple of eight. Returns their scale: the largest magnitude / 127. */
+export function storeInt8(to: usize, from: usize, dim: i32): f32 {
+  let largest: f32 = 0;
+  for (let d = 0; d < dim; d++) {
+    const magnitude = abs(load<f32>(from + ((<usize>d) << 2)));
+    largest = max<f32>(largest, magnitude); // NaN stays
+  }
+  const scale = largest / 127;
+  const inverse: f32 = scale > 0 && largest < f32.MAX_VALUE ? 1 / scale : 0;
+  for (let d = 0; d < dim; d++) {
+    store<i8>(to + <usize>d, <i8>nearest(load<f32>(from + ((<usize>d) << 2)) * inverse));
+  }
+  for (let d = dim; d & 7; d++) store<i8>(to + <usize>d, 0);
+  return scale;
+}
