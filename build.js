@@ -13,7 +13,9 @@ const compiled = await Promise.allSettled(
   targets.map((target) => promisify(execFile)(process.execPath, [asc, "--target", target])),
 );
 for (const result of compiled) {
-  const { stdout, stderr } = result.status === "fulfilled" ? result.value : result.reason;
+  /** @type {unknown} */
+  const said = result.status === "fulfilled" ? result.value : result.reason;
+  const { stdout, stderr } = /** @type {{ stdout: string, stderr: string }} */ (said);
   process.stderr.write(stdout + stderr);
 }
 if (compiled.some(({ status }) => status === "rejected")) process.exit(1);
