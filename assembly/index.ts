@@ -3,6 +3,7 @@ import { Head } from "./head";
 
 export { attend, scratchBytes } from "./flash";
 export { writeConstants } from "./exp";
+export { storeRows } from "./rows";
 export { rotate } from "./rotary";
 
 /** Bytes of the table that `writeConstants` writes. */

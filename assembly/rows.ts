@@ -104,7 +104,7 @@ export function gatherRows(
  * Stores `dim` floats as binary16, rounded to nearest even, and zeros up to the next multiple of eight. Beyond ±65504 they saturate.
  * `from` may be read up to the next multiple of four.
  */
-export function storeF16(to: usize, from: usize, dim: i32): void {
+function storeF16(to: usize, from: usize, dim: i32): void {
   for (let d = 0; d < dim; d++) {
     const x = load<f32>(from + ((<usize>d) << 2));
     const bits = reinterpret<u32>(min<f32>(abs(x), 65504) * reinterpret<f32>(0x07800000)); // 2⁻¹¹²
@@ -115,7 +115,7 @@ export function storeF16(to: usize, from: usize, dim: i32): void {
 }
 
 /** Stores `dim` floats as bytes, and zeros up to the next multiple of eight. Returns their scale: the largest magnitude / 127. */
-export function storeInt8(to: usize, from: usize, dim: i32): f32 {
+function storeInt8(to: usize, from: usize, dim: i32): f32 {
   let largest: f32 = 0;
   for (let d = 0; d < dim; d++) {
     const magnitude = abs(load<f32>(from + ((<usize>d) << 2)));
@@ -128,4 +128,32 @@ export function storeInt8(to: usize, from: usize, dim: i32): f32 {
   }
   for (let d = dim; d & 7; d++) store<i8>(to + <usize>d, 0);
   return scale;
+}
+
+/**
+ * Stores `count` rows of `dim` floats as rows of a cache.
+ *
+ *   to      [count] rows of whole eights of values, toRow bytes apart
+ *   scales  [count] f32, written for int8 alone
+ *   from    [count] rows of dim floats, fromRow bytes apart; up to three floats past a row are read
+ */
+export function storeRows(
+  to: usize,
+  scales: usize,
+  from: usize,
+  count: i32,
+  dim: i32,
+  toRow: usize,
+  fromRow: usize,
+  type: i32,
+): void {
+  assert(type == F32 || type == F16 || type == INT8, "type must be F32, F16 or INT8");
+  for (; count > 0; count--) {
+    if (type == F32) copyRow(to, from, dim);
+    else if (type == F16) storeF16(to, from, dim);
+    else store<f32>(scales, storeInt8(to, from, dim));
+    to += toRow;
+    from += fromRow;
+    scales += 4;
+  }
 }

@@ -20,7 +20,9 @@ export class Arena {
   readonly #sizes = new Map<number, number>();
   /** Free blocks by address; no two touch. */
   readonly #free: Block[] = [];
-  readonly #lost = new FinalizationRegistry<number>((ptr) => this.release(ptr));
+  readonly #lost = new FinalizationRegistry<Iterable<number>>((ptrs) => {
+    for (const ptr of ptrs) this.release(ptr);
+  });
   #top: number;
   #used = 0;
   #peak = 0;
@@ -88,9 +90,9 @@ export class Arena {
     }
   }
 
-  /** A leak net, and no more: releases `ptr` some time after `handle` is collected without having been disposed. */
-  watch(handle: object, ptr: number): void {
-    this.#lost.register(handle, ptr, handle);
+  /** A leak net, and no more: releases `ptrs` some time after `handle` is collected without having been disposed. */
+  watch(handle: object, ptrs: Iterable<number>): void {
+    this.#lost.register(handle, ptrs, handle);
   }
 
   unwatch(handle: object): void {
@@ -100,6 +102,11 @@ export class Arena {
   /** Lets go of the memory, so that it can be collected. */
   dispose(): void {
     this.#memory = undefined;
+  }
+
+  /** Throws a ReferenceError once the arena is disposed. */
+  check(): void {
+    this.#live();
   }
 
   #live(): WebAssembly.Memory {

@@ -1,14 +1,14 @@
 import type { Arena } from "./arena.ts";
 import { Frame } from "./frame.ts";
-import { writeHead } from "./head.ts";
+import { type Head, writeHead } from "./head.ts";
 import { keptLength } from "./mask.ts";
 import type { Kernels } from "./module.ts";
-import { type AttentionOptions, type Problem, checkProblem, stridesOf } from "./options.ts";
+import { type AttentionOptions, type Problem, type Sequence, checkKeys, checkProblem, stridesOf } from "./options.ts";
 import { Result, type Written } from "./result.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** What `attention` returns. */
-export type AttentionResult<O extends AttentionOptions = AttentionOptions> = {
+export type AttentionResult<O extends Pick<AttentionOptions, "out" | "lse"> = AttentionOptions> = {
   /** [batch, seqLenQ, numHeads, valueDim] in the layout of the call. */
   out: Written<O["out"]>;
 } & (O["lse"] extends true | Float32Array | Tensor
@@ -26,43 +26,60 @@ export interface Context {
   constants: number;
 }
 
-/** Exact attention: check, copy in, run, copy out, release. */
+/** Where a call finds K and V: fields of `Head`, for one KV head of one sequence. */
+export type KeysOf = (
+  sequence: Sequence,
+  s: number,
+  kvHead: number,
+) => Pick<Head, "k" | "v" | "kRow" | "vRow" | "pages" | "pageCount" | "kType" | "vType" | "kScales" | "vScales">;
+
+/** Exact attention over the arrays k and v. */
 export function attention(
   context: Context,
   q: unknown,
   k: unknown,
   v: unknown,
   options: AttentionOptions,
-): { out: Float32Array | Tensor; lse?: Float32Array | Tensor } {
+): PlainResult {
+  const { arena } = context;
+  const problem = checkProblem(arena, q, options, (dims) => checkKeys(arena, k, v, dims));
+  return solve(context, problem, options, (frame) => contiguous(problem, frame));
+}
+
+/** `out`, and `lse` where it was asked for. */
+export interface PlainResult {
+  out: Float32Array | Tensor;
+  lse?: Float32Array | Tensor;
+}
+
+/** A checked problem: copy in, run, copy out, release. */
+export function solve(
+  context: Context,
+  problem: Problem,
+  options: AttentionOptions,
+  keysIn: (frame: Frame) => KeysOf,
+): PlainResult {
   const { arena, kernels } = context;
-  const problem = checkProblem(arena, q, k, v, options);
-  const out = new Result(
-    "out",
-    options.out,
-    "when absent",
-    arena,
-    problem.outLength,
-    "batch × seqLenQ × numHeads × valueDim",
-  );
-  const lse = new Result("lse", options.lse, "when true", arena, problem.lseLength, "batch × numHeads × seqLenQ");
-  out.checkApartFrom({ q: problem.q, k: problem.k, v: problem.v, bias: problem.bias?.data, lse: lse.place });
-  lse.checkApartFrom({ q: problem.q, k: problem.k, v: problem.v, bias: problem.bias?.data });
+  const { q, k, v, bias, outLength, lseLength } = problem;
+  const out = new Result("out", options.out, "when absent", arena, outLength, OUT_SHAPE);
+  const lse = new Result("lse", options.lse, "when true", arena, lseLength, "batch × numHeads × seqLenQ");
+  out.checkApartFrom({ q, k, v, bias: bias?.data, lse: lse.place });
+  lse.checkApartFrom({ q, k, v, bias: bias?.data });
 
   const frame = new Frame(arena);
   try {
-    run(context, problem, {
+    const places = {
       head: frame.reserve(kernels.headBytes()),
       scratch: frame.reserve(kernels.scratchBytes(problem.headDim, problem.valueDim)),
-      q: frame.input(problem.q),
-      k: frame.input(problem.k),
-      v: frame.input(problem.v),
+      q: frame.input(q),
       keepMask: frame.input(problem.keepMask?.data),
-      bias: frame.input(problem.bias?.data),
+      bias: frame.input(bias?.data),
       alibiSlopes: frame.input(problem.alibiSlopes),
       sinks: frame.input(problem.sinks),
       out: out.reserve(frame),
       lse: lse.reserve(frame),
-    });
+    };
+    run(context, problem, places, keysIn(frame));
     const written = out.take()!;
     const writtenLse = lse.take();
     return writtenLse ? { out: written, lse: writtenLse } : { out: written };
@@ -71,13 +88,34 @@ export function attention(
   }
 }
 
+const OUT_SHAPE = "batch × seqLenQ × numHeads × valueDim";
+
+/** K and V as arrays of f32, copied into the frame unless they live in linear memory. */
+function contiguous(problem: Problem, frame: Frame): KeysOf {
+  const { numKvHeads, headDim, valueDim, layout, rowsKv } = problem;
+  const k = stridesOf(layout, rowsKv, numKvHeads, headDim);
+  const v = stridesOf(layout, rowsKv, numKvHeads, valueDim);
+  const kPtr = frame.input(problem.k);
+  const vPtr = frame.input(problem.v);
+  return ({ batch, startKv }, _, kvHead) => ({
+    k: kPtr + batch * k.batch + kvHead * k.head + startKv * k.row,
+    v: vPtr + batch * v.batch + kvHead * v.head + startKv * v.row,
+    kRow: k.row,
+    vRow: v.row,
+    pages: 0,
+    pageCount: 0,
+    kType: 0,
+    vType: 0,
+    kScales: 0,
+    vScales: 0,
+  });
+}
+
 /** Pointers to everything that a call reads and writes. */
 interface Places {
   head: number;
   scratch: number;
   q: number;
-  k: number;
-  v: number;
   keepMask: number;
   bias: number;
   alibiSlopes: number;
@@ -87,12 +125,10 @@ interface Places {
 }
 
 /** One kernel call for each KV head of each sequence. */
-function run({ kernels, arena, constants }: Context, problem: Problem, places: Places): void {
-  const { numHeads, numKvHeads, headDim, valueDim, layout, rowsQ, rowsKv, keepMask, bias } = problem;
+function run({ kernels, arena, constants }: Context, problem: Problem, places: Places, keysOf: KeysOf): void {
+  const { numHeads, numKvHeads, headDim, valueDim, layout, rowsQ, keepMask, bias } = problem;
   const group = numHeads / numKvHeads;
   const q = stridesOf(layout, rowsQ, numHeads, headDim);
-  const k = stridesOf(layout, rowsKv, numKvHeads, headDim);
-  const v = stridesOf(layout, rowsKv, numKvHeads, valueDim);
   const out = stridesOf(layout, rowsQ, numHeads, valueDim);
   const slopesOfSequence = problem.alibiSlopes && problem.alibiSlopes.length > numHeads ? numHeads * 4 : 0;
   const { queryScale, scoreScale } = splitScale(problem.scale);
@@ -110,18 +146,11 @@ function run({ kernels, arena, constants }: Context, problem: Problem, places: P
         out: at(places.out, out),
         lse: places.lse && places.lse + ((batch * numHeads + head) * rowsQ + startQ) * 4,
         q: at(places.q, q),
-        k: places.k + batch * k.batch + kvHead * k.head + startKv * k.row,
-        v: places.v + batch * v.batch + kvHead * v.head + startKv * v.row,
+        ...keysOf(sequence, s, kvHead),
         keepMask: at(maskPtr, keepMask),
         bias: at(places.bias, bias),
         alibiSlopes: places.alibiSlopes && places.alibiSlopes + s * slopesOfSequence + head * 4,
         sinks: places.sinks && places.sinks + head * 4,
-        pages: 0,
-        pageCount: 0,
-        kType: 0,
-        vType: 0,
-        kScales: 0,
-        vScales: 0,
         scratch: places.scratch,
         constants,
         group,
@@ -134,8 +163,6 @@ function run({ kernels, arena, constants }: Context, problem: Problem, places: P
         lseHead: rowsQ * 4,
         qRow: q.row,
         qHead: q.head,
-        kRow: k.row,
-        vRow: v.row,
         maskRow: keepMask?.row ?? 0,
         maskHead: keepMask?.head ?? 0,
         maskKey: keepMask?.key ?? 0,

@@ -1,6 +1,7 @@
 import { Arena } from "./arena.ts";
 import { type AttentionResult, type Context, attention } from "./attention.ts";
 import { checkInteger } from "./check.ts";
+import { KvCache, type KvCacheOptions } from "./kv-cache.ts";
 import type { Kernels, Variant } from "./module.ts";
 import type { AttentionOptions } from "./options.ts";
 import { type RotaryOptions, type RotaryResult, rotary } from "./rotary.ts";
@@ -65,6 +66,15 @@ export class Heed {
    */
   tensor(length: number): Tensor {
     return new Tensor(this.#context.arena, checkInteger("length", length, 0));
+  }
+
+  /**
+   * A KV cache in linear memory: K and V go in once, as f32, f16 or int8, and are read where they stand.
+   *
+   * @throws TypeError or RangeError for wrong options
+   */
+  createKvCache(options: KvCacheOptions): KvCache {
+    return new KvCache(this.#context, options);
   }
 
   /** Bytes handed out now, bytes handed out at most so far, bytes that the linear memory has. */

@@ -7,6 +7,7 @@ import type { Variant } from "./module.ts";
 
 export type { AttentionResult } from "./attention.ts";
 export type { Heed } from "./heed.ts";
+export type { AppendOptions, CacheAttentionOptions, Dtype, KvCache, KvCacheOptions } from "./kv-cache.ts";
 export type { LoadOptions } from "./load.ts";
 export type { Variant } from "./module.ts";
 export type { AttentionOptions, Layout } from "./options.ts";

@@ -5,6 +5,17 @@ export type Variant = "simd" | "relaxed";
 export interface Kernels {
   /** out and lse of the query heads of one KV head; `head` points at the fields of assembly/head.ts. */
   attend(head: number): void;
+  /** Stores `count` rows of `dim` floats as rows of a cache; `type` as in {@link TYPES}, rows in bytes. */
+  storeRows(
+    to: number,
+    scales: number,
+    from: number,
+    count: number,
+    dim: number,
+    toRow: number,
+    fromRow: number,
+    type: number,
+  ): void;
   headBytes(): number;
   /** Rotary embedding of one batch entry; see assembly/rotary.ts. */
   rotate(
@@ -60,3 +71,13 @@ export function instantiate(
 }
 
 export const PAGE_BYTES = 65536;
+
+/** How the kernels number the stored types of K and V, and the bytes of one value (assembly/rows.ts). */
+export const TYPES = {
+  f32: { number: 0, bytes: 4 },
+  f16: { number: 1, bytes: 2 },
+  int8: { number: 2, bytes: 1 },
+} as const;
+
+/** Keys in one page of a cache (assembly/rows.ts). */
+export const PAGE_KEYS = 128;

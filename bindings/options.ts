@@ -125,13 +125,35 @@ export interface Problem {
 const MAX_OFFSET = 2 ** 30;
 const UNLIMITED = 2 ** 31 - 1;
 
-/** Checks q, k, v and every option that says what is computed. */
+/** What is known of K and V: the arrays, or nothing where they stand in a cache, and the rows of a batch entry. */
+interface Keys {
+  k: Floats;
+  v: Floats;
+  rowsKv: number;
+}
+
+type Dims = Pick<Problem, "numKvHeads" | "headDim" | "valueDim"> & { batch: number };
+
+/** Checks k and v as arguments of a call. */
+export function checkKeys(arena: Arena, kIn: unknown, vIn: unknown, dims: Dims): Keys {
+  const { batch, numKvHeads, headDim, valueDim } = dims;
+  const ofBatch = batch > 1 ? "batch × " : "";
+  const k = checkFloats("k", kIn, arena);
+  const v = checkFloats("v", vIn, arena);
+  const rowsKv = checkRows("k", k.length, batch * numKvHeads * headDim, `${ofBatch}numKvHeads × headDim`);
+  const vLength = batch * rowsKv * numKvHeads * valueDim;
+  if (v.length !== vLength) {
+    throw wrongValue("v", `a length of ${vLength} (${ofBatch}${rowsKv} rows of k × numKvHeads × valueDim)`, v.length);
+  }
+  return { k, v, rowsKv };
+}
+
+/** Checks q, what `keysOf` says of k and v, and every option that says what is computed. */
 export function checkProblem(
   arena: Arena,
   qIn: unknown,
-  kIn: unknown,
-  vIn: unknown,
   options: AttentionOptions,
+  keysOf: (dims: Dims) => Keys,
 ): Problem {
   checkObject("options", options);
   const numHeads = checkInteger("numHeads", options.numHeads, 1);
@@ -144,15 +166,9 @@ export function checkProblem(
   checkChoice("layout", layout, ["blhd", "bhld"]);
 
   const q = checkFloats("q", qIn, arena);
-  const k = checkFloats("k", kIn, arena);
-  const v = checkFloats("v", vIn, arena);
   const ofBatch = batch > 1 ? "batch × " : "";
   const rowsQ = checkRows("q", q.length, batch * numHeads * headDim, `${ofBatch}numHeads × headDim`);
-  const rowsKv = checkRows("k", k.length, batch * numKvHeads * headDim, `${ofBatch}numKvHeads × headDim`);
-  const vLength = batch * rowsKv * numKvHeads * valueDim;
-  if (v.length !== vLength) {
-    throw wrongValue("v", `a length of ${vLength} (${ofBatch}${rowsKv} rows of k × numKvHeads × valueDim)`, v.length);
-  }
+  const { k, v, rowsKv } = keysOf({ batch, numKvHeads, headDim, valueDim });
 
   const sequences = checkSequences(options, batch, rowsQ, rowsKv);
   const { left, right } = checkWindow(options);

@@ -17,7 +17,7 @@ export class Tensor {
     this.#arena = arena;
     this.#ptr = arena.allocate(length * 4);
     this.data.fill(0);
-    arena.watch(this, this.#ptr);
+    arena.watch(this, [this.#ptr]);
   }
 
   /**
