@@ -1,3 +1,4 @@
+import type { Tokenizer } from "../examples/generate/tokenizer.ts";
 import { floats, uniform } from "./random.ts";
 
 const SIZES = { dim: 16, hiddenDim: 24, numLayers: 2, numHeads: 4, numKvHeads: 2, vocabSize: 12, seqLen: 10 };
@@ -31,3 +32,8 @@ export function tokenizerBytes(pieces: readonly string[]): Uint8Array {
 const singleBytes = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`);
 /** Tokens that a tokenizer begins with, the single bytes, and a few pieces. */
 export const PIECES = ["<unk>", "<s>", "</s>", ...singleBytes, " ", "a", "b", " a", "ab", "abb"];
+
+/** The text of tokens, of which the first is BOS. */
+export function textOf(tokenizer: Tokenizer, tokens: readonly number[]): string {
+  return Buffer.concat(tokens.slice(1).map((token, i) => tokenizer.decode(token, tokens[i]!))).toString();
+}

@@ -3,18 +3,16 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type Heed, load } from "heed";
+import { type Dtype, type Heed, load } from "heed";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Dtype } from "../examples/generate/cache.ts";
 import { type Checkpoint, parseCheckpoint } from "../examples/generate/checkpoint.ts";
 import { generate } from "../examples/generate/generate.ts";
-import { InputError } from "../examples/generate/input.ts";
 import { Llama } from "../examples/generate/llama.ts";
 import { comparison, summary } from "../examples/generate/report.ts";
 import { sampler } from "../examples/generate/sample.ts";
 import { BOS, EOS, Tokenizer } from "../examples/generate/tokenizer.ts";
 import { maxError } from "./budget.ts";
-import { PIECES, checkpointBytes, tokenizerBytes } from "./checkpoints.ts";
+import { PIECES, checkpointBytes, textOf, tokenizerBytes } from "./checkpoints.ts";
 
 // The real model is no part of the project: it lies beside it, or where HEED_MODELS says.
 const models = process.env.HEED_MODELS ?? fileURLToPath(new URL("../../shared/models", import.meta.url));
@@ -28,66 +26,6 @@ beforeAll(async () => {
 afterAll(() => {
   heed.dispose();
   rmSync(folder, { recursive: true });
-});
-
-const newTokenizer = () => new Tokenizer(tokenizerBytes(PIECES), PIECES.length, "tokenizer");
-
-function textOf(tokenizer: Tokenizer, tokens: readonly number[]): string {
-  return Buffer.concat(tokens.slice(1).map((token, i) => tokenizer.decode(token, tokens[i]!))).toString();
-}
-
-describe("the tokenizer", () => {
-  it("merges the neighbours of the highest score first", () => {
-    const tokens = newTokenizer().encode("abbab");
-    expect(tokens.map((token) => PIECES[token])).toEqual(["<s>", " ", "abb", "ab"]);
-  });
-
-  it("gives back any text", () => {
-    const tokenizer = newTokenizer();
-    for (const text of ["", "a", "abba\n", "ü→😀", " a  b"]) {
-      expect(textOf(tokenizer, tokenizer.encode(text))).toBe(text);
-    }
-  });
-
-  it.each([
-    ["too few", PIECES.slice(1), "it ends, or breaks, at token 264"],
-    ["too many", [...PIECES, "x"], "9 bytes are left over"],
-    ["no", [], "it ends, or breaks, at token 0"],
-  ])("refuses %s pieces", (_, pieces, why) => {
-    expect(() => new Tokenizer(tokenizerBytes(pieces), PIECES.length, "file")).toThrow(
-      new InputError(`file is no tokenizer of 265 tokens: ${why}`),
-    );
-  });
-});
-
-describe("the checkpoint", () => {
-  it.each([
-    ["of a few bytes", new Uint8Array(9), "it has only 9 bytes"],
-    ["of zeros", new Uint8Array(4000), "dim is 0"],
-    [
-      "of a later version",
-      Buffer.from(`24ka${"\0".repeat(300)}`),
-      "it is of a later version, and only version 0 is read",
-    ],
-    ["of heads that do not divide dim", checkpointBytes({ numHeads: 3 }), "dim 16 is not divisible by 3 heads"],
-    [
-      "of KV heads that do not divide heads",
-      checkpointBytes({ numKvHeads: 3 }),
-      "4 heads are not divisible by 3 KV heads",
-    ],
-    ["of odd rows", checkpointBytes({ numHeads: 16 }), "rows of 1 floats have no pairs to rotate"],
-    ["cut short", checkpointBytes().subarray(0, -1), "its header asks for 16636 bytes, it has 16635"],
-  ])("refuses a file %s", (_, bytes, why) => {
-    expect(() => parseCheckpoint(bytes, "file")).toThrow(new InputError(`file is no llama2.c checkpoint: ${why}`));
-  });
-
-  it("has a classifier of its own, or the embeddings", () => {
-    const shared = parseCheckpoint(checkpointBytes(), "");
-    expect(shared.classifier).toBe(shared.embeddings);
-    const own = parseCheckpoint(checkpointBytes({ shared: false }), "");
-    expect(own.classifier).toHaveLength(own.embeddings.length);
-    expect(own.classifier).not.toEqual(own.embeddings);
-  });
 });
 
 describe("the model", () => {
@@ -257,18 +195,41 @@ if (!existsSync(MODEL) || !existsSync(TOKENIZER)) {
       expect(textOf(tokenizer, golden.greedy_ids)).toBe(golden.text);
     });
 
-    it("gives the known logits", () => {
-      const llama = new Llama(heed, model, golden.greedy_ids.length, "f32");
+    // What is rounded on the way to a logit, ½ ulp or half a step of the largest logit each and all in one direction: 12 values to f32 in each
+    // of 5 layers and 2 after them; K and V of 5 layers to the cache's type. f32 comes to 8e-5, where the two likeliest tokens are 4e-3 apart
+    // at least; the expected values have 6 decimals.
+    it.each([
+      ["f32", 2 ** -24],
+      ["f16", 2 ** -11],
+      ["int8", 1 / 254],
+    ] as const)("gives the known logits, with caches of %s", (dtype, rounding) => {
+      const llama = new Llama(heed, model, golden.greedy_ids.length, dtype);
       golden.greedy_ids.forEach((token, position) => {
         const logits = llama.read([token]);
         const expected = golden.logits[position];
         if (!expected) return;
-        // 12 roundings to f32 in each of 5 layers, 2 after them, ½ ulp of the largest logit each and all in one direction, and 6 decimals
-        // of the expected values: 8e-5, where the two likeliest tokens are 4e-3 apart at least.
-        const tolerance = 62 * 2 ** -24 * Math.max(...expected.map(Math.abs)) + 0.5e-6;
+        const tolerance = (62 * 2 ** -24 + 10 * rounding) * Math.max(...expected.map(Math.abs)) + 0.5e-6;
         expect(maxError(logits, expected)).toBeLessThanOrEqual(tolerance);
       });
       llama.dispose();
+    });
+
+    it("takes half the memory for caches of f16, and gives it back", () => {
+      const before = heed.memory.used;
+      const bytesOf = (dtype: Dtype) =>
+        generate(heed, model, [BOS], { steps: 150, dtype, sample: sampler(0, 1) }).cacheBytes;
+      const f32 = bytesOf("f32");
+      expect(bytesOf("f16")).toBe(f32 / 2);
+      // In rows of 8: one byte a value, and a scale of four.
+      expect(bytesOf("int8")).toBe((f32 * 12) / 32);
+      expect(heed.memory.used).toBe(before);
+    });
+
+    it("compares the types of cache", () => {
+      const { status, stdout } = generated("--model", MODEL, "--tokenizer", TOKENIZER, "--steps", "60", "--compare");
+      expect(status).toBe(0);
+      expect(stdout).toMatch(/\n\n5 layers of 4 KV heads of 8, prompt tokens: 1, heed (simd|relaxed)\n/);
+      expect(stdout).toMatch(/\n +f32 .* bytes +60 of 60\n +f16 .* bytes +\d+ of 60\n +int8 .* bytes +\d+ of 60\n$/);
     });
 
     it("continues a prompt in the terminal", () => {

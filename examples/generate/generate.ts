@@ -1,5 +1,4 @@
-import type { Heed } from "heed";
-import type { Dtype } from "./cache.ts";
+import type { Dtype, Heed } from "heed";
 import type { Checkpoint } from "./checkpoint.ts";
 import { Llama } from "./llama.ts";
 import type { Sampler } from "./sample.ts";

@@ -1,8 +1,7 @@
 // The forward pass of Llama 2 (https://arxiv.org/abs/2307.09288). heed does what needs the past: rotary embedding, KV cache, attention. The
 // rest is written out as plainly as it goes.
 
-import type { Heed } from "heed";
-import { type Dtype, type KvCache, createKvCache } from "./cache.ts";
+import type { Dtype, Heed, KvCache } from "heed";
 import type { Checkpoint, Layer } from "./checkpoint.ts";
 
 const NORM_EPSILON = 1e-5;
@@ -18,7 +17,7 @@ export class Llama {
     this.#heed = heed;
     this.#model = model;
     const { numKvHeads, headDim } = model.config;
-    this.#caches = model.layers.map(() => createKvCache(heed, { numKvHeads, headDim, capacity, dtype }));
+    this.#caches = model.layers.map(() => heed.createKvCache({ numKvHeads, headDim, capacity, dtype }));
   }
 
   /** Bytes of the caches of all layers. */

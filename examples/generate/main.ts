@@ -1,14 +1,15 @@
 // Continues a text with a Llama-style checkpoint of llama2.c: `npm run generate -- --help`.
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { type Heed, load } from "heed";
-import { DTYPES, type Dtype } from "./cache.ts";
+import { type Dtype, type Heed, load } from "heed";
 import { type Checkpoint, parseCheckpoint } from "./checkpoint.ts";
 import { type Run, generate } from "./generate.ts";
 import { InputError } from "./input.ts";
 import { comparison, summary } from "./report.ts";
 import { sampler } from "./sample.ts";
 import { Tokenizer } from "./tokenizer.ts";
+
+const DTYPES: readonly Dtype[] = ["f32", "f16", "int8"];
 
 const HELP = `Continues a text: a small Llama whose rotary embedding, KV cache and attention are heed's.
 
@@ -61,8 +62,11 @@ async function main(): Promise<void> {
 /** Every type of cache once more, now that the code is warm. */
 function compare(heed: Heed, model: Checkpoint, prompt: readonly number[], run: (dtype: Dtype) => Run): string {
   const { numLayers, numKvHeads, headDim } = model.config;
-  const title = `${numLayers} layers of ${numKvHeads} KV heads of ${headDim}, ${prompt.length} tokens of prompt`;
-  return comparison(`${title}, heed ${heed.variant}`, DTYPES.map(run));
+  const title = `${numLayers} layers of ${numKvHeads} KV heads of ${headDim}, prompt tokens: ${prompt.length}`;
+  return comparison(
+    `${title}, heed ${heed.variant}`,
+    DTYPES.map((dtype) => run(dtype)),
+  );
 }
 
 /** Writes tokens to the terminal as they come; characters that would steer it are left out. */
