@@ -204,7 +204,8 @@ describe("the drawing", () => {
 
   it("stays within the width, in colour and without", async () => {
     const text = await attend(tokenise(mobyDick(1).text, 600).tokens);
-    const run = { variant: "simd", first: 0.1, warm: 0.05, memory: { used: 0, peak: 1e6, reserved: 2e6 } };
+    const replayed = { tokens: 600, seconds: 0.1, cacheBytes: 1e6, difference: 1e-7 };
+    const run = { variant: "simd", first: 0.1, warm: 0.05, memory: { used: 0, peak: 1e6, reserved: 2e6 }, replayed };
     for (const columns of [60, 100, 140]) {
       for (const depth of [1, 4, 8, 24] as const) {
         const page = report({ title: "a text", cut: undefined, scope: "the whole text", text, run }, columns, depth);
@@ -248,6 +249,7 @@ describe("the command", () => {
       "In words",
       "Over the whole chapter",
       "The call",
+      "Token by token, as a model writes",
     ];
     for (const section of sections) expect(stdout).toContain(`── ${section} ──`);
     for (const { name } of HEADS) expect(stdout).toContain(name);

@@ -4,6 +4,7 @@ import { load } from "heed";
 import { attended } from "./findings.ts";
 import { buildHeads, HEAD_DIM, HEADS } from "./heads.ts";
 import { colourDepth } from "./paint.ts";
+import { replay } from "./replay.ts";
 import { report } from "./report.ts";
 import { fromFile, fromStdin, mobyDick, type Source, TextError, tokenise, tokenLabel } from "./text.ts";
 import type { Run } from "./words.ts";
@@ -86,7 +87,8 @@ async function attend(
     const first = call();
     const warm = first.seconds < WORTH_REPEATING ? call().seconds : undefined;
     const { variant, memory } = heed;
-    return { out: first.out, lse: first.lse, run: { variant, first: first.seconds, warm, memory } };
+    const replayed = replay(heed, built, first.out);
+    return { out: first.out, lse: first.lse, run: { variant, first: first.seconds, warm, memory, replayed } };
   } finally {
     heed.dispose();
   }

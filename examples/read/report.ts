@@ -4,7 +4,7 @@ import { HEADS, INDUCTION } from "./heads.ts";
 import { drawHeatMap } from "./heatmap.ts";
 import { drawLinks } from "./links.ts";
 import { clip, type Depth, HEAD_COLOURS, type Paint, painter, type Rgb, wrap } from "./paint.ts";
-import { count, inWords, number, overall, type Run, theCall } from "./words.ts";
+import { count, inWords, number, overall, type Run, theCall, tokenByToken } from "./words.ts";
 
 export interface Page {
   title: string;
@@ -60,6 +60,8 @@ export function report(page: Page, columns: number, depth: Depth): string {
     ...overall(text, width, paint),
     ...heading("The call"),
     ...theCall(text.tokens.length, page.run, width, paint),
+    ...heading("Token by token, as a model writes"),
+    ...tokenByToken(text.tokens.length, page.run, width, paint),
   ];
   return lines.map((line) => ` ${line}`.trimEnd()).join("\n") + "\n";
 }

@@ -1,4 +1,5 @@
 // What the heads did, in sentences and numbers.
+import type { Replay } from "./replay.ts";
 import {
   type Attended,
   commonestTokenRight,
@@ -20,6 +21,7 @@ export interface Run {
   first: number;
   warm: number | undefined;
   memory: { used: number; peak: number; reserved: number };
+  replayed: Replay;
 }
 
 /** For a few tokens of the passage, what each head looked at. */
@@ -124,6 +126,24 @@ export function theCall(length: number, run: Run, width: number, paint: Paint): 
   ];
   return [
     ...code.map((line) => paint(line, { fg: HEAD_COLOURS[PREVIOUS] })),
+    "",
+    ...facts.flatMap(([name, fact]) => labelled(name, 12, fact, width, { dim: true }, paint)),
+  ];
+}
+
+/** The same text token by token through a KV cache, beside the one call. */
+export function tokenByToken(length: number, run: Run, width: number, paint: Paint): string[] {
+  const { tokens, seconds, cacheBytes, difference } = run.replayed;
+  const some = tokens < length ? `the first ${number(tokens)} tokens` : count(tokens, "token");
+  const facts: [string, string][] = [
+    ["output", `that of the one call, to ${difference.toPrecision(1)} at the most, over ${some}`],
+    ["time", `${time(seconds)}, ${time(seconds / tokens)} a token; the one call ${time(run.warm ?? run.first)}`],
+    ["cache", `${amount(cacheBytes, "B")}, read where it stands and never copied`],
+  ];
+  return [
+    paint("cache.append(k, v); const { out } = cache.attention(q, options); // for each token", {
+      fg: HEAD_COLOURS[PREVIOUS],
+    }),
     "",
     ...facts.flatMap(([name, fact]) => labelled(name, 12, fact, width, { dim: true }, paint)),
   ];
