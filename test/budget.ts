@@ -2,10 +2,10 @@ import { expect } from "vitest";
 import type { Heed } from "../bindings/heed.ts";
 import { naive } from "./naive.ts";
 import type { Problem } from "./problems.ts";
-import { reference } from "./reference.ts";
+import { type Answer, reference } from "./reference.ts";
 
 /** One ulp of 1 in f32. */
-const ULP = 2 ** -23;
+export const ULP = 2 ** -23;
 
 /** No floor below the 2× rule. */
 const STRICT = { out: 0, lse: 0 };
@@ -17,8 +17,16 @@ const STRICT = { out: 0, lse: 0 };
 export function expectWithinBudget(heed: Heed, problem: Problem, floor: { out: number; lse: number } = STRICT): void {
   const { q, k, v, options } = problem;
   const got = heed.attention(q, k, v, { ...options, lse: true });
-  const exact = reference(q, k, v, options);
-  const plain = naive(q, k, v, options);
+  expectClose(got, reference(q, k, v, options), naive(q, k, v, options), floor);
+}
+
+/** The same for an answer that is there already. */
+export function expectClose(
+  got: { out: ArrayLike<number>; lse: ArrayLike<number> },
+  exact: Answer,
+  plain: Answer,
+  floor: { out: number; lse: number } = STRICT,
+): void {
   for (const name of ["out", "lse"] as const) {
     const budget = Math.max(2 * maxError(plain[name], exact[name]), floor[name]);
     expect(maxError(got[name], exact[name]), `error of ${name}`).toBeLessThanOrEqual(budget);
@@ -36,13 +44,16 @@ export function expectWithinBudget(heed: Heed, problem: Problem, floor: { out: n
  *            1.5 ulp of top, exp 1.5 ulp; the reciprocal of l and the product with it, ½ ulp each:
  *            (2.5 ulp of 1 + 1.5 ulp of top)·max|v|
  */
-export function floorOf({ q, k, v, options }: Problem): { out: number; lse: number } {
+export function floorOf(
+  { q, k, v, options }: Problem,
+  exact: Answer = reference(q, k, v, options),
+): { out: number; lse: number } {
   const keys = k.length / ((options.numKvHeads ?? options.numHeads) * options.headDim);
-  const top = largest(reference(q, k, v, options).lse) + Math.log(keys + 1);
+  const top = largest(exact.lse) + Math.log(keys + 1);
   return { out: (2.5 + 1.5 * top) * ULP * largest(v), lse: (1.5 + 2 * top) * ULP };
 }
 
-function largest(numbers: ArrayLike<number>): number {
+export function largest(numbers: ArrayLike<number>): number {
   return Array.from(numbers).reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 0);
 }
 
