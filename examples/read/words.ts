@@ -141,9 +141,9 @@ export function tokenByToken(length: number, run: Run, width: number, paint: Pai
     ["cache", `${amount(cacheBytes, "B")}, read where it stands and never copied`],
   ];
   return [
-    paint("cache.append(k, v); const { out } = cache.attention(q, options); // for each token", {
-      fg: HEAD_COLOURS[PREVIOUS],
-    }),
+    ...["cache.append(k, v); // for each token", "const { out } = cache.attention(q, options);"].map((line) =>
+      paint(line, { fg: HEAD_COLOURS[PREVIOUS] }),
+    ),
     "",
     ...facts.flatMap(([name, fact]) => labelled(name, 12, fact, width, { dim: true }, paint)),
   ];
