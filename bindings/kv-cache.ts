@@ -62,6 +62,7 @@ export class KvCache {
 
   /** @internal */
   constructor(context: Context, options: KvCacheOptions) {
+    context.arena.check();
     checkObject("options", options);
     const { numKvHeads, headDim, valueDim = headDim, capacity, batch = 1, dtype = "f32", window } = options;
     this.numKvHeads = checkInteger("numKvHeads", numKvHeads, 1);
