@@ -9,14 +9,20 @@ import { build } from "esbuild";
 
 const asc = fileURLToPath(import.meta.resolve("assemblyscript/bin/asc.js"));
 const targets = process.argv.length > 2 ? process.argv.slice(2) : ["debug", "simd", "relaxed"];
-const compiled = await Promise.allSettled(
-  targets.map((target) => promisify(execFile)(process.execPath, [asc, "--target", target])),
-);
-for (const result of compiled) {
-  const { stdout, stderr } = result.status === "fulfilled" ? result.value : result.reason;
-  process.stderr.write(stdout + stderr);
+/** @param {string} target */
+async function compile(target) {
+  try {
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, [asc, "--target", target]);
+    process.stderr.write(stdout + stderr);
+  } catch (error) {
+    const { stdout, stderr } = /** @type {{ stdout: string; stderr: string }} */ (error);
+    process.stderr.write(stdout + stderr);
+    process.exitCode = 1;
+  }
 }
-if (compiled.some(({ status }) => status === "rejected")) process.exit(1);
+
+await Promise.all(targets.map(compile));
+if (process.exitCode) process.exit();
 
 rmSync("dist", { recursive: true, force: true });
 mkdirSync("dist");

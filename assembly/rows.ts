@@ -101,30 +101,36 @@ export function gatherRows(
 }
 
 /**
- * Stores `dim` floats as binary16, rounded to nearest even, and zeros up to the next multiple of eight. Beyond ±65504 they saturate.
- * `from` may be read up to the next multiple of four.
+ * Stores `dim` floats as binary16, rounded to nearest even, and zeros up to the next multiple of eight. Beyond ±65504, and for NaN,
+ * they saturate.
  */
 function storeF16(to: usize, from: usize, dim: i32): void {
   for (let d = 0; d < dim; d++) {
     const x = load<f32>(from + ((<usize>d) << 2));
-    const bits = reinterpret<u32>(min<f32>(abs(x), 65504) * reinterpret<f32>(0x07800000)); // 2⁻¹¹²
-    const half = (bits + 0xfff + ((bits >> 13) & 1)) >> 13;
+    const magnitude = min<f32>(abs(x), 65504);
+    const bits = reinterpret<u32>(magnitude);
+    // Subnormal halves are whole multiples of 2⁻²⁴, the last place of numbers from ½ on: adding ½ rounds to them.
+    const half =
+      magnitude < 6.103515625e-5
+        ? reinterpret<u32>(magnitude + 0.5) - 0x3f000000
+        : (bits - 0x38000000 + 0xfff + ((bits >> 13) & 1)) >> 13;
     store<u16>(to + ((<usize>d) << 1), <u16>(half | ((reinterpret<u32>(x) >> 16) & 0x8000)));
   }
   for (let d = dim; d & 7; d++) store<u16>(to + ((<usize>d) << 1), 0);
 }
 
-/** Stores `dim` floats as bytes, and zeros up to the next multiple of eight. Returns their scale: the largest magnitude / 127. */
+/**
+ * Stores `dim` floats as bytes, and zeros up to the next multiple of eight. Returns their scale, the largest magnitude / 127; a row with
+ * NaN or Infinity has such a scale and so becomes NaN.
+ */
 function storeInt8(to: usize, from: usize, dim: i32): f32 {
   let largest: f32 = 0;
-  for (let d = 0; d < dim; d++) {
-    const magnitude = abs(load<f32>(from + ((<usize>d) << 2)));
-    largest = max<f32>(largest, magnitude); // NaN stays
-  }
+  for (let d = 0; d < dim; d++) largest = max<f32>(largest, abs(load<f32>(from + ((<usize>d) << 2))));
   const scale = largest / 127;
-  const inverse: f32 = scale > 0 && largest < f32.MAX_VALUE ? 1 / scale : 0;
+  const whole = scale > 0 && largest <= f32.MAX_VALUE;
   for (let d = 0; d < dim; d++) {
-    store<i8>(to + <usize>d, <i8>nearest(load<f32>(from + ((<usize>d) << 2)) * inverse));
+    const steps = whole ? nearest(load<f32>(from + ((<usize>d) << 2)) / scale) : 0;
+    store<i8>(to + <usize>d, <i8>max<f32>(min<f32>(steps, 127), -127));
   }
   for (let d = dim; d & 7; d++) store<i8>(to + <usize>d, 0);
   return scale;

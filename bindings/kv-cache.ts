@@ -80,16 +80,19 @@ export class KvCache {
 
   /** Tokens in the longest sequence. */
   get length(): number {
+    this.#check();
     return Math.max(...this.#lengths);
   }
 
   /** Tokens in each sequence, [batch]; a copy. */
   get lengths(): Int32Array {
+    this.#check();
     return this.#lengths.slice();
   }
 
   /** Bytes of linear memory that the cache holds. */
   get bytes(): number {
+    this.#check();
     return this.#held.size * this.#layout.bytes;
   }
 
@@ -123,35 +126,23 @@ export class KvCache {
       const kPtr = frame.input(keys.k);
       const vPtr = frame.input(keys.v);
       this.#extend(grown);
-      const kStrides = stridesOf(layout, keys.rowsKv, numKvHeads, headDim);
-      const vStrides = stridesOf(layout, keys.rowsKv, numKvHeads, valueDim);
-      for (let b = 0; b < batch; b++) {
-        for (let head = 0; head < numKvHeads; head++) {
-          this.#store(
-            b,
-            head,
-            counts[b]!,
-            this.#layout.k,
-            headDim,
-            kPtr + b * kStrides.batch + head * kStrides.head,
-            kStrides.row,
-          );
-          this.#store(
-            b,
-            head,
-            counts[b]!,
-            this.#layout.v,
-            valueDim,
-            vPtr + b * vStrides.batch + head * vStrides.head,
-            vStrides.row,
-          );
-        }
+      for (const [rows, dim, ptr] of [
+        [this.#layout.k, headDim, kPtr],
+        [this.#layout.v, valueDim, vPtr],
+      ] as const) {
+        const from = stridesOf(layout, keys.rowsKv, numKvHeads, dim);
+        counts.forEach((count, b) => {
+          for (let head = 0; head < numKvHeads; head++) {
+            this.#store(b, head, count, rows, dim, ptr + b * from.batch + head * from.head, from.row);
+          }
+        });
       }
     } finally {
       frame.release();
     }
-    // The first of the new tokens is the furthest back that the next queries stand.
-    this.#pages.forEach((pages, b) => pages.dropBefore(this.#lengths[b]! - this.window));
+    // The next queries may be as many as the new tokens.
+    const queries = Math.max(1, keys.rowsKv);
+    this.#pages.forEach((pages, b) => pages.dropBefore(grown[b]! - queries - this.window));
     this.#lengths = grown;
   }
 
@@ -173,11 +164,7 @@ export class KvCache {
     for (const { batch: b, seqLenQ, queryOffset } of problem.sequences) {
       const gone = this.#pages[b]!.first * PAGE_KEYS;
       if (gone > 0 && seqLenQ > 0 && queryOffset - problem.left < gone) {
-        throw wrongValue(
-          "queryOffset",
-          `at least ${gone + problem.left}, the window has given back what stands further left`,
-          queryOffset,
-        );
+        throw wrongValue("queryOffset", `at least ${gone + problem.left} (keys further left are gone)`, queryOffset);
       }
     }
     return solve(this.#context, problem, full, (frame) => this.#keysOf(frame)) as AttentionResult<O>;
@@ -195,8 +182,7 @@ export class KvCache {
       const gone = this.#pages[b]!.first * PAGE_KEYS;
       if (to > this.#lengths[b]!)
         throw wrongValue(`length[${b}]`, `at most ${this.#lengths[b]!} (tokens of the sequence)`, to);
-      if (to < gone)
-        throw wrongValue(`length[${b}]`, `at least ${gone}, the window has given back what stands before`, to);
+      if (to < gone) throw wrongValue(`length[${b}]`, `at least ${gone} (keys before are gone)`, to);
     });
     this.#pages.forEach((pages, b) => pages.truncate(lengths[b]!));
     this.#lengths = lengths.slice();
