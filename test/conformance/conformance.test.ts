@@ -3,6 +3,7 @@ import { pathToFileURL } from "node:url";
 import { describe, expect, it } from "vitest";
 import type { Heed } from "../../bindings/heed.ts";
 import { forEachBuild } from "../builds.ts";
+import { throughCache } from "./cached.ts";
 import { type CaseRef, type DType, type Manifest, type Value, valueOf } from "./load.ts";
 import { type Values, onnxAttention } from "./onnx.ts";
 import { groupQueryAttention, multiHeadAttention, packedAttention } from "./ort.ts";
@@ -20,8 +21,10 @@ const suites = [
   "stories260K-attention",
 ] as const;
 
+type Adapter = (heed: Heed, inputs: Values, attrs: CaseRef["attrs"]) => Partial<Record<string, Float32Array>>;
+
 /** The adapter for an operator. */
-function adapterOf({ op, domain }: CaseRef): typeof onnxAttention | undefined {
+function adapterOf({ op, domain }: CaseRef): Adapter | undefined {
   if (op === "RotaryEmbedding") return rotaryEmbedding;
   if (op === "GroupQueryAttention") return groupQueryAttention;
   if (op === "MultiHeadAttention") return multiHeadAttention;
@@ -62,11 +65,11 @@ function toleranceOf(test: CaseRef, inputs: Values, output: Value): (expected: n
   return (expected) => Math.max(own, tolerance.atol + tolerance.rtol * Math.abs(expected));
 }
 
-function run(heed: Heed, test: CaseRef, bin: ArrayBuffer): void {
+function run(heed: Heed, test: CaseRef, bin: ArrayBuffer, adapter = adapterOf(test)!): void {
   const valuesOf = (refs: CaseRef["inputs"]) =>
     Object.fromEntries(Object.entries(refs).map(([name, ref]) => [name, valueOf(bin, ref)]));
   const inputs = valuesOf(test.inputs);
-  const got = adapterOf(test)!(heed, inputs, test.attrs);
+  const got = adapter(heed, inputs, test.attrs);
   for (const [name, expected] of Object.entries(valuesOf(test.outputs))) {
     if (name in notGiven) continue;
     const actual = got[name]!;
@@ -78,19 +81,36 @@ function run(heed: Heed, test: CaseRef, bin: ArrayBuffer): void {
   }
 }
 
+function read(suite: (typeof suites)[number]): { cases: CaseRef[]; bytes: ArrayBuffer } {
+  const { cases, bin } = JSON.parse(readFileSync(new URL(`${suite}.json`, folder), "utf8")) as Manifest;
+  return { cases, bytes: new Uint8Array(readFileSync(new URL(bin, folder))).buffer };
+}
+
 if (!existsSync(folder)) {
   it.skip("no third-party cases: put them in ../shared/conformance or name their folder in HEED_CONFORMANCE", () => {});
 } else {
   forEachBuild((_, open) => {
     const heed = open();
     describe.each(suites)("%s", (suite) => {
-      const { cases, bin } = JSON.parse(readFileSync(new URL(`${suite}.json`, folder), "utf8")) as Manifest;
-      const bytes = new Uint8Array(readFileSync(new URL(bin, folder))).buffer;
+      const { cases, bytes } = read(suite);
       for (const test of cases) {
         const reason = reasonToSkip(test);
         const missing = Object.keys(test.outputs).flatMap((name) => notGiven[name] ?? []);
         const title = [test.name, ...missing, ...(reason ? [`skipped: ${reason}`] : [])].join(", ");
         it.skipIf(reason !== undefined)(title, () => run(heed, test, bytes));
+      }
+    });
+
+    describe("onnx-attention, past and padding in a KvCache", () => {
+      const { cases, bytes } = read("onnx-attention");
+      for (const test of cases) {
+        const { past_key: past, nonpad_kv_seqlen: nonpad, K } = test.inputs;
+        if (!past && !nonpad) continue;
+        const dtype = K?.dtype === "float16" ? "f16" : "f32";
+        it(`${test.name}, ${dtype}`, () =>
+          run(heed, test, bytes, (heed, inputs, attrs) =>
+            onnxAttention(throughCache(heed, past?.shape[2] ?? 0, dtype), inputs, attrs),
+          ));
       }
     });
   });

@@ -13,7 +13,11 @@ export function number(attrs: CaseRef["attrs"], name: string, missing: number): 
   return typeof value === "number" ? value : missing;
 }
 
-export function onnxAttention(heed: Heed, inputs: Values, attrs: CaseRef["attrs"]): Record<string, Float32Array> {
+export function onnxAttention(
+  heed: Pick<Heed, "attention">,
+  inputs: Values,
+  attrs: CaseRef["attrs"],
+): Record<string, Float32Array> {
   const { Q, K, V, attn_mask: mask, past_key: pastKey, past_value: pastValue, nonpad_kv_seqlen: nonpad } = inputs;
   if (!Q || !K || !V) throw new Error("Q, K and V are required");
   const numHeads = Q.shape.length === 4 ? Q.shape[1]! : number(attrs, "q_num_heads", 1);

@@ -1,0 +1,60 @@
+import type { Heed } from "../../bindings/heed.ts";
+import type { AttentionOptions } from "../../bindings/options.ts";
+import type { Dtype } from "../kv-model.ts";
+
+/** Attention as `heed.attention` takes it, by way of a KvCache to which the first `past` keys are appended before the others. */
+export function throughCache(heed: Heed, past: number, dtype: Dtype): Pick<Heed, "attention"> {
+  const attention = (q: Float32Array, k: Float32Array, v: Float32Array, options: AttentionOptions) => {
+    const { numHeads, numKvHeads = numHeads, headDim, valueDim = headDim, batch = 1, ...rest } = options;
+    const { layout = "blhd", kvLengths, keepMask, bias, ...more } = rest;
+    const keys = k.length / (batch * numKvHeads * headDim);
+    using cache = heed.createKvCache({ numKvHeads, headDim, valueDim, capacity: keys, batch, dtype });
+    const lengths = kvLengths ?? new Int32Array(batch).fill(keys);
+    for (const [from, to] of [
+      [0, past],
+      [past, keys],
+    ] as const) {
+      const rows = (of: Float32Array) => rowsOf(of, batch, numKvHeads, keys, layout, from, to);
+      const counts = lengths.map((length) => Math.min(Math.max(length - from, 0), to - from));
+      cache.append(rows(k), rows(v), { layout, lengths: counts });
+    }
+    const { length } = cache;
+    return cache.attention(q, {
+      ...more,
+      numHeads,
+      layout,
+      ...(keepMask && { keepMask: { ...keepMask, ...cropped(keepMask, keys, length) } }),
+      ...(bias && { bias: { ...bias, ...cropped(bias as { data: Float32Array; shape: number[] }, keys, length) } }),
+    });
+  };
+  return { attention: attention as Heed["attention"] };
+}
+
+/** Rows `from` … `to` of every head, in the same layout. */
+function rowsOf(
+  all: Float32Array,
+  batch: number,
+  heads: number,
+  keys: number,
+  layout: "blhd" | "bhld",
+  from: number,
+  to: number,
+): Float32Array {
+  const outer = layout === "blhd" ? batch : batch * heads;
+  const row = all.length / (outer * keys);
+  const taken = new Float32Array(outer * (to - from) * row);
+  for (let n = 0; n < outer; n++) {
+    taken.set(all.subarray((n * keys + from) * row, (n * keys + to) * row), n * (to - from) * row);
+  }
+  return taken;
+}
+
+/** An array over the scores without the keys that no sequence has. */
+function cropped<Data extends Float32Array | Uint8Array>(
+  { data, shape }: { data: Data; shape: readonly number[] },
+  keys: number,
+  length: number,
+): { data: Data; shape: readonly number[] } {
+  if (shape.at(-1) !== keys || keys === 1) return { data, shape };
+  return { data: data.filter((_, at) => at % keys < length) as Data, shape: [...shape.slice(0, -1), length] };
+}
