@@ -2,6 +2,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { LIMIT_FLOPS, makeLimit } from "./limit.ts";
+import { type DecodeRow, formatDecode, measureDecode } from "./decode.ts";
 import { FULL, QUICK, type Effort, type Entrant, measure } from "./measure.ts";
 import type { Contender, Peer } from "./peers/peer.ts";
 import { makeReference, maxError } from "./reference.ts";
@@ -16,6 +17,8 @@ const HELP = `npm run bench -- [options]
   --peer TEXT       only peers whose name contains TEXT, e.g. web, heed; repeatable
   --scaling         only the scaling figures: masks, copies, the small call, growth
   --no-scaling      without them
+  --decode          only decoding: one query against a resident KV cache
+  --no-decode       without it
   --seconds N       timed seconds for each entrant and shape
   --json FILE       where to write the results (default bench/results/latest.json)
   --list            shapes and peers
@@ -42,6 +45,7 @@ const { values: options } = parseArgs({
     shape: { type: "string", multiple: true, default: [] },
     peer: { type: "string", multiple: true, default: [] },
     scaling: { type: "boolean" },
+    decode: { type: "boolean" },
     seconds: { type: "string" },
     json: { type: "string", default: "results/latest.json" },
     list: { type: "boolean", default: false },
@@ -64,8 +68,10 @@ async function bench(): Promise<void> {
   console.log(`Node ${process.versions.node}, ${cpus()[0]?.model.trim() ?? "unknown CPU"}, one thread, f32`);
   const results: ShapeResult[] = [];
   const peers: Record<string, string> = {};
-  if (options.scaling !== true) {
-    const loaded: Peer[] = [];
+  const loaded: Peer[] = [];
+  const only = options.scaling === true || options.decode === true;
+  const everything = !only && options.shape.length === 0 && options.peer.length === 0;
+  if (options.scaling !== true || options.decode === true) {
     const absent: string[] = [];
     for (const name of peerNames) {
       try {
@@ -77,6 +83,8 @@ async function bench(): Promise<void> {
       }
     }
     console.log([...Object.entries(peers).map(([name, version]) => `${name} ${version}`), ...absent].join("; "));
+  }
+  if (!only) {
     const limit = await makeLimit();
     for (const [n, shape] of shapes.entries()) {
       const say = (text: string): void => progress(`[${n + 1}/${shapes.length}] ${shape.name}: ${text}`);
@@ -93,8 +101,18 @@ async function bench(): Promise<void> {
     console.log(`\nheed beside the fastest form of onnxruntime-web\n${formatBars(bars)}`);
   }
 
+  let decode: DecodeRow[] = [];
+  if (options.decode ?? everything) {
+    const variant = "heed relaxed" in peers ? "relaxed" : "simd";
+    const runtimes = loaded.filter(({ name }) => name.startsWith("onnxruntime"));
+    const measured = await measureDecode(effort, variant, runtimes, progress);
+    progress("");
+    console.log(`\ndecoding from a resident KV cache\n${formatDecode(measured)}`);
+    decode = measured.rows;
+  }
+
   let scaling: Figure[] = [];
-  if (options.scaling ?? (options.shape.length === 0 && options.peer.length === 0)) {
+  if (options.scaling ?? everything) {
     scaling = await measureScaling(effort, options.quick, progress);
     progress("");
     console.log(`\nheed beside itself\n${formatFigures(scaling)}`);
@@ -109,6 +127,7 @@ async function bench(): Promise<void> {
     seconds,
     peers,
     results,
+    decode,
     scaling,
   };
   await mkdir("results", { recursive: true });

@@ -116,7 +116,6 @@ forEachBuild((_, open) => {
       const bound = { out: 6 * squares * (2 * largest(v) * ofScore + ofValue), lse: 6 * squares * ofScore };
       expect(maxError(lse, exact.lse)).toBeLessThanOrEqual(bound.lse);
       expect(maxError(out, exact.out)).toBeLessThanOrEqual(bound.out);
-        console.log(kType, vType, maxError(out, exact.out), bound.out, maxError(lse, exact.lse), bound.lse);
     });
   });
 });
