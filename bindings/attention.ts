@@ -70,7 +70,7 @@ export function solve(
   try {
     const places = {
       head: frame.reserve(kernels.headBytes()),
-      scratch: frame.reserve(kernels.scratchBytes(problem.headDim, problem.valueDim)),
+      scratch: frame.reserve(kernels.scratchBytes(problem.headDim, problem.valueDim, rowsOf(problem))),
       q: frame.input(q),
       keepMask: frame.input(problem.keepMask?.data),
       bias: frame.input(bias?.data),
@@ -86,6 +86,11 @@ export function solve(
   } finally {
     frame.release();
   }
+}
+
+/** The most query rows that share a KV head in one sequence. */
+function rowsOf({ sequences, numHeads, numKvHeads }: Problem): number {
+  return sequences.reduce((most, { seqLenQ }) => Math.max(most, seqLenQ), 0) * (numHeads / numKvHeads);
 }
 
 const OUT_SHAPE = "batch × seqLenQ × numHeads × valueDim";

@@ -32,7 +32,8 @@ export interface Kernels {
     head: number,
     interleaved: boolean,
   ): void;
-  scratchBytes(headDim: number, valueDim: number): number;
+  /** For calls of at most `rows` query rows a KV head. */
+  scratchBytes(headDim: number, valueDim: number, rows: number): number;
   /** Writes the table of constants that every kernel reads. */
   writeConstants(table: number): void;
   constantBytes(): number;
