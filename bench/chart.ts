@@ -39,7 +39,7 @@ const svg = Plot.plot({
   document,
   width: 760,
   height: 60 + shown.length * (present.length * 15 + 14),
-  marginLeft: 185,
+  marginLeft: 200,
   marginRight: 70,
   style: { fontFamily: "system-ui, sans-serif", fontSize: "11px", background: "white", color: "#212529" },
   x: { label: "GFLOP/s, one thread, f32 →", domain: [0, Math.ceil(limit)], grid: true, labelAnchor: "right" },
