@@ -36,7 +36,7 @@ export class Result {
     this.place = checkFloatsOf(title, option, arena, length, what);
     this.#target = option as Float32Array | Tensor;
     if (!(option instanceof Tensor) && this.place.array === undefined) {
-      throw wrongKind(title, "a Tensor or a Float32Array outside the instance's memory, which may move", option);
+      throw wrongKind(title, "a Tensor or a Float32Array outside the instance's memory", option);
     }
   }
 
