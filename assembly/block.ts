@@ -1,9 +1,9 @@
 // One block: LANES rows of q, and all that is known of them while the keys go by.
 //
-//     ┌───────┬──────────────────────────┬──────────────────┬─────────────────────────┐
-//     │ Block │ lane arrays, [LANES] each │ Qᵗ [headDim]     │ Oᵗ [valueDim, rounded up │
-//     │       │ m l alpha … biasRow       │    [LANES]       │+ ROWS_OVER][LANES]        │
-//     └───────┴──────────────────────────┴──────────────────┴─────────────────────────┘
+//     ┌───────┬───────────────────────────┬──────────────┬─────────────────────────┐
+//     │ Block │ lane arrays, [LANES] each │ Qᵗ [headDim] │ Oᵗ [valueDim +          │
+//     │       │ m l alpha … biasRow       │    [LANES]   │    ROWS_OVER][LANES]    │
+//     └───────┴───────────────────────────┴──────────────┴─────────────────────────┘
 //
 // Rows are numbered query by query, the heads of the group within a query: row r is query r / group of head r % group. So a
 // group of query heads is simply more rows over the same keys, and the rows of one block stand close together in position.

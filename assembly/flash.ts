@@ -10,6 +10,8 @@
 //           Oᵗ = α·Oᵗ + Vᵗ·P                    tile.ts
 //       out = Oᵗ/l, lse = m + ln l              block.ts
 //
+// A few rows of q go to decode.ts, which comes back here where its result is not finite.
+//
 // Masked keys are multiplied by a probability of 0. That is right unless the value is NaN or Infinity; then the block comes
 // out not finite, and is done again key by key with the value kept away from the lanes that must not see it.
 
