@@ -26,9 +26,7 @@ import { keptByAny, maskScores, seesAny } from "./mask";
 import {
   ALPHA,
   Block,
-  FROM,
   L,
-  TO,
   blockBytes,
   clearOutput,
   closeBlock,
