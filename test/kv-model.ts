@@ -18,9 +18,7 @@ export function roundF16(x: number): number {
 export function roundInt8(row: readonly number[]): number[] {
   const scale = Math.fround(row.reduce((most, x) => Math.max(most, Math.abs(x)), 0) / 127);
   if (scale === 0) return row.map(() => 0);
-  // With the reciprocal in f32, as the kernel does: a value that close to the middle of two bytes may go to either.
-  const inverse = Math.fround(1 / scale);
-  return row.map((x) => roundEven(Math.fround(x * inverse)) * scale);
+  return row.map((x) => roundEven(Math.fround(x / scale)) * scale);
 }
 
 function roundEven(x: number): number {
