@@ -117,7 +117,7 @@ function contiguous(problem: Problem, frame: Frame): KeysOf {
 }
 
 /** Pointers to everything that a call reads and writes. */
-interface Places {
+export interface Places {
   head: number;
   scratch: number;
   q: number;
@@ -130,67 +130,88 @@ interface Places {
 }
 
 /** One kernel call for each KV head of each sequence. */
-function run({ kernels, arena, constants }: Context, problem: Problem, places: Places, keysOf: KeysOf): void {
+function run(context: Context, problem: Problem, places: Places, keysOf: KeysOf): void {
+  problem.sequences.forEach((sequence, s) => {
+    const masked = withoutPadding(context, problem, sequence);
+    for (let kvHead = 0; kvHead < problem.numKvHeads; kvHead++) {
+      const keys = keysOf(sequence, s, kvHead);
+      writeHead(context.arena.buffer, places.head, headOf(context, problem, places, masked, s, kvHead, keys));
+      context.kernels.attend(places.head);
+    }
+  });
+}
+
+/** A sequence, shortened where keepMask does no more than that; `masked` tells whether keepMask is still needed. */
+export function withoutPadding(
+  { arena }: Context,
+  { keepMask }: Problem,
+  sequence: Sequence,
+): Sequence & { masked: boolean } {
+  const kept = keepMask && keptLength(keepMask, sequence, arena.buffer);
+  return { ...sequence, seqLenKv: kept ?? sequence.seqLenKv, masked: kept === undefined };
+}
+
+/** The arguments of the kernels for the query heads of one KV head. */
+export function headOf(
+  { constants }: Context,
+  problem: Problem,
+  places: Places,
+  sequence: Sequence & { masked: boolean },
+  s: number,
+  kvHead: number,
+  keys: ReturnType<KeysOf>,
+): Head {
   const { numHeads, numKvHeads, headDim, valueDim, layout, rowsQ, keepMask, bias } = problem;
+  const { batch, startQ, startKv, seqLenQ, seqLenKv, queryOffset, masked } = sequence;
   const group = numHeads / numKvHeads;
   const q = stridesOf(layout, rowsQ, numHeads, headDim);
   const out = stridesOf(layout, rowsQ, numHeads, valueDim);
   const slopesOfSequence = problem.alibiSlopes && problem.alibiSlopes.length > numHeads ? numHeads * 4 : 0;
   const { queryScale, scoreScale } = splitScale(problem.scale);
-
-  problem.sequences.forEach((sequence, s) => {
-    const { batch, startQ, startKv, seqLenQ, queryOffset } = sequence;
-    const kept = keepMask && keptLength(keepMask, sequence, arena.buffer);
-    const maskPtr = kept === undefined ? places.keepMask : 0;
-    const seqLenKv = kept ?? sequence.seqLenKv;
-    for (let kvHead = 0; kvHead < numKvHeads; kvHead++) {
-      const head = kvHead * group;
-      const at = (base: number, of: { batch: number; head: number; row: number; key?: number } | undefined): number =>
-        base && of ? base + batch * of.batch + head * of.head + startQ * of.row + startKv * (of.key ?? 0) : 0;
-      writeHead(arena.buffer, places.head, {
-        out: at(places.out, out),
-        lse: places.lse && places.lse + ((batch * numHeads + head) * rowsQ + startQ) * 4,
-        q: at(places.q, q),
-        ...keysOf(sequence, s, kvHead),
-        keepMask: at(maskPtr, keepMask),
-        bias: at(places.bias, bias),
-        alibiSlopes: places.alibiSlopes && places.alibiSlopes + s * slopesOfSequence + head * 4,
-        sinks: places.sinks && places.sinks + head * 4,
-        scratch: places.scratch,
-        constants,
-        group,
-        seqLenQ,
-        seqLenKv,
-        headDim,
-        valueDim,
-        outRow: out.row,
-        outHead: out.head,
-        lseHead: rowsQ * 4,
-        qRow: q.row,
-        qHead: q.head,
-        maskRow: keepMask?.row ?? 0,
-        maskHead: keepMask?.head ?? 0,
-        maskKey: keepMask?.key ?? 0,
-        biasRow: bias?.row ?? 0,
-        biasHead: bias?.head ?? 0,
-        biasKey: bias?.key ?? 0,
-        queryOffset,
-        left: problem.left,
-        right: problem.right,
-        queryScale,
-        scoreScale,
-        softcap: problem.softcap,
-      });
-      kernels.attend(places.head);
-    }
-  });
+  const head = kvHead * group;
+  const at = (base: number, of: { batch: number; head: number; row: number; key?: number } | undefined): number =>
+    base && of ? base + batch * of.batch + head * of.head + startQ * of.row + startKv * (of.key ?? 0) : 0;
+  return {
+    out: at(places.out, out),
+    lse: places.lse && places.lse + ((batch * numHeads + head) * rowsQ + startQ) * 4,
+    q: at(places.q, q),
+    ...keys,
+    keepMask: at(masked ? places.keepMask : 0, keepMask),
+    bias: at(places.bias, bias),
+    alibiSlopes: places.alibiSlopes && places.alibiSlopes + s * slopesOfSequence + head * 4,
+    sinks: places.sinks && places.sinks + head * 4,
+    scratch: places.scratch,
+    constants,
+    group,
+    seqLenQ,
+    seqLenKv,
+    headDim,
+    valueDim,
+    outRow: out.row,
+    outHead: out.head,
+    lseHead: rowsQ * 4,
+    qRow: q.row,
+    qHead: q.head,
+    maskRow: keepMask?.row ?? 0,
+    maskHead: keepMask?.head ?? 0,
+    maskKey: keepMask?.key ?? 0,
+    biasRow: bias?.row ?? 0,
+    biasHead: bias?.head ?? 0,
+    biasKey: bias?.key ?? 0,
+    queryOffset,
+    left: problem.left,
+    right: problem.right,
+    queryScale,
+    scoreScale,
+    softcap: problem.softcap,
+  };
 }
 
 /**
  * scale = queryScale · scoreScale. q is multiplied by ± a power of two, which rounds nothing and keeps q·k from overflowing where
  * scale·q·k does not; the scores by the rest, once, as a plain implementation does.
  */
-function splitScale(scale: number): { queryScale: number; scoreScale: number } {
+export function splitScale(scale: number): { queryScale: number; scoreScale: number } {
   const magnitude = Math.abs(Math.fround(scale));
   if (magnitude === 0) return { queryScale: 0, scoreScale: 1 };
   // Far below 1 the product with q would leave the normal floats, above 1 it might overflow.
