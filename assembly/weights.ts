@@ -213,7 +213,7 @@ function normalizeRow(head: Head, chosen: Chosen, dim: i32, hasLse: bool): void 
     let sees = false;
     for (let key = from; key < to; key++) {
       const kept = keeps(block, head, 0, key);
-      sees = sees || kept;
+      if (kept) sees = true;
       store<f32>(w + ((<usize>key) << 2), kept ? NaN : 0);
     }
     if (chosen.entropy) store<f32>(chosen.entropy, sees ? NaN : 0);
