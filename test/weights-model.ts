@@ -89,7 +89,7 @@ export function expectWeights(got: PlainWeights, problem: Problem, chosen: Chose
   const terms = chosen.reduce === "keySum" ? Math.max(1, chosen.rows.length) : 1;
   expectClose("weights", got.weights, expected.weights, plain.weights, terms * (relative + ULP));
   if (!got.entropy) return;
-  const nats = 1 + Math.log(1 + shape[3]!);
+  const nats = 1 + Math.log(1 + shape[3]);
   expectClose(
     "entropy",
     got.entropy,
