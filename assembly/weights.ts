@@ -195,7 +195,7 @@ function normalizeRow(head: Head, chosen: Chosen, dim: i32, hasLse: bool): void 
   for (let at = seen; at < end; at += SCORE_ROW) {
     const keys = <i32>(min(end - at, SCORE_ROW) >> 2);
     if (chosen.entropy) distances(scratch, at, keys, m);
-    sum += expStep(at, keys, m, scratch + SCORE_ROW, head.constants);
+    sum += expStep(at, scratch + SCORE_ROW, keys, m, head.constants);
     if (chosen.entropy) dot += product(scratch, at, keys);
   }
   let l = head.sinks ? sum + exp64(<f64>sink - <f64>m) : sum;
@@ -220,18 +220,18 @@ function normalizeRow(head: Head, chosen: Chosen, dim: i32, hasLse: bool): void 
   }
 }
 
-/** x ← exp(x − m) on [count] floats, and their sum. `vector` is scratch for one vector. */
-function expStep(x: usize, count: i32, m: f32, vector: usize, constants: usize): f64 {
+/** x ← exp(x − m) on [count] floats, and their sum. `scratch` is for [count] floats and a vector. */
+function expStep(x: usize, scratch: usize, count: i32, m: f32, constants: usize): f64 {
   const top = f32x4.splat(m);
   const whole = count >> 2;
-  let sum = sum4(expColumn(x, 16, whole, top, LOG2_E, constants));
+  let sum = sum4(expColumn(x, scratch, 16, whole, top, LOG2_E, constants));
   const rest = (<usize>(count & 3)) << 2;
   if (rest) {
     const tail = x + ((<usize>whole) << 4);
-    v128.store(vector, f32x4.splat(-Infinity));
-    memory.copy(vector, tail, rest);
-    sum += sum4(expColumn(vector, 16, 1, top, LOG2_E, constants));
-    memory.copy(tail, vector, rest);
+    v128.store(scratch, f32x4.splat(-Infinity));
+    memory.copy(scratch, tail, rest);
+    sum += sum4(expColumn(scratch, scratch + 16, 16, 1, top, LOG2_E, constants));
+    memory.copy(tail, scratch, rest);
   }
   return sum;
 }

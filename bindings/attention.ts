@@ -24,14 +24,18 @@ export interface Context {
   arena: Arena;
   /** The table of constants. */
   constants: number;
+  /** Whether the engine keeps the tall tile of assembly/tile.ts in registers. */
+  tall: boolean;
 }
 
-/** Where a call finds K and V: fields of `Head`, for one KV head of one sequence. */
+/** Where a call finds K and V: fields of `Head`, for the first KV head of a sequence. */
 export type KeysOf = (
   sequence: Sequence,
   s: number,
-  kvHead: number,
-) => Pick<Head, "k" | "v" | "kRow" | "vRow" | "pages" | "pageCount" | "kType" | "vType" | "kScales" | "vScales">;
+) => Pick<
+  Head,
+  "k" | "v" | "kRow" | "kHead" | "vRow" | "vHead" | "pages" | "pageCount" | "kType" | "vType" | "kScales" | "vScales"
+>;
 
 /** Exact attention over the arrays k and v. */
 export function attention(
@@ -102,11 +106,13 @@ function contiguous(problem: Problem, frame: Frame): KeysOf {
   const v = stridesOf(layout, rowsKv, numKvHeads, valueDim);
   const kPtr = frame.input(problem.k);
   const vPtr = frame.input(problem.v);
-  return ({ batch, startKv }, _, kvHead) => ({
-    k: kPtr + batch * k.batch + kvHead * k.head + startKv * k.row,
-    v: vPtr + batch * v.batch + kvHead * v.head + startKv * v.row,
+  return ({ batch, startKv }) => ({
+    k: kPtr + batch * k.batch + startKv * k.row,
+    v: vPtr + batch * v.batch + startKv * v.row,
     kRow: k.row,
+    kHead: k.head,
     vRow: v.row,
+    vHead: v.head,
     pages: 0,
     pageCount: 0,
     kType: 0,
@@ -129,60 +135,57 @@ export interface Places {
   lse: number;
 }
 
-/** One kernel call for each KV head of each sequence. */
+/** One kernel call for each sequence. */
 function run(context: Context, problem: Problem, places: Places, keysOf: KeysOf): void {
-  problem.sequences.forEach((sequence, s) => {
-    const masked = withoutPadding(context, problem, sequence);
-    for (let kvHead = 0; kvHead < problem.numKvHeads; kvHead++) {
-      const keys = keysOf(sequence, s, kvHead);
-      writeHead(context.arena.buffer, places.head, headOf(context, problem, places, masked, s, kvHead, keys));
-      context.kernels.attend(places.head);
-    }
+  problem.sequences.forEach((whole, s) => {
+    const sequence = withoutPadding(context, problem, whole);
+    const head = headOf(context, problem, places, sequence, s, keysOf(whole, s));
+    writeHead(context.arena.buffer, places.head, head);
+    context.kernels.attend(places.head);
   });
 }
 
-/** A sequence, shortened where keepMask does no more than that; `masked` tells whether keepMask is still needed. */
-export function withoutPadding(
-  { arena }: Context,
-  { keepMask }: Problem,
-  sequence: Sequence,
-): Sequence & { masked: boolean } {
+/** A sequence, and whether keepMask says more of it than how many keys it has. */
+export interface MaskedSequence extends Sequence {
+  masked: boolean;
+}
+
+/** A sequence, shorter where all that keepMask takes away is keys at the end. */
+export function withoutPadding({ arena }: Context, { keepMask }: Problem, sequence: Sequence): MaskedSequence {
   const kept = keepMask && keptLength(keepMask, sequence, arena.buffer);
   return { ...sequence, seqLenKv: kept ?? sequence.seqLenKv, masked: kept === undefined };
 }
 
-/** The arguments of the kernels for the query heads of one KV head. */
+/** The arguments of the kernels for one sequence. */
 export function headOf(
-  { constants }: Context,
+  { constants, tall }: Context,
   problem: Problem,
   places: Places,
-  sequence: Sequence & { masked: boolean },
+  sequence: MaskedSequence,
   s: number,
-  kvHead: number,
   keys: ReturnType<KeysOf>,
 ): Head {
   const { numHeads, numKvHeads, headDim, valueDim, layout, rowsQ, keepMask, bias } = problem;
   const { batch, startQ, startKv, seqLenQ, seqLenKv, queryOffset, masked } = sequence;
-  const group = numHeads / numKvHeads;
   const q = stridesOf(layout, rowsQ, numHeads, headDim);
   const out = stridesOf(layout, rowsQ, numHeads, valueDim);
   const slopesOfSequence = problem.alibiSlopes && problem.alibiSlopes.length > numHeads ? numHeads * 4 : 0;
   const { queryScale, scoreScale } = splitScale(problem.scale);
-  const head = kvHead * group;
-  const at = (base: number, of: { batch: number; head: number; row: number; key?: number } | undefined): number =>
-    base && of ? base + batch * of.batch + head * of.head + startQ * of.row + startKv * (of.key ?? 0) : 0;
+  const at = (base: number, of: { batch: number; row: number; key?: number } | undefined): number =>
+    base && of ? base + batch * of.batch + startQ * of.row + startKv * (of.key ?? 0) : 0;
   return {
     out: at(places.out, out),
-    lse: places.lse && places.lse + ((batch * numHeads + head) * rowsQ + startQ) * 4,
+    lse: places.lse && places.lse + (batch * numHeads * rowsQ + startQ) * 4,
     q: at(places.q, q),
     ...keys,
     keepMask: at(masked ? places.keepMask : 0, keepMask),
     bias: at(places.bias, bias),
-    alibiSlopes: places.alibiSlopes && places.alibiSlopes + s * slopesOfSequence + head * 4,
-    sinks: places.sinks && places.sinks + head * 4,
+    alibiSlopes: places.alibiSlopes && places.alibiSlopes + s * slopesOfSequence,
+    sinks: places.sinks,
     scratch: places.scratch,
     constants,
-    group,
+    numKvHeads,
+    group: numHeads / numKvHeads,
     seqLenQ,
     seqLenKv,
     headDim,
@@ -198,6 +201,7 @@ export function headOf(
     biasRow: bias?.row ?? 0,
     biasHead: bias?.head ?? 0,
     biasKey: bias?.key ?? 0,
+    tall: Number(tall),
     queryOffset,
     left: problem.left,
     right: problem.right,

@@ -4,30 +4,25 @@ import type { Frame } from "./frame.ts";
 import { PAGE_KEYS } from "./module.ts";
 import { type Problem, type Sequence, stridesOf } from "./options.ts";
 
-/** Where a call finds the keys [first, end) of one KV head of one sequence, and how many it may ask for. */
+/** Where a call finds the keys [first, end) of a KV head of a sequence, and how many it may ask for. */
 export interface KeySource {
   atOnce: number;
-  keysOf: (...args: [...Parameters<KeysOf>, first: number, end: number]) => ReturnType<KeysOf>;
+  keysOf: (sequence: Sequence, s: number, kvHead: number, first: number, end: number) => ReturnType<KeysOf>;
 }
 
 /** What the keys that are copied in may take. */
 const BYTES = 2 ** 18;
 
-const NO_VALUES = { v: 0, vRow: 0, pages: 0, pageCount: 0, kType: 0, vType: 0, kScales: 0, vScales: 0 };
+const NO_VALUES = { v: 0, vRow: 0, vHead: 0, pages: 0, pageCount: 0, kType: 0, vType: 0, kScales: 0, vScales: 0 };
 
 /** An array is copied in piece by piece, so that it never stands in linear memory as a whole. */
 export function keysOfArray(arena: Arena, problem: Problem, frame: Frame): KeySource {
   const { k, layout, rowsKv, numKvHeads, headDim } = problem;
   const of = stridesOf(layout, rowsKv, numKvHeads, headDim);
-  const placeOf = ({ batch, startKv }: Sequence, kvHead: number): number =>
-    batch * of.batch + kvHead * of.head + startKv * of.row;
+  const placeOf = ({ batch, startKv }: Sequence): number => batch * of.batch + startKv * of.row;
   if (k.array === undefined) {
     const { ptr } = k;
-    const keysOf: KeysOf = (sequence, _, kvHead) => ({
-      ...NO_VALUES,
-      k: ptr + placeOf(sequence, kvHead),
-      kRow: of.row,
-    });
+    const keysOf: KeysOf = (sequence) => ({ ...NO_VALUES, k: ptr + placeOf(sequence), kRow: of.row, kHead: of.head });
     return { atOnce: Infinity, keysOf };
   }
   const { array } = k;
@@ -38,11 +33,11 @@ export function keysOfArray(arena: Arena, problem: Problem, frame: Frame): KeySo
     atOnce,
     keysOf: (sequence, _, kvHead, first, end) => {
       const to = new Float32Array(arena.buffer, piece, (end - first) * headDim);
-      const from = (placeOf(sequence, kvHead) + first * of.row) / 4;
+      const from = (placeOf(sequence) + kvHead * of.head + first * of.row) / 4;
       if (of.row === row) to.set(array.subarray(from, from + to.length));
       else copyRows(to, array, from, of.row / 4, headDim);
-      // As if key 0 stood in the same memory.
-      return { ...NO_VALUES, k: piece - first * row, kRow: row };
+      // As if key 0, and every KV head, stood in the same memory.
+      return { ...NO_VALUES, k: piece - first * row, kRow: row, kHead: 0 };
     },
   };
 }

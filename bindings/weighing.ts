@@ -1,8 +1,9 @@
-import { type Context, type Places, headOf, splitScale, withoutPadding } from "./attention.ts";
+import { type Context, type MaskedSequence, type Places, headOf, splitScale, withoutPadding } from "./attention.ts";
 import type { Floats } from "./check.ts";
 import type { Frame } from "./frame.ts";
 import { type Head, writeHead } from "./head.ts";
 import type { KeySource } from "./key-source.ts";
+import { PAGE_KEYS } from "./module.ts";
 import { type Problem, type Sequence, stridesOf } from "./options.ts";
 import type { Selection } from "./weights.ts";
 
@@ -53,7 +54,7 @@ export class Weighing {
   readonly #source: KeySource;
   readonly #answer: Answer;
   readonly #places: Places;
-  readonly #sequences: readonly (Sequence & { masked: boolean })[];
+  readonly #sequences: readonly MaskedSequence[];
   /** Floats of a row of q for the kernel: headDim rounded up to whole eights. */
   readonly #dim: number;
   /** How many cells go through the kernels together. */
@@ -256,11 +257,23 @@ export class Weighing {
     });
   }
 
-  /** The arguments of the kernels where the keys [first, end) can be read. */
+  /** The arguments of the kernels for one KV head, where the keys [first, end) can be read. */
   #headOf(s: number, kvHead: number, first: number, end: number): Head {
     const sequence = this.#sequences[s]!;
     const keys = this.#source.keysOf(sequence, s, kvHead, first, end);
-    return { ...headOf(this.#context, this.#problem, this.#places, sequence, s, kvHead, keys), headDim: this.#dim };
+    const head = headOf(this.#context, this.#problem, this.#places, sequence, s, keys);
+    const query = kvHead * head.group;
+    return {
+      ...head,
+      k: head.k + kvHead * head.kHead,
+      kScales: head.kScales && head.kScales + kvHead * PAGE_KEYS * 4,
+      keepMask: head.keepMask && head.keepMask + query * head.maskHead,
+      bias: head.bias && head.bias + query * head.biasHead,
+      alibiSlopes: head.alibiSlopes && head.alibiSlopes + query * 4,
+      sinks: head.sinks && head.sinks + query * 4,
+      numKvHeads: 1,
+      headDim: this.#dim,
+    };
   }
 
   /** The largest of a row, as row `unit` of the answer. */
