@@ -28,11 +28,13 @@ import {
   tokenCode,
   weightAt,
 } from "../examples/read/heads.ts";
+import { clip, textWidth } from "../examples/read/columns.ts";
 import { drawHeatMap } from "../examples/read/heatmap.ts";
 import { drawLinks } from "../examples/read/links.ts";
-import { clip, colourDepth, painter, textWidth } from "../examples/read/paint.ts";
+import { colourDepth, painter } from "../examples/read/paint.ts";
 import { report } from "../examples/read/report.ts";
-import { mobyDick, TextError, tokenise, tokenLabel } from "../examples/read/text.ts";
+import { mobyDick, TextError } from "../examples/read/text.ts";
+import { tokenise, tokenLabel } from "../examples/read/tokens.ts";
 
 const ESCAPE = "\x1b";
 const plain = painter(1);

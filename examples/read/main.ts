@@ -6,7 +6,8 @@ import { buildHeads, HEAD_DIM, HEADS } from "./heads.ts";
 import { colourDepth } from "./paint.ts";
 import { replay } from "./replay.ts";
 import { report } from "./report.ts";
-import { fromFile, fromStdin, mobyDick, type Source, TextError, tokenise, tokenLabel } from "./text.ts";
+import { fromFile, fromStdin, mobyDick, type Source, TextError } from "./text.ts";
+import { tokenise, tokenLabel } from "./tokens.ts";
 import type { Run } from "./words.ts";
 
 const HELP = `Attention at work on a real text: four heads, built by construction, read it in one call of heed.attention.
