@@ -95,12 +95,14 @@ function isPiped(): boolean {
   }
 }
 
-function reason(error: unknown): string {
+/** Why a file could not be read or written. */
+export function reason(error: unknown): string {
   const code = (error as NodeJS.ErrnoException).code ?? "";
   const known: Record<string, string> = {
     ENOENT: "no such file",
     EISDIR: "it is a directory",
     EACCES: "permission denied",
+    ENOTDIR: "a part of the path is no folder",
   };
   return known[code] ?? (error as Error).message;
 }
