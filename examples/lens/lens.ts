@@ -31,7 +31,10 @@ interface Shown {
   guesses: (number | undefined)[];
 }
 
+/** The element of that id, of the kind that page.html gives it. */
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters
 const element = <E extends Element>(id: string): E => document.getElementById(id) as unknown as E;
+/** CSS pixels of a window below which fewer tokens are shown at first. */
 const NARROW = 600;
 
 export class Lens {
@@ -53,8 +56,8 @@ export class Lens {
   #tokens: Tokens = { tokens: [], labels: [], ends: [], covered: 0 };
   #names = new Map<number, string>();
   #head = INDUCTION;
-  /** The chosen token, from the start of the text. */
-  #token: number;
+  /** The chosen token, from the start of the text; at first the page chooses one. */
+  #token: number | undefined;
   #shown: Shown | undefined;
 
   constructor(heed: Heed, tokeniser: Tokeniser, source: Source) {
@@ -64,7 +67,6 @@ export class Lens {
     this.#reading = new Reading(heed);
     this.#text.value = source.text;
     if (innerWidth < NARROW) this.#size.value = "32";
-    this.#token = source.start + Number(this.#size.value) - 1;
     this.#heads = new HeadsView(element("heads"), this.#head, (head) => this.#chooseHead(head));
     this.#passage = new PassageView(
       element("tokens"),
@@ -161,14 +163,18 @@ export class Lens {
     const start = this.#start.valueAsNumber;
     const size = Math.min(Number(this.#size.value), tokens.length);
     element("range").textContent = size === 0 ? "" : `${number(start)} to ${number(start + size - 1)}`;
-    if (size === 0) { this.#showNothing(); return; }
-    this.#token = Math.max(start, Math.min(this.#token, start + size - 1));
+    if (size === 0) {
+      this.#showNothing();
+      return;
+    }
+    if (this.#token !== undefined) this.#token = Math.max(start, Math.min(this.#token, start + size - 1));
     try {
-      const began = performance.now();
       const passage = await this.#reading.attend(tokens, start, start + size, breathe);
       const heads = HEADS.map((): HeadWeights | undefined => undefined);
       const shown: Shown = { passage, heads, importances: [...heads] as undefined[], guesses: [] };
       heads[this.#head] = await this.#reading.weigh(passage, this.#head, breathe);
+      if (this.#token === undefined)
+        this.#token = start + tellingRow(heads[this.#head]!.weights, tokens.slice(start, start + size));
       this.#shown = shown;
       this.#passage.show(labels.slice(start, start + size), start);
       this.#drawMap();
@@ -179,7 +185,7 @@ export class Lens {
         this.#drawHead(head);
         await breathe();
       }
-      this.#say(performance.now() - began);
+      this.#say();
       await this.#drawImportance(breathe);
       shown.guesses = await this.#reading.guesses(passage, breathe);
       this.#drawToken();
@@ -198,14 +204,14 @@ export class Lens {
     element("status").textContent = "Nothing to read: write something.";
   }
 
-  #say(milliseconds: number): void {
+  #say(): void {
     const { tokens, covered } = this.#tokens;
     const rest = covered < this.#text.value.length ? " (the rest is not read)" : "";
     const { size } = this.#shown!.passage;
     element("status").textContent =
       `${this.#text.value === this.#source.text ? `${this.#source.title}: ` : ""}${count(tokens.length, "token")}${rest}, ` +
-      `${number(this.#names.size)} distinct. Weights of ${HEADS.length} heads × ${count(size, "row")} in ` +
-      `${milliseconds.toFixed(1)} ms, drawing included (heed, ${this.#heed.variant}).`;
+      `${number(this.#names.size)} distinct. Weights of ${HEADS.length} heads × ${count(size, "row")} from ` +
+      `heed (${this.#heed.variant}) in ${this.#reading.milliseconds.toFixed(1)} ms.`;
   }
 
   #redraw(): void {
@@ -217,6 +223,11 @@ export class Lens {
   #drawHead(head: number): void {
     const { heads, passage } = this.#shown!;
     this.#heads.draw(head, heads[head], passage.size, passage.start + passage.size, this.#theme);
+  }
+
+  /** The chosen token, from the start of the passage. */
+  get #row(): number {
+    return this.#token! - this.#shown!.passage.start;
   }
 
   get #picture(): Picture | undefined {
@@ -232,9 +243,9 @@ export class Lens {
     const picture = this.#picture;
     this.#map.show(picture, this.#theme);
     if (!picture) return;
-    const row = this.#token - this.#shown!.passage.start;
-    const weights = Array.from({ length: row + 1 }, (_, key) => weightOf(picture, { row, key }));
-    const key = weights.indexOf(Math.max(...weights));
+    const row = this.#row;
+    const keys = [...Array(row + 1).keys(), EARLIER, SUNK];
+    const key = greatest(keys, (one) => weightOf(picture, { row, key: one }));
     this.#map.moveTo({ row, key });
     this.#drawToken();
   }
@@ -244,7 +255,7 @@ export class Lens {
     if (!this.#shown) return;
     const { passage, guesses } = this.#shown;
     const { tokens, labels } = this.#tokens;
-    const token = this.#token;
+    const token = this.#token!;
     this.#passage.pick(token - passage.start);
     this.#passage.foretell((i) => guesses[i - 1 - passage.start] === tokens[i] && i > passage.start);
     element("words-title").textContent = `${quote(labels[token]!)}, token ${number(token)}, looks at`;
@@ -264,8 +275,8 @@ export class Lens {
   #drawLinks(hovered: number | undefined): void {
     const picture = this.#picture;
     if (!picture || !this.#shown) return;
-    const { start, size } = this.#shown.passage;
-    const from = hovered ?? this.#token - start;
+    const { size } = this.#shown.passage;
+    const from = hovered ?? this.#row;
     this.#passage.link(from, picture.view.weights.subarray(from * size, (from + 1) * size));
     const [sunk, earlier] = [picture.view.sunk[from]!, picture.view.earlier[from]!];
     element("links-note").textContent =
@@ -294,7 +305,7 @@ export class Lens {
 
   #point(cell: Cell | undefined, isChosen: boolean): void {
     if (!this.#shown) return;
-    if (isChosen && cell && cell.row !== this.#token - this.#shown.passage.start) {
+    if (isChosen && cell && cell.row !== this.#row) {
       this.#token = this.#shown.passage.start + cell.row;
       this.#drawToken();
     }
@@ -328,4 +339,20 @@ export class Lens {
     // The browser reads it after the click.
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   }
+}
+
+/** The row of [size, size] weights that looks hardest at one token, the more so where that is the one to come: the last of them. */
+function tellingRow(weights: Float32Array, tokens: number[]): number {
+  const size = tokens.length;
+  return greatest([...Array(size).keys()].reverse(), (row) => {
+    const looks = weights.subarray(row * size, (row + 1) * size);
+    const most = Math.max(...looks);
+    const foretells = row + 1 < size && tokens[looks.indexOf(most)] === tokens[row + 1];
+    return Math.round(100 * most) + (foretells ? 50 : 0);
+  });
+}
+
+/** The first of the items with the greatest worth. */
+function greatest(items: number[], worth: (item: number) => number): number {
+  return items.reduce((best, item) => (worth(item) > worth(best) ? item : best));
 }

@@ -6,7 +6,7 @@ import type { HeadWeights } from "./reading.ts";
 /** Columns before those of the passage: the sink, the keys before the passage, and a gap. */
 export const [SUNK, EARLIER, LEAD] = [-3, -2, 3];
 /** CSS pixels: from which size of a cell on there is room for labels, and for its weight in digits. */
-const [LABEL_CELL, DIGIT_CELL] = [10, 30];
+const [LABEL_CELL, DIGIT_CELL] = [8, 30];
 /** The longest label, in characters. */
 const LABEL = 10;
 
@@ -242,6 +242,7 @@ export class MapView {
         return y > top && y < top + height && (side >= LABEL_CELL || row === this.#cursor.row);
       });
     const svg = select(this.#svg);
+    svg.style("--label", `${side < LABEL_CELL ? 11 : Math.min(11, side + 1)}px`);
     svg
       .select(".columns")
       .selectAll("text")
@@ -249,7 +250,7 @@ export class MapView {
       .join("text")
       .attr(
         "transform",
-        (key) => `translate(${this.#placeOf({ row: 0, key })[0] + side / 2 + 4},${top - 5}) rotate(-60)`,
+        (key) => `translate(${this.#placeOf({ row: 0, key })[0] + side / 2 + 3},${top - 5}) rotate(-90)`,
       )
       .attr("class", (key) => (key === this.#cursor.key ? "picked" : null))
       .text((key) => (key === SUNK ? "(sink)" : key === EARLIER ? "(before)" : shorten(labels[key]!)));

@@ -57,6 +57,9 @@ export class Reading {
   /** The tokens whose rows are written. */
   #tokens: number[] = [];
 
+  /** How long heed took for the passage and what was asked of it since. */
+  milliseconds = 0;
+
   constructor(heed: Heed) {
     this.#heed = heed;
   }
@@ -65,7 +68,8 @@ export class Reading {
   async attend(tokens: readonly number[], start: number, end: number, breathe: Breathe): Promise<Passage> {
     await this.#write(tokens, end, breathe);
     const { q, k, v } = this.#rows(start, end);
-    const { out, lse } = this.#heed.attention(q, k, v, { ...this.#options(), lse: true });
+    this.milliseconds = 0;
+    const { out, lse } = this.#time(() => this.#heed.attention(q, k, v, { ...this.#options(), lse: true }));
     await breathe();
     return { start, size: end - start, answer: { out, lse } };
   }
@@ -77,13 +81,8 @@ export class Reading {
     const weights = new Float32Array(size * size);
     const { q, k } = this.#rows(start, end);
     for (const rows of stretches(size, end)) {
-      const part = this.#heed.attentionWeights(q, k, {
-        ...this.#options(),
-        lse: answer.lse,
-        heads: [head],
-        rows,
-        entropy: true,
-      });
+      const options = { ...this.#options(), lse: answer.lse, heads: [head], rows, entropy: true } as const;
+      const part = this.#time(() => this.#heed.attentionWeights(q, k, options));
       rows.forEach((row, nth) => {
         const keys = part.weights.subarray(nth * end, (nth + 1) * end);
         weights.set(keys.subarray(start), row * size);
@@ -103,7 +102,7 @@ export class Reading {
     const { q, k } = this.#rows(start, end);
     for (const rows of stretches(size, end)) {
       const options = { ...this.#options(), lse: answer.lse, heads: [head], rows, reduce: "keySum" } as const;
-      const { weights } = this.#heed.attentionWeights(q, k, options);
+      const { weights } = this.#time(() => this.#heed.attentionWeights(q, k, options));
       for (let key = 0; key < size; key++) sum[key]! += weights[start + key]!;
       await breathe();
     }
@@ -168,6 +167,13 @@ export class Reading {
   #rows(from: number, to: number): Pick<Built, "q" | "k" | "v"> {
     const { q, k, v } = this.#built;
     return { q: q.subarray(from * ROW, to * ROW), k: k.subarray(0, to * ROW), v: v.subarray(0, to * ROW) };
+  }
+
+  #time<T>(call: () => T): T {
+    const began = performance.now();
+    const result = call();
+    this.milliseconds += performance.now() - began;
+    return result;
   }
 
   #options() {

@@ -69,11 +69,19 @@ async function main(): Promise<void> {
     run,
   };
   const columns = (process.stdout.isTTY ? process.stdout.columns : Number(process.env["COLUMNS"])) || 96;
-  process.stdout.write(report(page, columns, colourDepth(process.stdout.isTTY, process.env)));
   if (options.html !== undefined) {
     // The page takes a text whole: what was not read goes no further.
     const start = bestWindow(text, Math.min(tokens.length, PASSAGE));
-    writePage(options.html, { title: source.title, text: source.text.slice(0, covered), limit, start });
+    const read = {
+      title: source.title,
+      text: source.text.slice(0, covered),
+      limit: Math.max(limit, DEFAULT_TOKENS),
+      start,
+    };
+    writePage(options.html, read);
+  }
+  process.stdout.write(report(page, columns, colourDepth(process.stdout.isTTY, process.env)));
+  if (options.html !== undefined) {
     process.stdout.write(`\n ${options.html} shows this text as a page: open it in a browser.\n`);
   }
 }

@@ -23,6 +23,7 @@ export function writePage(file: string, source: PageSource): void {
       page.replace(SOURCE, (_, open: string, close: string) => open + json + close),
     );
   } catch (error) {
-    throw new TextError(`cannot write ${JSON.stringify(file)}: ${reason(error)}`);
+    const why = (error as NodeJS.ErrnoException).code === "ENOENT" ? "no such folder" : reason(error);
+    throw new TextError(`cannot write ${JSON.stringify(file)}: ${why}`);
   }
 }
