@@ -1,11 +1,20 @@
 import { Arena } from "./arena.ts";
 import { type AttentionResult, type Context, attention } from "./attention.ts";
 import { checkInteger } from "./check.ts";
+import {
+  type LinearOptions,
+  type LinearResult,
+  type PackedLinear,
+  type WeightOptions,
+  linear,
+  packLinear,
+} from "./linear.ts";
 import { KvCache, type KvCacheOptions } from "./kv-cache.ts";
 import type { Kernels, Variant } from "./module.ts";
 import type { AttentionOptions } from "./options.ts";
 import { type RotaryOptions, type RotaryResult, rotary } from "./rotary.ts";
 import { Tensor } from "./tensor.ts";
+import type { LinearWeights } from "./weight.ts";
 
 /** One instance: a linear memory and the kernels that work on it. Instances share nothing. */
 export class Heed {
@@ -57,6 +66,36 @@ export class Heed {
    */
   rotary<const O extends RotaryOptions>(x: Float32Array | Tensor, options: O): RotaryResult<O> {
     return rotary(this.#context, x, options) as RotaryResult<O>;
+  }
+
+  /**
+   * The linear layer: out = x·Wᵀ + bias. A row has the same bits whatever the number of rows beside it.
+   *
+   * @param x [rows, inFeatures]
+   * @param weight [outFeatures, inFeatures], or as `transposed` says; packed by `packLinear`, it is read as it stands
+   * @param bias [outFeatures]
+   * @returns `out` [rows, outFeatures]
+   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value or where memory cannot grow,
+   * ReferenceError for what is disposed. Nothing is written then, and the instance works on.
+   */
+  linear<const O extends LinearOptions = { out?: undefined }>(
+    x: Float32Array | Tensor,
+    weight: LinearWeights["weight"] | PackedLinear,
+    bias?: LinearWeights["bias"],
+    options: O = {} as O,
+  ): LinearResult<O> {
+    return linear(this.#context, x, weight, bias, options) as LinearResult<O>;
+  }
+
+  /**
+   * A weight, and its bias if there is one, packed once for all later calls of `linear`.
+   *
+   * @param weight [outFeatures, inFeatures], or as `transposed` says
+   * @param bias [outFeatures]
+   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or where memory cannot grow
+   */
+  packLinear(weight: LinearWeights["weight"], bias?: LinearWeights["bias"], options: WeightOptions = {}): PackedLinear {
+    return packLinear(this.#context, weight, bias, options);
   }
 
   /**

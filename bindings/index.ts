@@ -8,12 +8,14 @@ import type { Variant } from "./module.ts";
 export type { AttentionResult } from "./attention.ts";
 export type { Heed } from "./heed.ts";
 export type { AppendOptions, CacheAttentionOptions, Dtype, KvCache, KvCacheOptions } from "./kv-cache.ts";
+export type { LinearOptions, LinearResult, PackedLinear, WeightOptions } from "./linear.ts";
 export type { LoadOptions } from "./load.ts";
 export type { Variant } from "./module.ts";
 export type { AttentionOptions, Layout } from "./options.ts";
 export type { Written } from "./result.ts";
 export type { RotaryOptions, RotaryResult } from "./rotary.ts";
 export type { Tensor } from "./tensor.ts";
+export type { LinearWeights, Weight } from "./weight.ts";
 
 function bytesOf(variant: Variant): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(atob(variant === "relaxed" ? relaxed : simd), (char) => char.charCodeAt(0));
