@@ -10,7 +10,9 @@ import {
   packLinear,
 } from "./linear.ts";
 import { KvCache, type KvCacheOptions } from "./kv-cache.ts";
+import type { MultiHeadAttentionOptions } from "./layer-options.ts";
 import type { Kernels, Variant } from "./module.ts";
+import { MultiHeadAttention } from "./multi-head-attention.ts";
 import type { AttentionOptions } from "./options.ts";
 import { type RotaryOptions, type RotaryResult, rotary } from "./rotary.ts";
 import { Tensor } from "./tensor.ts";
@@ -114,6 +116,15 @@ export class Heed {
    */
   createKvCache(options: KvCacheOptions): KvCache {
     return new KvCache(this.#context, options);
+  }
+
+  /**
+   * The whole layer: projections, attention and the projection back, see {@link MultiHeadAttention}. Weights are packed once.
+   *
+   * @throws TypeError for an option of the wrong kind, RangeError for a wrong size or value or where memory cannot grow
+   */
+  createMultiHeadAttention(options: MultiHeadAttentionOptions): MultiHeadAttention {
+    return new MultiHeadAttention(this.#context, options);
   }
 
   /** Bytes handed out now, bytes handed out at most so far, bytes that the linear memory has. */
