@@ -3,6 +3,7 @@ import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { LIMIT_FLOPS, makeLimit } from "./limit.ts";
 import { type DecodeRow, formatDecode, measureDecode } from "./decode.ts";
+import { type LayerRow, formatLayer, measureLayer } from "./layer.ts";
 import { FULL, QUICK, type Effort, type Entrant, measure } from "./measure.ts";
 import type { Contender, Peer } from "./peers/peer.ts";
 import { makeReference, maxError } from "./reference.ts";
@@ -19,6 +20,8 @@ const HELP = `npm run bench -- [options]
   --no-scaling      without them
   --decode          only decoding: one query against a resident KV cache
   --no-decode       without it
+  --layer           only the linear layer and the whole multi-head layer
+  --no-layer        without them
   --seconds N       timed seconds for each entrant and shape
   --json FILE       where to write the results (default bench/results/latest.json)
   --list            shapes and peers
@@ -46,6 +49,7 @@ const { values: options } = parseArgs({
     peer: { type: "string", multiple: true, default: [] },
     scaling: { type: "boolean" },
     decode: { type: "boolean" },
+    layer: { type: "boolean" },
     seconds: { type: "string" },
     json: { type: "string", default: "results/latest.json" },
     list: { type: "boolean", default: false },
@@ -69,9 +73,9 @@ async function bench(): Promise<void> {
   const results: ShapeResult[] = [];
   const peers: Record<string, string> = {};
   const loaded: Peer[] = [];
-  const only = options.scaling === true || options.decode === true;
+  const only = options.scaling === true || options.decode === true || options.layer === true;
   const everything = !only && options.shape.length === 0 && options.peer.length === 0;
-  if (options.scaling !== true || options.decode === true) {
+  if (!only || options.decode === true) {
     const absent: string[] = [];
     for (const name of peerNames) {
       try {
@@ -111,6 +115,18 @@ async function bench(): Promise<void> {
     decode = measured.rows;
   }
 
+  let layer: LayerRow[] = [];
+  if (options.layer ?? everything) {
+    const { loadWebRuntime, loadNodeRuntime } = await import("./peers/onnxruntime.ts");
+    const limit = { entrant: await makeLimit(), flops: LIMIT_FLOPS };
+    const runtimes = [await loadWebRuntime(), await loadNodeRuntime()];
+    for (const { name, version } of runtimes) peers[name] = version;
+    const measured = await measureLayer(effort, runtimes, limit, progress);
+    progress("");
+    console.log(`\nthe linear layer (rows × inFeatures × outFeatures) and the whole layer\n${formatLayer(measured)}`);
+    layer = measured.rows;
+  }
+
   let scaling: Figure[] = [];
   if (options.scaling ?? everything) {
     scaling = await measureScaling(effort, options.quick, progress);
@@ -128,6 +144,7 @@ async function bench(): Promise<void> {
     peers,
     results,
     decode,
+    layer,
     scaling,
   };
   await mkdir("results", { recursive: true });
