@@ -44,7 +44,7 @@ await build({
   loader: { ".wasm": "base64" },
 });
 
-for (const example of ["read", "generate"]) {
+for (const example of ["read", "generate", "safetensors"]) {
   await build({
     ...shared,
     entryPoints: [`examples/${example}/main.ts`],
