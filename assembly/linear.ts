@@ -17,11 +17,11 @@ import { LANES, LANE_BYTES, madd, storeTransposed } from "./lanes";
 import { ROWS_OVER, multiply } from "./tile";
 
 /**
- * Rows of x that pass over a panel before the next panel comes: with BLOCK_IN they take 192 kB, of an L2 cache of 512 kB and more. Measured
- * on Zen 4 at 512×768×3072, GFLOP/s of 58 (relaxed): 16×384 43, 64×384 47, 128×256 48, 128×384 49.
+ * Rows of x that pass over a panel before the next panel comes: with BLOCK_IN they take 200 kB, of an L2 cache of 512 kB and more; a
+ * multiple of 6. Measured on Zen 4 at 512×768×3072 with tiles of two rows, GFLOP/s of 58 (relaxed): 16×384 43, 64×384 47, 128×256 48, 128×384 49.
  */
 // @ts-ignore: decorator
-@inline const BLOCK_ROWS: i32 = 128;
+@inline const BLOCK_ROWS: i32 = 132;
 
 /** Steps of the sum that a tile takes at once: that part of a panel, 24 kB, stays in L1 while the rows pass. */
 // @ts-ignore: decorator
@@ -112,6 +112,7 @@ export function packPanels(
  *   panels   W as packed by packPanels
  *   bias     [outFeatures], or 0
  *   scratch  linearScratchBytes() bytes, overwritten
+ *   tall     see tile.ts
  */
 export function linear(
   out: usize,
@@ -124,6 +125,7 @@ export function linear(
   outFeatures: i32,
   outRow: usize,
   xRow: usize,
+  tall: bool,
 ): void {
   assert(inFeatures > 0 && outFeatures > 0, "a weight must not be empty");
   assert(((out | x | panels | bias | outRow | xRow) & 3) == 0, "pointers and strides must be aligned to 4 bytes");
@@ -136,7 +138,7 @@ export function linear(
         const steps = min(BLOCK_IN, inFeatures - t);
         const at = x + ((<usize>t) << 2);
         if (count == 1) multiplyRow(scratch, at, panel, steps, t > 0);
-        else multiply(scratch, at, panel, count, steps, (width + 3) >> 2, xRow, 4, t > 0);
+        else multiply(scratch, at, panel, count, steps, (width + 3) >> 2, tall, xRow, 4, t > 0);
         panel += <usize>steps * LANE_BYTES;
       }
       const column = (<usize>feature) << 2;

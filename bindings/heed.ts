@@ -11,7 +11,7 @@ import {
 } from "./linear.ts";
 import { KvCache, type KvCacheOptions } from "./kv-cache.ts";
 import type { MultiHeadAttentionOptions } from "./layer-options.ts";
-import type { Kernels, Variant } from "./module.ts";
+import { type Kernels, type Variant, isRecent } from "./module.ts";
 import { MultiHeadAttention } from "./multi-head-attention.ts";
 import type { AttentionOptions } from "./options.ts";
 import { type RotaryOptions, type RotaryResult, rotary } from "./rotary.ts";
@@ -30,7 +30,7 @@ export class Heed {
     const constants = arena.allocate(kernels.constantBytes());
     kernels.writeConstants(constants);
     this.variant = kernels.isRelaxed() ? "relaxed" : "simd";
-    this.#context = { kernels, arena, constants };
+    this.#context = { kernels, arena, constants, tall: isRecent() };
   }
 
   /**

@@ -105,7 +105,7 @@ export function linear(
   biasIn: unknown,
   options: LinearOptions,
 ): { out: Float32Array | Tensor } {
-  const { arena, kernels } = context;
+  const { arena, kernels, tall } = context;
   checkObject("options", options);
   const x = checkFloats("x", xIn, arena);
   const packed = weight instanceof PackedLinear ? checkPacked(arena, weight, biasIn, options) : undefined;
@@ -125,7 +125,7 @@ export function linear(
     const outPtr = out.reserve(frame);
     const [outRow, xRow] = [outFeatures * 4, inFeatures * 4];
     if (packed) {
-      kernels.linear(outPtr, xPtr, packed.panels, biasPtr, scratch, rows, inFeatures, outFeatures, outRow, xRow);
+      kernels.linear(outPtr, xPtr, packed.panels, biasPtr, scratch, rows, inFeatures, outFeatures, outRow, xRow, tall);
     } else {
       const { outStep, inStep } = raw!;
       // Panel by panel: each is used while it is in the cache, and the packed weight is never there as a whole.
@@ -133,7 +133,7 @@ export function linear(
         const features = Math.min(PANEL_FEATURES, outFeatures - o);
         const biasAt = biasPtr && biasPtr + o * 4;
         kernels.packPanels(panel, weightPtr + o * outStep * 4, inFeatures, features, outStep * 4, inStep * 4);
-        kernels.linear(outPtr + o * 4, xPtr, panel, biasAt, scratch, rows, inFeatures, features, outRow, xRow);
+        kernels.linear(outPtr + o * 4, xPtr, panel, biasAt, scratch, rows, inFeatures, features, outRow, xRow, tall);
       }
     }
     return { out: out.take()! };

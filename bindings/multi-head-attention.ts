@@ -25,8 +25,8 @@ export type ForwardResult<O extends ForwardOptions = ForwardOptions> = Omit<Atte
   out: Written<O["out"]>;
 };
 
-/** Rows of x that are projected to q, k and v while they are in the cache. */
-const BLOCK_ROWS = 128;
+/** Rows of x that are projected to q, k and v while they are in the cache: a block of assembly/linear.ts. */
+const BLOCK_ROWS = 132;
 
 const NO_FLOATS = new Float32Array(0);
 
@@ -216,7 +216,7 @@ export class MultiHeadAttention implements LayerDims {
     jobs: { linear: PackedLinear; from: number | Tensor; to: number | Tensor; rows: number }[],
     scratch: number,
   ) {
-    const { arena, kernels } = this.#context;
+    const { arena, kernels, tall } = this.#context;
     const placeOf = (place: number | Tensor): number => (typeof place === "number" ? place : place.ptrIn(arena, "x"));
     const most = Math.max(...jobs.map(({ rows }) => rows));
     for (let start = 0; start < most; start += BLOCK_ROWS) {
@@ -227,7 +227,8 @@ export class MultiHeadAttention implements LayerDims {
         const count = Math.min(BLOCK_ROWS, rows - start);
         if (count <= 0) continue;
         const [toPtr, fromPtr] = [placeOf(to) + start * outRow, placeOf(from) + start * xRow];
-        kernels.linear(toPtr, fromPtr, panels, bias?.ptr ?? 0, scratch, count, inFeatures, outFeatures, outRow, xRow);
+        const dims = [count, inFeatures, outFeatures, outRow, xRow] as const;
+        kernels.linear(toPtr, fromPtr, panels, bias?.ptr ?? 0, scratch, ...dims, tall);
       }
     }
   }

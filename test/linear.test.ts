@@ -16,8 +16,8 @@ function expectClose(got: ArrayLike<number>, exact: Float64Array, plain: Float64
   expect(maxError(got, exact)).toBeLessThanOrEqual(Math.max(2 * maxError(plain, exact), floor));
 }
 
-const size = fc.oneof(fc.integer({ min: 1, max: 40 }), fc.constantFrom(1, 15, 16, 17, 64, 255, 256, 257));
-const rows = fc.oneof(fc.integer({ min: 0, max: 20 }), fc.constantFrom(127, 128, 129, 260));
+const size = fc.oneof(fc.integer({ min: 1, max: 40 }), fc.constantFrom(1, 15, 16, 17, 64, 383, 384, 385));
+const rows = fc.oneof(fc.integer({ min: 0, max: 20 }), fc.constantFrom(131, 132, 133, 270));
 
 forEachBuild((name, open) => {
   const heed = open();
@@ -80,7 +80,7 @@ forEachBuild((name, open) => {
   });
 
   it("gives a row the same bits whatever the number of rows beside it", () => {
-    const [rows, inFeatures, outFeatures] = [131, 300, 50];
+    const [rows, inFeatures, outFeatures] = [135, 400, 50];
     const next = uniform(7);
     const x = floats(rows * inFeatures, next);
     const weight = { data: floats(inFeatures * outFeatures, next), shape: [outFeatures, inFeatures] };
@@ -89,9 +89,9 @@ forEachBuild((name, open) => {
     expect(heed.linear(x, weight).out).toEqual(out);
     for (const [from, to] of [
       [0, 1],
-      [130, 131],
+      [134, 135],
       [5, 8],
-      [100, 131],
+      [100, 135],
     ] as const) {
       const part = x.subarray(from * inFeatures, to * inFeatures);
       expect(heed.linear(part, packed).out).toEqual(out.subarray(from * outFeatures, to * outFeatures));
@@ -115,7 +115,7 @@ forEachBuild((name, open) => {
         inFeatures,
       });
       const arrays = 4 * (rows * inFeatures + rows * outFeatures + inFeatures * outFeatures);
-      const panelAndScratch = 4 * 16 * (inFeatures + 133);
+      const panelAndScratch = 4 * 16 * (inFeatures + 137);
       expect(own.memory.peak - before).toBeLessThanOrEqual(arrays + panelAndScratch + 5 * 80);
       expect(own.memory.used).toBe(before);
     });
@@ -128,7 +128,7 @@ forEachBuild((name, open) => {
       expect(packed.bytes).toBe(4 * (704 * 500 + 700));
       const { used, peak } = own.memory;
       own.linear(x, packed, undefined, { out });
-      expect(own.memory.peak - Math.max(peak, used)).toBeLessThanOrEqual(4 * 16 * 133 + 80);
+      expect(own.memory.peak - Math.max(peak, used)).toBeLessThanOrEqual(4 * 16 * 137 + 80);
     });
 
     it("that cannot grow is a RangeError after which nothing is left", () => {

@@ -24,7 +24,9 @@ const folder = mkdtempSync(join(tmpdir(), "heed-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 /** A safetensors file: the length of a JSON header, the header, the floats (https://huggingface.co/docs/safetensors). */
-function fileOf(tensors: Record<string, { data: ArrayLike<number>; shape: readonly number[] }>): Uint8Array<ArrayBuffer> {
+function fileOf(
+  tensors: Record<string, { data: ArrayLike<number>; shape: readonly number[] }>,
+): Uint8Array<ArrayBuffer> {
   let end = 0;
   const header: Record<string, unknown> = { __metadata__: { format: "pt" } };
   for (const [name, { data, shape }] of Object.entries(tensors)) {
@@ -44,7 +46,8 @@ function fileOf(tensors: Record<string, { data: ArrayLike<number>; shape: readon
 const bert = [projectionsOf(dims, uniform(1)), projectionsOf(dims, uniform(2))];
 const bertFile = fileOf({
   "embeddings.word_embeddings.weight": { data: new Float32Array(48), shape: [2, 24] },
-  ...Object.assign({}, ...bert.map((layer, n) => named(layer, `encoder.layer.${n}.attention.`))),
+  ...named(bert[0]!, "encoder.layer.0.attention."),
+  ...named(bert[1]!, "encoder.layer.1.attention."),
 });
 
 function named({ q, k, v, out }: Projections, prefix: string): Record<string, { data: Float32Array; shape: number[] }> {
@@ -106,7 +109,9 @@ describe("the command", () => {
     const { stdout, stderr, status } = run("--file", file, "--heads", "4", "--tokens", "7");
     expect([stderr, status]).toEqual(["", 0]);
     expect(stdout.trim().split("\n")).toHaveLength(2);
-    expect(stdout).toMatch(/encoder\.layer\.1\.attention\. {2}Hugging Face {2}24 → 4\/4 heads of 6 → 24 {2}7 tokens in /);
+    expect(stdout).toMatch(
+      /encoder\.layer\.1\.attention\. {2}Hugging Face {2}24 → 4\/4 heads of 6 → 24 {2}7 tokens in /,
+    );
   });
 
   it.each([

@@ -12,7 +12,8 @@ export function readTensors(bytes: Uint8Array<ArrayBuffer>): Map<string, { data:
   const tensors = new Map<string, { data: Float32Array; shape: number[] }>();
   for (const [name, { data, shape, dtype }] of Object.entries(safetensors.parse(bytes).tensors)) {
     if (data instanceof Float32Array) tensors.set(name, { data, shape });
-    else if (dtype === "F16" || dtype === "F64") tensors.set(name, { data: Float32Array.from(data as ArrayLike<number>), shape });
+    else if (dtype === "F16" || dtype === "F64")
+      tensors.set(name, { data: Float32Array.from(data as ArrayLike<number>), shape });
   }
   return tensors;
 }
@@ -36,9 +37,16 @@ export function findLayers(names: Iterable<string>): Found[] {
 }
 
 /** One of the layers, its weights packed. */
-export function openLayer(heed: Heed, tensors: StateDict, { prefix, kind }: Found, numHeads: number): MultiHeadAttention {
+export function openLayer(
+  heed: Heed,
+  tensors: StateDict,
+  { prefix, kind }: Found,
+  numHeads: number,
+): MultiHeadAttention {
   const options = { prefix, numHeads };
   return heed.createMultiHeadAttention(
-    kind === "torch" ? MultiHeadAttention.fromTorch(tensors, options) : MultiHeadAttention.fromHuggingFace(tensors, options),
+    kind === "torch"
+      ? MultiHeadAttention.fromTorch(tensors, options)
+      : MultiHeadAttention.fromHuggingFace(tensors, options),
   );
 }

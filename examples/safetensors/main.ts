@@ -49,7 +49,9 @@ async function main(): Promise<void> {
     const ms = (performance.now() - start).toFixed(2);
     const sizes = `${layer.embedDim} → ${layer.numHeads}/${layer.numKvHeads} heads of ${layer.headDim} → ${layer.outDim}`;
     const rms = Math.hypot(...out.subarray(0, layer.outDim)) / Math.sqrt(layer.outDim);
-    console.log(`${found.prefix || "(no prefix)"}  ${found.kind}  ${sizes}  ${tokens} tokens in ${ms} ms, rms ${rms.toFixed(3)}`);
+    console.log(
+      `${found.prefix || "(no prefix)"}  ${found.kind}  ${sizes}  ${tokens} tokens in ${ms} ms, rms ${rms.toFixed(3)}`,
+    );
     layer.dispose();
   }
   heed.dispose();
