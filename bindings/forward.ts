@@ -15,11 +15,18 @@ import { KvCache } from "./kv-cache.ts";
 import type { LayerDefaults, LayerDims } from "./layer-options.ts";
 import type { AttentionOptions } from "./options.ts";
 import { Tensor } from "./tensor.ts";
+import type { WeightsOptions } from "./weights.ts";
 
 /** What the layer settles itself. */
 type Settled = "numHeads" | "headDim" | "numKvHeads" | "valueDim" | "layout";
 
 type Rows = Float32Array | Tensor;
+
+/** Which weights `forward` returns besides, and what of them, see `Heed.attentionWeights`. */
+export type LayerWeights = Pick<
+  WeightsOptions,
+  "rows" | "heads" | "reduce" | "topK" | "entropy" | "stage" | "weights" | "indices"
+>;
 
 /** What `forward` takes besides x: the options of attention, and where k and v come from. */
 export interface ForwardOptions extends Omit<AttentionOptions, Settled | "queryOffset"> {
@@ -44,6 +51,8 @@ export interface ForwardOptions extends Omit<AttentionOptions, Settled | "queryO
   positions?: number | Int32Array | undefined;
   /** With rotary, where the rows of the context stand. Default from 0, or behind the tokens of the cache. */
   contextPositions?: number | Int32Array | undefined;
+  /** The attention weights too: all of them, or those of chosen rows and heads. Default false. */
+  weights?: boolean | LayerWeights | undefined;
 }
 
 /** A checked call of forward. */
@@ -60,6 +69,7 @@ export interface Forward {
   lengths: Int32Array | undefined;
   positions: number | Int32Array;
   kPositions: number | Int32Array;
+  weights: LayerWeights | undefined;
   /** What is left for attention to check. */
   attention: Omit<AttentionOptions, Settled | "batch" | "out" | "lse">;
 }
@@ -119,6 +129,7 @@ export function checkForward(
     cache,
     lengths,
     ...positions,
+    weights: checkLayerWeights(options.weights),
     attention: {
       ...attention,
       queryOffset: options.queryOffset ?? (own ? (before ?? 0) : undefined),
@@ -129,6 +140,14 @@ export function checkForward(
       cuSeqlensKv: options.cuSeqlensKv,
     },
   };
+}
+
+/** What is asked of the weights; the values are for attentionWeights to check. */
+function checkLayerWeights(weights: unknown): LayerWeights | undefined {
+  if (weights === undefined || typeof weights === "boolean") return weights === true ? {} : undefined;
+  if (typeof weights !== "object" || weights === null) throw wrongKind("weights", "a boolean or an object", weights);
+  const { rows, heads, reduce, topK, entropy, stage, weights: to, indices } = weights as LayerWeights;
+  return { rows, heads, reduce, topK, entropy, stage, weights: to, indices };
 }
 
 /** A cache that fits the layer, beside which nothing is said that it settles. */

@@ -15,10 +15,18 @@ export {
   type OnnxAttributes,
   type TorchOptions,
 } from "./importers.ts";
-export type { AppendOptions, CacheAttentionOptions, Dtype, KvCache, KvCacheOptions } from "./kv-cache.ts";
 export type { LayerRotary, MultiHeadAttentionOptions, MultiHeadWeights } from "./layer-options.ts";
 export type { LinearOptions, LinearResult, PackedLinear, WeightOptions } from "./linear.ts";
+export type {
+  AppendOptions,
+  CacheAttentionOptions,
+  CacheWeightsOptions,
+  Dtype,
+  KvCache,
+  KvCacheOptions,
+} from "./kv-cache.ts";
 export type { LoadOptions } from "./load.ts";
+export type { MergeOptions, MergeResult, Part } from "./merge.ts";
 export type { Variant } from "./module.ts";
 export type { ForwardResult } from "./multi-head-attention.ts";
 export type { AttentionOptions, Layout } from "./options.ts";
@@ -27,6 +35,7 @@ export type { RotaryOptions, RotaryResult } from "./rotary.ts";
 export type { StateDict } from "./state-dict.ts";
 export type { Tensor } from "./tensor.ts";
 export type { LinearWeights, Weight } from "./weight.ts";
+export type { Stage, WeightsOptions, WeightsResult } from "./weights.ts";
 
 function bytesOf(variant: Variant): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(atob(variant === "relaxed" ? relaxed : simd), (char) => char.charCodeAt(0));

@@ -1,6 +1,7 @@
+import type { Arena } from "./arena.ts";
 import { type AttentionResult, type Context, attention } from "./attention.ts";
-import { wrongKind } from "./check.ts";
-import { type ForwardOptions, type Forward, checkForward } from "./forward.ts";
+import { type Floats, checkFloats, wrongKind } from "./check.ts";
+import { type Forward, type ForwardOptions, type LayerWeights, checkForward } from "./forward.ts";
 import { Frame } from "./frame.ts";
 import { KvCache, type KvCacheOptions } from "./kv-cache.ts";
 import {
@@ -18,12 +19,23 @@ import { PackedLinear } from "./linear.ts";
 import { Result, type Written } from "./result.ts";
 import { rotary } from "./rotary.ts";
 import { Tensor } from "./tensor.ts";
+import { type WeightsResult, attentionWeights } from "./weights.ts";
 
 /** What `forward` returns. */
 export type ForwardResult<O extends ForwardOptions = ForwardOptions> = Omit<AttentionResult<O>, "out"> & {
   /** [batch, seqLenQ, outDim]; without an out-projection [batch, seqLenQ, numHeads, valueDim]. */
   out: Written<O["out"]>;
-};
+} & (O["weights"] extends true
+    ? WeightsResult<NoChoice>
+    : O["weights"] extends LayerWeights
+      ? WeightsResult<O["weights"]>
+      : Partial<WeightsResult>);
+
+interface NoChoice {
+  weights?: undefined;
+  topK?: undefined;
+  entropy?: undefined;
+}
 
 /** Rows of x that are projected to q, k and v while they are in the cache: a block of assembly/linear.ts. */
 const BLOCK_ROWS = 132;
@@ -152,19 +164,16 @@ export class MultiHeadAttention implements LayerDims {
   #run(call: Forward, packed: PackedLinear[], options: ForwardOptions): object {
     const { arena, kernels } = this.#context;
     const { numHeads, numKvHeads, headDim, valueDim } = this;
-    const { x, kSource, vSource, batch, rowsQ, rowsKv, cache, lengths } = call;
+    const { x, kSource, vSource, batch, rowsQ, rowsKv, weights } = call;
     const [qLinear, kLinear, vLinear, outLinear] = packed as [PackedLinear, PackedLinear, PackedLinear, PackedLinear?];
-    const outLength = batch * rowsQ * (outLinear?.outFeatures ?? numHeads * valueDim);
+    const rows = batch * rowsQ;
+    const headsLength = rows * numHeads * valueDim;
+    const outLength = outLinear ? rows * outLinear.outFeatures : headsLength;
     const out = new Result("out", options.out, "when absent", arena, outLength, "batch × seqLenQ × outDim");
-    const lse = new Result(
-      "lse",
-      options.lse,
-      "when true",
-      arena,
-      batch * numHeads * rowsQ,
-      "batch × numHeads × seqLenQ",
-    );
-    out.checkApartFrom({ lse: lse.place });
+    const lse = new Result("lse", options.lse, "when true", arena, rows * numHeads, "batch × numHeads × seqLenQ");
+    const places = { weights: placeOf(arena, weights?.weights), entropy: placeOf(arena, weights?.entropy) };
+    out.checkApartFrom({ lse: lse.place, ...places });
+    lse.checkApartFrom(places);
 
     const frame = new Frame(arena);
     const room = (length: number): Tensor => new Tensor(arena, length, frame.reserve(length * 4));
@@ -172,14 +181,17 @@ export class MultiHeadAttention implements LayerDims {
       const xPtr = frame.input(x);
       const kPtr = kSource === x ? xPtr : frame.input(kSource);
       const vPtr = vSource === kSource ? kPtr : frame.input(vSource);
-      const q = room(batch * rowsQ * numHeads * headDim);
+      const q = room(rows * numHeads * headDim);
       const k = room(batch * rowsKv * numKvHeads * headDim);
       const v = room(batch * rowsKv * numKvHeads * valueDim);
-      const heads = outLinear && room(batch * rowsQ * numHeads * valueDim);
+      // What attention gives stays here until nothing can fail any more.
+      const heads = room(headsLength);
+      const ofLse = lse.place || options.lse === true || weights ? room(rows * numHeads) : undefined;
       const scratch = frame.reserve(kernels.linearScratchBytes());
-      const outPtr = outLinear ? out.reserve(frame) : 0;
+      const outPtr = out.reserve(frame);
+      const lsePtr = lse.reserve(frame);
 
-      const jobs = [{ linear: qLinear, from: xPtr, to: q, rows: batch * rowsQ }];
+      const jobs = [{ linear: qLinear, from: xPtr, to: q, rows }];
       if (kSource) jobs.push({ linear: kLinear, from: kPtr, to: k, rows: batch * rowsKv });
       if (vSource) jobs.push({ linear: vLinear, from: vPtr, to: v, rows: batch * rowsKv });
       this.#project(jobs, scratch);
@@ -188,26 +200,42 @@ export class MultiHeadAttention implements LayerDims {
         rotary(this.#context, q, { ...turned, numHeads, positions: call.positions, out: q });
         if (kSource) rotary(this.#context, k, { ...turned, numHeads: numKvHeads, positions: call.kPositions, out: k });
       }
-
-      const attended = { ...call.attention, out: heads ?? options.out, lse: options.lse };
-      let result: { out: Float32Array | Tensor; lse?: Float32Array | Tensor };
-      if (cache) {
-        const before = cache.lengths;
-        if (kSource) cache.append(k, v, { lengths });
-        try {
-          result = cache.attention(q, { ...attended, numHeads });
-        } catch (error) {
-          cache.truncate(before);
-          throw error;
-        }
-      } else {
-        result = attention(this.#context, q, k, v, { ...attended, numHeads, numKvHeads, headDim, valueDim, batch });
-      }
-      if (!outLinear) return result;
-      this.#project([{ linear: outLinear, from: heads!, to: outPtr, rows: batch * rowsQ }], scratch);
-      return { ...result, out: out.take()! };
+      const seen = this.#attend(call, q, k, v, heads, ofLse);
+      if (outLinear) this.#project([{ linear: outLinear, from: heads, to: outPtr, rows }], scratch);
+      else copy(arena, outPtr, heads);
+      if (lsePtr && ofLse) copy(arena, lsePtr, ofLse);
+      const writtenLse = lse.take();
+      return { out: out.take()!, ...(writtenLse && { lse: writtenLse }), ...seen };
     } finally {
       frame.release();
+    }
+  }
+
+  /** heads = attention of q over k and v, or over the cache to which they are appended; and what was asked of the weights. */
+  #attend(call: Forward, q: Tensor, k: Tensor, v: Tensor, heads: Tensor, lse: Tensor | undefined): object | undefined {
+    const { numHeads, numKvHeads, headDim, valueDim } = this;
+    const { cache, batch, lengths, weights, kSource } = call;
+    const options = { ...call.attention, numHeads };
+    const results = { out: heads, lse };
+    // The stages before the softmax need no denominator.
+    const chosen = weights && {
+      ...options,
+      ...weights,
+      lse: (weights.stage ?? "softmax") === "softmax" ? lse : undefined,
+    };
+    if (!cache) {
+      const dims = { numKvHeads, headDim, valueDim, batch };
+      attention(this.#context, q, k, v, { ...options, ...dims, ...results });
+      return chosen && attentionWeights(this.#context, q, k, { ...chosen, ...dims });
+    }
+    const before = cache.lengths;
+    if (kSource) cache.append(k, v, { lengths });
+    try {
+      cache.attention(q, { ...options, ...results });
+      return chosen && cache.attentionWeights(q, chosen);
+    } catch (error) {
+      cache.truncate(before);
+      throw error;
     }
   }
 
@@ -217,7 +245,7 @@ export class MultiHeadAttention implements LayerDims {
     scratch: number,
   ) {
     const { arena, kernels, tall } = this.#context;
-    const placeOf = (place: number | Tensor): number => (typeof place === "number" ? place : place.ptrIn(arena, "x"));
+    const ptrOf = (place: number | Tensor): number => (typeof place === "number" ? place : place.ptrIn(arena, "x"));
     const most = Math.max(...jobs.map(({ rows }) => rows));
     for (let start = 0; start < most; start += BLOCK_ROWS) {
       for (const { linear, from, to, rows } of jobs) {
@@ -226,7 +254,7 @@ export class MultiHeadAttention implements LayerDims {
         const [outRow, xRow] = [outFeatures * 4, inFeatures * 4];
         const count = Math.min(BLOCK_ROWS, rows - start);
         if (count <= 0) continue;
-        const [toPtr, fromPtr] = [placeOf(to) + start * outRow, placeOf(from) + start * xRow];
+        const [toPtr, fromPtr] = [ptrOf(to) + start * outRow, ptrOf(from) + start * xRow];
         const dims = [count, inFeatures, outFeatures, outRow, xRow] as const;
         kernels.linear(toPtr, fromPtr, panels, bias?.ptr ?? 0, scratch, ...dims, tall);
       }
@@ -246,4 +274,13 @@ export class MultiHeadAttention implements LayerDims {
     }
     return own;
   }
+}
+
+/** Where a result is to go, if it is given a place. */
+function placeOf(arena: Arena, target: unknown): Floats | undefined {
+  return target instanceof Tensor || target instanceof Float32Array ? checkFloats("weights", target, arena) : undefined;
+}
+
+function copy(arena: Arena, to: number, from: Tensor): void {
+  new Float32Array(arena.buffer, to, from.length).set(from.data);
 }

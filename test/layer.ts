@@ -75,7 +75,7 @@ export function layerReference(
   const { q, k, v, options } = projected(x, projections, dims, plain, round);
   const answer = reference(q, k, v, options, round);
   const { out } = projections;
-  return out ? { out: project(answer.out, out, round), lse: answer.lse } : answer;
+  return out ? { ...answer, out: project(answer.out, out, round) } : answer;
 }
 
 type Round = (x: number) => number;
@@ -115,7 +115,7 @@ function projected(
 export function layerFloor(x: Floats, projections: Projections, dims: Dims, plain: PlainForward, exact: Answer) {
   const problem = projected(x, projections, dims, plain, (x) => x);
   const { q, k, v, options } = problem;
-  const floor = floorOf(problem, { out: exact.out, lse: exact.lse });
+  const floor = floorOf(problem, exact);
   const score = ULP * largestScore(q, k, options.headDim) * Math.abs(options.scale ?? options.headDim ** -0.5);
   floor.lse += score;
   floor.out += (score + 0.5 * ULP) * largest(v);
