@@ -311,7 +311,7 @@ function barsOf(rows: readonly LayerRow[]): LayerBar[] {
 /** A single row is a stream of the weight for everyone; it only must not be slower. */
 function barOf(what: string, name: string): number {
   if (what.startsWith("linear 1×")) return 1;
-  return what === LAYER || name.includes("relaxed") ? 1.5 : 1.2;
+  return name.includes("relaxed") ? 1.5 : 1.2;
 }
 
 export function formatLayer({ rows, bars, skipped }: Awaited<ReturnType<typeof measureLayer>>): string {
