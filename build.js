@@ -44,7 +44,7 @@ await build({
   loader: { ".wasm": "base64" },
 });
 
-for (const example of ["read", "generate", "split"]) {
+for (const example of ["read", "generate", "split", "safetensors"]) {
   await build({
     ...shared,
     entryPoints: [`examples/${example}/main.ts`],

@@ -8,6 +8,7 @@ import { type CaseRef, type DType, type Manifest, type Value, valueOf } from "./
 import { type Values, onnxAttention } from "./onnx.ts";
 import { groupQueryAttention, multiHeadAttention, packedAttention } from "./ort.ts";
 import { rotaryEmbedding } from "./rotary.ts";
+import { torchLayer } from "./torch.ts";
 
 // Third-party cases. They are not part of the project: they lie beside it, or where HEED_CONFORMANCE says.
 const given = process.env.HEED_CONFORMANCE;
@@ -19,6 +20,7 @@ const suites = [
   "ort-gqa",
   "ort-web-attention",
   "stories260K-attention",
+  "torch-transformer-layer",
 ] as const;
 
 type Adapter = (heed: Heed, inputs: Values, attrs: CaseRef["attrs"]) => Partial<Record<string, Float32Array>>;
@@ -29,6 +31,7 @@ function adapterOf({ op, domain }: CaseRef): Adapter | undefined {
   if (op === "GroupQueryAttention") return groupQueryAttention;
   if (op === "MultiHeadAttention") return multiHeadAttention;
   if (op === "Attention") return domain === "com.microsoft" ? packedAttention : onnxAttention;
+  if (op.startsWith("TorchTransformer")) return torchLayer;
   return undefined;
 }
 
