@@ -2,7 +2,7 @@
 // bundles bindings/ to dist/ and each example to build/, where `npm start` and `npm run generate` run it.
 import { execFile } from "node:child_process";
 import process from "node:process";
-import { copyFileSync, mkdirSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { build } from "esbuild";
@@ -26,7 +26,14 @@ if (process.exitCode) process.exit();
 
 rmSync("dist", { recursive: true, force: true });
 mkdirSync("dist");
-for (const variant of ["simd", "relaxed"]) copyFileSync(`build/${variant}.wasm`, `dist/${variant}.wasm`);
+
+const { version } = /** @type {{ version: string }} */ (JSON.parse(readFileSync("package.json", "utf8")));
+// A custom section: id, bytes, name, content. bindings/source.ts refuses a build of another version.
+const stamp = [0, 5 + version.length, 4, ...Buffer.from(`heed${version}`)];
+for (const variant of ["simd", "relaxed"]) {
+  writeFileSync(`dist/${variant}.wasm`, Buffer.concat([readFileSync(`build/${variant}.wasm`), Buffer.from(stamp)]));
+}
+copyFileSync("bindings/wasm-file.d.ts", "dist/wasm-file.d.ts");
 
 const shared = {
   bundle: true,
@@ -36,13 +43,33 @@ const shared = {
   logLevel: /** @type {const} */ ("warning"),
 };
 
-await build({
+const published = {
   ...shared,
-  entryPoints: ["bindings/index.ts"],
   outdir: "dist",
-  platform: "neutral",
-  loader: { ".wasm": "base64" },
-});
+  platform: /** @type {const} */ ("neutral"),
+  define: { HEED_VERSION: JSON.stringify(version) },
+};
+await build({ ...published, entryPoints: ["bindings/index.ts"], loader: { ".wasm": "base64" } });
+// The same code for each host that compiles the files itself, and how it wants the import of one written.
+for (const [host, suffix] of [
+  ["workerd", ""],
+  ["edge-light", "?module"],
+]) {
+  await build({
+    ...published,
+    entryPoints: { [/** @type {string} */ (host)]: "bindings/precompiled.ts" },
+    plugins: [
+      {
+        name: "wasm-beside",
+        setup: ({ onResolve }) =>
+          onResolve({ filter: /\.wasm\?module$/ }, ({ path }) => ({
+            path: path.replace("?module", () => suffix ?? ""),
+            external: true,
+          })),
+      },
+    ],
+  });
+}
 
 for (const example of ["read", "generate"]) {
   await build({
