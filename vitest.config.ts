@@ -52,9 +52,29 @@ export default defineConfig({
         test: {
           name: "node",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/browser/**"],
+          exclude: ["test/browser/**", "test/runtimes/**"],
           execArgv: flags,
           testTimeout: 60_000,
+        },
+      },
+      {
+        // `npm run test:runtimes`: the packed package in other runtimes.
+        test: {
+          name: "runtimes",
+          include: ["test/runtimes/**/*.test.ts"],
+          exclude: ["test/runtimes/node_modules/**", "test/runtimes/**/*.page.test.ts"],
+          fileParallelism: false,
+          testTimeout: 120_000,
+        },
+      },
+      {
+        // `npm run test:browsers`: the same in pages and workers of browsers, as files and from bundlers.
+        test: {
+          name: "pages",
+          include: ["test/runtimes/**/*.page.test.ts"],
+          exclude: ["test/runtimes/node_modules/**"],
+          fileParallelism: false,
+          testTimeout: 120_000,
         },
       },
       inBrowser("chromium", playwright({ launchOptions: { executablePath: "/usr/bin/chromium", args: quiet } })),

@@ -16,8 +16,7 @@ export type { ModuleSource } from "./source.ts";
 export type { Tensor } from "./tensor.ts";
 
 const host: Host = {
-  source: (variant) =>
-    Uint8Array.from(atob(variant === "relaxed" ? relaxed : simd), (char) => char.charCodeAt(0)),
+  source: (variant) => Uint8Array.from(atob(variant === "relaxed" ? relaxed : simd), (char) => char.charCodeAt(0)),
   maxMemory: WASM32_BYTES,
 };
 

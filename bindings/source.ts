@@ -86,7 +86,8 @@ function fileReader(): ((url: URL) => Promise<Uint8Array>) | undefined {
 
 async function bodyOf(response: Response): Promise<Uint8Array<ArrayBuffer>> {
   const from = response.url && ` from ${response.url}`;
-  if (!response.ok) throw new RangeError(`"module" expected a response with a build, got status ${response.status}${from}`);
+  if (!response.ok)
+    throw new RangeError(`"module" expected a response with a build, got status ${response.status}${from}`);
   if (response.bodyUsed) throw new RangeError(`"module" expected a response with a build, got one already read${from}`);
   return new Uint8Array(await response.arrayBuffer());
 }

@@ -1,0 +1,7 @@
+import { describeHost, installed, output, reportOf } from "../host.ts";
+
+for (const major of [20, 22, 24, 26]) {
+  const node = installed(`node-${major}/bin/node`);
+  const version = (await output(node, ["--version"])).trim().slice(1);
+  describeHost({ name: `Node ${major}`, how: "node_modules", version }, () => reportOf(node, ["node/main.js"]));
+}
