@@ -64,6 +64,7 @@ export default defineConfig({
           include: ["test/runtimes/**/*.test.ts"],
           exclude: ["test/runtimes/node_modules/**", "test/runtimes/**/*.page.test.ts"],
           fileParallelism: false,
+          execArgv: flags,
           testTimeout: 120_000,
         },
       },
