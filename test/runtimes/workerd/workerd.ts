@@ -26,8 +26,22 @@ export async function bundleWorker(entry: string): Promise<string> {
 /** The same by wrangler. */
 export async function bundleByWrangler(entry: string): Promise<string> {
   const outdir = join(project, "build", `wrangler-${entry}`);
-  const args = ["deploy", entry, "--name", "heed", "--compatibility-date", "2026-04-01", "--dry-run", "--outdir", outdir, "--minify"];
-  await output(process.execPath, [installed("wrangler/bin/wrangler.js"), ...args], { WRANGLER_SEND_METRICS: "false", CI: "true" });
+  const args = [
+    "deploy",
+    entry,
+    "--name",
+    "heed",
+    "--compatibility-date",
+    "2026-04-01",
+    "--dry-run",
+    "--outdir",
+    outdir,
+    "--minify",
+  ];
+  await output(process.execPath, [installed("wrangler/bin/wrangler.js"), ...args], {
+    WRANGLER_SEND_METRICS: "false",
+    CI: "true",
+  });
   return outdir;
 }
 
