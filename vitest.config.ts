@@ -5,10 +5,20 @@ import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config
 // Node 20 has relaxed SIMD behind a flag, later versions have it without.
 const flags = Number(process.versions.node.split(".")[0]) < 22 ? ["--experimental-wasm-relaxed-simd"] : [];
 
-/** The same tests in a browser of the system, against dist/, as a page would load it. */
+/** Where test/runtimes/start.js has installed heed from its tarball. */
+const project = process.env.HEED_PROJECT ?? "";
+const packed = (name: string) => `${project}/node_modules/${name}/dist/index.js`;
+
+/** The same tests in a browser of the system, against the packed package. */
 function inBrowser(name: string, provider: BrowserProviderOption): TestProjectInlineConfiguration {
   return {
-    resolve: { alias: { heed: new URL("dist/index.js", import.meta.url).pathname } },
+    resolve: {
+      alias: [
+        { find: /^heed(-again)?$/, replacement: packed("heed$1") },
+        { find: "heed-cases", replacement: `${project}/cases.js` },
+      ],
+    },
+    server: { fs: { allow: [import.meta.dirname, project] } },
     // Or Vite reloads the page when it first meets the dependency.
     optimizeDeps: { include: ["fast-check"] },
     test: {

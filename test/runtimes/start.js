@@ -79,7 +79,7 @@ try {
   const hosts = join(root, "build/hosts");
   mkdirSync(hosts, { recursive: true });
   const vitest = join(root, "node_modules/vitest/vitest.mjs");
-  const suites = process.argv.slice(2).flatMap((suite) => ["--project", suite]);
+  const suites = process.argv.slice(2).flatMap((suite) => (suite.includes("/") ? [suite] : ["--project", suite]));
   process.exitCode = run(root, process.execPath, [vitest, "run", ...suites], {
     HEED_PROJECT: project,
     HEED_HOSTS: hosts,

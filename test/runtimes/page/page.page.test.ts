@@ -7,7 +7,6 @@ import {
   buildPages,
   isInstalled,
   launch,
-  reportFrom,
   serveFolder,
   textOf,
 } from "./pages.ts";
@@ -32,7 +31,7 @@ for (const [name, title] of Object.entries(browsers) as [BrowserName, string][])
   afterAll(() => browser?.close());
 
   for (const [place, how] of Object.entries(places)) {
-    const run = () => reportFrom(browser, `${site.url}/page/?in=${place}`);
+    const run = async () => parseReport(await textOf(browser, `${site.url}/page/?in=${place}`));
     describeHost({ name: title, how, version, isSystem: true }, isThere ? run : undefined);
   }
 

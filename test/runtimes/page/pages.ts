@@ -89,9 +89,10 @@ export async function textOf(browser: Browser, url: string): Promise<string> {
   }
 }
 
-export async function reportFrom(browser: Browser, url: string): Promise<Report> {
-  const report = JSON.parse(await textOf(browser, url)) as Report & { error?: string };
-  if (report.error !== undefined) throw new Error(`${url}: ${report.error}`);
+/** The report that page/main.js writes, or its error. */
+export function parseReport(text: string): Report {
+  const report = JSON.parse(text) as Report & { error?: string };
+  if (report.error !== undefined) throw new Error(report.error);
   return report;
 }
 
