@@ -51,19 +51,19 @@ const published = {
 };
 await build({ ...published, entryPoints: ["bindings/index.ts"], loader: { ".wasm": "base64" } });
 // The same code for each host that compiles the files itself, and how it wants the import of one written.
-for (const [host, suffix] of [
-  ["workerd", ""],
-  ["edge-light", "?module"],
+for (const { host, suffix } of [
+  { host: "workerd", suffix: "" },
+  { host: "edge-light", suffix: "?module" },
 ]) {
   await build({
     ...published,
-    entryPoints: { [/** @type {string} */ (host)]: "bindings/precompiled.ts" },
+    entryPoints: [{ in: "bindings/precompiled.ts", out: host }],
     plugins: [
       {
         name: "wasm-beside",
-        setup: ({ onResolve }) =>
-          onResolve({ filter: /\.wasm\?module$/ }, ({ path }) => ({
-            path: path.replace("?module", () => suffix ?? ""),
+        setup: (bundler) =>
+          bundler.onResolve({ filter: /\.wasm\?module$/ }, ({ path }) => ({
+            path: path.replace("?module", suffix),
             external: true,
           })),
       },

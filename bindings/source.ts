@@ -81,7 +81,8 @@ function fileReader(): ((url: URL) => Promise<Uint8Array>) | undefined {
   interface Node {
     process?: { getBuiltinModule?(name: "fs"): { promises: { readFile(url: URL): Promise<Uint8Array> } } };
   }
-  return (globalThis as Node).process?.getBuiltinModule?.("fs").promises.readFile;
+  const files = (globalThis as Node).process?.getBuiltinModule?.("fs").promises;
+  return files && ((url) => files.readFile(url));
 }
 
 async function bodyOf(response: Response): Promise<Uint8Array<ArrayBuffer>> {

@@ -3,7 +3,6 @@
 import { load, loadSync } from "heed";
 import { load as loadAgain } from "heed-again";
 import simd from "heed/simd.wasm";
-import type { AttentionOptions } from "../../bindings/options.ts";
 import { floorOf, maxError } from "../distance.ts";
 import { naive } from "../naive.ts";
 import { type Problem, type Sizes, problemOf, randomBias, randomMask } from "../problems.ts";
@@ -53,7 +52,7 @@ function expectRight(heed: Heed, { q, k, v, options }: Problem, got: { out: Floa
 
 function attend(heed: Heed, problem: Problem): void {
   const { q, k, v, options } = problem;
-  expectRight(heed, problem, heed.attention(q, k, v, { ...options, lse: true } as AttentionOptions & { lse: true }));
+  expectRight(heed, problem, heed.attention(q, k, v, { ...options, lse: true }));
 }
 
 const sizes: Sizes = { batch: 2, numHeads: 4, seqLenQ: 5, seqLenKv: 9, headDim: 12 };
@@ -173,15 +172,11 @@ export const cases: Record<string, () => unknown> = {
       const { used } = heed.memory;
       const { q, k, v, options } = small;
       await expectError(
-        () => heed.attention(q, k.subarray(1), v, options as AttentionOptions),
+        () => heed.attention(q, k.subarray(1), v, options),
         RangeError,
         /^"k" expected a length divisible by 96/,
       );
-      await expectError(
-        () => heed.attention([] as never, k, v, options as AttentionOptions),
-        TypeError,
-        /^"q" expected a Float32Array/,
-      );
+      await expectError(() => heed.attention([] as never, k, v, options), TypeError, /^"q" expected a Float32Array/);
       const tensor = heed.tensor(4);
       tensor.dispose();
       await expectError(() => tensor.data, ReferenceError, /disposed/);
@@ -263,11 +258,10 @@ export const cases: Record<string, () => unknown> = {
   "two copies of the package at once": async () => {
     const [one, other] = [await load(), await loadAgain()];
     const { q, k, v, options } = small;
-    const call = options as AttentionOptions;
-    const [a, b] = [one.attention(q, k, v, call).out, other.attention(q, k, v, call).out];
+    const [a, b] = [one.attention(q, k, v, options).out, other.attention(q, k, v, options).out];
     expect(maxError(a, b) === 0, "the same bits");
     const tensor = one.tensor(q.length);
-    await expectError(() => other.attention(tensor, k, v, call), TypeError, /^"q" expected/);
+    await expectError(() => other.attention(tensor, k, v, options), TypeError, /^"q" expected/);
     one.dispose();
     attend(other, small);
     other.dispose();

@@ -56,8 +56,11 @@ async function makeProject(project) {
   runNpm(project, "install", "--offline", "--silent");
   cpSync(here, project, {
     recursive: true,
-    filter: (path) => basename(path) !== "node_modules" && !/\.ts$|package(-lock)?\.json$/.test(path),
+    filter: (path) => basename(path) !== "node_modules" && (statSync(path).isDirectory() || /\.(js|html)$/.test(path)),
   });
+  for (const example of ["cloudflare-worker", "vercel-edge", "page", "vite"]) {
+    cpSync(join(root, "examples", example), join(project, "examples", example), { recursive: true });
+  }
   await build({
     entryPoints: [join(here, "cases.ts"), join(here, "cold.ts")],
     outdir: project,

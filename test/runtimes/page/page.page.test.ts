@@ -7,6 +7,7 @@ import {
   buildPages,
   isInstalled,
   launch,
+  parseReport,
   serveFolder,
   textOf,
 } from "./pages.ts";
