@@ -19,6 +19,7 @@ const HELP = `npm run bench -- [options]
   --no-scaling      without them
   --decode          only decoding: one query against a resident KV cache
   --no-decode       without it
+  --cold            only cold starts: import, load and first call in every host of test/runtimes/
   --seconds N       timed seconds for each entrant and shape
   --json FILE       where to write the results (default bench/results/latest.json)
   --list            shapes and peers

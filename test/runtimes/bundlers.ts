@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
 import type { Browser } from "playwright";
 import { afterAll, beforeAll } from "vitest";
-import { describeHost, installed } from "./host.ts";
-import { type Site, isInstalled, launch, parseReport, pathIn, serveFolder, textOf } from "./page/pages.ts";
+import { describeHost } from "./host.ts";
+import { type Site, isInstalled, launch, parseReport, serveFolder, textOf } from "./page/pages.ts";
+import { installed, pathIn } from "./project.ts";
 
 /** Describes the cases for what a bundler makes of bundle/ in its default configuration, run in Chromium: `bundle` gives the folder to serve. */
 export function describeBundler(name: string, npmName: string, bundle: (source: string) => Promise<string>): void {

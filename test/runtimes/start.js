@@ -75,18 +75,42 @@ async function makeProject(project) {
   });
 }
 
+/**
+ * @param {string[]} suites projects of vitest.config.ts, or parts of paths
+ * @param {Record<string, string>} env
+ */
+function runTests(suites, env) {
+  const args = suites.flatMap((suite) => (suite.includes("/") ? [suite] : ["--project", suite]));
+  return run(root, process.execPath, [join(root, "node_modules/vitest/vitest.mjs"), "run", ...args], env);
+}
+
+/** @param {Record<string, string>} env */
+async function measureCold(env) {
+  await build({
+    entryPoints: [join(here, "measure-cold.ts")],
+    outdir: join(here, "build"),
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    target: "es2022",
+    packages: "external",
+    sourcemap: true,
+    logLevel: "warning",
+  });
+  // Node 20 has relaxed SIMD behind a flag, and the edge runtime shares this process.
+  const flags = Number.parseInt(process.versions.node) < 22 ? ["--experimental-wasm-relaxed-simd"] : [];
+  return run(root, process.execPath, [...flags, "--enable-source-maps", join(here, "build/measure-cold.js")], env);
+}
+
 installHosts();
 const project = mkdtempSync(join(tmpdir(), "heed-"));
 try {
   await makeProject(project);
   const hosts = join(root, "build/hosts");
   mkdirSync(hosts, { recursive: true });
-  const vitest = join(root, "node_modules/vitest/vitest.mjs");
-  const suites = process.argv.slice(2).flatMap((suite) => (suite.includes("/") ? [suite] : ["--project", suite]));
-  process.exitCode = run(root, process.execPath, [vitest, "run", ...suites], {
-    HEED_PROJECT: project,
-    HEED_HOSTS: hosts,
-  });
+  const env = { HEED_PROJECT: project, HEED_HOSTS: hosts, HEED_RUNTIMES: here };
+  const suites = process.argv.slice(2);
+  process.exitCode = suites.includes("cold") ? await measureCold(env) : runTests(suites, env);
 } finally {
   rmSync(project, { recursive: true, force: true });
 }

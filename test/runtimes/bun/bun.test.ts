@@ -1,5 +1,6 @@
-import { describeHost, installed, output, reportOf } from "../host.ts";
+import { describeHost } from "../host.ts";
+import { answerOf, installed, output } from "../project.ts";
 
 const bun = installed(".bin/bun");
 const version = (await output(bun, ["--version"])).trim();
-describeHost({ name: "Bun", how: "node_modules", version }, () => reportOf(bun, ["run", "node/main.js"]));
+describeHost({ name: "Bun", how: "node_modules", version }, () => answerOf(bun, ["run", "node/main.js"]));

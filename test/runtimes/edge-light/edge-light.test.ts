@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { Report } from "../cases.ts";
-import { describeHost, installed } from "../host.ts";
+import { describeHost } from "../host.ts";
+import { installed } from "../project.ts";
 import { openFunction } from "./edge-light.ts";
 
 const { version } = JSON.parse(readFileSync(installed("edge-runtime/package.json"), "utf8")) as { version: string };

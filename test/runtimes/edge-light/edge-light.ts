@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { EdgeRuntime } from "edge-runtime";
 import { build } from "esbuild";
-import { project } from "../host.ts";
+import { project } from "../project.ts";
 
 /** Bundles a function of the project as Vercel does: `x.wasm?module` stands for a module that the host compiled. */
 export async function openFunction(entry: string): Promise<EdgeRuntime> {

@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { EdgeRuntime } from "edge-runtime";
 import { beforeAll, describe, expect, it } from "vitest";
-import { project } from "../host.ts";
+import { project } from "../project.ts";
 import { openFunction } from "./edge-light.ts";
 
 describe("the example of an Edge function", () => {

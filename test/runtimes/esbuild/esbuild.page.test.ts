@@ -2,7 +2,7 @@ import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
 import { describeBundler } from "../bundlers.ts";
-import { pathIn } from "../page/pages.ts";
+import { pathIn } from "../project.ts";
 
 describeBundler("esbuild", "esbuild", async (source) => {
   const outdir = pathIn("build/esbuild");

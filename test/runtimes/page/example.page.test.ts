@@ -2,7 +2,8 @@
 import { copyFileSync } from "node:fs";
 import { type Browser, type Page } from "playwright";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Site, isInstalled, launch, pathIn, serveFolder } from "./pages.ts";
+import { type Site, isInstalled, launch, serveFolder } from "./pages.ts";
+import { pathIn } from "../project.ts";
 
 describe.skipIf(!isInstalled("chromium"))("the example of a page without a bundler", () => {
   let browser: Browser;

@@ -1,6 +1,7 @@
 import type { Browser } from "playwright";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { describeHost, project } from "../host.ts";
+import { describeHost } from "../host.ts";
+import { project } from "../project.ts";
 import {
   type BrowserName,
   type Site,

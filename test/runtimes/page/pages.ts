@@ -1,12 +1,11 @@
 import { existsSync } from "node:fs";
 import { type Server, createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { join } from "node:path";
 import { build } from "esbuild";
 import { type Browser, chromium, firefox } from "playwright";
 import sirv from "sirv";
 import type { Report } from "../cases.ts";
-import { project } from "../host.ts";
+import { project } from "../project.ts";
 
 /** What a strict page allows: its own scripts, and the compiling of WebAssembly. */
 export const CSP = "script-src 'self' 'wasm-unsafe-eval'";
@@ -30,7 +29,7 @@ export async function serveFolder(folder: string, csp = CSP): Promise<Site> {
 
 /** The programs of page/ with "heed" as the URL of the installed file, which is all that a page without a bundler needs. */
 export async function buildPages(): Promise<void> {
-  const programs = ["main", "worker", "service-worker"];
+  const programs = ["main", "cold", "worker", "service-worker"];
   await build({
     absWorkingDir: project,
     entryPoints: programs.map((name) => `page/${name}.js`),
@@ -72,7 +71,7 @@ export function launch(name: BrowserName): Promise<Browser> {
 }
 
 /** What the page at `url` writes into its output element. */
-export async function textOf(browser: Browser, url: string): Promise<string> {
+export async function textOf(browser: Pick<Browser, "newPage">, url: string): Promise<string> {
   const page = await browser.newPage();
   const errors: string[] = [];
   page.on("pageerror", (error) => errors.push(String(error)));
@@ -95,5 +94,3 @@ export function parseReport(text: string): Report {
   if (report.error !== undefined) throw new Error(report.error);
   return report;
 }
-
-export const pathIn = (...path: string[]): string => join(project, ...path);

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { nodeResolve } from "@rollup/plugin-node-resolve";
 import { rollup } from "rollup";
 import { describeBundler } from "../bundlers.ts";
-import { pathIn } from "../page/pages.ts";
+import { pathIn } from "../project.ts";
 
 describeBundler("Rollup", "rollup", async (source) => {
   const dir = pathIn("build/rollup");

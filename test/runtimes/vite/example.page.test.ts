@@ -2,7 +2,8 @@
 import type { Browser } from "playwright";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { build, createServer } from "vite";
-import { isInstalled, launch, pathIn, serveFolder } from "../page/pages.ts";
+import { isInstalled, launch, serveFolder } from "../page/pages.ts";
+import { pathIn } from "../project.ts";
 
 const root = pathIn("examples/vite");
 

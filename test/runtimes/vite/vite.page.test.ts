@@ -1,6 +1,6 @@
 import { build } from "vite";
 import { describeBundler } from "../bundlers.ts";
-import { pathIn } from "../page/pages.ts";
+import { pathIn } from "../project.ts";
 
 describeBundler("Vite", "vite", async (source) => {
   const outDir = pathIn("build/vite");

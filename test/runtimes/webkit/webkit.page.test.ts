@@ -1,6 +1,7 @@
 import { afterAll, beforeAll } from "vitest";
-import { describeHost, project } from "../host.ts";
+import { describeHost } from "../host.ts";
 import { type Site, buildPages, parseReport, serveFolder } from "../page/pages.ts";
+import { project } from "../project.ts";
 import { WebKit, isWebKitInstalled } from "./webdriver.ts";
 
 let webkit: WebKit | undefined;

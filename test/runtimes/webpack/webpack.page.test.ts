@@ -2,7 +2,7 @@ import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import webpack from "webpack";
 import { describeBundler } from "../bundlers.ts";
-import { pathIn } from "../page/pages.ts";
+import { pathIn } from "../project.ts";
 
 describeBundler("webpack", "webpack", async (source) => {
   const path = pathIn("build/webpack");

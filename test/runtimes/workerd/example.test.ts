@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { installed, project } from "../host.ts";
+import { installed, project } from "../project.ts";
 import { gzippedBytes, bundleByWrangler } from "./workerd.ts";
 
 describe("the example of a Worker, under wrangler dev", () => {

@@ -2,7 +2,8 @@ import { readFileSync } from "node:fs";
 import type { Miniflare } from "miniflare";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Report } from "../cases.ts";
-import { describeHost, installed } from "../host.ts";
+import { describeHost } from "../host.ts";
+import { installed } from "../project.ts";
 import { bundleByWrangler, bundleWorker, gzippedBytes, serve } from "./workerd.ts";
 
 const versionOf = (name: string) =>

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { Miniflare } from "miniflare";
-import { installed, output, project } from "../host.ts";
+import { installed, output, project } from "../project.ts";
 
 /** Bundles a Worker of the project as Cloudflare's tools do, the wasm files beside it, and gives its folder. */
 export async function bundleWorker(entry: string): Promise<string> {
@@ -47,14 +47,13 @@ export async function bundleByWrangler(entry: string): Promise<string> {
 
 /** workerd with the Worker of a folder. */
 export function serve(folder: string): Miniflare {
+  const beside = readdirSync(folder).filter((name) => name.endsWith(".wasm"));
   return new Miniflare({
-    modules: true,
     modulesRoot: folder,
-    modulesRules: [
-      { type: "CompiledWasm", include: ["**/*.wasm"] },
-      { type: "ESModule", include: ["**/*.js"] },
+    modules: [
+      { type: "ESModule", path: join(folder, "worker.js") },
+      ...beside.map((name) => ({ type: "CompiledWasm" as const, path: join(folder, name) })),
     ],
-    scriptPath: join(folder, "worker.js"),
     compatibilityDate: "2026-04-01",
     host: "127.0.0.1",
     port: 0,
