@@ -44,7 +44,7 @@ function isModule(value: unknown): value is WebAssembly.Module {
   return isA("WebAssembly.Module", value);
 }
 
-/** A copy: no engine compiles shared memory, and nobody writes to a copy while it compiles. */
+/** A copy, since no engine compiles shared memory. */
 function bytesOf(value: unknown): Uint8Array<ArrayBuffer> | undefined {
   if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice();
   if (isA("ArrayBuffer", value)) return new Uint8Array(value as ArrayBuffer).slice();

@@ -4,7 +4,7 @@ import { median } from "../../bench/measure.ts";
 import { formatTable } from "../../bench/report.ts";
 import type { Cold } from "./cold.ts";
 import { openFunction } from "./edge-light/edge-light.ts";
-import { type BrowserName, buildPages, isInstalled, launch, serveFolder, textOf } from "./page/pages.ts";
+import { type BrowserName, PAGES, buildPages, isInstalled, launch, serveFolder, textOf } from "./page/pages.ts";
 import { answerOf, installed, project } from "./project.ts";
 import { WebKit, isWebKitInstalled } from "./webkit/webdriver.ts";
 import { bundleWorker, gzippedBytes, serve } from "./workerd/workerd.ts";
@@ -34,7 +34,7 @@ await measure("Vercel Edge", async () => {
 
 await buildPages();
 const site = await serveFolder(project);
-const page = `${site.url}/page/cold.html`;
+const page = `${site.url}/${PAGES}/cold.html`;
 for (const [name, title] of Object.entries({ chromium: "Chromium", firefox: "Firefox" }) as [BrowserName, string][]) {
   if (!isInstalled(name)) continue;
   const browser = await launch(name);

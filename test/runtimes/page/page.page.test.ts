@@ -5,6 +5,7 @@ import { project } from "../project.ts";
 import {
   type BrowserName,
   type Site,
+  PAGES,
   buildPages,
   isInstalled,
   launch,
@@ -14,7 +15,7 @@ import {
 } from "./pages.ts";
 
 const browsers: Record<BrowserName, string> = { chromium: "Chromium", firefox: "Firefox" };
-const places = { page: "page", worker: "dedicated worker", "service-worker": "service worker" };
+const places = { page: "page", worker: "worker", "service-worker": "service worker" };
 
 let site: Site;
 beforeAll(async () => {
@@ -33,7 +34,7 @@ for (const [name, title] of Object.entries(browsers) as [BrowserName, string][])
   afterAll(() => browser?.close());
 
   for (const [place, how] of Object.entries(places)) {
-    const run = async () => parseReport(await textOf(browser, `${site.url}/page/?in=${place}`));
+    const run = async () => parseReport(await textOf(browser, `${site.url}/${PAGES}/?in=${place}`));
     describeHost({ name: title, how, version, isSystem: true }, isThere ? run : undefined);
   }
 
@@ -41,7 +42,7 @@ for (const [name, title] of Object.entries(browsers) as [BrowserName, string][])
     it("gets one clear Error", async () => {
       const strict = await serveFolder(project, "script-src 'self'");
       try {
-        expect(await textOf(browser, `${strict.url}/page/?in=page`)).toMatch(
+        expect(await textOf(browser, `${strict.url}/${PAGES}/?in=page`)).toMatch(
           /this host compiles no WebAssembly from bytes/,
         );
       } finally {

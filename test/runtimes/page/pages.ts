@@ -1,11 +1,11 @@
-import { existsSync } from "node:fs";
+import { copyFileSync, existsSync } from "node:fs";
 import { type Server, createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { build } from "esbuild";
 import { type Browser, chromium, firefox } from "playwright";
 import sirv from "sirv";
 import type { Report } from "../cases.ts";
-import { project } from "../project.ts";
+import { pathIn, project } from "../project.ts";
 
 /** What a strict page allows: its own scripts, and the compiling of WebAssembly. */
 export const CSP = "script-src 'self' 'wasm-unsafe-eval'";
@@ -27,14 +27,16 @@ export async function serveFolder(folder: string, csp = CSP): Promise<Site> {
   };
 }
 
-/** The programs of page/ with "heed" as the URL of the installed file, which is all that a page without a bundler needs. */
+/** Where the pages stand in the project, once they are built. */
+export const PAGES = "build/pages";
+
+/** The pages of page/, with "heed" as the URL of the installed file, which is all that a page without a bundler needs. */
 export async function buildPages(): Promise<void> {
   const programs = ["main", "cold", "worker", "service-worker"];
   await build({
     absWorkingDir: project,
     entryPoints: programs.map((name) => `page/${name}.js`),
-    outdir: "page",
-    allowOverwrite: true,
+    outdir: PAGES,
     bundle: true,
     format: "esm",
     logLevel: "warning",
@@ -49,6 +51,7 @@ export async function buildPages(): Promise<void> {
       },
     ],
   });
+  for (const page of ["index.html", "cold.html"]) copyFileSync(pathIn("page", page), pathIn(PAGES, page));
 }
 
 const quiet = [

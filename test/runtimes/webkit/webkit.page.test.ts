@@ -1,6 +1,6 @@
 import { afterAll, beforeAll } from "vitest";
 import { describeHost } from "../host.ts";
-import { type Site, buildPages, parseReport, serveFolder } from "../page/pages.ts";
+import { type Site, PAGES, buildPages, parseReport, serveFolder } from "../page/pages.ts";
 import { project } from "../project.ts";
 import { WebKit, isWebKitInstalled } from "./webdriver.ts";
 
@@ -18,9 +18,9 @@ afterAll(async () => {
 
 for (const [place, how] of [
   ["page", "page"],
-  ["worker", "dedicated worker"],
+  ["worker", "worker"],
   ["service-worker", "service worker"],
 ] as const) {
-  const run = async () => parseReport(await webkit!.textOf(`${site!.url}/page/?in=${place}`));
+  const run = async () => parseReport(await webkit!.textOf(`${site!.url}/${PAGES}/?in=${place}`));
   describeHost({ name: "WebKitGTK", how, version, isSystem: true }, webkit && run);
 }

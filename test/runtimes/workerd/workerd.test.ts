@@ -11,7 +11,7 @@ const versionOf = (name: string) =>
 const version = versionOf("workerd").split(".").slice(0, 2).join(".");
 
 for (const [how, bundle] of [
-  ["esbuild, miniflare", bundleWorker],
+  ["esbuild and miniflare", bundleWorker],
   [`wrangler ${versionOf("wrangler")}`, bundleByWrangler],
 ] as const) {
   describeHost({ name: "Cloudflare workerd", how, version }, async () => {
