@@ -27,7 +27,8 @@ if (process.exitCode) process.exit();
 rmSync("dist", { recursive: true, force: true });
 mkdirSync("dist");
 
-const { version } = /** @type {{ version: string }} */ (JSON.parse(readFileSync("package.json", "utf8")));
+const manifest = /** @type {unknown} */ (JSON.parse(readFileSync("package.json", "utf8")));
+const { version } = /** @type {{ version: string }} */ (manifest);
 // A custom section: id, bytes, name, content. bindings/source.ts refuses a build of another version.
 const stamp = [0, 5 + version.length, 4, ...Buffer.from(`heed${version}`)];
 for (const variant of ["simd", "relaxed"]) {

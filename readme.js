@@ -17,6 +17,12 @@ import { format } from "prettier";
 const table = (head, ...rows) =>
   [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
 
+/**
+ * @param {string} file
+ * @returns {unknown}
+ */
+const parse = (file) => JSON.parse(readFileSync(file, "utf8"));
+
 /** @param {number} bytes */
 const kB = (bytes) => `${(bytes / 1000).toFixed(1)} kB`;
 
@@ -43,9 +49,7 @@ async function minified(file) {
 }
 
 async function sizes() {
-  const exported = /** @type {{ exports: Record<string, unknown> }} */ (
-    JSON.parse(readFileSync("package.json", "utf8"))
-  );
+  const exported = /** @type {{ exports: Record<string, unknown> }} */ (parse("package.json"));
   const files = JSON.stringify(exported.exports).match(/(?<=")\.\/dist\/[^"]+\.(wasm|js)(?=")/g) ?? [];
   const kernels = ["simd", "relaxed"].map((variant) => readFileSync(`dist/${variant}.wasm`));
   return table(
@@ -84,7 +88,7 @@ function foundHosts() {
   /** @type {Map<string, Host>} */
   const hosts = new Map();
   for (const file of readdirSync("build/hosts").sort()) {
-    const host = /** @type {Host} */ (JSON.parse(readFileSync(`build/hosts/${file}`, "utf8")));
+    const host = /** @type {Host} */ (parse(`build/hosts/${file}`));
     const key = [host.name, host.version, host.variant].join();
     const same = hosts.get(key);
     hosts.set(
@@ -138,7 +142,7 @@ if (process.argv.includes("--check")) {
   process.exitCode = missing.length > 0 || found.length === 0 || found.some(({ failed }) => failed > 0) ? 1 : 0;
 } else {
   const tables = { sizes: await sizes(), ...(found.length > 0 ? { hosts: hosts(found) } : {}) };
-  for (const content of Object.values(tables)) console.log(`${await format(content, { parser: "markdown" })}`);
+  for (const content of Object.values(tables)) console.log(await format(content, { parser: "markdown" }));
   if (process.argv.includes("--print")) process.exit();
   const after = Object.entries(tables).reduce((readme, [name, content]) => place(readme, name, content), before);
   writeFileSync("README.md", await format(after, { parser: "markdown", printWidth: 120 }));

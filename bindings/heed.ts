@@ -2,7 +2,7 @@ import { Arena } from "./arena.ts";
 import { type AttentionResult, type Context, attention } from "./attention.ts";
 import { checkInteger } from "./check.ts";
 import { KvCache, type KvCacheOptions } from "./kv-cache.ts";
-import type { Kernels, Variant } from "./module.ts";
+import { type Kernels, type Variant, isRecent } from "./module.ts";
 import type { AttentionOptions } from "./options.ts";
 import { type RotaryOptions, type RotaryResult, rotary } from "./rotary.ts";
 import { Tensor } from "./tensor.ts";
@@ -19,7 +19,7 @@ export class Heed {
     const constants = arena.allocate(kernels.constantBytes());
     kernels.writeConstants(constants);
     this.variant = kernels.isRelaxed() ? "relaxed" : "simd";
-    this.#context = { kernels, arena, constants };
+    this.#context = { kernels, arena, constants, tall: isRecent() };
   }
 
   /**
