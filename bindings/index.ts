@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 // Node, browsers, Deno, Bun and every bundler: both builds travel inside the JavaScript, decoded when one is loaded.
 import relaxed from "../dist/relaxed.wasm";
 import simd from "../dist/simd.wasm";

@@ -203,7 +203,7 @@ describe("README", () => {
         ([, ...cells]) => cells,
       );
     const said = new Map(rowsOf(readme).map(([name, ...sizes]) => [name, sizes.map(Number)]));
-    const rows = rowsOf(node("readme.js", "--print"));
+    const rows = rowsOf(node("tables.js", "--print"));
     expect([...said.keys()]).toEqual(rows.map(([name]) => name));
     for (const [name, ...sizes] of rows) {
       sizes.forEach((size, n) => {

@@ -33,7 +33,7 @@ export function describeHost(host: Host, run: (() => Promise<Report>) | undefine
   });
 }
 
-/** For readme.js. */
+/** For tables.js. */
 export function record(host: Host, { variant, results }: Report): void {
   const failed = Object.values(results).filter((error) => error !== null).length;
   const row = { ...host, variant, passed: Object.keys(results).length - failed, failed };

@@ -14,7 +14,7 @@ export function output(program: string, args: string[], env: NodeJS.ProcessEnv =
   return new Promise((resolve, reject) => {
     const options = { cwd: project, env: { ...process.env, NODE_OPTIONS: "", ...env }, maxBuffer: 1e8 };
     execFile(program, args, options, (error, stdout, stderr) => {
-      if (error) reject(new Error(`${error.message}\n${stderr}`));
+      if (error) reject(new Error(`${error.message}\n${stdout}${stderr}`));
       else resolve(stdout);
     });
   });

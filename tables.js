@@ -1,7 +1,7 @@
-// node readme.js: prints the tables of sizes and hosts and writes them into README.md between their markers. Sizes are those of dist/;
+// node tables.js: prints the tables of sizes and hosts and writes them into README.md between their markers. Sizes are those of dist/;
 // hosts are what `npm run test:runtimes` and `npm run test:browsers` found, where they have run (build/hosts/).
-// node readme.js --print: prints them only.
-// node readme.js --check: fails where the table of hosts is not what they found just now.
+// node tables.js --print: prints them only.
+// node tables.js --check: fails where the table of hosts is not what they found just now.
 import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { brotliCompressSync, gzipSync } from "node:zlib";
