@@ -1,9 +1,10 @@
 import { type AttentionResult, type Context, type KeysOf, solve } from "./attention.ts";
 import { checkChoice, checkInt32Array, checkInteger, checkObject, wrongKind, wrongValue } from "./check.ts";
 import { Frame } from "./frame.ts";
+import { Incoming } from "./incoming.ts";
 import { PAGE_KEYS } from "./module.ts";
-import { type AttentionOptions, type Layout, checkKeys, checkProblem, stridesOf } from "./options.ts";
-import { type Dtype, PageLayout, type PageRows, Pages } from "./pages.ts";
+import { type AttentionOptions, type Layout, checkKeys, checkProblem } from "./options.ts";
+import { type Dtype, PageLayout, type PageRows, Pages, allocatePages } from "./pages.ts";
 import type { Tensor } from "./tensor.ts";
 
 export type { Dtype } from "./pages.ts";
@@ -22,7 +23,10 @@ export interface KvCacheOptions {
   batch?: number | undefined;
   /** How K and V are stored. Default "f32". */
   dtype?: Dtype | { k: Dtype; v: Dtype } | undefined;
-  /** No query looks further than this many keys to the left of its own position; what none can see any more is given back. */
+  /**
+   * No query looks further than this many keys to the left of its own position; what none can see any more is given back. What the
+   * tokens of the latest append see stays, and what 32 tokens before them saw, so that `truncate` may go back over these.
+   */
   window?: number | undefined;
 }
 
@@ -41,6 +45,9 @@ export type CacheAttentionOptions = Omit<
 >;
 
 const NOTHING = { ptr: 0, length: 0 };
+
+/** Tokens before those of the latest append that a window's cache can still take back. */
+const ROLLBACK = 32;
 
 /** K and V of a batch of sequences, in linear memory, read where they stand. Made by `heed.createKvCache`. */
 export class KvCache {
@@ -108,43 +115,43 @@ export class KvCache {
   append(k: Float32Array | Tensor, v: Float32Array | Tensor, options: AppendOptions = {}): void {
     this.#check();
     checkObject("options", options);
-    const { numKvHeads, headDim, valueDim, batch } = this;
+    const { batch, numKvHeads, headDim, valueDim } = this;
     const { layout = "blhd", lengths } = options;
     checkChoice("layout", layout, ["blhd", "bhld"]);
     const { arena } = this.#context;
-    const keys = checkKeys(arena, k, v, { batch, numKvHeads, headDim, valueDim });
-    const counts = lengths ?? new Int32Array(batch).fill(keys.rowsKv);
-    checkInt32Array("lengths", counts, batch, "batch", 0, keys.rowsKv);
-    const grown = this.#lengths.map((length, b) => length + counts[b]!);
-    const over = grown.findIndex((length) => length > this.capacity);
-    if (over >= 0) {
-      const left = this.capacity - this.#lengths[over]!;
-      throw wrongValue("k", `at most ${left} more tokens (capacity ${this.capacity})`, counts[over]);
+    const { k: kIn, v: vIn, rowsKv: newTokens } = checkKeys(arena, k, v, this);
+    if (lengths !== undefined) checkInt32Array("lengths", lengths, batch, "batch", 0, newTokens);
+    const grown = this.#lengths.slice();
+    for (let b = 0; b < batch; b++) {
+      const count = lengths?.[b] ?? newTokens;
+      const left = this.capacity - grown[b]!;
+      if (count > left) throw wrongValue("k", `at most ${left} more tokens (capacity ${this.capacity})`, count);
+      grown[b]! += count;
     }
+    if (newTokens === 0) return;
 
     const frame = new Frame(arena);
     try {
-      const kPtr = frame.input(keys.k);
-      const vPtr = frame.input(keys.v);
+      const keys = new Incoming(frame, kIn, layout, newTokens, numKvHeads, headDim);
+      const values = new Incoming(frame, vIn, layout, newTokens, numKvHeads, valueDim);
       this.#extend(grown);
-      for (const [rows, dim, ptr] of [
-        [this.#layout.k, headDim, kPtr],
-        [this.#layout.v, valueDim, vPtr],
-      ] as const) {
-        const from = stridesOf(layout, keys.rowsKv, numKvHeads, dim);
-        counts.forEach((count, b) => {
-          for (let head = 0; head < numKvHeads; head++) {
-            this.#store(b, head, count, rows, dim, ptr + b * from.batch + head * from.head, from.row);
-          }
-        });
+      for (let b = 0; b < batch; b++) {
+        const start = this.#lengths[b]!;
+        for (let token = start; token < grown[b]!;) {
+          const count = Math.min(grown[b]! - token, PAGE_KEYS - (token % PAGE_KEYS));
+          this.#store(b, token, count, this.#layout.k, keys.take(arena, b, token - start, count));
+          this.#store(b, token, count, this.#layout.v, values.take(arena, b, token - start, count));
+          token += count;
+        }
       }
     } finally {
       frame.release();
     }
-    // The next queries may be as many as the new tokens.
-    const queries = Math.max(1, keys.rowsKv);
-    this.#pages.forEach((pages, b) => pages.dropBefore(grown[b]! - queries - this.window));
     this.#lengths = grown;
+    if (this.window === Infinity) return;
+    // The next queries may be as many as the new tokens, and the next append may take as many pages as this one.
+    const spare = Math.ceil(newTokens / PAGE_KEYS) + 1;
+    this.#pages.forEach((pages, b) => pages.dropBefore(grown[b]! - newTokens - this.window - ROLLBACK, spare));
   }
 
   /**
@@ -183,7 +190,8 @@ export class KvCache {
       const gone = this.#pages[b]!.first * PAGE_KEYS;
       if (to > this.#lengths[b]!)
         throw wrongValue(`length[${b}]`, `at most ${this.#lengths[b]!} (tokens of the sequence)`, to);
-      if (to < gone) throw wrongValue(`length[${b}]`, `at least ${gone} (keys before are gone)`, to);
+      if (gone > 0 && to < gone + this.window)
+        throw wrongValue(`length[${b}]`, `at least ${gone + this.window} (keys before ${gone} are gone)`, to);
     });
     this.#pages.forEach((pages, b) => pages.truncate(lengths[b]!));
     this.#lengths = lengths.slice();
@@ -260,26 +268,28 @@ export class KvCache {
 
   /** Room for `lengths` tokens in every sequence, or none of it. */
   #extend(lengths: Int32Array): void {
-    try {
-      this.#pages.forEach((pages, b) => pages.extend(lengths[b]!));
-    } catch (error) {
-      this.#pages.forEach((pages, b) => pages.truncate(this.#lengths[b]!));
-      throw error;
-    }
+    const missing = this.#pages.reduce((sum, pages, b) => sum + pages.missing(lengths[b]!), 0);
+    const fresh = allocatePages(this.#context.arena, this.#layout.bytes, missing);
+    this.#pages.forEach((pages, b) => pages.extend(lengths[b]!, fresh));
   }
 
-  /** Stores `count` rows of one head behind the tokens of sequence `b`, page by page. */
-  #store(b: number, head: number, count: number, rows: PageRows, dim: number, from: number, fromRow: number): void {
-    const start = this.#lengths[b]!;
-    for (let done = 0; done < count;) {
-      const token = start + done;
-      const inPage = token % PAGE_KEYS;
-      const page = this.#pages[b]!.at(token);
-      const here = Math.min(count - done, PAGE_KEYS - inPage);
-      const to = page + rows.base + head * rows.head + inPage * rows.row;
-      const scales = rows.scales && page + rows.scales + (head * PAGE_KEYS + inPage) * 4;
-      this.#context.kernels.storeRows(to, scales, from + done * fromRow, here, dim, rows.row, fromRow, rows.type);
-      done += here;
+  /** Stores rows of every head as those of `count` tokens of sequence `b` from `token` on, which share a page. */
+  #store(b: number, token: number, count: number, to: PageRows, from: Incoming): void {
+    const inPage = token % PAGE_KEYS;
+    const page = this.#pages[b]!.at(token);
+    for (let head = 0; head < this.numKvHeads; head++) {
+      const row = page + to.base + head * to.head + inPage * to.row;
+      const scale = to.scales && page + to.scales + (head * PAGE_KEYS + inPage) * 4;
+      this.#context.kernels.storeRows(
+        row,
+        scale,
+        from.ptr + head * from.head,
+        count,
+        from.dim,
+        to.row,
+        from.row,
+        to.type,
+      );
     }
   }
 
