@@ -1,7 +1,8 @@
 import { Arena } from "./arena.ts";
 import { type AttentionResult, type Context, attention } from "./attention.ts";
 import { checkInteger } from "./check.ts";
-import { KvCache, type KvCacheOptions } from "./kv-cache.ts";
+import { KvCache } from "./kv-cache.ts";
+import type { KvCacheOptions } from "./kv-options.ts";
 import type { Kernels, Variant } from "./module.ts";
 import type { AttentionOptions } from "./options.ts";
 import { type RotaryOptions, type RotaryResult, rotary } from "./rotary.ts";
@@ -19,7 +20,7 @@ export class Heed {
     const constants = arena.allocate(kernels.constantBytes());
     kernels.writeConstants(constants);
     this.variant = kernels.isRelaxed() ? "relaxed" : "simd";
-    this.#context = { kernels, arena, constants };
+    this.#context = { kernels, arena, constants, angles: [] };
   }
 
   /**

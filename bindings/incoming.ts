@@ -3,6 +3,7 @@ import type { Floats } from "./check.ts";
 import type { Frame } from "./frame.ts";
 import { PAGE_KEYS } from "./module.ts";
 import { type Layout, stridesOf } from "./options.ts";
+import { floatsOf } from "./rotary.ts";
 
 /**
  * Rows of k or v on their way into a cache, at most a page of them at a time: read where they stand in linear memory, or copied to a
@@ -21,27 +22,35 @@ export class Incoming {
   /** 0 where nothing is copied. */
   readonly #stage: number;
 
-  /** `floats`: [batch, tokens, heads, dim], or as `layout` says. */
-  constructor(frame: Frame, floats: Floats, layout: Layout, tokens: number, heads: number, dim: number) {
+  /** `floats`: [batch, tokens, heads, dim], or as `layout` says. `changes`: the rows will be written to, so they are copied in any case. */
+  constructor(
+    frame: Frame,
+    floats: Floats,
+    layout: Layout,
+    tokens: number,
+    heads: number,
+    dim: number,
+    changes = false,
+  ) {
     this.dim = dim;
     this.#floats = floats;
     this.#layout = layout;
     this.#tokens = tokens;
     this.#heads = heads;
-    this.#stage = floats.array ? frame.reserve(Math.min(tokens, PAGE_KEYS) * heads * dim * 4) : 0;
+    this.#stage = floats.array || changes ? frame.reserve(Math.min(tokens, PAGE_KEYS) * heads * dim * 4) : 0;
   }
 
   /** Sets `ptr`, `head` and `row` for `count` rows of sequence `b` from row `first` on. */
   take(arena: Arena, b: number, first: number, count: number): this {
-    const { array, ptr } = this.#floats;
     const [tokens, heads, dim] = [this.#tokens, this.#heads, this.dim];
-    if (!array) {
+    if (!this.#stage) {
       const of = stridesOf(this.#layout, tokens, heads, dim);
-      this.ptr = ptr + b * of.batch + first * of.row;
+      this.ptr = this.#floats.ptr! + b * of.batch + first * of.row;
       this.head = of.head;
       this.row = of.row;
       return this;
     }
+    const array = floatsOf(arena, this.#floats);
     const stage = new Float32Array(arena.buffer, this.#stage, count * heads * dim);
     if (this.#layout === "blhd") {
       const start = (b * tokens + first) * heads * dim;

@@ -7,12 +7,14 @@ import type { Variant } from "./module.ts";
 
 export type { AttentionResult } from "./attention.ts";
 export type { Heed } from "./heed.ts";
-export type { AppendOptions, CacheAttentionOptions, Dtype, KvCache, KvCacheOptions } from "./kv-cache.ts";
+export type { KvCache } from "./kv-cache.ts";
+export type { AppendOptions, CacheAttentionOptions, KvCacheOptions } from "./kv-options.ts";
 export type { LoadOptions } from "./load.ts";
 export type { Variant } from "./module.ts";
 export type { AttentionOptions, Layout } from "./options.ts";
+export type { Dtype } from "./pages.ts";
 export type { Written } from "./result.ts";
-export type { RotaryOptions, RotaryResult } from "./rotary.ts";
+export type { RotaryForm, RotaryOptions, RotaryResult } from "./rotary.ts";
 export type { Tensor } from "./tensor.ts";
 
 function bytesOf(variant: Variant): Uint8Array<ArrayBuffer> {

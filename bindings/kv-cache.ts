@@ -1,48 +1,14 @@
 import { type AttentionResult, type Context, type KeysOf, solve } from "./attention.ts";
-import { checkChoice, checkInt32Array, checkInteger, checkObject, wrongKind, wrongValue } from "./check.ts";
+import { checkChoice, checkInt32Array, checkInteger, checkObject, wrongValue } from "./check.ts";
 import { Frame } from "./frame.ts";
 import { Incoming } from "./incoming.ts";
+import { type AppendOptions, type CacheAttentionOptions, type KvCacheOptions, checkDtype } from "./kv-options.ts";
 import { PAGE_KEYS } from "./module.ts";
-import { type AttentionOptions, type Layout, checkKeys, checkProblem } from "./options.ts";
+import { checkKeys, checkProblem } from "./options.ts";
 import { type Dtype, PageLayout, type PageRows, Pages, allocatePages } from "./pages.ts";
+import type { RotaryForm } from "./rotary.ts";
+import { Rotation } from "./rotation.ts";
 import type { Tensor } from "./tensor.ts";
-
-export type { Dtype } from "./pages.ts";
-
-/** What a cache holds. */
-export interface KvCacheOptions {
-  /** KV heads. */
-  numKvHeads: number;
-  /** Values in a row of k. */
-  headDim: number;
-  /** Values in a row of v. Default headDim. */
-  valueDim?: number | undefined;
-  /** Tokens that a sequence may reach; memory is taken as it fills, 128 tokens at a time. */
-  capacity: number;
-  /** Sequences. Default 1. */
-  batch?: number | undefined;
-  /** How K and V are stored. Default "f32". */
-  dtype?: Dtype | { k: Dtype; v: Dtype } | undefined;
-  /**
-   * No query looks further than this many keys to the left of its own position; what none can see any more is given back. What the
-   * tokens of the latest append see stays, and what 32 tokens before them saw, so that `truncate` may go back over these.
-   */
-  window?: number | undefined;
-}
-
-/** How tokens are appended. */
-export interface AppendOptions {
-  /** Of k and v. Default "blhd" = [batch, newTokens, numKvHeads, dim]. */
-  layout?: Layout | undefined;
-  /** [batch]: how many of the new tokens each sequence takes, from the front. Default all. */
-  lengths?: Int32Array | undefined;
-}
-
-/** The options of `attention` but for those that the cache settles. */
-export type CacheAttentionOptions = Omit<
-  AttentionOptions,
-  "numKvHeads" | "headDim" | "valueDim" | "batch" | "kvLengths" | "cuSeqlensQ" | "cuSeqlensKv"
->;
 
 const NOTHING = { ptr: 0, length: 0 };
 
@@ -61,6 +27,7 @@ export class KvCache {
   readonly window: number;
   readonly #context: Context;
   readonly #layout: PageLayout;
+  readonly #rotation: Rotation | undefined;
   /** The pages of all sequences, which the leak net gives back if the cache is forgotten. */
   readonly #held = new Set<number>();
   #lengths: Int32Array;
@@ -71,7 +38,7 @@ export class KvCache {
   constructor(context: Context, options: KvCacheOptions) {
     context.arena.check();
     checkObject("options", options);
-    const { numKvHeads, headDim, valueDim = headDim, capacity, batch = 1, dtype = "f32", window } = options;
+    const { numKvHeads, headDim, valueDim = headDim, capacity, batch = 1, dtype = "f32", window, rotary } = options;
     this.numKvHeads = checkInteger("numKvHeads", numKvHeads, 1);
     this.headDim = checkInteger("headDim", headDim, 1);
     this.valueDim = checkInteger("valueDim", valueDim, 1);
@@ -80,10 +47,16 @@ export class KvCache {
     this.dtype = checkDtype(dtype);
     this.window = window === undefined ? Infinity : checkInteger("window", window, 0);
     this.#context = context;
+    this.#rotation = rotary === undefined ? undefined : new Rotation(context, rotary, headDim, capacity);
     this.#layout = new PageLayout(numKvHeads, headDim, valueDim, this.dtype.k, this.dtype.v);
     this.#lengths = new Int32Array(batch);
     this.#pages = Array.from({ length: batch }, () => new Pages(context.arena, this.#layout.bytes, this.#held));
     context.arena.watch(this, this.#held);
+  }
+
+  /** The rotary embedding that the cache applies, as it was given. */
+  get rotary(): Readonly<RotaryForm> | undefined {
+    return this.#rotation?.given;
   }
 
   /** Tokens in the longest sequence. */
@@ -132,14 +105,18 @@ export class KvCache {
 
     const frame = new Frame(arena);
     try {
-      const keys = new Incoming(frame, kIn, layout, newTokens, numKvHeads, headDim);
+      const rotation = this.#rotation;
+      rotation?.check(0, 1);
+      const keys = new Incoming(frame, kIn, layout, newTokens, numKvHeads, headDim, rotation !== undefined);
       const values = new Incoming(frame, vIn, layout, newTokens, numKvHeads, valueDim);
       this.#extend(grown);
       for (let b = 0; b < batch; b++) {
         const start = this.#lengths[b]!;
         for (let token = start; token < grown[b]!;) {
           const count = Math.min(grown[b]! - token, PAGE_KEYS - (token % PAGE_KEYS));
-          this.#store(b, token, count, this.#layout.k, keys.take(arena, b, token - start, count));
+          const { ptr, row, head } = keys.take(arena, b, token - start, count);
+          rotation?.rotate(ptr, ptr, token, count, numKvHeads, headDim, row, head);
+          this.#store(b, token, count, this.#layout.k, keys);
           this.#store(b, token, count, this.#layout.v, values.take(arena, b, token - start, count));
           token += count;
         }
@@ -175,7 +152,21 @@ export class KvCache {
         throw wrongValue("queryOffset", `at least ${gone + problem.left} (keys further left are gone)`, queryOffset);
       }
     }
-    return solve(this.#context, problem, full, (frame) => this.#keysOf(frame)) as AttentionResult<O>;
+    const rotation = this.#rotation;
+    if (!rotation) return solve(this.#context, problem, full, (frame) => this.#keysOf(frame)) as AttentionResult<O>;
+    for (const { queryOffset, seqLenQ } of problem.sequences) rotation.check(queryOffset, seqLenQ);
+    let [from, to] = [0, 0];
+    const keysIn = (frame: Frame) => {
+      const keysOf = this.#keysOf(frame);
+      rotation.rotateQueries(to, from, problem);
+      return keysOf;
+    };
+    // A copy of q is rotated in place.
+    const queriesIn = (frame: Frame) => {
+      from = frame.input(problem.q);
+      return (to = problem.q.array ? from : frame.reserve(problem.q.length * 4));
+    };
+    return solve(this.#context, problem, full, keysIn, queriesIn) as AttentionResult<O>;
   }
 
   /** Forgets the tokens from `length` on, of all sequences or [batch] of each. */
@@ -235,9 +226,10 @@ export class KvCache {
   /** A cache with the same tokens that shares nothing with this one. */
   fork(): KvCache {
     this.#check();
-    const { numKvHeads, headDim, valueDim, capacity, batch, dtype } = this;
     const window = this.window === Infinity ? undefined : this.window;
-    const fork = new KvCache(this.#context, { numKvHeads, headDim, valueDim, capacity, batch, dtype, window });
+    const { numKvHeads, headDim, valueDim, capacity, batch, dtype, rotary } = this;
+    const options = { numKvHeads, headDim, valueDim, capacity, batch, dtype, window, rotary };
+    const fork = new KvCache(this.#context, options);
     try {
       fork.#pages = this.#pages.map((pages) => pages.copy(fork.#held));
     } catch (error) {
@@ -255,6 +247,7 @@ export class KvCache {
     this.#context.arena.unwatch(this);
     for (const ptr of this.#held) this.#context.arena.release(ptr);
     this.#held.clear();
+    this.#rotation?.release();
   }
 
   [Symbol.dispose](): void {
@@ -266,10 +259,20 @@ export class KvCache {
     this.#context.arena.check();
   }
 
-  /** Room for `lengths` tokens in every sequence, or none of it. */
+  /** Room for `lengths` tokens in every sequence and their angles, or none of it. */
   #extend(lengths: Int32Array): void {
+    const { arena } = this.#context;
     const missing = this.#pages.reduce((sum, pages, b) => sum + pages.missing(lengths[b]!), 0);
-    const fresh = allocatePages(this.#context.arena, this.#layout.bytes, missing);
+    const fresh = allocatePages(arena, this.#layout.bytes, missing);
+    try {
+      this.#rotation?.reserve(
+        this.#lengths,
+        lengths.map((length, b) => length - this.#lengths[b]!),
+      );
+    } catch (error) {
+      for (const ptr of fresh) arena.release(ptr);
+      throw error;
+    }
     this.#pages.forEach((pages, b) => pages.extend(lengths[b]!, fresh));
   }
 
@@ -313,15 +316,4 @@ export class KvCache {
       vScales: scalesOf(v, head),
     });
   }
-}
-
-function checkDtype(dtype: unknown): { k: Dtype; v: Dtype } {
-  const choices = ["f32", "f16", "int8"] as const;
-  if (typeof dtype === "string") {
-    const both = checkChoice("dtype", dtype, choices);
-    return { k: both, v: both };
-  }
-  if (typeof dtype !== "object" || dtype === null) throw wrongKind("dtype", "a string or { k, v }", dtype);
-  const { k, v } = dtype as Partial<Record<string, unknown>>;
-  return { k: checkChoice("dtype.k", k, choices), v: checkChoice("dtype.v", v, choices) };
 }

@@ -1,6 +1,6 @@
 // Where pages, windows and prompts of a KvCache begin and end.
 import { describe, expect, it } from "vitest";
-import type { KvCacheOptions } from "../bindings/kv-cache.ts";
+import type { KvCacheOptions } from "../bindings/kv-options.ts";
 import { forEachBuild } from "./builds.ts";
 import { type Cache, Model, expectRight } from "./kv-model.ts";
 import { floats, uniform } from "./random.ts";
@@ -17,21 +17,21 @@ forEachBuild((_, open) => {
     let seed = 1;
     return {
       cache,
-      append(tokens: number, lengths?: Int32Array) {
+      append: (tokens: number, lengths?: Int32Array) => {
         const k = rows(batch * tokens * numKvHeads * headDim, seed++);
         const v = rows(batch * tokens * numKvHeads * valueDim, seed++);
         cache.append(k, v, { lengths });
         model.append(k, v, lengths);
       },
-      truncate(...lengths: number[]) {
+      truncate: (...lengths: number[]) => {
         cache.truncate(ints(...lengths));
         model.truncate(ints(...lengths));
       },
-      reorder(...indices: number[]) {
+      reorder: (...indices: number[]) => {
         cache.reorder(ints(...indices));
         model.reorder(ints(...indices));
       },
-      expectRight(seqLenQ = 1) {
+      expectRight: (seqLenQ = 1) => {
         const q = rows(batch * seqLenQ * 2 * numKvHeads * headDim, seed++);
         expectRight(cache, model, q, { numHeads: 2 * numKvHeads, causal: true });
       },

@@ -1,4 +1,4 @@
-import type { KvCacheOptions } from "../bindings/kv-cache.ts";
+import type { KvCacheOptions } from "../bindings/kv-options.ts";
 import type { Heed } from "../bindings/heed.ts";
 import { ULP, expectClose, floorOf, largest } from "./budget.ts";
 import { naive } from "./naive.ts";
