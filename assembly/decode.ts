@@ -2,7 +2,7 @@
 // order, and the scores of a row lie together, so that no lane is idle for want of query rows. From five rows on the tile of tile.ts
 // is faster.
 //
-//     scratch   q [ROWS][headDim]    S, P [ROWS][PAGE_KEYS]    O [ROWS][valueDim]
+//     scratch   q [ROWS][headDim]    S, P [ROWS][PAGE_KEYS]    powers [PAGE_KEYS]    O [ROWS][valueDim]
 //
 //     for each step of at most PAGE_KEYS keys
 //       S = q·Kᵀ · scale of the key
@@ -55,7 +55,8 @@ export function decode(block: Block, head: Head, scratch: usize): bool {
   const rows = head.seqLenQ * head.group;
   const q = scratch;
   const scores = q + <usize>ROWS * ((<usize>head.headDim) << 2);
-  const o = scores + <usize>ROWS * SCORE_ROW;
+  const powers = scores + <usize>ROWS * SCORE_ROW;
+  const o = powers + SCORE_ROW;
   const oRow = (<usize>head.valueDim) << 2;
   packRows(block, head, q, rows);
   memory.fill(o, 0, <usize>rows * oRow);
@@ -69,7 +70,7 @@ export function decode(block: Block, head: Head, scratch: usize): bool {
     for (let row = 0; row < rows; row++) {
       const s = scores + <usize>row * SCORE_ROW;
       finishScores(block, head, s, row, key, count);
-      const alpha = softmaxRow(block, head, s, row, count);
+      const alpha = softmaxRow(block, head, s, powers, row, count);
       if (alpha != 1) scaleRow(o + <usize>row * oRow, head.valueDim, alpha);
       if (head.vScales) multiplyRow(s, keyAddress(head, head.vScales, key, 4), count);
     }
@@ -264,7 +265,7 @@ function finishScores(block: Block, head: Head, s: usize, row: i32, first: i32, 
 }
 
 /** P = exp(S − m'), l' = α·l + Σ P of one row; returns α. S is in units of the score. */
-function softmaxRow(block: Block, head: Head, s: usize, row: i32, count: i32): f32 {
+function softmaxRow(block: Block, head: Head, s: usize, powers: usize, row: i32, count: i32): f32 {
   const lane = (<usize>row) << 2;
   const mPtr = lanes(block, M) + lane;
   const lPtr = lanes(block, L) + lane;
@@ -274,7 +275,7 @@ function softmaxRow(block: Block, head: Head, s: usize, row: i32, count: i32): f
   for (let n = 0; n < vectors; n++) top = f32x4.pmax(top, v128.load(s + ((<usize>n) << 4)));
   top = f32x4.pmax(top, v128.shuffle<f32>(top, top, 2, 3, 0, 1));
   top = f32x4.pmax(top, v128.shuffle<f32>(top, top, 1, 0, 3, 2));
-  const sum = sum4(expColumn(s, 16, vectors, top, LOG2_E, head.constants));
+  const sum = sum4(expColumn(s, powers, 16, vectors, top, LOG2_E, head.constants));
   const newM = f32x4.extract_lane(top, 0);
   const alpha: f32 = m == newM ? 1 : f32x4.extract_lane(exp(f32x4.splat(m - newM), head.constants), 0);
   store<f32>(mPtr, newM);

@@ -66,6 +66,10 @@ function passBlocks(headDim: i32, valueDim: i32, rows: i32): i32 {
 // @ts-ignore: decorator
 @inline const SCORE_BYTES: usize = <usize>(KEYS + 8) * LANE_BYTES;
 
+/** Behind S: the powers of expColumn. At least one row of LANES, for α. */
+// @ts-ignore: decorator
+@inline const POWER_BYTES: usize = <usize>KEYS * 16;
+
 /** Bytes from one gathered row to the next: an odd number of cache lines, so that the rows of a step fall on all sets. */
 // @ts-ignore: decorator
 @inline function gatheredRow(dim: i32): usize {
@@ -76,20 +80,30 @@ function passBlocks(headDim: i32, valueDim: i32, rows: i32): i32 {
 export function scratchBytes(headDim: i32, valueDim: i32, rows: i32): usize {
   return (
     SCORE_BYTES +
+    POWER_BYTES +
     <usize>max(1, passBlocks(headDim, valueDim, rows)) * blockBytes(headDim, valueDim) +
     <usize>KEYS * (gatheredRow(headDim) + gatheredRow(valueDim))
   );
 }
 
-/** out and lse of the query heads of one KV head. */
+/** out and lse of every query head, KV head by KV head. */
 export function attend(head: Head): void {
-  assert(head.group > 0 && head.headDim > 0 && head.valueDim > 0, "dims must be positive");
+  assert(head.numKvHeads > 0 && head.group > 0 && head.headDim > 0 && head.valueDim > 0, "dims must be positive");
   assert(head.seqLenQ >= 0 && head.seqLenKv >= 0, "lengths must not be negative");
   assert(head.scoreScale > 0, "scoreScale must be positive");
   assert(head.left >= 0, "left must not be negative");
 
+  if (head.seqLenQ == 0) return;
+  attendGroup(head);
+  for (let left = head.numKvHeads - 1; left > 0; left--) {
+    nextGroup(head);
+    attendGroup(head);
+  }
+}
+
+/** The query heads of one KV head. */
+function attendGroup(head: Head): void {
   const rows = head.seqLenQ * head.group;
-  if (rows == 0) return;
   if (decodes(head)) {
     // Its few rows of q, S and O take less room than the Qᵗ and Oᵗ of the blocks.
     const block = changetype<Block>(head.scratch);
@@ -103,10 +117,26 @@ export function attend(head: Head): void {
   }
 }
 
+/** Moves the pointers to the next KV head and its query heads. */
+function nextGroup(head: Head): void {
+  const group = <usize>head.group;
+  head.out += group * head.outHead;
+  head.q += group * head.qHead;
+  head.k += head.kHead;
+  head.v += head.vHead;
+  if (head.lse) head.lse += group * head.lseHead;
+  if (head.keepMask) head.keepMask += group * head.maskHead;
+  if (head.bias) head.bias += group * head.biasHead;
+  if (head.alibiSlopes) head.alibiSlopes += group << 2;
+  if (head.sinks) head.sinks += group << 2;
+  if (head.kScales) head.kScales += PAGE_KEYS << 2;
+  if (head.vScales) head.vScales += PAGE_KEYS << 2;
+}
+
 /** One pass of `count` blocks over the keys, from query row `row` on. */
 function attendPass(head: Head, row: i32, count: i32): void {
   const scores = head.scratch;
-  const blocks = scores + SCORE_BYTES;
+  const blocks = scores + SCORE_BYTES + POWER_BYTES;
   const bytes = blockBytes(head.headDim, head.valueDim);
   const end = blocks + <usize>count * bytes;
   let firstKey = i32.MAX_VALUE;
@@ -189,13 +219,24 @@ function attendKeys(
   scoreKeys(block, head, s, first, count, k + <usize>first * kRow, kRow);
   stepKeys(block, head, s, count);
   const o = output(block, head.headDim);
-  multiply(o, v + <usize>first * vRow, s, head.valueDim, count, block.vectors, 4, vRow, block.steps > 0);
+  multiply(
+    o,
+    v + <usize>first * vRow,
+    s,
+    head.valueDim,
+    count,
+    block.vectors,
+    head.tall != 0,
+    4,
+    vRow,
+    block.steps > 0,
+  );
   block.steps++;
 }
 
 /** S = K·Qᵗ, adjusted and masked; key `first` stands at k. */
 function scoreKeys(block: Block, head: Head, s: usize, first: i32, count: i32, k: usize, kRow: usize): void {
-  multiply(s, k, queries(block), count, head.headDim, block.vectors, kRow, 4, false);
+  multiply(s, k, queries(block), count, head.headDim, block.vectors, head.tall != 0, kRow, 4, false);
   if (adjustsScores(head)) adjustScores(block, head, s, first, count);
   if (head.keepMask || head.bias || first < block.commonFirst || first + count > block.commonEnd) {
     block.masked = 1;
@@ -205,7 +246,7 @@ function scoreKeys(block: Block, head: Head, s: usize, first: i32, count: i32, k
 
 /** P = exp(S − m'), Oᵗ = α·Oᵗ */
 function stepKeys(block: Block, head: Head, s: usize, count: i32): void {
-  const rescale = softmaxStep(block, s, count, unit(head), head.constants);
+  const rescale = softmaxStep(block, s, s + SCORE_BYTES, count, unit(head), head.constants);
   if (!rescale || block.steps == 0) return;
   let o = output(block, head.headDim);
   for (let vector = 0; vector < block.vectors; vector++) {

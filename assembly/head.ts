@@ -1,6 +1,7 @@
 /**
- * The work of one call of {@link attend}: the query heads of one sequence that share one KV head. TypeScript writes it
- * (bindings/head.ts lists the same fields in the same order), the kernels only read it. Every field has four bytes.
+ * The work of one call of {@link attend}: a sequence's query heads and the KV heads they share. TypeScript writes it
+ * (bindings/head.ts lists the same fields in the same order) for the first KV head; `attend` moves the pointers from KV head to KV
+ * head, all else only reads. Every field has four bytes.
  *
  * Row i of query head g stands at `q + i·qRow + g·qHead`; key j at `k + j·kRow`. Pointers that are 0 are absent options.
  * Strides in bytes, dims and lengths in elements.
@@ -36,7 +37,7 @@ export class Head {
   /** F32, F16 or INT8. */
   kType: i32;
   vType: i32;
-  /** int8: one f32 for each key, or 0. */
+  /** int8: one f32 for each key, [numKvHeads][PAGE_KEYS], or 0. */
   kScales: usize;
   vScales: usize;
 
@@ -47,6 +48,8 @@ export class Head {
   constants: usize;
 
   // dims
+  /** KV heads, one after the other. */
+  numKvHeads: i32;
   /** Query heads that share the KV head. */
   group: i32;
   seqLenQ: i32;
@@ -62,7 +65,9 @@ export class Head {
   qRow: usize;
   qHead: usize;
   kRow: usize;
+  kHead: usize;
   vRow: usize;
+  vHead: usize;
   /** One query, one head, one key further; each may be 0. */
   maskRow: usize;
   maskHead: usize;
@@ -72,6 +77,8 @@ export class Head {
   biasKey: usize;
 
   // scalars
+  /** Whether the engine keeps the tall tile of tile.ts in registers. */
+  tall: i32;
   /** Query i stands at key i + queryOffset; |queryOffset| ≤ 2³⁰. */
   queryOffset: i32;
   /** Keys kept to the left and to the right of a query's position, at most 2³⁰. Causal is right = 0. */

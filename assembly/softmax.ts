@@ -10,11 +10,12 @@ import { ALPHA, Block, L, M, lanes } from "./block";
  *     m' = max(m, max S)    P = exp((S − m')·unit)    α = exp((m − m')·unit)    l' = α·l + Σ P
  *
  *   s      [count][LANES], S in, P out; −Infinity is a masked key and gives exactly 0
+ *   powers [count] vectors of scratch
  *   unit   what one unit of S is worth as a score
  *
  * Writes M and L of the block. Returns whether any m rose: then O must be multiplied by α, in ALPHA.
  */
-export function softmaxStep(block: Block, s: usize, count: i32, unit: f32, constants: usize): bool {
+export function softmaxStep(block: Block, s: usize, powers: usize, count: i32, unit: f32, constants: usize): bool {
   const factor = unit * LOG2_E;
   const mPtr = lanes(block, M);
   const lPtr = lanes(block, L);
@@ -33,13 +34,13 @@ export function softmaxStep(block: Block, s: usize, count: i32, unit: f32, const
   }
   const rescale = v128.any_true(risen);
   if (rescale) {
-    expColumn(alphaPtr, 16, block.vectors, zero, factor, constants);
+    expColumn(alphaPtr, powers, 16, block.vectors, zero, factor, constants);
     for (let at: usize = 0; at < end; at += 16) {
       v128.store(lPtr + at, f32x4.mul(v128.load(lPtr + at), v128.load(alphaPtr + at)));
     }
   }
   for (let at: usize = 0; at < end; at += 16) {
-    const sum = expColumn(s + at, LANE_BYTES, count, v128.load(mPtr + at), factor, constants);
+    const sum = expColumn(s + at, powers, LANE_BYTES, count, v128.load(mPtr + at), factor, constants);
     v128.store(lPtr + at, f32x4.add(v128.load(lPtr + at), sum));
   }
   return rescale;

@@ -14,12 +14,16 @@
 //             └───┘
 //
 // K and V are read one float at a time with v128.load32_splat, so they need no packing. x64 engines leave 15 vector registers to a
-// loop, and V8 before Turboshaft (Node 20) hoists every load of an iteration above its arithmetic: accumulators, all of A and B and a
-// product must fit at once. Measured on Zen 4, GFLOP/s of 58 (relaxed) and of 43 (simd), Node 20 and 24:
+// loop. Measured on Zen 4, GFLOP/s of 59, Node 20 and 24 (simd: without the fused multiply-add, which needs a register for the product):
 //
-//     rows × vectors     2 × 4      3 × 3      4 × 2      6 × 2
-//     relaxed           55  55     56  55     54  54     26  57
-//     simd              43  46     22  48     40  44      –   –
+//     rows × vectors     2 × 4      3 × 3      4 × 2      5 × 2      6 × 2
+//     relaxed           55  54     55  55     54  54     24  55     27  58
+//     simd              43  46     22  48     40  44     25  45     28  29
+//
+// Two things decide. A chain of fused multiply-adds advances every four cycles, two of them start in each, so eight accumulators leave
+// no slack and twelve do. And V8 before Turboshaft (Node 20, 22) hoists every load of an iteration above its arithmetic: accumulators,
+// all of A and B and a product must fit at once, or they spill. So `tall`, which JavaScript sets where the engine is newer than that,
+// chooses 6 × 2, one half of the block after the other; the order of every sum is the same.
 //
 // A base and one shared offset cost V8 one lea a row; a pointer advanced in place costs two instructions, and offsets in the
 // load are not folded. One reduction step an iteration, because Binaryen sinks the loads of a longer body into spills.
@@ -37,30 +41,132 @@ import { LANE_BYTES, VECTORS, madd } from "./lanes";
  *   a          A[i][t] at a + i·aRow + t·aStep; nothing past A[rows − 1] is read
  *   b          [count][LANES]
  *   vectors    how many vectors of each row are needed, 1 … VECTORS; others may be left as they were
+ *   tall       whether the engine keeps 6 × 2 in registers
  *   aRow aStep bytes
  */
-export function multiply(
+// @ts-ignore: decorator
+@inline export function multiply(
   c: usize,
   a: usize,
   b: usize,
   rows: i32,
   count: i32,
   vectors: i32,
+  tall: bool,
   aRow: usize,
   aStep: usize,
   accumulate: bool,
 ): void {
   assert(vectors > 0 && vectors <= VECTORS, "vectors must be 1 to VECTORS");
+  if (ASC_FEATURE_RELAXED_SIMD && tall && vectors > 1) {
+    const whole = rows - (rows % 6);
+    multiply6x2(c, a, b, whole, count, (vectors + 1) >> 1, aRow, aStep, accumulate);
+    c += <usize>whole * LANE_BYTES;
+    a += <usize>whole * aRow;
+    rows -= whole;
+  }
   if (vectors == 1) multiply6x1(c, a, b, rows, count, aRow, aStep, accumulate);
   else if (vectors == 2) multiply4x2(c, a, b, rows, count, aRow, aStep, accumulate);
   else multiply2x4(c, a, b, rows, count, aRow, aStep, accumulate);
 }
 
+/** 12 accumulators, 2 vectors of B, 1 splat; `rows` is a multiple of 6. `halves` of each row: 1 or 2. */
+function multiply6x2(
+  c: usize,
+  a: usize,
+  b: usize,
+  rows: i32,
+  count: i32,
+  halves: i32,
+  aRow: usize,
+  aStep: usize,
+  accumulate: bool,
+): void {
+  const bBytes = <usize>count * LANE_BYTES;
+  for (; rows > 0; rows -= 6) {
+    const a0 = a;
+    const a1 = a0 + aRow;
+    const a2 = a1 + aRow;
+    const a3 = a2 + aRow;
+    const a4 = a3 + aRow;
+    const a5 = a4 + aRow;
+    a = a5 + aRow;
+
+    for (let half = 0; half < halves; half++) {
+      const cHalf = c + ((<usize>half) << 5);
+      const bHalf = b + ((<usize>half) << 5);
+      let c00 = f32x4.splat(0);
+      let c01 = f32x4.splat(0);
+      let c10 = f32x4.splat(0);
+      let c11 = f32x4.splat(0);
+      let c20 = f32x4.splat(0);
+      let c21 = f32x4.splat(0);
+      let c30 = f32x4.splat(0);
+      let c31 = f32x4.splat(0);
+      let c40 = f32x4.splat(0);
+      let c41 = f32x4.splat(0);
+      let c50 = f32x4.splat(0);
+      let c51 = f32x4.splat(0);
+      if (accumulate) {
+        c00 = v128.load(cHalf, 0 * LANE_BYTES + 0);
+        c01 = v128.load(cHalf, 0 * LANE_BYTES + 16);
+        c10 = v128.load(cHalf, 1 * LANE_BYTES + 0);
+        c11 = v128.load(cHalf, 1 * LANE_BYTES + 16);
+        c20 = v128.load(cHalf, 2 * LANE_BYTES + 0);
+        c21 = v128.load(cHalf, 2 * LANE_BYTES + 16);
+        c30 = v128.load(cHalf, 3 * LANE_BYTES + 0);
+        c31 = v128.load(cHalf, 3 * LANE_BYTES + 16);
+        c40 = v128.load(cHalf, 4 * LANE_BYTES + 0);
+        c41 = v128.load(cHalf, 4 * LANE_BYTES + 16);
+        c50 = v128.load(cHalf, 5 * LANE_BYTES + 0);
+        c51 = v128.load(cHalf, 5 * LANE_BYTES + 16);
+      }
+      const bEnd = bHalf + bBytes;
+      for (let bt = bHalf, at: usize = 0; bt < bEnd; bt += LANE_BYTES, at += aStep) {
+        const b0 = v128.load(bt, 0);
+        const b1 = v128.load(bt, 16);
+        let x = v128.load32_splat(a0 + at);
+        c00 = madd(x, b0, c00);
+        c01 = madd(x, b1, c01);
+        x = v128.load32_splat(a1 + at);
+        c10 = madd(x, b0, c10);
+        c11 = madd(x, b1, c11);
+        x = v128.load32_splat(a2 + at);
+        c20 = madd(x, b0, c20);
+        c21 = madd(x, b1, c21);
+        x = v128.load32_splat(a3 + at);
+        c30 = madd(x, b0, c30);
+        c31 = madd(x, b1, c31);
+        x = v128.load32_splat(a4 + at);
+        c40 = madd(x, b0, c40);
+        c41 = madd(x, b1, c41);
+        x = v128.load32_splat(a5 + at);
+        c50 = madd(x, b0, c50);
+        c51 = madd(x, b1, c51);
+      }
+      v128.store(cHalf, c00, 0 * LANE_BYTES + 0);
+      v128.store(cHalf, c01, 0 * LANE_BYTES + 16);
+      v128.store(cHalf, c10, 1 * LANE_BYTES + 0);
+      v128.store(cHalf, c11, 1 * LANE_BYTES + 16);
+      v128.store(cHalf, c20, 2 * LANE_BYTES + 0);
+      v128.store(cHalf, c21, 2 * LANE_BYTES + 16);
+      v128.store(cHalf, c30, 3 * LANE_BYTES + 0);
+      v128.store(cHalf, c31, 3 * LANE_BYTES + 16);
+      v128.store(cHalf, c40, 4 * LANE_BYTES + 0);
+      v128.store(cHalf, c41, 4 * LANE_BYTES + 16);
+      v128.store(cHalf, c50, 5 * LANE_BYTES + 0);
+      v128.store(cHalf, c51, 5 * LANE_BYTES + 16);
+    }
+    c += 6 * LANE_BYTES;
+  }
+}
+
 // Where rows run out a tile repeats the last one; what comes of it lands in the scratch rows of C.
+//
+// Each tile is a function of its own: with several in one, the V8 of Node 20 moves six accumulators about in every iteration (−7 %).
 
 /** 8 accumulators, 4 vectors of B, 2 splats. */
-// @ts-ignore: decorator
-@inline function multiply2x4(
+function multiply2x4(
   c: usize,
   a: usize,
   b: usize,
@@ -123,8 +229,7 @@ export function multiply(
 }
 
 /** 8 accumulators, 2 vectors of B, 4 splats: for blocks of 5 to 8 rows. */
-// @ts-ignore: decorator
-@inline function multiply4x2(
+function multiply4x2(
   c: usize,
   a: usize,
   b: usize,
@@ -189,8 +294,7 @@ export function multiply(
 }
 
 /** 6 accumulators, 1 vector of B, 6 splats: for blocks of at most 4 rows. */
-// @ts-ignore: decorator
-@inline function multiply6x1(
+function multiply6x1(
   c: usize,
   a: usize,
   b: usize,

@@ -25,16 +25,20 @@ export interface Context {
   arena: Arena;
   /** The table of constants. */
   constants: number;
+  /** Whether the engine keeps the tall tile of assembly/tile.ts in registers. */
+  tall: boolean;
   /** What the caches that rotate share. */
   angles: AngleTable[];
 }
 
-/** Where a call finds K and V: fields of `Head`, for one KV head of one sequence. */
+/** Where a call finds K and V: fields of `Head`, for the first KV head of a sequence. */
 export type KeysOf = (
   sequence: Sequence,
   s: number,
-  kvHead: number,
-) => Pick<Head, "k" | "v" | "kRow" | "vRow" | "pages" | "pageCount" | "kType" | "vType" | "kScales" | "vScales">;
+) => Pick<
+  Head,
+  "k" | "v" | "kRow" | "kHead" | "vRow" | "vHead" | "pages" | "pageCount" | "kType" | "vType" | "kScales" | "vScales"
+>;
 
 /** Exact attention over the arrays k and v. */
 export function attention(
@@ -106,11 +110,13 @@ function contiguous(problem: Problem, frame: Frame): KeysOf {
   const v = stridesOf(layout, rowsKv, numKvHeads, valueDim);
   const kPtr = frame.input(problem.k);
   const vPtr = frame.input(problem.v);
-  return ({ batch, startKv }, _, kvHead) => ({
-    k: kPtr + batch * k.batch + kvHead * k.head + startKv * k.row,
-    v: vPtr + batch * v.batch + kvHead * v.head + startKv * v.row,
+  return ({ batch, startKv }) => ({
+    k: kPtr + batch * k.batch + startKv * k.row,
+    v: vPtr + batch * v.batch + startKv * v.row,
     kRow: k.row,
+    kHead: k.head,
     vRow: v.row,
+    vHead: v.head,
     pages: 0,
     pageCount: 0,
     kType: 0,
@@ -133,10 +139,9 @@ interface Places {
   lse: number;
 }
 
-/** One kernel call for each KV head of each sequence. */
-function run({ kernels, arena, constants }: Context, problem: Problem, places: Places, keysOf: KeysOf): void {
+/** One kernel call for each sequence. */
+function run({ kernels, arena, constants, tall }: Context, problem: Problem, places: Places, keysOf: KeysOf): void {
   const { numHeads, numKvHeads, headDim, valueDim, layout, rowsQ, keepMask, bias } = problem;
-  const group = numHeads / numKvHeads;
   const q = stridesOf(layout, rowsQ, numHeads, headDim);
   const out = stridesOf(layout, rowsQ, numHeads, valueDim);
   const slopesOfSequence = problem.alibiSlopes && problem.alibiSlopes.length > numHeads ? numHeads * 4 : 0;
@@ -147,46 +152,45 @@ function run({ kernels, arena, constants }: Context, problem: Problem, places: P
     const kept = keepMask && keptLength(keepMask, sequence, arena.buffer);
     const maskPtr = kept === undefined ? places.keepMask : 0;
     const seqLenKv = kept ?? sequence.seqLenKv;
-    for (let kvHead = 0; kvHead < numKvHeads; kvHead++) {
-      const head = kvHead * group;
-      const at = (base: number, of: { batch: number; head: number; row: number; key?: number } | undefined): number =>
-        base && of ? base + batch * of.batch + head * of.head + startQ * of.row + startKv * (of.key ?? 0) : 0;
-      writeHead(arena.buffer, places.head, {
-        out: at(places.out, out),
-        lse: places.lse && places.lse + ((batch * numHeads + head) * rowsQ + startQ) * 4,
-        q: at(places.q, q),
-        ...keysOf(sequence, s, kvHead),
-        keepMask: at(maskPtr, keepMask),
-        bias: at(places.bias, bias),
-        alibiSlopes: places.alibiSlopes && places.alibiSlopes + s * slopesOfSequence + head * 4,
-        sinks: places.sinks && places.sinks + head * 4,
-        scratch: places.scratch,
-        constants,
-        group,
-        seqLenQ,
-        seqLenKv,
-        headDim,
-        valueDim,
-        outRow: out.row,
-        outHead: out.head,
-        lseHead: rowsQ * 4,
-        qRow: q.row,
-        qHead: q.head,
-        maskRow: keepMask?.row ?? 0,
-        maskHead: keepMask?.head ?? 0,
-        maskKey: keepMask?.key ?? 0,
-        biasRow: bias?.row ?? 0,
-        biasHead: bias?.head ?? 0,
-        biasKey: bias?.key ?? 0,
-        queryOffset,
-        left: problem.left,
-        right: problem.right,
-        queryScale,
-        scoreScale,
-        softcap: problem.softcap,
-      });
-      kernels.attend(places.head);
-    }
+    const at = (base: number, of: { batch: number; row: number; key?: number } | undefined): number =>
+      base && of ? base + batch * of.batch + startQ * of.row + startKv * (of.key ?? 0) : 0;
+    writeHead(arena.buffer, places.head, {
+      out: at(places.out, out),
+      lse: places.lse && places.lse + (batch * numHeads * rowsQ + startQ) * 4,
+      q: at(places.q, q),
+      ...keysOf(sequence, s),
+      keepMask: at(maskPtr, keepMask),
+      bias: at(places.bias, bias),
+      alibiSlopes: places.alibiSlopes && places.alibiSlopes + s * slopesOfSequence,
+      sinks: places.sinks,
+      scratch: places.scratch,
+      constants,
+      numKvHeads,
+      group: numHeads / numKvHeads,
+      seqLenQ,
+      seqLenKv,
+      headDim,
+      valueDim,
+      outRow: out.row,
+      outHead: out.head,
+      lseHead: rowsQ * 4,
+      qRow: q.row,
+      qHead: q.head,
+      maskRow: keepMask?.row ?? 0,
+      maskHead: keepMask?.head ?? 0,
+      maskKey: keepMask?.key ?? 0,
+      biasRow: bias?.row ?? 0,
+      biasHead: bias?.head ?? 0,
+      biasKey: bias?.key ?? 0,
+      tall: Number(tall),
+      queryOffset,
+      left: problem.left,
+      right: problem.right,
+      queryScale,
+      scoreScale,
+      softcap: problem.softcap,
+    });
+    kernels.attend(places.head);
   });
 }
 

@@ -3,7 +3,7 @@ import { type AttentionResult, type Context, attention } from "./attention.ts";
 import { checkInteger } from "./check.ts";
 import { KvCache } from "./kv-cache.ts";
 import type { KvCacheOptions } from "./kv-options.ts";
-import type { Kernels, Variant } from "./module.ts";
+import { type Kernels, type Variant, isRecent } from "./module.ts";
 import type { AttentionOptions } from "./options.ts";
 import { type RotaryOptions, type RotaryResult, rotary } from "./rotary.ts";
 import { Tensor } from "./tensor.ts";
@@ -20,7 +20,7 @@ export class Heed {
     const constants = arena.allocate(kernels.constantBytes());
     kernels.writeConstants(constants);
     this.variant = kernels.isRelaxed() ? "relaxed" : "simd";
-    this.#context = { kernels, arena, constants, angles: [] };
+    this.#context = { kernels, arena, constants, tall: isRecent(), angles: [] };
   }
 
   /**

@@ -302,18 +302,19 @@ export class KvCache {
     const tables = this.#pages.map(({ count }) => frame.reserve(count * 4));
     this.#pages.forEach((pages, b) => pages.writeTable(new Int32Array(arena.buffer, tables[b], pages.count)));
     const { k, v } = this.#layout;
-    const scalesOf = (rows: PageRows, head: number) => rows.scales && rows.scales + head * PAGE_KEYS * 4;
-    return (_, b, head) => ({
-      k: k.base + head * k.head,
-      v: v.base + head * v.head,
+    return (_, b) => ({
+      k: k.base,
+      v: v.base,
       kRow: k.row,
+      kHead: k.head,
       vRow: v.row,
+      vHead: v.head,
       pages: tables[b]!,
       pageCount: this.#pages[b]!.count,
       kType: k.type,
       vType: v.type,
-      kScales: scalesOf(k, head),
-      vScales: scalesOf(v, head),
+      kScales: k.scales,
+      vScales: v.scales,
     });
   }
 }

@@ -3,7 +3,7 @@ export type Variant = "simd" | "relaxed";
 
 /** What the compiled module exports; pointers are byte offsets into the imported memory. */
 export interface Kernels {
-  /** out and lse of the query heads of one KV head; `head` points at the fields of assembly/head.ts. */
+  /** out and lse of the heads of one sequence; `head` points at the fields of assembly/head.ts. */
   attend(head: number): void;
   /** Stores `count` rows of `dim` floats as rows of a cache; `type` as in {@link TYPES}, rows in bytes. */
   storeRows(
@@ -52,6 +52,17 @@ const RELAXED_PROBE = [
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15,
   253, 128, 2, 11,
 ];
+
+// (module (table i64 1 funcref))
+const TABLE64_PROBE = [0, 97, 115, 109, 1, 0, 0, 0, 4, 4, 1, 112, 4, 1];
+
+/**
+ * Whether the engine is recent, which 64-bit tables tell: Node 24's V8 has them and leaves loads where they stand; that of Node 22 has
+ * neither, and spills the accumulators of the tall tile in assembly/tile.ts. The choice changes speed and no bit of a result.
+ */
+export function isRecent(): boolean {
+  return WebAssembly.validate(new Uint8Array(TABLE64_PROBE));
+}
 
 /** The fastest build that this engine runs. Throws an Error where it has no wasm SIMD at all. */
 export function bestVariant(): Variant {

@@ -40,11 +40,11 @@ function fuses(): bool {
 const step = fuses() ? fused : unfused;
 
 /** How many cells differ from three plain loops, and whether anything past the scratch rows was written. */
-function wrongCells(rows: i32, count: i32, vectors: i32, accumulate: bool, transposed: bool): i32 {
+function wrongCells(rows: i32, count: i32, vectors: i32, tall: bool, accumulate: bool, transposed: bool): i32 {
   fill();
   const row = transposed ? 1 : STRIDE;
   const next = transposed ? STRIDE : 1;
-  multiply(c, a, b, rows, count, vectors, (<usize>row) << 2, (<usize>next) << 2, accumulate);
+  multiply(c, a, b, rows, count, vectors, tall, (<usize>row) << 2, (<usize>next) << 2, accumulate);
   let wrong = 0;
   for (let i = 0; i < rows; i++) {
     for (let lane = 0; lane < 4 * vectors; lane++) {
@@ -62,37 +62,45 @@ function wrongCells(rows: i32, count: i32, vectors: i32, accumulate: bool, trans
   return wrong;
 }
 
-describe("multiply", () => {
-  it("is three plain loops, for every remainder of rows, few steps and many, both strides", () => {
-    for (let vectors = 1; vectors <= VECTORS; vectors++) {
-      for (let rows = 1; rows <= MAX_ROWS; rows++) {
-        for (let count = 0; count <= MAX_COUNT; count++) {
-          expect(wrongCells(rows, count, vectors, false, false)).toBe(0, "scores");
-          expect(wrongCells(rows, count, vectors, true, false)).toBe(0, "scores, accumulated");
-          expect(wrongCells(rows, count, vectors, false, true)).toBe(0, "weighted sum");
-          expect(wrongCells(rows, count, vectors, true, true)).toBe(0, "weighted sum, accumulated");
-        }
+function comparePlainLoops(tall: bool): void {
+  for (let vectors = 1; vectors <= VECTORS; vectors++) {
+    for (let rows = 1; rows <= MAX_ROWS; rows++) {
+      for (let count = 0; count <= MAX_COUNT; count++) {
+        expect(wrongCells(rows, count, vectors, tall, false, false)).toBe(0, "scores");
+        expect(wrongCells(rows, count, vectors, tall, true, false)).toBe(0, "scores, accumulated");
+        expect(wrongCells(rows, count, vectors, tall, false, true)).toBe(0, "weighted sum");
+        expect(wrongCells(rows, count, vectors, tall, true, true)).toBe(0, "weighted sum, accumulated");
       }
     }
+  }
+}
+
+describe("multiply", () => {
+  it("is three plain loops, for every remainder of rows, few steps and many, both strides", () => {
+    comparePlainLoops(false);
+  });
+
+  it("is the same to the bit in the tall tile", () => {
+    comparePlainLoops(true);
   });
 
   it("does nothing without rows", () => {
-    expect(wrongCells(0, 3, VECTORS, true, false)).toBe(0);
+    expect(wrongCells(0, 3, VECTORS, true, true, false)).toBe(0);
   });
 
   it("asserts its number of vectors", () => {
     expect(() => {
-      multiply(c, a, b, 1, 1, 0, 4, 4, false);
+      multiply(c, a, b, 1, 1, 0, false, 4, 4, false);
     }).toThrow();
     expect(() => {
-      multiply(c, a, b, 1, 1, VECTORS + 1, 4, 4, false);
+      multiply(c, a, b, 1, 1, VECTORS + 1, false, 4, 4, false);
     }).toThrow();
   });
 
   it("keeps NaN and Infinity of A in the rows they stand in", () => {
     fill();
     store<f32>(at(a, STRIDE), NaN);
-    multiply(c, a, b, 4, 3, VECTORS, (<usize>STRIDE) << 2, 4, false);
+    multiply(c, a, b, 4, 3, VECTORS, false, (<usize>STRIDE) << 2, 4, false);
     for (let i = 0; i < 4; i++) {
       for (let lane = 0; lane < LANES; lane++) {
         const x = load<f32>(at(c, i * LANES + lane));
