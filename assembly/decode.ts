@@ -37,8 +37,9 @@ import { F16, F32, PAGE_KEYS, high4, keyAddress, low4 } from "./rows";
 // @ts-ignore: decorator
 @inline export const ROWS: i32 = 4;
 
+/** Bytes from the scores of one row to those of the next. */
 // @ts-ignore: decorator
-@inline const SCORE_ROW: usize = PAGE_KEYS * 4;
+@inline export const SCORE_ROW: usize = PAGE_KEYS * 4;
 
 /** Whether the kernels here take a head: few rows of q, and whole eights of values in those of K and V. */
 // @ts-ignore: decorator
@@ -115,7 +116,7 @@ function packRows(block: Block, head: Head, q: usize, rows: i32): void {
 }
 
 /** S [rows][count] = q·Kᵀ for the keys from `first` on, as they are stored. */
-function scoreRows(head: Head, s: usize, q: usize, first: i32, count: i32, rows: i32): void {
+export function scoreRows(head: Head, s: usize, q: usize, first: i32, count: i32, rows: i32): void {
   const k = keyAddress(head, head.k, first, head.kRow);
   const rowBytes = (<usize>head.headDim) << 2;
   // The second pair of rows finds the keys of the step in the cache.
@@ -142,7 +143,7 @@ function addRows(head: Head, o: usize, p: usize, first: i32, count: i32, rows: i
 }
 
 /** S[row][key] = q[row]·k[key] for one row of q or two, which share each load of k. */
-function scoreRowsOf<T>(s: usize, k: usize, q: usize, count: i32, rows: i32, dim: i32, kRow: usize): void {
+export function scoreRowsOf<T>(s: usize, k: usize, q: usize, count: i32, rows: i32, dim: i32, kRow: usize): void {
   const signAndBits = i32x4.splat(0x8fffe000);
   const magnify = f32x4.splat(reinterpret<f32>(0x77800000));
   const rowBytes = (<usize>dim) << 2;
@@ -227,7 +228,7 @@ function addRowsOf<T>(o: usize, v: usize, p: usize, count: i32, rows: i32, dim: 
 }
 
 /** Softcap, ALiBi, bias and masks on the scores of one row, and −Infinity in the rest of the last vector. */
-function finishScores(block: Block, head: Head, s: usize, row: i32, first: i32, count: i32): void {
+export function finishScores(block: Block, head: Head, s: usize, row: i32, first: i32, count: i32): void {
   const vectors = (count + 3) >> 2;
   if (head.softcap > 0) softcap(s, vectors, head.scoreScale, head.softcap, head.constants);
   else if (head.scoreScale != 1) scaleRow(s, count, head.scoreScale);

@@ -9,6 +9,7 @@ import { makeReference, maxError } from "./reference.ts";
 import { type ShapeResult, formatBars, formatShape, progress, resultOf } from "./report.ts";
 import { type Figure, formatFigures, measureScaling } from "./scaling.ts";
 import { SHAPES, type Shape, flops, makeProblem } from "./shapes.ts";
+import { measureWeights } from "./weights.ts";
 
 const HELP = `npm run bench -- [options]
 
@@ -19,6 +20,8 @@ const HELP = `npm run bench -- [options]
   --no-scaling      without them
   --decode          only decoding: one query against a resident KV cache
   --no-decode       without it
+  --weights         only attention weights beside decoding
+  --no-weights      without them
   --seconds N       timed seconds for each entrant and shape
   --json FILE       where to write the results (default bench/results/latest.json)
   --list            shapes and peers
@@ -46,6 +49,7 @@ const { values: options } = parseArgs({
     peer: { type: "string", multiple: true, default: [] },
     scaling: { type: "boolean" },
     decode: { type: "boolean" },
+    weights: { type: "boolean" },
     seconds: { type: "string" },
     json: { type: "string", default: "results/latest.json" },
     list: { type: "boolean", default: false },
@@ -69,9 +73,10 @@ async function bench(): Promise<void> {
   const results: ShapeResult[] = [];
   const peers: Record<string, string> = {};
   const loaded: Peer[] = [];
-  const only = options.scaling === true || options.decode === true;
+  const onlyHeed = options.scaling === true || options.weights === true;
+  const only = onlyHeed || options.decode === true;
   const everything = !only && options.shape.length === 0 && options.peer.length === 0;
-  if (options.scaling !== true || options.decode === true) {
+  if (!onlyHeed || options.decode === true) {
     const absent: string[] = [];
     for (const name of peerNames) {
       try {
@@ -118,6 +123,13 @@ async function bench(): Promise<void> {
     console.log(`\nheed beside itself\n${formatFigures(scaling)}`);
   }
 
+  let weights: Figure[] = [];
+  if (options.weights ?? everything) {
+    weights = await measureWeights(effort, progress);
+    progress("");
+    console.log(`\nattention weights\n${formatFigures(weights)}`);
+  }
+
   const seconds = (performance.now() - started) / 1000;
   const run = {
     date: new Date().toISOString(),
@@ -129,6 +141,7 @@ async function bench(): Promise<void> {
     results,
     decode,
     scaling,
+    weights,
   };
   await mkdir("results", { recursive: true });
   await writeFile(options.json, `${JSON.stringify(run, undefined, 2)}\n`);

@@ -3,10 +3,12 @@ import { type AttentionResult, type Context, attention } from "./attention.ts";
 import { checkInteger } from "./check.ts";
 import { KvCache } from "./kv-cache.ts";
 import type { KvCacheOptions } from "./kv-options.ts";
+import { type MergeOptions, type MergeResult, type Part, merge } from "./merge.ts";
 import { type Kernels, type Variant, isRecent } from "./module.ts";
 import type { AttentionOptions } from "./options.ts";
 import { type RotaryOptions, type RotaryResult, rotary } from "./rotary.ts";
 import { Tensor } from "./tensor.ts";
+import { type WeightsOptions, type WeightsResult, attentionWeights } from "./weights.ts";
 
 /** One instance: a linear memory and the kernels that work on it. Instances share nothing. */
 export class Heed {
@@ -42,6 +44,39 @@ export class Heed {
     options: O,
   ): AttentionResult<O> {
     return attention(this.#context, q, k, v, options) as AttentionResult<O>;
+  }
+
+  /**
+   * The attention weights themselves, softmax(scale·q·kᵀ, masked), for chosen query rows and heads. Memory is that of the answer and
+   * O(seqLenKv): k is read where it stands, or copied in piece by piece, q only in the chosen rows.
+   *
+   * A masked key gets exactly 0, a query that sees no key a row of zeros. Rows sum to 1; with sinks to 1 less the sink's share; with
+   * an `lse` of more keys than these, as `merge` gives it, to the share of these keys.
+   *
+   * @param q [batch, seqLenQ, numHeads, headDim], or as `layout` says
+   * @param k [batch, seqLenKv, numKvHeads, headDim]
+   * @returns `weights` [batch, heads, rows, seqLenKv], or as `reduce` and `topK` say; `indices` with topK; `entropy` where asked for
+   * @throws as {@link attention}
+   */
+  attentionWeights<const O extends WeightsOptions>(
+    q: Float32Array | Tensor,
+    k: Float32Array | Tensor,
+    options: O,
+  ): WeightsResult<O> {
+    return attentionWeights(this.#context, q, k, options) as WeightsResult<O>;
+  }
+
+  /**
+   * Exact attention over keys that were split: merges what `attention` gave, with lse, for each part of them. In any order, and of parts
+   * that are merged themselves, up to rounding. Sinks are given once, here, and not to the parts.
+   *
+   * @param parts at least one; out [batch, seqLenQ, numHeads, valueDim], or as `layout` says, and lse [batch, numHeads, seqLenQ]. A part
+   * whose lse is −Infinity saw no key, and its out is not read. May be Tensors, and those of one part the targets too.
+   * @returns `out` and `lse`, as `attention` over all keys gives them
+   * @throws as {@link attention}
+   */
+  merge<const O extends MergeOptions>(parts: readonly Part[], options: O): MergeResult<O> {
+    return merge(this.#context, parts, options) as MergeResult<O>;
   }
 
   /**

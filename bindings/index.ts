@@ -8,14 +8,16 @@ import type { Variant } from "./module.ts";
 export type { AttentionResult } from "./attention.ts";
 export type { Heed } from "./heed.ts";
 export type { KvCache } from "./kv-cache.ts";
-export type { AppendOptions, CacheAttentionOptions, KvCacheOptions } from "./kv-options.ts";
+export type { AppendOptions, CacheAttentionOptions, CacheWeightsOptions, KvCacheOptions } from "./kv-options.ts";
 export type { LoadOptions } from "./load.ts";
+export type { MergeOptions, MergeResult, Part } from "./merge.ts";
 export type { Variant } from "./module.ts";
 export type { AttentionOptions, Layout } from "./options.ts";
 export type { Dtype } from "./pages.ts";
 export type { Written } from "./result.ts";
 export type { RotaryForm, RotaryOptions, RotaryResult } from "./rotary.ts";
 export type { Tensor } from "./tensor.ts";
+export type { Stage, WeightsOptions, WeightsResult } from "./weights.ts";
 
 function bytesOf(variant: Variant): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(atob(variant === "relaxed" ? relaxed : simd), (char) => char.charCodeAt(0));

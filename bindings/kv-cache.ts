@@ -2,13 +2,21 @@ import { type AttentionResult, type Context, type KeysOf, solve } from "./attent
 import { checkChoice, checkInt32Array, checkInteger, checkObject, wrongValue } from "./check.ts";
 import { Frame } from "./frame.ts";
 import { Incoming } from "./incoming.ts";
-import { type AppendOptions, type CacheAttentionOptions, type KvCacheOptions, checkDtype } from "./kv-options.ts";
+import {
+  type AppendOptions,
+  type CacheAttentionOptions,
+  type CacheWeightsOptions,
+  type KvCacheOptions,
+  checkDtype,
+} from "./kv-options.ts";
 import { PAGE_KEYS } from "./module.ts";
-import { checkKeys, checkProblem } from "./options.ts";
+import { type Problem, checkKeys, checkProblem } from "./options.ts";
 import { type Dtype, PageLayout, type PageRows, Pages, allocatePages } from "./pages.ts";
 import type { RotaryForm } from "./rotary.ts";
 import { Rotation } from "./rotation.ts";
 import type { Tensor } from "./tensor.ts";
+import { weigh } from "./weigh.ts";
+import { type WeightsResult, checkSelection, checkStage, upTo } from "./weights.ts";
 
 const NOTHING = { ptr: 0, length: 0 };
 
@@ -139,19 +147,8 @@ export class KvCache {
    * @throws as `Heed.attention`, and a RangeError where a query could see tokens that the window has given back
    */
   attention<const O extends CacheAttentionOptions>(q: Float32Array | Tensor, options: O): AttentionResult<O> {
-    this.#check();
-    checkObject("options", options);
-    const { numKvHeads, headDim, valueDim, batch } = this;
-    const { arena } = this.#context;
-    const full = { ...options, numKvHeads, headDim, valueDim, batch, kvLengths: this.#lengths };
-    const problem = checkProblem(arena, q, full, () => ({ k: NOTHING, v: NOTHING, rowsKv: this.length }));
-    problem.left = Math.min(problem.left, this.window);
-    for (const { batch: b, seqLenQ, queryOffset } of problem.sequences) {
-      const gone = this.#pages[b]!.first * PAGE_KEYS;
-      if (gone > 0 && seqLenQ > 0 && queryOffset - problem.left < gone) {
-        throw wrongValue("queryOffset", `at least ${gone + problem.left} (keys further left are gone)`, queryOffset);
-      }
-    }
+    const { problem, full } = this.#problemOf(q, options);
+    this.#checkReach(problem);
     const rotation = this.#rotation;
     if (!rotation) return solve(this.#context, problem, full, (frame) => this.#keysOf(frame)) as AttentionResult<O>;
     for (const { queryOffset, seqLenQ } of problem.sequences) rotation.check(queryOffset, seqLenQ);
@@ -167,6 +164,32 @@ export class KvCache {
       return (to = problem.q.array ? from : frame.reserve(problem.q.length * 4));
     };
     return solve(this.#context, problem, full, keysIn, queriesIn) as AttentionResult<O>;
+  }
+
+  /**
+   * The attention weights of q over the tokens in the cache, see `Heed.attentionWeights`; seqLenKv is cache.length.
+   *
+   * @param q [batch, seqLenQ, numHeads, headDim]
+   * @throws as `Heed.attentionWeights`, and a RangeError where a chosen query could see tokens that the window has given back
+   */
+  attentionWeights<const O extends CacheWeightsOptions>(q: Float32Array | Tensor, options: O): WeightsResult<O> {
+    const { problem: whole, full } = this.#problemOf(q, options);
+    const problem = upTo(checkStage(options), whole, this.window);
+    const selection = checkSelection(this.#context.arena, problem, full);
+    this.#checkReach(problem, selection.rows);
+    const rotation = this.#rotation;
+    for (const { queryOffset, seqLenQ } of problem.sequences) rotation?.check(queryOffset, seqLenQ);
+    const keysIn = (frame: Frame) => {
+      if (rotation) {
+        const { array, length } = problem.q;
+        const from = frame.input(problem.q);
+        const to = array ? from : frame.reserve(length * 4);
+        rotation.rotateQueries(to, from, problem);
+        problem.q = { ptr: to, length };
+      }
+      return { atOnce: Infinity, keysOf: this.#keysOf(frame) };
+    };
+    return weigh(this.#context, problem, selection, full, keysIn) as WeightsResult<O>;
   }
 
   /** Forgets the tokens from `length` on, of all sequences or [batch] of each. */
@@ -257,6 +280,29 @@ export class KvCache {
   #check(): void {
     if (this.#disposed) throw new ReferenceError('"cache" expected a live KvCache, got a disposed one');
     this.#context.arena.check();
+  }
+
+  /** The options and the problem of a call over all tokens. */
+  #problemOf<O extends CacheAttentionOptions | CacheWeightsOptions>(q: unknown, options: O) {
+    this.#check();
+    checkObject("options", options);
+    const { numKvHeads, headDim, valueDim, batch } = this;
+    const full = { ...options, numKvHeads, headDim, valueDim, batch, kvLengths: this.#lengths };
+    const keys = { k: NOTHING, v: NOTHING, rowsKv: this.length };
+    const problem = checkProblem(this.#context.arena, q, full, () => keys);
+    problem.left = Math.min(problem.left, this.window);
+    return { problem, full };
+  }
+
+  /** Throws a RangeError where a query, of `rows` or of all, could see keys that are gone. */
+  #checkReach({ sequences, left }: Problem, rows?: Int32Array): void {
+    for (const { batch: b, seqLenQ, queryOffset } of sequences) {
+      const gone = this.#pages[b]!.first * PAGE_KEYS;
+      const firstRow = rows ? rows.reduce((least, row) => Math.min(least, row), seqLenQ) : 0;
+      if (gone > 0 && firstRow < seqLenQ && queryOffset + firstRow - left < gone) {
+        throw wrongValue("queryOffset", `at least ${gone + left - firstRow} (keys further left are gone)`, queryOffset);
+      }
+    }
   }
 
   /** Room for `lengths` tokens in every sequence and their angles, or none of it. */

@@ -2,6 +2,7 @@ import { checkChoice, wrongKind } from "./check.ts";
 import type { AttentionOptions, Layout } from "./options.ts";
 import type { Dtype } from "./pages.ts";
 import type { RotaryForm } from "./rotary.ts";
+import type { WeightsOptions } from "./weights.ts";
 
 /** What a cache holds. */
 export interface KvCacheOptions {
@@ -39,10 +40,12 @@ export interface AppendOptions {
 }
 
 /** The options of `attention` but for those that the cache settles. */
-export type CacheAttentionOptions = Omit<
-  AttentionOptions,
-  "numKvHeads" | "headDim" | "valueDim" | "batch" | "kvLengths" | "cuSeqlensQ" | "cuSeqlensKv"
->;
+export type CacheAttentionOptions = Omit<AttentionOptions, Settled>;
+
+/** The options of `attentionWeights` but for those that the cache settles. */
+export type CacheWeightsOptions = Omit<WeightsOptions, Settled>;
+
+type Settled = "numKvHeads" | "headDim" | "valueDim" | "batch" | "kvLengths" | "cuSeqlensQ" | "cuSeqlensKv";
 
 /** One type for both, or one for each. */
 export function checkDtype(dtype: unknown): { k: Dtype; v: Dtype } {

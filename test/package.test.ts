@@ -14,7 +14,7 @@ describe.each(["simd", "relaxed"])("%s.wasm", (variant) => {
   const bytes = read(`dist/${variant}.wasm`);
   const module = new WebAssembly.Module(bytes);
 
-  it("has at most 24 kB", () => expect(bytes.length).toBeLessThanOrEqual(24_000));
+  it("has at most 28 kB", () => expect(bytes.length).toBeLessThanOrEqual(28_000));
 
   it("imports env.memory and nothing else", () => {
     expect(WebAssembly.Module.imports(module)).toEqual([{ module: "env", name: "memory", kind: "memory" }]);
@@ -60,7 +60,7 @@ it("writes the fields of Head in the order in which the kernels read them", () =
 });
 
 describe("the bundle", () => {
-  it("has at most 32 kB of minified JavaScript without the wasm", async () => {
+  it("has at most 44 kB of minified JavaScript without the wasm", async () => {
     const { outputFiles } = await build({
       entryPoints: [new URL("bindings/index.ts", root).pathname],
       bundle: true,
@@ -70,7 +70,7 @@ describe("the bundle", () => {
       target: "es2022",
       external: ["*.wasm"],
     });
-    expect(outputFiles[0]!.contents.length).toBeLessThanOrEqual(32_000);
+    expect(outputFiles[0]!.contents.length).toBeLessThanOrEqual(44_000);
   });
 
   it("does nothing when it is imported", () => {
