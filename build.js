@@ -43,6 +43,13 @@ await build({
   platform: "neutral",
   loader: { ".wasm": "base64" },
 });
+// heed/onnx has no part of heed in it: it is handed an instance.
+await build({
+  ...shared,
+  entryPoints: [{ in: "bindings/onnx/index.ts", out: "onnx" }],
+  outdir: "dist",
+  platform: "neutral",
+});
 
 for (const example of ["read", "generate", "split"]) {
   await build({

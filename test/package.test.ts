@@ -1,8 +1,9 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
-import { build } from "esbuild";
+import { build, transformSync } from "esbuild";
 import { load, loadSync } from "heed";
+import { onnxAttention } from "heed/onnx";
 import { describe, expect, it } from "vitest";
 import { HEAD_FIELDS } from "../bindings/head.ts";
 
@@ -71,6 +72,14 @@ describe("the bundle", () => {
       external: ["*.wasm"],
     });
     expect(outputFiles[0]!.contents.length).toBeLessThanOrEqual(44_000);
+  });
+
+  it("leaves heed/onnx out, which leaves heed out and has at most 24 kB", () => {
+    expect(read("dist/index.js").toString()).not.toContain("qk_matmul_output");
+    const source = read("dist/onnx.js").toString();
+    expect(source).not.toMatch(/^import |WebAssembly|class (Heed|Arena|Tensor)\b/m);
+    const { code } = transformSync(source, { minify: true });
+    expect(code.length).toBeLessThanOrEqual(24_000);
   });
 
   it("does nothing when it is imported", () => {
@@ -157,6 +166,14 @@ describe("load", () => {
   });
 });
 
+describe("heed/onnx", () => {
+  it("takes an instance of heed", async () => {
+    using heed = await load();
+    const one = { data: Float32Array.of(1, 2), shape: [1, 1, 1, 2] };
+    expect(onnxAttention(heed, { Q: one, K: one, V: one }).Y).toEqual(one);
+  });
+});
+
 describe("README", () => {
   const readme = read("README.md").toString();
   const blocks = Array.from(readme.matchAll(/```js\n(.*?)```/gs), ([, code]) => code!);
@@ -170,7 +187,7 @@ describe("README", () => {
     const { outputFiles } = await build({
       stdin: { contents: code, loader: "ts", resolveDir: root.pathname },
       bundle: true,
-      external: ["heed"],
+      external: ["heed", "heed/onnx"],
       format: "esm",
       target: "es2022",
       write: false,
@@ -180,7 +197,7 @@ describe("README", () => {
   });
 
   it("gives the sizes of the files as they are", () => {
-    for (const file of ["simd.wasm", "relaxed.wasm", "index.js"]) {
+    for (const file of ["simd.wasm", "relaxed.wasm", "index.js", "onnx.js"]) {
       const bytes = read(`dist/${file}`);
       const row = new RegExp(`\\| \`dist/${file}\`[^|]*\\| +([\\d.]+) kB \\| +([\\d.]+) kB \\|`).exec(readme);
       expect(row, file).not.toBeNull();
