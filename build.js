@@ -51,7 +51,7 @@ await build({
   platform: "neutral",
 });
 
-for (const example of ["read", "generate", "split"]) {
+for (const example of ["read", "generate", "split", "safetensors"]) {
   await build({
     ...shared,
     entryPoints: [`examples/${example}/main.ts`],

@@ -42,17 +42,17 @@ import {
 // @ts-ignore: decorator
 @inline const KEYS: i32 = PAGE_KEYS;
 
-/** What the blocks of one pass may take together: they stay in a second-level cache of 1 MiB, beside K and V of a step. */
+/** What the blocks of one pass may take together: of the order of a second-level cache, through which they pass in address order. */
 // @ts-ignore: decorator
-@inline const PASS_BYTES: usize = 576 * 1024;
+@inline const PASS_BYTES: usize = 1024 * 1024;
 
 /**
  * Blocks of query rows that go through the keys together. The more, the more seldom K and V come from beyond the second-level cache:
- * 8 blocks reach 46.5, 32 blocks 48.2 GFLOP/s at 8 heads of 2048 × 2048 × 128.
+ * 8 blocks reach 48, 32 blocks 50.3, 64 blocks 50.9 GFLOP/s at 8 heads of 2048 × 2048 × 128.
  */
 function passBlocks(headDim: i32, valueDim: i32, rows: i32): i32 {
   const fit = <i32>(PASS_BYTES / blockBytes(headDim, valueDim));
-  return min(max(min(fit, 32), 4), (rows + LANES - 1) / LANES);
+  return min(max(min(fit, 64), 4), (rows + LANES - 1) / LANES);
 }
 
 /**

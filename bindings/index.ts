@@ -6,17 +6,30 @@ import { type LoadOptions, loadFrom, loadSyncFrom } from "./load.ts";
 import type { Variant } from "./module.ts";
 
 export type { AttentionResult } from "./attention.ts";
+export type { ForwardOptions } from "./forward.ts";
 export type { Heed } from "./heed.ts";
+export {
+  type ImportOptions,
+  type ImportedLayer,
+  MultiHeadAttention,
+  type OnnxAttributes,
+  type TorchOptions,
+} from "./importers.ts";
+export type { LayerRotary, MultiHeadAttentionOptions, MultiHeadWeights } from "./layer-options.ts";
+export type { LinearOptions, LinearResult, PackedLinear, WeightOptions } from "./linear.ts";
 export type { KvCache } from "./kv-cache.ts";
 export type { AppendOptions, CacheAttentionOptions, CacheWeightsOptions, KvCacheOptions } from "./kv-options.ts";
 export type { LoadOptions } from "./load.ts";
 export type { MergeOptions, MergeResult, Part } from "./merge.ts";
 export type { Variant } from "./module.ts";
+export type { ForwardResult } from "./multi-head-attention.ts";
 export type { AttentionOptions, Layout } from "./options.ts";
 export type { Dtype } from "./pages.ts";
 export type { Written } from "./result.ts";
 export type { RotaryForm, RotaryOptions, RotaryResult } from "./rotary.ts";
+export type { StateDict } from "./state-dict.ts";
 export type { Tensor } from "./tensor.ts";
+export type { LinearWeights, Weight } from "./weight.ts";
 export type { Stage, WeightsOptions, WeightsResult } from "./weights.ts";
 
 function bytesOf(variant: Variant): Uint8Array<ArrayBuffer> {

@@ -1,3 +1,4 @@
+import type { Arena } from "./arena.ts";
 import { type AttentionResult, type Context, type KeysOf, solve } from "./attention.ts";
 import { checkChoice, checkInt32Array, checkInteger, checkObject, wrongValue } from "./check.ts";
 import { Frame } from "./frame.ts";
@@ -83,6 +84,12 @@ export class KvCache {
   get bytes(): number {
     this.#check();
     return this.#held.size * this.#layout.bytes;
+  }
+
+  /** @internal Whether its memory is that of `arena`. */
+  livesIn(arena: Arena): boolean {
+    this.#check();
+    return arena === this.#context.arena;
   }
 
   /**

@@ -214,6 +214,30 @@ forEachBuild((name, open) => {
     });
   });
 
+  it("is what a layer of its own rotary does, and stands in for it", () => {
+    const heed = open();
+    const weight = (outFeatures: number) => ({ weight: { data: rows(outFeatures * 24), shape: [outFeatures, 24] } });
+    const weights = {
+      q: weight(32),
+      k: weight(16),
+      v: weight(16),
+      out: { weight: { data: rows(24 * 32), shape: [24, 32] } },
+    };
+    const rotary = { base: 500, rotaryDim: 4 };
+    using turning = heed.createMultiHeadAttention({ numHeads: 4, numKvHeads: 2, headDim: 8, weights, rotary });
+    using plain = heed.createMultiHeadAttention({ numHeads: 4, numKvHeads: 2, headDim: 8, weights });
+    using itsCache = turning.createCache({ capacity: 300 });
+    using cache = plain.createCache({ capacity: 300, rotary });
+    for (const tokens of [140, 1, 3]) {
+      const x = rows(tokens * 24);
+      const options = { causal: true, weights: { rows: Int32Array.of(tokens - 1) } };
+      expect(plain.forward(x, { ...options, cache })).toEqual(turning.forward(x, { ...options, cache: itsCache }));
+    }
+    expect(() => turning.forward(rows(24), { cache })).toThrow(
+      new RangeError('"cache.rotary" expected nothing, since the layer rotates, got a value of type Object'),
+    );
+  });
+
   describe("angles", () => {
     it("are computed once for a token, however many layers there are, and shared by them", () => {
       const heed = open();

@@ -3,7 +3,7 @@ import type { Heed } from "../heed.ts";
 import type { OnnxPadding } from "./masks.ts";
 import { attendWithPast } from "./multi-head-attention.ts";
 import { outputsOf } from "./outputs.ts";
-import { Rows } from "./rows.ts";
+import { Rows, columns } from "./rows.ts";
 import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./tensor.ts";
 
 /** Inputs of com.microsoft's Attention, which projects as well. */
@@ -77,9 +77,11 @@ export function contribAttention(heed: Heed, inputs: object, attributes: object)
   checkShape("weights", weights.shape, [width, total]);
   const bias = operands.floats("bias", [1]);
   if (bias) checkShape("bias", bias.shape, [total]);
+  const bare = { data: weights.data, shape: weights.shape };
+  const { out } = heed.linear(input.data, bare, bias?.data, { transposed: true });
   const [q, k, v] = sizes.map((size, n) => {
     const start = sizes.slice(0, n).reduce((sum, before) => sum + before, 0);
-    const data = project(input.data, weights.data, bias?.data, width, total, start, size);
+    const data = columns(out, total, start, size);
     return Rows.of("input", { data, shape: [batch, length, size] }, numHeads);
   }) as [Rows, Rows, Rows];
 
@@ -104,29 +106,4 @@ export function contribAttention(heed: Heed, inputs: object, attributes: object)
       return { data, shape: [2, ...key.shape] };
     },
   });
-}
-
-/** Columns from `start` on, `width` of them, of x [rows, inputs] · weights [inputs, of] + bias [of]. */
-function project(
-  x: Float32Array,
-  weights: Float32Array,
-  bias: Float32Array | undefined,
-  inputs: number,
-  of: number,
-  start: number,
-  width: number,
-): Float32Array {
-  const rows = x.length / inputs;
-  const out = new Float32Array(rows * width);
-  const sums = new Float64Array(width);
-  for (let row = 0; row < rows; row++) {
-    for (let c = 0; c < width; c++) sums[c] = bias?.[start + c] ?? 0;
-    for (let i = 0; i < inputs; i++) {
-      const factor = x[row * inputs + i]!;
-      const from = i * of + start;
-      for (let c = 0; c < width; c++) sums[c]! += factor * weights[from + c]!;
-    }
-    out.set(sums, row * width);
-  }
-  return out;
 }

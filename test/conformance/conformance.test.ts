@@ -6,6 +6,7 @@ import { forEachBuild } from "../builds.ts";
 import { throughCache } from "./cached.ts";
 import { type CaseRef, type DType, type Manifest, type Value, type Values, valueOf } from "./load.ts";
 import { isOperator, runOperator } from "./operators.ts";
+import { torchLayer } from "./torch.ts";
 
 // Third-party cases. They are not part of the project: they lie beside it, or where HEED_CONFORMANCE says.
 const given = process.env.HEED_CONFORMANCE;
@@ -17,12 +18,15 @@ const suites = [
   "ort-gqa",
   "ort-web-attention",
   "stories260K-attention",
+  "torch-transformer-layer",
 ] as const;
+
+const isLayer = ({ op }: CaseRef): boolean => op.startsWith("TorchTransformer");
 
 /** Why a case cannot be run, if so. */
 function reasonToSkip(test: CaseRef): string | undefined {
   if (test.skip) return test.skip;
-  if (!isOperator(test)) return `${test.op} is no operator of heed`;
+  if (!isOperator(test) && !isLayer(test)) return `${test.op} is no operator of heed`;
   return undefined;
 }
 
@@ -53,7 +57,7 @@ function run(heed: Heed, test: CaseRef, bin: ArrayBuffer): void {
   const valuesOf = (refs: CaseRef["inputs"]) =>
     Object.fromEntries(Object.entries(refs).map(([name, ref]) => [name, valueOf(bin, ref)]));
   const inputs = valuesOf(test.inputs);
-  const got = runOperator(heed, inputs, test);
+  const got = isLayer(test) ? torchLayer(heed, inputs, test) : runOperator(heed, inputs, test);
   for (const [name, expected] of Object.entries(valuesOf(test.outputs))) {
     const { data: actual, shape } = got[name]!;
     expect(shape, name).toEqual(expected.shape);
