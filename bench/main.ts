@@ -25,6 +25,7 @@ const HELP = `npm run bench -- [options]
   --no-layer        without them
   --weights         only attention weights beside decoding
   --no-weights      without them
+  --cold            only cold starts: import, load and first call in every host of test/runtimes/
   --seconds N       timed seconds for each entrant and shape
   --json FILE       where to write the results (default bench/results/latest.json)
   --list            shapes and peers

@@ -12,7 +12,7 @@ const NONE = 2 ** 31 - 1;
 interface Slot {
   /** Cosines [PAGE_KEYS][rotaryDim / 2] f32, the sines behind them. */
   ptr: number;
-  /** [PAGE_KEYS]: whose angles each row has. */
+  /** Shape [PAGE_KEYS]: whose angles each row has. */
   positions: Int32Array;
 }
 

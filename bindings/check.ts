@@ -13,7 +13,7 @@ function describe(value: unknown): string {
   return String(value);
 }
 
-function nameOf(value: object): string {
+export function nameOf(value: object): string {
   return Object.prototype.toString.call(value).slice("[object ".length, -1);
 }
 

@@ -35,7 +35,7 @@ export interface KvCacheOptions {
 export interface AppendOptions {
   /** Of k and v. Default "blhd" = [batch, newTokens, numKvHeads, dim]. */
   layout?: Layout | undefined;
-  /** [batch]: how many of the new tokens each sequence takes, from the front. Default all. */
+  /** Shape [batch]: how many of the new tokens each sequence takes, from the front. Default all. */
   lengths?: Int32Array | undefined;
 }
 

@@ -22,9 +22,9 @@ import type { Tensor } from "./tensor.ts";
 export interface RotaryForm {
   /** Pair j at position p turns by p·base^(−2j / rotaryDim). Default 10000, without tables. */
   base?: number | undefined;
-  /** [maxPositions, rotaryDim / 2]: the cosine of each angle, by position. With `sin`, instead of `base`. */
+  /** Shape [maxPositions, rotaryDim / 2]: the cosine of each angle, by position. With `sin`, instead of `base`. */
   cos?: Float32Array | Tensor | undefined;
-  /** [maxPositions, rotaryDim / 2]: the sine of each angle. */
+  /** Shape [maxPositions, rotaryDim / 2]: the sine of each angle. */
   sin?: Float32Array | Tensor | undefined;
   /** Floats of a row that turn, even; the rest pass through. Default headDim. */
   rotaryDim?: number | undefined;
