@@ -51,6 +51,8 @@ const published = {
   define: { HEED_VERSION: JSON.stringify(version) },
 };
 await build({ ...published, entryPoints: ["bindings/index.ts"], loader: { ".wasm": "base64" } });
+// heed/onnx has no part of heed in it: it is handed an instance.
+await build({ ...published, entryPoints: [{ in: "bindings/onnx/index.ts", out: "onnx" }] });
 // The same code for each host that compiles the files itself, and how it wants the import of one written.
 for (const { host, suffix } of [
   { host: "workerd", suffix: "" },

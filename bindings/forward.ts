@@ -90,7 +90,7 @@ export function checkForward(
     const value = (options as Partial<Record<string, unknown>>)[name];
     if (value !== undefined) throw wrongValue(name, "nothing, since the layer settles it", value);
   }
-  const cache = checkCache(arena, options, dims);
+  const cache = checkCache(arena, options, dims, turns);
   const { batch = cache?.batch ?? 1, append = true } = options;
   checkInteger("batch", batch, 1);
   if (cache && batch !== cache.batch) throw wrongValue("batch", `${cache.batch} (that of the cache)`, batch);
@@ -151,7 +151,7 @@ function checkLayerWeights(weights: unknown): LayerWeights | undefined {
 }
 
 /** A cache that fits the layer, beside which nothing is said that it settles. */
-function checkCache(arena: Arena, options: ForwardOptions, dims: LayerDims): KvCache | undefined {
+function checkCache(arena: Arena, options: ForwardOptions, dims: LayerDims, turns: boolean): KvCache | undefined {
   const { cache } = options;
   if (cache === undefined) return undefined;
   if (!(cache instanceof KvCache)) throw wrongKind("cache", "a KvCache", cache);
@@ -159,6 +159,7 @@ function checkCache(arena: Arena, options: ForwardOptions, dims: LayerDims): KvC
   for (const name of ["numKvHeads", "headDim", "valueDim"] as const) {
     if (cache[name] !== dims[name]) throw wrongValue(`cache.${name}`, `${dims[name]} (that of the layer)`, cache[name]);
   }
+  if (turns && cache.rotary) throw wrongValue("cache.rotary", "nothing, since the layer rotates", cache.rotary);
   for (const name of ["kvLengths", "cuSeqlensQ", "cuSeqlensKv"] as const) {
     if (options[name] !== undefined) throw wrongKind(name, "nothing beside a cache", options[name]);
   }

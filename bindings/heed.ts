@@ -9,7 +9,8 @@ import {
   linear,
   packLinear,
 } from "./linear.ts";
-import { KvCache, type KvCacheOptions } from "./kv-cache.ts";
+import { KvCache } from "./kv-cache.ts";
+import type { KvCacheOptions } from "./kv-options.ts";
 import type { MultiHeadAttentionOptions } from "./layer-options.ts";
 import { type MergeOptions, type MergeResult, type Part, merge } from "./merge.ts";
 import { type Kernels, type Variant, isRecent } from "./module.ts";
@@ -32,7 +33,7 @@ export class Heed {
     const constants = arena.allocate(kernels.constantBytes());
     kernels.writeConstants(constants);
     this.variant = kernels.isRelaxed() ? "relaxed" : "simd";
-    this.#context = { kernels, arena, constants, tall: isRecent() };
+    this.#context = { kernels, arena, constants, tall: isRecent(), angles: [] };
   }
 
   /**

@@ -17,21 +17,16 @@ export {
 } from "./importers.ts";
 export type { LayerRotary, MultiHeadAttentionOptions, MultiHeadWeights } from "./layer-options.ts";
 export type { LinearOptions, LinearResult, PackedLinear, WeightOptions } from "./linear.ts";
-export type {
-  AppendOptions,
-  CacheAttentionOptions,
-  CacheWeightsOptions,
-  Dtype,
-  KvCache,
-  KvCacheOptions,
-} from "./kv-cache.ts";
+export type { KvCache } from "./kv-cache.ts";
+export type { AppendOptions, CacheAttentionOptions, CacheWeightsOptions, KvCacheOptions } from "./kv-options.ts";
 export type { LoadOptions, LoadSyncOptions } from "./load.ts";
 export type { MergeOptions, MergeResult, Part } from "./merge.ts";
 export type { Variant } from "./module.ts";
 export type { ForwardResult } from "./multi-head-attention.ts";
 export type { AttentionOptions, Layout } from "./options.ts";
+export type { Dtype } from "./pages.ts";
 export type { Written } from "./result.ts";
-export type { RotaryOptions, RotaryResult } from "./rotary.ts";
+export type { RotaryForm, RotaryOptions, RotaryResult } from "./rotary.ts";
 export type { ModuleSource } from "./source.ts";
 export type { StateDict } from "./state-dict.ts";
 export type { Tensor } from "./tensor.ts";

@@ -1,7 +1,7 @@
 import type { Arena } from "./arena.ts";
 import { checkBoolean, checkInteger, checkObject, wrongKind, wrongValue } from "./check.ts";
 import type { AttentionOptions } from "./options.ts";
-import type { RotaryOptions } from "./rotary.ts";
+import type { RotaryForm } from "./rotary.ts";
 import { type CheckedWeight, type LinearWeights, checkWeight } from "./weight.ts";
 
 /** The projections of a layer. */
@@ -17,7 +17,7 @@ export interface MultiHeadWeights {
 }
 
 /** How a layer turns q and k by their positions, see `Heed.rotary`. */
-export type LayerRotary = Pick<RotaryOptions, "base" | "cos" | "sin" | "rotaryDim" | "interleaved">;
+export type LayerRotary = RotaryForm;
 
 /** Options of attention that belong to a model: `forward` takes them from the layer where it is given none. */
 export type LayerDefaults = Pick<AttentionOptions, "scale" | "causal" | "window" | "softcap" | "alibiSlopes" | "sinks">;

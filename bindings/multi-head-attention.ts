@@ -3,7 +3,8 @@ import { type AttentionResult, type Context, attention } from "./attention.ts";
 import { type Floats, checkFloats, wrongKind } from "./check.ts";
 import { type Forward, type ForwardOptions, type LayerWeights, checkForward } from "./forward.ts";
 import { Frame } from "./frame.ts";
-import { KvCache, type KvCacheOptions } from "./kv-cache.ts";
+import { KvCache } from "./kv-cache.ts";
+import type { KvCacheOptions } from "./kv-options.ts";
 import {
   type LayerDefaults,
   type LayerDims,

@@ -1,7 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { build } from "esbuild";
+import { build, transformSync } from "esbuild";
 import { load, loadSync } from "heed";
+import { onnxAttention } from "heed/onnx";
 import { describe, expect, it } from "vitest";
 import { HEAD_FIELDS } from "../bindings/head.ts";
 
@@ -59,7 +60,7 @@ it("writes the fields of Head in the order in which the kernels read them", () =
 });
 
 describe("the bundle", () => {
-  it("has at most 60 kB of minified JavaScript without the wasm", async () => {
+  it("has at most 64 kB of minified JavaScript without the wasm", async () => {
     const { outputFiles } = await build({
       entryPoints: [new URL("bindings/index.ts", root).pathname],
       bundle: true,
@@ -69,7 +70,7 @@ describe("the bundle", () => {
       target: "es2022",
       external: ["*.wasm"],
     });
-    expect(outputFiles[0]!.contents.length).toBeLessThanOrEqual(60_000);
+    expect(outputFiles[0]!.contents.length).toBeLessThanOrEqual(64_000);
   });
 
   it("leaves out the readers of other libraries' weights where they are not imported", async () => {
@@ -83,6 +84,14 @@ describe("the bundle", () => {
     expect(await bundle(`import { MultiHeadAttention } from ${heed}; MultiHeadAttention.fromTorch({});`)).toContain(
       "in_proj_weight",
     );
+  });
+
+  it("leaves heed/onnx out, which leaves heed out and has at most 24 kB", () => {
+    expect(read("dist/index.js").toString()).not.toContain("qk_matmul_output");
+    const source = read("dist/onnx.js").toString();
+    expect(source).not.toMatch(/^import |WebAssembly|class (Heed|Arena|Tensor)\b/m);
+    const { code } = transformSync(source, { minify: true });
+    expect(code.length).toBeLessThanOrEqual(24_000);
   });
 
   it("does nothing when it is imported", () => {
@@ -187,6 +196,14 @@ describe("load", () => {
   });
 });
 
+describe("heed/onnx", () => {
+  it("takes an instance of heed", async () => {
+    using heed = await load();
+    const one = { data: Float32Array.of(1, 2), shape: [1, 1, 1, 2] };
+    expect(onnxAttention(heed, { Q: one, K: one, V: one }).Y).toEqual(one);
+  });
+});
+
 describe("README", () => {
   const readme = read("README.md").toString();
   const blocks = Array.from(readme.matchAll(/```js\n(.*?)```/gs), ([, code]) => code!);
@@ -200,7 +217,7 @@ describe("README", () => {
     const { outputFiles } = await build({
       stdin: { contents: code, loader: "ts", resolveDir: root.pathname },
       bundle: true,
-      external: ["heed"],
+      external: ["heed", "heed/onnx"],
       format: "esm",
       target: "es2022",
       write: false,

@@ -4,12 +4,12 @@
 import { MultiHeadAttention } from "heed";
 import type { ForwardOptions } from "../../bindings/forward.ts";
 import type { Heed } from "../../bindings/heed.ts";
-import type { CaseRef, Value } from "./load.ts";
-import { type Values, number } from "./onnx.ts";
+import type { OnnxTensor } from "../../bindings/onnx/index.ts";
+import { type CaseRef, type Value, type Values, number } from "./load.ts";
 
 type Floats = Float32Array<ArrayBuffer>;
 
-export function torchLayer(heed: Heed, inputs: Values, attrs: CaseRef["attrs"]): Record<string, Float32Array> {
+export function torchLayer(heed: Heed, inputs: Values, { attrs }: CaseRef): Partial<Record<string, OnnxTensor>> {
   const dict = inputs as Record<string, Value>;
   const source = (dict["src"] ?? dict["tgt"])!;
   const [length, batch, width] = source.shape as [number, number, number];
@@ -37,7 +37,7 @@ export function torchLayer(heed: Heed, inputs: Values, attrs: CaseRef["attrs"]):
   }
   const hidden = linear("linear1", x).map(attrs["activation"] === "gelu" ? gelu : (value) => Math.max(0, value));
   x = norm(`norm${norms + 1}`, added(x, linear("linear2", hidden)));
-  return { output: swapped(x, batch, length, width) };
+  return { output: { data: swapped(x, batch, length, width), shape: [length, batch, width] } };
 }
 
 /** [a, b, width] as [b, a, width]. */
