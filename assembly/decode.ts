@@ -1,8 +1,18 @@
-// Attention for a few query rows: decoding, where the work is to read K and V once. Rows of K and V are read as vectors, in address
-// order, and the scores of a row lie together, so that no lane is idle for want of query rows. From five rows on the tile of tile.ts
-// is faster.
+// Attention for a few query rows: decoding, where the work is to read K and V once. Rows of K and V are read as vectors, strictly in
+// address order, and the scores of a row lie together, so that no lane is idle for want of query rows. From five rows on the tile of
+// tile.ts is faster.
 //
-//     scratch   q [ROWS][headDim]    S, P [ROWS][PAGE_KEYS]    powers [PAGE_KEYS]    O [ROWS][valueDim]
+// How many keys go side by side decides. GB/s of f32, one query row, from memory that streams at 22 and from the cache:
+//
+//                                       K           V
+//     row after row                  21   48     19   43     the prefetcher follows one stream a page
+//     two neighbours side by side     8   53      8   52
+//     four, a quarter step apart     17   60     17   60     four streams; q, and O, are loaded once for four keys
+//
+// So K and V that come from memory as f32 go row after row, all others side by side: for two query rows half a step apart, for one a
+// quarter, but in int8, whose rows are short, neighbours (a quarter of its step is one page of memory, and a fifth slower).
+//
+//     scratch   q [ROWS][headDim]    S, P [ROWS][PAGE_KEYS]    sums [2][PAGE_KEYS][4]    O [ROWS][valueDim]
 //
 //     for each step of at most PAGE_KEYS keys
 //       S = q·Kᵀ · scale of the key
@@ -14,7 +24,7 @@
 
 import { Head } from "./head";
 import { madd } from "./lanes";
-import { exp, expColumn, LOG2_E, softcap } from "./exp";
+import { HALF_BITS, HALF_SCALE, LOG2_E, exp, expColumn, softcap } from "./exp";
 import {
   ALPHA,
   BIAS_ROW,
@@ -40,6 +50,14 @@ import { F16, F32, PAGE_KEYS, high4, keyAddress, low4 } from "./rows";
 // @ts-ignore: decorator
 @inline const SCORE_ROW: usize = PAGE_KEYS * 4;
 
+/** K and V of a call in f32 that are taken to stay in the cache from one call to the next. */
+// @ts-ignore: decorator
+@inline const CACHED_BYTES: f64 = 8 * 1024 * 1024;
+
+/** Four sums for each key. */
+// @ts-ignore: decorator
+@inline const SUM_ROW: usize = PAGE_KEYS * 16;
+
 /** Whether the kernels here take a head: few rows of q, and whole eights of values in those of K and V. */
 // @ts-ignore: decorator
 @inline export function decodes(head: Head): bool {
@@ -55,8 +73,8 @@ export function decode(block: Block, head: Head, scratch: usize): bool {
   const rows = head.seqLenQ * head.group;
   const q = scratch;
   const scores = q + <usize>ROWS * ((<usize>head.headDim) << 2);
-  const powers = scores + <usize>ROWS * SCORE_ROW;
-  const o = powers + SCORE_ROW;
+  const sums = scores + <usize>ROWS * SCORE_ROW; // sums of scores, then powers of expColumn
+  const o = sums + 2 * SUM_ROW;
   const oRow = (<usize>head.valueDim) << 2;
   packRows(block, head, q, rows);
   memory.fill(o, 0, <usize>rows * oRow);
@@ -66,11 +84,11 @@ export function decode(block: Block, head: Head, scratch: usize): bool {
   for (let key = block.first; key < block.end;) {
     const end = min(key - (key % PAGE_KEYS) + PAGE_KEYS, block.end);
     const count = end - key;
-    scoreRows(head, scores, q, key, count, rows);
+    scoreRows(head, scores, q, sums, key, count, rows);
     for (let row = 0; row < rows; row++) {
       const s = scores + <usize>row * SCORE_ROW;
       finishScores(block, head, s, row, key, count);
-      const alpha = softmaxRow(block, head, s, powers, row, count);
+      const alpha = softmaxRow(block, head, s, sums, row, count);
       if (alpha != 1) scaleRow(o + <usize>row * oRow, head.valueDim, alpha);
       if (head.vScales) multiplyRow(s, keyAddress(head, head.vScales, key, 4), count);
     }
@@ -114,115 +132,331 @@ function packRows(block: Block, head: Head, q: usize, rows: i32): void {
   }
 }
 
-/** S [rows][count] = q·Kᵀ for the keys from `first` on, as they are stored. */
-function scoreRows(head: Head, s: usize, q: usize, first: i32, count: i32, rows: i32): void {
+/** Whether K and V are f32 and come from memory rather than from the cache. */
+function streams(head: Head): bool {
+  const bytes = <f64>(head.headDim + head.valueDim) * <f64>head.seqLenKv * <f64>head.numKvHeads * 4;
+  return head.kType == F32 && head.vType == F32 && bytes > CACHED_BYTES;
+}
+
+/** S [rows][count] = q·Kᵀ for the keys from `first` on, as they are stored; `sums` is scratch. */
+function scoreRows(head: Head, s: usize, q: usize, sums: usize, first: i32, count: i32, rows: i32): void {
   const k = keyAddress(head, head.k, first, head.kRow);
   const rowBytes = (<usize>head.headDim) << 2;
-  // The second pair of rows finds the keys of the step in the cache.
   for (let row = 0; row < rows; row += 2) {
-    const sRow = s + <usize>row * SCORE_ROW;
     const qRow = q + <usize>row * rowBytes;
     const pair = min(2, rows - row);
-    if (head.kType == F32) scoreRowsOf<f32>(sRow, k, qRow, count, pair, head.headDim, head.kRow);
-    else if (head.kType == F16) scoreRowsOf<u16>(sRow, k, qRow, count, pair, head.headDim, head.kRow);
-    else scoreRowsOf<i8>(sRow, k, qRow, count, pair, head.headDim, head.kRow);
-  }
-  if (!head.kScales) return;
-  for (let row = 0; row < rows; row++) {
-    multiplyRow(s + <usize>row * SCORE_ROW, keyAddress(head, head.kScales, first, 4), count);
+    if (pair == 1 && streams(head)) sumOne(sums, k, qRow, count, head.headDim, head.kRow);
+    else if (head.kType == F32) sumProducts<f32>(sums, k, qRow, count, pair, head.headDim, head.kRow, head.constants);
+    else if (head.kType == F16) sumProducts<u16>(sums, k, qRow, count, pair, head.headDim, head.kRow, head.constants);
+    else sumProducts<i8>(sums, k, qRow, count, pair, head.headDim, head.kRow, head.constants);
+    for (let n = 0; n < pair; n++) {
+      const sRow = s + <usize>(row + n) * SCORE_ROW;
+      addSums(sRow, sums + <usize>n * SUM_ROW, count);
+      if (head.kScales) multiplyRow(sRow, keyAddress(head, head.kScales, first, 4), count);
+    }
   }
 }
 
-/** O [rows][valueDim] += P·V for the keys from `first` on. */
+/** O [rows][valueDim] += P·V for the keys from `first` on; P is 0 up to the next multiple of four keys. */
 function addRows(head: Head, o: usize, p: usize, first: i32, count: i32, rows: i32): void {
   const v = keyAddress(head, head.v, first, head.vRow);
-  if (head.vType == F32) addRowsOf<f32>(o, v, p, count, rows, head.valueDim, head.vRow);
-  else if (head.vType == F16) addRowsOf<u16>(o, v, p, count, rows, head.valueDim, head.vRow);
-  else addRowsOf<i8>(o, v, p, count, rows, head.valueDim, head.vRow);
+  const rowBytes = (<usize>head.valueDim) << 2;
+  for (let row = 0; row < rows; row += 2) {
+    const oRow = o + <usize>row * rowBytes;
+    const pRow = p + <usize>row * SCORE_ROW;
+    const pair = min(2, rows - row);
+    if (pair == 1 && streams(head)) addOne(oRow, v, pRow, count, head.valueDim, head.vRow);
+    else if (head.vType == F32) addProducts<f32>(oRow, v, pRow, count, pair, head.valueDim, head.vRow, head.constants);
+    else if (head.vType == F16) addProducts<u16>(oRow, v, pRow, count, pair, head.valueDim, head.vRow, head.constants);
+    else addProducts<i8>(oRow, v, pRow, count, pair, head.valueDim, head.vRow, head.constants);
+  }
 }
 
-/** S[row][key] = q[row]·k[key] for one row of q or two, which share each load of k. */
-function scoreRowsOf<T>(s: usize, k: usize, q: usize, count: i32, rows: i32, dim: i32, kRow: usize): void {
-  const signAndBits = i32x4.splat(0x8fffe000);
-  const magnify = f32x4.splat(reinterpret<f32>(0x77800000));
-  const rowBytes = (<usize>dim) << 2;
-  const end = q + rowBytes;
-  for (; count > 0; count--) {
+/** Four sums that make up q[row]·k[key], at sums [row][key][4], for one row of q or two. Keys past the last repeat it. */
+// @ts-ignore: decorator
+@inline function sumProducts<T>(
+  sums: usize,
+  k: usize,
+  q: usize,
+  count: i32,
+  rows: i32,
+  dim: i32,
+  kRow: usize,
+  table: usize,
+): void {
+  if (rows == 1) {
+    const quarter = count >> 2;
+    const far: usize = sizeof<T>() == 1 ? 1 : <usize>quarter;
+    const next: usize = sizeof<T>() == 1 ? 4 : 1;
+    const far1 = k + far * kRow;
+    const far2 = far1 + far * kRow;
+    sumFour<T>(sums, far << 4, next << 4, k, far1, far2, far2 + far * kRow, q, quarter, dim, next * kRow, table);
+    const left = count & 3;
+    if (!left) return;
+    const k0 = k + <usize>(count - left) * kRow;
+    const k1 = left > 1 ? k0 + kRow : k0;
+    const k2 = left > 2 ? k1 + kRow : k1;
+    sumFour<T>(sums + ((<usize>quarter) << 6), 16, 0, k0, k1, k2, k2, q, 1, dim, kRow, table);
+  } else {
+    const half = count >> 1;
+    const far = <usize>half * kRow;
+    sumTwoByTwo<T>(sums, (<usize>half) << 4, k, k + far, q, half, dim, kRow, table);
+    if (count & 1) sumTwoByTwo<T>(sums + ((<usize>half) << 5), 16, k + 2 * far, k + 2 * far, q, 1, dim, kRow, table);
+  }
+}
+
+/** O[row] += Σ P[row][key]·v[key] for one row or two. Keys past the last repeat it, with a weight of 0. */
+// @ts-ignore: decorator
+@inline function addProducts<T>(
+  o: usize,
+  v: usize,
+  p: usize,
+  count: i32,
+  rows: i32,
+  dim: i32,
+  vRow: usize,
+  table: usize,
+): void {
+  if (rows == 1) {
+    const quarter = count >> 2;
+    const far: usize = sizeof<T>() == 1 ? 1 : <usize>quarter;
+    const next: usize = sizeof<T>() == 1 ? 4 : 1;
+    const far1 = v + far * vRow;
+    const far2 = far1 + far * vRow;
+    addFour<T>(o, v, far1, far2, far2 + far * vRow, p, far << 2, next << 2, quarter, dim, next * vRow, table);
+    const left = count & 3;
+    if (!left) return;
+    const v0 = v + <usize>(count - left) * vRow;
+    const v1 = left > 1 ? v0 + vRow : v0;
+    const v2 = left > 2 ? v1 + vRow : v1;
+    addFour<T>(o, v0, v1, v2, v2, p + ((<usize>quarter) << 4), 4, 0, 1, dim, vRow, table);
+  } else {
+    const half = count >> 1;
+    const far = <usize>half * vRow;
+    addTwoByTwo<T>(o, v, v + far, p, (<usize>half) << 2, half, dim, vRow, table);
+    if (count & 1) addTwoByTwo<T>(o, v + 2 * far, v + 2 * far, p + ((<usize>half) << 3), 4, 1, dim, vRow, table);
+  }
+}
+
+// The loops below walk `count` rows of K, or V, in each of one, two or four places. The sums, or weights, of one place stand `step` bytes
+// behind those of the place before, and those of the next row `next` bytes on. Each is a function of its own, so that its registers are.
+
+/** One row of q, key after key. */
+function sumOne(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRow: usize): void {
+  const qEnd = q + ((<usize>dim) << 2);
+  for (const end = sums + ((<usize>count) << 4); sums < end; sums += 16) {
     let a0 = f32x4.splat(0);
     let a1 = f32x4.splat(0);
     let at = k;
-    if (rows == 1) {
-      for (let qd = q; qd < end; qd += 32) {
-        a0 = madd(low4<T>(at, signAndBits, magnify), v128.load(qd), a0);
-        a1 = madd(high4<T>(at, signAndBits, magnify), v128.load(qd, 16), a1);
-        at += 8 * sizeof<T>();
-      }
-    } else {
-      let b0 = f32x4.splat(0);
-      let b1 = f32x4.splat(0);
-      for (let qd = q; qd < end; qd += 32) {
-        const low = low4<T>(at, signAndBits, magnify);
-        const high = high4<T>(at, signAndBits, magnify);
-        a0 = madd(low, v128.load(qd), a0);
-        a1 = madd(high, v128.load(qd, 16), a1);
-        b0 = madd(low, v128.load(qd + rowBytes), b0);
-        b1 = madd(high, v128.load(qd + rowBytes, 16), b1);
-        at += 8 * sizeof<T>();
-      }
-      store<f32>(s + SCORE_ROW, sum4(f32x4.add(b0, b1)));
+    for (let qd = q; qd < qEnd; qd += 32) {
+      a0 = madd(v128.load(at), v128.load(qd), a0);
+      a1 = madd(v128.load(at, 16), v128.load(qd, 16), a1);
+      at += 32;
     }
-    store<f32>(s, sum4(f32x4.add(a0, a1)));
-    s += 4;
+    v128.store(sums, f32x4.add(a0, a1));
     k += kRow;
   }
 }
 
-/** O[row] += Σ P[row][key]·v[key], two keys at a time, in address order: O stays in L1, the values come from memory once. */
-function addRowsOf<T>(o: usize, v: usize, p: usize, count: i32, rows: i32, dim: i32, vRow: usize): void {
-  const rowBytes = (<usize>dim) << 2;
-  for (; count > 1; count -= 2) {
-    for (let row = 0; row < rows; row++) {
-      const weight = p + <usize>row * SCORE_ROW;
-      addTwo<T>(
-        o + <usize>row * rowBytes,
-        v,
-        v + vRow,
-        v128.load32_splat(weight),
-        v128.load32_splat(weight, 4),
-        rowBytes,
-      );
+/** One row of q, four keys side by side. */
+function sumFour<T>(
+  sums: usize,
+  step: usize,
+  next: usize,
+  k0: usize,
+  k1: usize,
+  k2: usize,
+  k3: usize,
+  q: usize,
+  count: i32,
+  dim: i32,
+  kRow: usize,
+  table: usize,
+): void {
+  const signAndBits = v128.load32_splat(table, HALF_BITS);
+  const magnify = v128.load32_splat(table, HALF_SCALE);
+  const qEnd = q + ((<usize>dim) << 2);
+  for (; count > 0; count--) {
+    let a0 = f32x4.splat(0);
+    let a1 = f32x4.splat(0);
+    let a2 = f32x4.splat(0);
+    let a3 = f32x4.splat(0);
+    for (let qd = q, at: usize = 0; qd < qEnd; qd += 32) {
+      const low = v128.load(qd);
+      const high = v128.load(qd, 16);
+      a0 = madd(low4<T>(k0 + at, signAndBits, magnify), low, a0);
+      a1 = madd(low4<T>(k1 + at, signAndBits, magnify), low, a1);
+      a2 = madd(low4<T>(k2 + at, signAndBits, magnify), low, a2);
+      a3 = madd(low4<T>(k3 + at, signAndBits, magnify), low, a3);
+      a0 = madd(high4<T>(k0 + at, signAndBits, magnify), high, a0);
+      a1 = madd(high4<T>(k1 + at, signAndBits, magnify), high, a1);
+      a2 = madd(high4<T>(k2 + at, signAndBits, magnify), high, a2);
+      a3 = madd(high4<T>(k3 + at, signAndBits, magnify), high, a3);
+      at += 8 * sizeof<T>();
     }
-    p += 8;
-    v += 2 * vRow;
-  }
-  if (count == 0) return;
-  for (let row = 0; row < rows; row++) {
-    addOne<T>(o + <usize>row * rowBytes, v, v128.load32_splat(p + <usize>row * SCORE_ROW), rowBytes);
-  }
-}
-
-// @ts-ignore: decorator
-@inline function addTwo<T>(o: usize, v0: usize, v1: usize, w0: v128, w1: v128, rowBytes: usize): void {
-  const signAndBits = i32x4.splat(0x8fffe000);
-  const magnify = f32x4.splat(reinterpret<f32>(0x77800000));
-  for (const end = o + rowBytes; o < end; o += 32) {
-    const low = madd(w0, low4<T>(v0, signAndBits, magnify), v128.load(o));
-    const high = madd(w0, high4<T>(v0, signAndBits, magnify), v128.load(o, 16));
-    v128.store(o, madd(w1, low4<T>(v1, signAndBits, magnify), low));
-    v128.store(o, madd(w1, high4<T>(v1, signAndBits, magnify), high), 16);
-    v0 += 8 * sizeof<T>();
-    v1 += 8 * sizeof<T>();
+    v128.store(sums, a0);
+    v128.store(sums + step, a1);
+    v128.store(sums + 2 * step, a2);
+    v128.store(sums + 3 * step, a3);
+    sums += next;
+    k0 += kRow;
+    k1 += kRow;
+    k2 += kRow;
+    k3 += kRow;
   }
 }
 
-// @ts-ignore: decorator
-@inline function addOne<T>(o: usize, v: usize, w: v128, rowBytes: usize): void {
-  const signAndBits = i32x4.splat(0x8fffe000);
-  const magnify = f32x4.splat(reinterpret<f32>(0x77800000));
-  for (const end = o + rowBytes; o < end; o += 32) {
-    v128.store(o, madd(w, low4<T>(v, signAndBits, magnify), v128.load(o)));
-    v128.store(o, madd(w, high4<T>(v, signAndBits, magnify), v128.load(o, 16)), 16);
-    v += 8 * sizeof<T>();
+/** Two rows of q, two keys side by side. */
+function sumTwoByTwo<T>(
+  sums: usize,
+  step: usize,
+  k0: usize,
+  k1: usize,
+  q: usize,
+  count: i32,
+  dim: i32,
+  kRow: usize,
+  table: usize,
+): void {
+  const signAndBits = v128.load32_splat(table, HALF_BITS);
+  const magnify = v128.load32_splat(table, HALF_SCALE);
+  const rowBytes = (<usize>dim) << 2;
+  const qEnd = q + rowBytes;
+  for (const end = sums + ((<usize>count) << 4); sums < end; sums += 16) {
+    let a0 = f32x4.splat(0);
+    let a1 = f32x4.splat(0);
+    let b0 = f32x4.splat(0);
+    let b1 = f32x4.splat(0);
+    for (let qd = q, at: usize = 0; qd < qEnd; qd += 32) {
+      const low0 = low4<T>(k0 + at, signAndBits, magnify);
+      const low1 = low4<T>(k1 + at, signAndBits, magnify);
+      a0 = madd(low0, v128.load(qd), a0);
+      a1 = madd(low1, v128.load(qd), a1);
+      b0 = madd(low0, v128.load(qd + rowBytes), b0);
+      b1 = madd(low1, v128.load(qd + rowBytes), b1);
+      const high0 = high4<T>(k0 + at, signAndBits, magnify);
+      const high1 = high4<T>(k1 + at, signAndBits, magnify);
+      a0 = madd(high0, v128.load(qd, 16), a0);
+      a1 = madd(high1, v128.load(qd, 16), a1);
+      b0 = madd(high0, v128.load(qd + rowBytes, 16), b0);
+      b1 = madd(high1, v128.load(qd + rowBytes, 16), b1);
+      at += 8 * sizeof<T>();
+    }
+    v128.store(sums, a0);
+    v128.store(sums + step, a1);
+    v128.store(sums + SUM_ROW, b0);
+    v128.store(sums + SUM_ROW + step, b1);
+    k0 += kRow;
+    k1 += kRow;
+  }
+}
+
+/** One row of O, key after key: O stays in L1. */
+function addOne(o: usize, v: usize, p: usize, count: i32, dim: i32, vRow: usize): void {
+  const oEnd = o + ((<usize>dim) << 2);
+  for (const end = p + ((<usize>count) << 2); p < end; p += 4) {
+    const w = v128.load32_splat(p);
+    let at = v;
+    for (let od = o; od < oEnd; od += 32) {
+      v128.store(od, madd(w, v128.load(at), v128.load(od)));
+      v128.store(od, madd(w, v128.load(at, 16), v128.load(od, 16)), 16);
+      at += 32;
+    }
+    v += vRow;
+  }
+}
+
+/** One row of O, four keys side by side. */
+function addFour<T>(
+  o: usize,
+  v0: usize,
+  v1: usize,
+  v2: usize,
+  v3: usize,
+  p: usize,
+  step: usize,
+  next: usize,
+  count: i32,
+  dim: i32,
+  vRow: usize,
+  table: usize,
+): void {
+  const signAndBits = v128.load32_splat(table, HALF_BITS);
+  const magnify = v128.load32_splat(table, HALF_SCALE);
+  const oEnd = o + ((<usize>dim) << 2);
+  for (; count > 0; count--) {
+    const w0 = v128.load32_splat(p);
+    const w1 = v128.load32_splat(p + step);
+    const w2 = v128.load32_splat(p + 2 * step);
+    const w3 = v128.load32_splat(p + 3 * step);
+    for (let od = o, at: usize = 0; od < oEnd; od += 32) {
+      let low = madd(w0, low4<T>(v0 + at, signAndBits, magnify), v128.load(od));
+      let high = madd(w0, high4<T>(v0 + at, signAndBits, magnify), v128.load(od, 16));
+      low = madd(w1, low4<T>(v1 + at, signAndBits, magnify), low);
+      high = madd(w1, high4<T>(v1 + at, signAndBits, magnify), high);
+      low = madd(w2, low4<T>(v2 + at, signAndBits, magnify), low);
+      high = madd(w2, high4<T>(v2 + at, signAndBits, magnify), high);
+      v128.store(od, madd(w3, low4<T>(v3 + at, signAndBits, magnify), low));
+      v128.store(od, madd(w3, high4<T>(v3 + at, signAndBits, magnify), high), 16);
+      at += 8 * sizeof<T>();
+    }
+    p += next;
+    v0 += vRow;
+    v1 += vRow;
+    v2 += vRow;
+    v3 += vRow;
+  }
+}
+
+/** Two rows of O, two keys side by side. */
+function addTwoByTwo<T>(
+  o: usize,
+  v0: usize,
+  v1: usize,
+  p: usize,
+  step: usize,
+  count: i32,
+  dim: i32,
+  vRow: usize,
+  table: usize,
+): void {
+  const signAndBits = v128.load32_splat(table, HALF_BITS);
+  const magnify = v128.load32_splat(table, HALF_SCALE);
+  const rowBytes = (<usize>dim) << 2;
+  const oEnd = o + rowBytes;
+  for (const end = p + ((<usize>count) << 2); p < end; p += 4) {
+    const a0 = v128.load32_splat(p);
+    const a1 = v128.load32_splat(p + step);
+    const b0 = v128.load32_splat(p + SCORE_ROW);
+    const b1 = v128.load32_splat(p + SCORE_ROW + step);
+    for (let od = o, at: usize = 0; od < oEnd; od += 32) {
+      const low0 = low4<T>(v0 + at, signAndBits, magnify);
+      const low1 = low4<T>(v1 + at, signAndBits, magnify);
+      v128.store(od, madd(a1, low1, madd(a0, low0, v128.load(od))));
+      v128.store(od + rowBytes, madd(b1, low1, madd(b0, low0, v128.load(od + rowBytes))));
+      const high0 = high4<T>(v0 + at, signAndBits, magnify);
+      const high1 = high4<T>(v1 + at, signAndBits, magnify);
+      v128.store(od, madd(a1, high1, madd(a0, high0, v128.load(od, 16))), 16);
+      v128.store(od + rowBytes, madd(b1, high1, madd(b0, high0, v128.load(od + rowBytes, 16))), 16);
+      at += 8 * sizeof<T>();
+    }
+    v0 += vRow;
+    v1 += vRow;
+  }
+}
+
+/** S[key] = the sum of its four, four keys at a time. */
+function addSums(s: usize, sums: usize, count: i32): void {
+  for (; count > 0; count -= 4) {
+    const k0 = v128.load(sums);
+    const k1 = v128.load(sums, 16);
+    const k2 = v128.load(sums, 32);
+    const k3 = v128.load(sums, 48);
+    const pairs01 = f32x4.add(v128.shuffle<f32>(k0, k1, 0, 4, 1, 5), v128.shuffle<f32>(k0, k1, 2, 6, 3, 7));
+    const pairs23 = f32x4.add(v128.shuffle<f32>(k2, k3, 0, 4, 1, 5), v128.shuffle<f32>(k2, k3, 2, 6, 3, 7));
+    v128.store(s, f32x4.add(v128.shuffle<f64>(pairs01, pairs23, 0, 2), v128.shuffle<f64>(pairs01, pairs23, 1, 3)));
+    s += 16;
+    sums += 64;
   }
 }
 
