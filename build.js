@@ -1,5 +1,5 @@
 // node build.js [target …]: compiles assembly/ for the targets of asconfig.json (all of them by default), side by side, then
-// bundles bindings/ to dist/ and each example to build/, where `npm start` and `npm run generate` run it.
+// bundles bindings/ to dist/ and each example to build/, where `npm start`, `npm run generate` and `npm run split` run it.
 import { execFile } from "node:child_process";
 import process from "node:process";
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -72,7 +72,7 @@ for (const { host, suffix } of [
   });
 }
 
-for (const example of ["read", "generate"]) {
+for (const example of ["read", "generate", "split", "safetensors"]) {
   await build({
     ...shared,
     entryPoints: [`examples/${example}/main.ts`],

@@ -47,8 +47,9 @@ import { F16, F32, PAGE_KEYS, high4, keyAddress, low4 } from "./rows";
 // @ts-ignore: decorator
 @inline export const ROWS: i32 = 4;
 
+/** Bytes from the scores of one row to those of the next. */
 // @ts-ignore: decorator
-@inline const SCORE_ROW: usize = PAGE_KEYS * 4;
+@inline export const SCORE_ROW: usize = PAGE_KEYS * 4;
 
 /** K and V of a call in f32 that are taken to stay in the cache from one call to the next. */
 // @ts-ignore: decorator
@@ -57,6 +58,10 @@ import { F16, F32, PAGE_KEYS, high4, keyAddress, low4 } from "./rows";
 /** Four sums for each key. */
 // @ts-ignore: decorator
 @inline const SUM_ROW: usize = PAGE_KEYS * 16;
+
+/** The sums of two rows. */
+// @ts-ignore: decorator
+@inline export const SUMS_BYTES: usize = 2 * SUM_ROW;
 
 /** Whether the kernels here take a head: few rows of q, and whole eights of values in those of K and V. */
 // @ts-ignore: decorator
@@ -74,7 +79,7 @@ export function decode(block: Block, head: Head, scratch: usize): bool {
   const q = scratch;
   const scores = q + <usize>ROWS * ((<usize>head.headDim) << 2);
   const sums = scores + <usize>ROWS * SCORE_ROW; // sums of scores, then powers of expColumn
-  const o = sums + 2 * SUM_ROW;
+  const o = sums + SUMS_BYTES;
   const oRow = (<usize>head.valueDim) << 2;
   packRows(block, head, q, rows);
   memory.fill(o, 0, <usize>rows * oRow);
@@ -138,22 +143,38 @@ function streams(head: Head): bool {
   return head.kType == F32 && head.vType == F32 && bytes > CACHED_BYTES;
 }
 
-/** S [rows][count] = q·Kᵀ for the keys from `first` on, as they are stored; `sums` is scratch. */
-function scoreRows(head: Head, s: usize, q: usize, sums: usize, first: i32, count: i32, rows: i32): void {
+/** S [rows][count] = q·Kᵀ for the keys from `first` on; `sums` is scratch of SUMS_BYTES. */
+export function scoreRows(head: Head, s: usize, q: usize, sums: usize, first: i32, count: i32, rows: i32): void {
   const k = keyAddress(head, head.k, first, head.kRow);
-  const rowBytes = (<usize>head.headDim) << 2;
+  scoreStored(head, s, q, sums, k, count, rows, head.kRow, head.kType);
+  if (!head.kScales) return;
+  for (let row = 0; row < rows; row++) {
+    multiplyRow(s + <usize>row * SCORE_ROW, keyAddress(head, head.kScales, first, 4), count);
+  }
+}
+
+/** S [rows][count] = q·Kᵀ for `count` rows of headDim values at k, without their scales. */
+export function scoreStored(
+  head: Head,
+  s: usize,
+  q: usize,
+  sums: usize,
+  k: usize,
+  count: i32,
+  rows: i32,
+  kRow: usize,
+  type: i32,
+): void {
+  const dim = head.headDim;
+  const table = head.constants;
   for (let row = 0; row < rows; row += 2) {
-    const qRow = q + <usize>row * rowBytes;
+    const qRow = q + <usize>row * ((<usize>dim) << 2);
     const pair = min(2, rows - row);
-    if (pair == 1 && streams(head)) sumOne(sums, k, qRow, count, head.headDim, head.kRow);
-    else if (head.kType == F32) sumProducts<f32>(sums, k, qRow, count, pair, head.headDim, head.kRow, head.constants);
-    else if (head.kType == F16) sumProducts<u16>(sums, k, qRow, count, pair, head.headDim, head.kRow, head.constants);
-    else sumProducts<i8>(sums, k, qRow, count, pair, head.headDim, head.kRow, head.constants);
-    for (let n = 0; n < pair; n++) {
-      const sRow = s + <usize>(row + n) * SCORE_ROW;
-      addSums(sRow, sums + <usize>n * SUM_ROW, count);
-      if (head.kScales) multiplyRow(sRow, keyAddress(head, head.kScales, first, 4), count);
-    }
+    if (pair == 1 && streams(head)) sumOne(sums, k, qRow, count, dim, kRow);
+    else if (type == F32) sumProducts<f32>(sums, k, qRow, count, pair, dim, kRow, table);
+    else if (type == F16) sumProducts<u16>(sums, k, qRow, count, pair, dim, kRow, table);
+    else sumProducts<i8>(sums, k, qRow, count, pair, dim, kRow, table);
+    for (let n = 0; n < pair; n++) addSums(s + <usize>(row + n) * SCORE_ROW, sums + <usize>n * SUM_ROW, count);
   }
 }
 
@@ -461,7 +482,7 @@ function addSums(s: usize, sums: usize, count: i32): void {
 }
 
 /** Softcap, ALiBi, bias and masks on the scores of one row, and −Infinity in the rest of the last vector. */
-function finishScores(block: Block, head: Head, s: usize, row: i32, first: i32, count: i32): void {
+export function finishScores(block: Block, head: Head, s: usize, row: i32, first: i32, count: i32): void {
   const vectors = (count + 3) >> 2;
   if (head.softcap > 0) softcap(s, vectors, head.scoreScale, head.softcap, head.constants);
   else if (head.scoreScale != 1) scaleRow(s, count, head.scoreScale);

@@ -204,3 +204,31 @@ export function log(x: f64): f64 {
   sum = sum * square + 1;
   return <f64>n * 0.6931471805599453 + 2 * s * sum;
 }
+
+/**
+ * eˣ to about 1e-15; 0 below the normal floats, Infinity above, NaN for NaN.
+ *
+ *     n = round(x·log₂e)    r = x − n·ln 2, |r| ≤ ½·ln 2    eˣ = 2ⁿ·(1 + r + r²/2! + …)
+ */
+export function exp64(x: f64): f64 {
+  if (x != x) return x;
+  if (x < -708) return 0;
+  if (x > 709) return Infinity;
+  const n = nearest(x * 1.4426950408889634);
+  // ln 2 in two parts, of which n times the first is exact (S. Moshier, Cephes exp).
+  const r = x - n * 0.693145751953125 - n * 1.42860682030941723212e-6;
+  let sum: f64 = 1.0 / 479001600;
+  sum = sum * r + 1.0 / 39916800;
+  sum = sum * r + 1.0 / 3628800;
+  sum = sum * r + 1.0 / 362880;
+  sum = sum * r + 1.0 / 40320;
+  sum = sum * r + 1.0 / 5040;
+  sum = sum * r + 1.0 / 720;
+  sum = sum * r + 1.0 / 120;
+  sum = sum * r + 1.0 / 24;
+  sum = sum * r + 1.0 / 6;
+  sum = sum * r + 0.5;
+  sum = sum * r + 1;
+  sum = sum * r + 1;
+  return sum * reinterpret<f64>((<u64>(<i64>n + 1023)) << 52);
+}

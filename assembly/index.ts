@@ -3,8 +3,12 @@ import { Head } from "./head";
 
 export { attend, scratchBytes } from "./flash";
 export { writeConstants } from "./exp";
+export { linear, linearScratchBytes, packPanels, panelBytes } from "./linear";
 export { storeRows } from "./rows";
 export { rotate } from "./rotary";
+export { mergeBytes, mergeRows } from "./merge";
+export { topOfRow } from "./top";
+export { addRows, divideRow, normalizeRows, weigh, weighBytes } from "./weights";
 
 /** Bytes of the table that `writeConstants` writes. */
 export function constantBytes(): i32 {

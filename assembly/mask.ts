@@ -14,7 +14,7 @@ import { LANE_BYTES } from "./lanes";
 import { BIAS_ROW, Block, FROM, MASK_ROW, TO, lanes } from "./block";
 
 /** Whether keepMask and bias leave `key` to the row in `lane`. */
-function keeps(block: Block, head: Head, lane: i32, key: i32): bool {
+export function keeps(block: Block, head: Head, lane: i32, key: i32): bool {
   const at = (<usize>lane) << 2;
   if (head.keepMask) {
     const row = load<usize>(lanes(block, MASK_ROW) + at);

@@ -3,12 +3,14 @@ import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { LIMIT_FLOPS, makeLimit } from "./limit.ts";
 import { type DecodeRow, formatDecode, measureDecode } from "./decode.ts";
+import { type LayerRow, formatLayer, measureLayer } from "./layer.ts";
 import { FULL, QUICK, type Effort, type Entrant, measure } from "./measure.ts";
 import type { Contender, Peer } from "./peers/peer.ts";
 import { makeReference, maxError } from "./reference.ts";
 import { type ShapeResult, formatBars, formatShape, progress, resultOf } from "./report.ts";
 import { type Figure, formatFigures, measureScaling } from "./scaling.ts";
 import { SHAPES, type Shape, flops, makeProblem } from "./shapes.ts";
+import { measureWeights } from "./weights.ts";
 
 const HELP = `npm run bench -- [options]
 
@@ -19,6 +21,10 @@ const HELP = `npm run bench -- [options]
   --no-scaling      without them
   --decode          only decoding: one query against a resident KV cache
   --no-decode       without it
+  --layer           only the linear layer and the whole multi-head layer
+  --no-layer        without them
+  --weights         only attention weights beside decoding
+  --no-weights      without them
   --cold            only cold starts: import, load and first call in every host of test/runtimes/
   --seconds N       timed seconds for each entrant and shape
   --json FILE       where to write the results (default bench/results/latest.json)
@@ -47,6 +53,8 @@ const { values: options } = parseArgs({
     peer: { type: "string", multiple: true, default: [] },
     scaling: { type: "boolean" },
     decode: { type: "boolean" },
+    layer: { type: "boolean" },
+    weights: { type: "boolean" },
     seconds: { type: "string" },
     json: { type: "string", default: "results/latest.json" },
     list: { type: "boolean", default: false },
@@ -70,9 +78,10 @@ async function bench(): Promise<void> {
   const results: ShapeResult[] = [];
   const peers: Record<string, string> = {};
   const loaded: Peer[] = [];
-  const only = options.scaling === true || options.decode === true;
+  const onlyHeed = options.scaling === true || options.weights === true || options.layer === true;
+  const only = onlyHeed || options.decode === true;
   const everything = !only && options.shape.length === 0 && options.peer.length === 0;
-  if (options.scaling !== true || options.decode === true) {
+  if (!onlyHeed || options.decode === true) {
     const absent: string[] = [];
     for (const name of peerNames) {
       try {
@@ -112,11 +121,30 @@ async function bench(): Promise<void> {
     decode = measured.rows;
   }
 
+  let layer: LayerRow[] = [];
+  if (options.layer ?? everything) {
+    const { loadWebRuntime, loadNodeRuntime } = await import("./peers/onnxruntime.ts");
+    const limit = { entrant: await makeLimit(), flops: LIMIT_FLOPS };
+    const runtimes = [await loadWebRuntime(), await loadNodeRuntime()];
+    for (const { name, version } of runtimes) peers[name] = version;
+    const measured = await measureLayer(effort, runtimes, limit, progress);
+    progress("");
+    console.log(`\nthe linear layer (rows × inFeatures × outFeatures) and the whole layer\n${formatLayer(measured)}`);
+    layer = measured.rows;
+  }
+
   let scaling: Figure[] = [];
   if (options.scaling ?? everything) {
     scaling = await measureScaling(effort, options.quick, progress);
     progress("");
     console.log(`\nheed beside itself\n${formatFigures(scaling)}`);
+  }
+
+  let weights: Figure[] = [];
+  if (options.weights ?? everything) {
+    weights = await measureWeights(effort, progress);
+    progress("");
+    console.log(`\nattention weights\n${formatFigures(weights)}`);
   }
 
   const seconds = (performance.now() - started) / 1000;
@@ -129,7 +157,9 @@ async function bench(): Promise<void> {
     peers,
     results,
     decode,
+    layer,
     scaling,
+    weights,
   };
   await mkdir("results", { recursive: true });
   await writeFile(options.json, `${JSON.stringify(run, undefined, 2)}\n`);

@@ -123,7 +123,7 @@ function contiguous(problem: Problem, frame: Frame): KeysOf {
 }
 
 /** Pointers to everything that a call reads and writes. */
-interface Places {
+export interface Places {
   head: number;
   scratch: number;
   q: number;
@@ -136,65 +136,86 @@ interface Places {
 }
 
 /** One kernel call for each sequence. */
-function run({ kernels, arena, constants, tall }: Context, problem: Problem, places: Places, keysOf: KeysOf): void {
+function run(context: Context, problem: Problem, places: Places, keysOf: KeysOf): void {
+  problem.sequences.forEach((whole, s) => {
+    const sequence = withoutPadding(context, problem, whole);
+    const head = headOf(context, problem, places, sequence, s, keysOf(whole, s));
+    writeHead(context.arena.buffer, places.head, head);
+    context.kernels.attend(places.head);
+  });
+}
+
+/** A sequence, and whether keepMask says more of it than how many keys it has. */
+export interface MaskedSequence extends Sequence {
+  masked: boolean;
+}
+
+/** A sequence, shorter where all that keepMask takes away is keys at the end. */
+export function withoutPadding({ arena }: Context, { keepMask }: Problem, sequence: Sequence): MaskedSequence {
+  const kept = keepMask && keptLength(keepMask, sequence, arena.buffer);
+  return { ...sequence, seqLenKv: kept ?? sequence.seqLenKv, masked: kept === undefined };
+}
+
+/** The arguments of the kernels for one sequence. */
+export function headOf(
+  { constants, tall }: Context,
+  problem: Problem,
+  places: Places,
+  sequence: MaskedSequence,
+  s: number,
+  keys: ReturnType<KeysOf>,
+): Head {
   const { numHeads, numKvHeads, headDim, valueDim, layout, rowsQ, keepMask, bias } = problem;
+  const { batch, startQ, startKv, seqLenQ, seqLenKv, queryOffset, masked } = sequence;
   const q = stridesOf(layout, rowsQ, numHeads, headDim);
   const out = stridesOf(layout, rowsQ, numHeads, valueDim);
   const slopesOfSequence = problem.alibiSlopes && problem.alibiSlopes.length > numHeads ? numHeads * 4 : 0;
   const { queryScale, scoreScale } = splitScale(problem.scale);
-
-  problem.sequences.forEach((sequence, s) => {
-    const { batch, startQ, startKv, seqLenQ, queryOffset } = sequence;
-    const kept = keepMask && keptLength(keepMask, sequence, arena.buffer);
-    const maskPtr = kept === undefined ? places.keepMask : 0;
-    const seqLenKv = kept ?? sequence.seqLenKv;
-    const at = (base: number, of: { batch: number; row: number; key?: number } | undefined): number =>
-      base && of ? base + batch * of.batch + startQ * of.row + startKv * (of.key ?? 0) : 0;
-    writeHead(arena.buffer, places.head, {
-      out: at(places.out, out),
-      lse: places.lse && places.lse + (batch * numHeads * rowsQ + startQ) * 4,
-      q: at(places.q, q),
-      ...keysOf(sequence, s),
-      keepMask: at(maskPtr, keepMask),
-      bias: at(places.bias, bias),
-      alibiSlopes: places.alibiSlopes && places.alibiSlopes + s * slopesOfSequence,
-      sinks: places.sinks,
-      scratch: places.scratch,
-      constants,
-      numKvHeads,
-      group: numHeads / numKvHeads,
-      seqLenQ,
-      seqLenKv,
-      headDim,
-      valueDim,
-      outRow: out.row,
-      outHead: out.head,
-      lseHead: rowsQ * 4,
-      qRow: q.row,
-      qHead: q.head,
-      maskRow: keepMask?.row ?? 0,
-      maskHead: keepMask?.head ?? 0,
-      maskKey: keepMask?.key ?? 0,
-      biasRow: bias?.row ?? 0,
-      biasHead: bias?.head ?? 0,
-      biasKey: bias?.key ?? 0,
-      tall: Number(tall),
-      queryOffset,
-      left: problem.left,
-      right: problem.right,
-      queryScale,
-      scoreScale,
-      softcap: problem.softcap,
-    });
-    kernels.attend(places.head);
-  });
+  const at = (base: number, of: { batch: number; row: number; key?: number } | undefined): number =>
+    base && of ? base + batch * of.batch + startQ * of.row + startKv * (of.key ?? 0) : 0;
+  return {
+    out: at(places.out, out),
+    lse: places.lse && places.lse + (batch * numHeads * rowsQ + startQ) * 4,
+    q: at(places.q, q),
+    ...keys,
+    keepMask: at(masked ? places.keepMask : 0, keepMask),
+    bias: at(places.bias, bias),
+    alibiSlopes: places.alibiSlopes && places.alibiSlopes + s * slopesOfSequence,
+    sinks: places.sinks,
+    scratch: places.scratch,
+    constants,
+    numKvHeads,
+    group: numHeads / numKvHeads,
+    seqLenQ,
+    seqLenKv,
+    headDim,
+    valueDim,
+    outRow: out.row,
+    outHead: out.head,
+    lseHead: rowsQ * 4,
+    qRow: q.row,
+    qHead: q.head,
+    maskRow: keepMask?.row ?? 0,
+    maskHead: keepMask?.head ?? 0,
+    maskKey: keepMask?.key ?? 0,
+    biasRow: bias?.row ?? 0,
+    biasHead: bias?.head ?? 0,
+    biasKey: bias?.key ?? 0,
+    tall: Number(tall),
+    queryOffset,
+    left: problem.left,
+    right: problem.right,
+    queryScale,
+    scoreScale,
+    softcap: problem.softcap,
+  };
 }
 
 /**
  * scale = queryScale · scoreScale. q is multiplied by ± a power of two, which rounds nothing and keeps q·k from overflowing where
  * scale·q·k does not; the scores by the rest, once, as a plain implementation does.
  */
-function splitScale(scale: number): { queryScale: number; scoreScale: number } {
+export function splitScale(scale: number): { queryScale: number; scoreScale: number } {
   const magnitude = Math.abs(Math.fround(scale));
   if (magnitude === 0) return { queryScale: 0, scoreScale: 1 };
   // Far below 1 the product with q would leave the normal floats, above 1 it might overflow.

@@ -1,11 +1,24 @@
 import { Arena } from "./arena.ts";
 import { type AttentionResult, type Context, attention } from "./attention.ts";
 import { checkInteger } from "./check.ts";
+import {
+  type LinearOptions,
+  type LinearResult,
+  type PackedLinear,
+  type WeightOptions,
+  linear,
+  packLinear,
+} from "./linear.ts";
 import { KvCache, type KvCacheOptions } from "./kv-cache.ts";
+import type { MultiHeadAttentionOptions } from "./layer-options.ts";
+import { type MergeOptions, type MergeResult, type Part, merge } from "./merge.ts";
 import { type Kernels, type Variant, isRecent } from "./module.ts";
+import { MultiHeadAttention } from "./multi-head-attention.ts";
 import type { AttentionOptions } from "./options.ts";
 import { type RotaryOptions, type RotaryResult, rotary } from "./rotary.ts";
 import { Tensor } from "./tensor.ts";
+import type { LinearWeights } from "./weight.ts";
+import { type WeightsOptions, type WeightsResult, attentionWeights } from "./weights.ts";
 
 /** One instance: a linear memory and the kernels that work on it. Instances share nothing. */
 export class Heed {
@@ -44,6 +57,39 @@ export class Heed {
   }
 
   /**
+   * The attention weights themselves, softmax(scale·q·kᵀ, masked), for chosen query rows and heads. Memory is that of the answer and
+   * O(seqLenKv): k is read where it stands, or copied in piece by piece, q only in the chosen rows.
+   *
+   * A masked key gets exactly 0, a query that sees no key a row of zeros. Rows sum to 1; with sinks to 1 less the sink's share; with
+   * an `lse` of more keys than these, as `merge` gives it, to the share of these keys.
+   *
+   * @param q [batch, seqLenQ, numHeads, headDim], or as `layout` says
+   * @param k [batch, seqLenKv, numKvHeads, headDim]
+   * @returns `weights` [batch, heads, rows, seqLenKv], or as `reduce` and `topK` say; `indices` with topK; `entropy` where asked for
+   * @throws as {@link attention}
+   */
+  attentionWeights<const O extends WeightsOptions>(
+    q: Float32Array | Tensor,
+    k: Float32Array | Tensor,
+    options: O,
+  ): WeightsResult<O> {
+    return attentionWeights(this.#context, q, k, options) as WeightsResult<O>;
+  }
+
+  /**
+   * Exact attention over keys that were split: merges what `attention` gave, with lse, for each part of them. In any order, and of parts
+   * that are merged themselves, up to rounding. Sinks are given once, here, and not to the parts.
+   *
+   * @param parts at least one; out [batch, seqLenQ, numHeads, valueDim], or as `layout` says, and lse [batch, numHeads, seqLenQ]. A part
+   * whose lse is −Infinity saw no key, and its out is not read. May be Tensors, and those of one part the targets too.
+   * @returns `out` and `lse`, as `attention` over all keys gives them
+   * @throws as {@link attention}
+   */
+  merge<const O extends MergeOptions>(parts: readonly Part[], options: O): MergeResult<O> {
+    return merge(this.#context, parts, options) as MergeResult<O>;
+  }
+
+  /**
    * Rotary position embedding of q or k: pair j of a row at position p turns by p·base^(−2j / rotaryDim), or by the angle whose cosine
    * and sine stand in row p of the tables (RoFormer, Su et al., https://arxiv.org/abs/2104.09864). A pair is float j of the first half
    * of rotaryDim with float j of the second half (GPT-NeoX, Llama as exported), or floats 2j and 2j + 1 with `interleaved` (RoFormer,
@@ -57,6 +103,36 @@ export class Heed {
    */
   rotary<const O extends RotaryOptions>(x: Float32Array | Tensor, options: O): RotaryResult<O> {
     return rotary(this.#context, x, options) as RotaryResult<O>;
+  }
+
+  /**
+   * The linear layer: out = x·Wᵀ + bias. A row has the same bits whatever the number of rows beside it.
+   *
+   * @param x [rows, inFeatures]
+   * @param weight [outFeatures, inFeatures], or as `transposed` says; packed by `packLinear`, it is read as it stands
+   * @param bias [outFeatures]
+   * @returns `out` [rows, outFeatures]
+   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value or where memory cannot grow,
+   * ReferenceError for what is disposed. Nothing is written then, and the instance works on.
+   */
+  linear<const O extends LinearOptions = { out?: undefined }>(
+    x: Float32Array | Tensor,
+    weight: LinearWeights["weight"] | PackedLinear,
+    bias?: LinearWeights["bias"],
+    options: O = {} as O,
+  ): LinearResult<O> {
+    return linear(this.#context, x, weight, bias, options) as LinearResult<O>;
+  }
+
+  /**
+   * A weight, and its bias if there is one, packed once for all later calls of `linear`.
+   *
+   * @param weight [outFeatures, inFeatures], or as `transposed` says
+   * @param bias [outFeatures]
+   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or where memory cannot grow
+   */
+  packLinear(weight: LinearWeights["weight"], bias?: LinearWeights["bias"], options: WeightOptions = {}): PackedLinear {
+    return packLinear(this.#context, weight, bias, options);
   }
 
   /**
@@ -75,6 +151,15 @@ export class Heed {
    */
   createKvCache(options: KvCacheOptions): KvCache {
     return new KvCache(this.#context, options);
+  }
+
+  /**
+   * The whole layer: projections, attention and the projection back, see {@link MultiHeadAttention}. Weights are packed once.
+   *
+   * @throws TypeError for an option of the wrong kind, RangeError for a wrong size or value or where memory cannot grow
+   */
+  createMultiHeadAttention(options: MultiHeadAttentionOptions): MultiHeadAttention {
+    return new MultiHeadAttention(this.#context, options);
   }
 
   /** Bytes handed out now, bytes handed out at most so far, bytes that the linear memory has. */

@@ -6,15 +6,37 @@ import type { Heed } from "./heed.ts";
 import { type Host, type LoadOptions, type LoadSyncOptions, WASM32_BYTES, loadFrom, loadSyncFrom } from "./load.ts";
 
 export type { AttentionResult } from "./attention.ts";
+export type { ForwardOptions } from "./forward.ts";
 export type { Heed } from "./heed.ts";
-export type { AppendOptions, CacheAttentionOptions, Dtype, KvCache, KvCacheOptions } from "./kv-cache.ts";
+export {
+  type ImportOptions,
+  type ImportedLayer,
+  MultiHeadAttention,
+  type OnnxAttributes,
+  type TorchOptions,
+} from "./importers.ts";
+export type { LayerRotary, MultiHeadAttentionOptions, MultiHeadWeights } from "./layer-options.ts";
+export type { LinearOptions, LinearResult, PackedLinear, WeightOptions } from "./linear.ts";
+export type {
+  AppendOptions,
+  CacheAttentionOptions,
+  CacheWeightsOptions,
+  Dtype,
+  KvCache,
+  KvCacheOptions,
+} from "./kv-cache.ts";
 export type { LoadOptions, LoadSyncOptions } from "./load.ts";
+export type { MergeOptions, MergeResult, Part } from "./merge.ts";
 export type { Variant } from "./module.ts";
+export type { ForwardResult } from "./multi-head-attention.ts";
 export type { AttentionOptions, Layout } from "./options.ts";
 export type { Written } from "./result.ts";
 export type { RotaryOptions, RotaryResult } from "./rotary.ts";
 export type { ModuleSource } from "./source.ts";
+export type { StateDict } from "./state-dict.ts";
 export type { Tensor } from "./tensor.ts";
+export type { LinearWeights, Weight } from "./weight.ts";
+export type { Stage, WeightsOptions, WeightsResult } from "./weights.ts";
 
 const host: Host = {
   source: (variant) => Uint8Array.from(atob(variant === "relaxed" ? relaxed : simd), (char) => char.charCodeAt(0)),

@@ -1,10 +1,13 @@
+import type { Arena } from "./arena.ts";
 import { type AttentionResult, type Context, type KeysOf, solve } from "./attention.ts";
 import { checkChoice, checkInt32Array, checkInteger, checkObject, wrongKind, wrongValue } from "./check.ts";
 import { Frame } from "./frame.ts";
 import { PAGE_KEYS } from "./module.ts";
-import { type AttentionOptions, type Layout, checkKeys, checkProblem, stridesOf } from "./options.ts";
+import { type AttentionOptions, type Layout, type Problem, checkKeys, checkProblem, stridesOf } from "./options.ts";
 import { type Dtype, PageLayout, type PageRows, Pages } from "./pages.ts";
 import type { Tensor } from "./tensor.ts";
+import { weigh } from "./weigh.ts";
+import { type WeightsOptions, type WeightsResult, checkSelection, checkStage, upTo } from "./weights.ts";
 
 export type { Dtype } from "./pages.ts";
 
@@ -35,10 +38,12 @@ export interface AppendOptions {
 }
 
 /** The options of `attention` but for those that the cache settles. */
-export type CacheAttentionOptions = Omit<
-  AttentionOptions,
-  "numKvHeads" | "headDim" | "valueDim" | "batch" | "kvLengths" | "cuSeqlensQ" | "cuSeqlensKv"
->;
+export type CacheAttentionOptions = Omit<AttentionOptions, Settled>;
+
+/** The options of `attentionWeights` but for those that the cache settles. */
+export type CacheWeightsOptions = Omit<WeightsOptions, Settled>;
+
+type Settled = "numKvHeads" | "headDim" | "valueDim" | "batch" | "kvLengths" | "cuSeqlensQ" | "cuSeqlensKv";
 
 const NOTHING = { ptr: 0, length: 0 };
 
@@ -95,6 +100,12 @@ export class KvCache {
   get bytes(): number {
     this.#check();
     return this.#held.size * this.#layout.bytes;
+  }
+
+  /** @internal Whether its memory is that of `arena`. */
+  livesIn(arena: Arena): boolean {
+    this.#check();
+    return arena === this.#context.arena;
   }
 
   /**
@@ -155,20 +166,24 @@ export class KvCache {
    * @throws as `Heed.attention`, and a RangeError where a query could see tokens that the window has given back
    */
   attention<const O extends CacheAttentionOptions>(q: Float32Array | Tensor, options: O): AttentionResult<O> {
-    this.#check();
-    checkObject("options", options);
-    const { numKvHeads, headDim, valueDim, batch } = this;
-    const { arena } = this.#context;
-    const full = { ...options, numKvHeads, headDim, valueDim, batch, kvLengths: this.#lengths };
-    const problem = checkProblem(arena, q, full, () => ({ k: NOTHING, v: NOTHING, rowsKv: this.length }));
-    problem.left = Math.min(problem.left, this.window);
-    for (const { batch: b, seqLenQ, queryOffset } of problem.sequences) {
-      const gone = this.#pages[b]!.first * PAGE_KEYS;
-      if (gone > 0 && seqLenQ > 0 && queryOffset - problem.left < gone) {
-        throw wrongValue("queryOffset", `at least ${gone + problem.left} (keys further left are gone)`, queryOffset);
-      }
-    }
+    const { problem, full } = this.#problemOf(q, options);
+    this.#checkReach(problem);
     return solve(this.#context, problem, full, (frame) => this.#keysOf(frame)) as AttentionResult<O>;
+  }
+
+  /**
+   * The attention weights of q over the tokens in the cache, see `Heed.attentionWeights`; seqLenKv is cache.length.
+   *
+   * @param q [batch, seqLenQ, numHeads, headDim]
+   * @throws as `Heed.attentionWeights`, and a RangeError where a chosen query could see tokens that the window has given back
+   */
+  attentionWeights<const O extends CacheWeightsOptions>(q: Float32Array | Tensor, options: O): WeightsResult<O> {
+    const { problem: whole, full } = this.#problemOf(q, options);
+    const problem = upTo(checkStage(options), whole, this.window);
+    const selection = checkSelection(this.#context.arena, problem, full);
+    this.#checkReach(problem, selection.rows);
+    const keysIn = (frame: Frame) => ({ atOnce: Infinity, keysOf: this.#keysOf(frame) });
+    return weigh(this.#context, problem, selection, full, keysIn) as WeightsResult<O>;
   }
 
   /** Forgets the tokens from `length` on, of all sequences or [batch] of each. */
@@ -256,6 +271,29 @@ export class KvCache {
   #check(): void {
     if (this.#disposed) throw new ReferenceError('"cache" expected a live KvCache, got a disposed one');
     this.#context.arena.check();
+  }
+
+  /** The options and the problem of a call over all tokens. */
+  #problemOf<O extends CacheAttentionOptions | CacheWeightsOptions>(q: unknown, options: O) {
+    this.#check();
+    checkObject("options", options);
+    const { numKvHeads, headDim, valueDim, batch } = this;
+    const full = { ...options, numKvHeads, headDim, valueDim, batch, kvLengths: this.#lengths };
+    const keys = { k: NOTHING, v: NOTHING, rowsKv: this.length };
+    const problem = checkProblem(this.#context.arena, q, full, () => keys);
+    problem.left = Math.min(problem.left, this.window);
+    return { problem, full };
+  }
+
+  /** Throws a RangeError where a query, of `rows` or of all, could see keys that are gone. */
+  #checkReach({ sequences, left }: Problem, rows?: Int32Array): void {
+    for (const { batch: b, seqLenQ, queryOffset } of sequences) {
+      const gone = this.#pages[b]!.first * PAGE_KEYS;
+      const firstRow = rows ? rows.reduce((least, row) => Math.min(least, row), seqLenQ) : 0;
+      if (gone > 0 && firstRow < seqLenQ && queryOffset + firstRow - left < gone) {
+        throw wrongValue("queryOffset", `at least ${gone + left - firstRow} (keys further left are gone)`, queryOffset);
+      }
+    }
   }
 
   /** Room for `lengths` tokens in every sequence, or none of it. */

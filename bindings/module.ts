@@ -32,6 +32,67 @@ export interface Kernels {
     head: number,
     interleaved: boolean,
   ): void;
+  /** out = x·Wᵀ + bias over a packed weight; rows in bytes. See assembly/linear.ts. */
+  linear(
+    out: number,
+    x: number,
+    panels: number,
+    bias: number,
+    scratch: number,
+    rows: number,
+    inFeatures: number,
+    outFeatures: number,
+    outRow: number,
+    xRow: number,
+    tall: boolean,
+  ): void;
+  linearScratchBytes(): number;
+  /** Packs a weight for `linear`; steps in bytes. */
+  packPanels(
+    panels: number,
+    weight: number,
+    inFeatures: number,
+    outFeatures: number,
+    outStep: number,
+    inStep: number,
+  ): void;
+  panelBytes(inFeatures: number, outFeatures: number): number;
+  /** Scores of `count` chosen rows for the keys [first, end); see assembly/weights.ts. */
+  weigh(
+    head: number,
+    rows: number,
+    q: number,
+    count: number,
+    dim: number,
+    first: number,
+    end: number,
+    sized: boolean,
+  ): void;
+  /** The softmax of `count` chosen rows, in place. */
+  normalizeRows(head: number, rows: number, count: number, dim: number, hasLse: boolean): void;
+  /** to += the sum of `count` chosen rows of `length` floats. */
+  addRows(to: number, rows: number, count: number, length: number): void;
+  divideRow(row: number, count: number, divisor: number): void;
+  weighBytes(headDim: number): number;
+  /** The `count` largest of `length` floats; see assembly/top.ts. */
+  topOfRow(weights: number, indices: number, row: number, length: number, count: number): void;
+  /** Rows [first, first + rows) of attention over split keys; see assembly/merge.ts. */
+  mergeRows(
+    out: number,
+    lse: number,
+    outs: number,
+    lses: number,
+    sinks: number,
+    scratch: number,
+    parts: number,
+    first: number,
+    rows: number,
+    numHeads: number,
+    seqLenQ: number,
+    dim: number,
+    byHead: boolean,
+  ): void;
+  mergeBytes(parts: number): number;
   /** For calls of at most `rows` query rows a KV head. */
   scratchBytes(headDim: number, valueDim: number, rows: number): number;
   /** Writes the table of constants that every kernel reads. */
@@ -90,6 +151,9 @@ export const TYPES = {
   f16: { number: 1, bytes: 2 },
   int8: { number: 2, bytes: 1 },
 } as const;
+
+/** Output features in one panel of a packed weight (LANES in assembly/lanes.ts). */
+export const PANEL_FEATURES = 16;
 
 /** Keys in one page of a cache (assembly/rows.ts). */
 export const PAGE_KEYS = 128;

@@ -123,16 +123,16 @@ export interface Problem {
 }
 
 const MAX_OFFSET = 2 ** 30;
-const UNLIMITED = 2 ** 31 - 1;
+export const UNLIMITED = 2 ** 31 - 1;
 
 /** What is known of K and V: the arrays, or nothing where they stand in a cache, and the rows of a batch entry. */
-interface Keys {
+export interface Keys {
   k: Floats;
   v: Floats;
   rowsKv: number;
 }
 
-type Dims = Pick<Problem, "numKvHeads" | "headDim" | "valueDim"> & { batch: number };
+export type Dims = Pick<Problem, "numKvHeads" | "headDim" | "valueDim"> & { batch: number };
 
 /** Checks k and v as arguments of a call. */
 export function checkKeys(arena: Arena, kIn: unknown, vIn: unknown, dims: Dims): Keys {

@@ -4,6 +4,8 @@ import relaxed from "./relaxed.wasm?module";
 import simd from "./simd.wasm?module";
 import { type Host, type LoadOptions, type LoadSyncOptions, loadFrom, loadSyncFrom } from "./load.ts";
 
+export { MultiHeadAttention } from "./importers.ts";
+
 const host: Host = { source: (variant) => (variant === "relaxed" ? relaxed : simd), maxMemory: 2 ** 26 };
 
 export const load = (options?: LoadOptions) => loadFrom(host, options);

@@ -44,7 +44,7 @@ export class Result {
   checkApartFrom(others: Record<string, Floats | undefined>): void {
     if (!this.place) return;
     for (const [title, other] of Object.entries(others)) {
-      if (other && overlap(this.place, other) && (other.array === undefined || title === "lse")) {
+      if (other && overlap(this.place, other) && (other.array === undefined || RESULTS.has(title))) {
         throw wrongValue(this.#title, `memory apart from "${title}"`, "memory that overlaps it");
       }
     }
@@ -67,6 +67,9 @@ export class Result {
     return this.#target;
   }
 }
+
+/** Of the others these are results too, so that arrays count as well. */
+const RESULTS = new Set(["lse", "entropy"]);
 
 function overlap(a: Floats, b: Floats): boolean {
   if (a.array?.buffer !== b.array?.buffer) return false;

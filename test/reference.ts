@@ -10,6 +10,10 @@ export interface PlainOptions extends Omit<AttentionOptions, "out" | "lse" | "bi
 export interface Answer {
   out: Float64Array;
   lse: Float64Array;
+  /** [batch, numHeads, seqLenQ, seqLenKv]: the final scores, −Infinity where a key is not seen. */
+  scores: Float64Array;
+  /** [batch, numHeads, seqLenQ, seqLenKv] */
+  weights: Float64Array;
 }
 
 /**
@@ -35,6 +39,8 @@ export function reference(
 
   const out = new Float64Array(batch * rowsQ * numHeads * valueDim);
   const lse = new Float64Array(batch * numHeads * rowsQ);
+  const allScores = new Float64Array(batch * numHeads * rowsQ * rowsKv).fill(-Infinity);
+  const weights = new Float64Array(allScores.length);
   for (let s = 0; s < (cuSeqlensQ ? cuSeqlensQ.length - 1 : batch); s++) {
     const b = cuSeqlensQ ? 0 : s;
     const startQ = cuSeqlensQ?.[s] ?? 0;
@@ -69,6 +75,7 @@ export function reference(
           if (bias) score = round(score + added);
           keys.push(startKv + j);
           scores.push(score);
+          allScores[((b * numHeads + h) * rowsQ + startQ + i) * rowsKv + startKv + j] = score;
         }
 
         // 2. Maximum and denominator, the sink among them.
@@ -87,6 +94,7 @@ export function reference(
         // 3. The weighted sum of the values.
         keys.forEach((key, n) => {
           const weight = round(p[n]! / l);
+          weights[lseAt * rowsKv + key] = weight;
           const vRow = at(b, key, rowsKv, kvHead, numKvHeads) * valueDim;
           const outRow = qRow * valueDim;
           for (let c = 0; c < valueDim; c++) out[outRow + c] = round(out[outRow + c]! + round(weight * v[vRow + c]!));
@@ -94,7 +102,7 @@ export function reference(
       }
     }
   }
-  return { out, lse };
+  return { out, lse, scores: allScores, weights };
 }
 
 /** Where `cell` of `target` stands in an array of `shape` that broadcasts to it, right-aligned. */

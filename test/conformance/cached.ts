@@ -1,10 +1,16 @@
 import type { Heed } from "../../bindings/heed.ts";
+import type { CacheAttentionOptions, KvCache } from "../../bindings/kv-cache.ts";
 import type { AttentionOptions } from "../../bindings/options.ts";
 import type { Dtype } from "../kv-model.ts";
 
-/** Attention as `heed.attention` takes it, by way of a KvCache to which the first `past` keys are appended before the others. */
-export function throughCache(heed: Heed, past: number, dtype: Dtype): Pick<Heed, "attention"> {
-  const attention = (q: Float32Array, k: Float32Array, v: Float32Array, options: AttentionOptions) => {
+/** `heed.attention` and `attentionWeights` by way of a KvCache to which the first `past` keys are appended before the others. */
+export function throughCache(heed: Heed, past: number, dtype: Dtype): Pick<Heed, "attention" | "attentionWeights"> {
+  const cached = <Result>(
+    k: Float32Array,
+    v: Float32Array,
+    options: AttentionOptions,
+    call: (cache: KvCache, options: CacheAttentionOptions) => Result,
+  ) => {
     const { numHeads, numKvHeads = numHeads, headDim, valueDim = headDim, batch = 1, ...rest } = options;
     const { layout = "blhd", kvLengths, keepMask, bias, ...more } = rest;
     const keys = k.length / (batch * numKvHeads * headDim);
@@ -19,7 +25,7 @@ export function throughCache(heed: Heed, past: number, dtype: Dtype): Pick<Heed,
       cache.append(rows(k), rows(v), { layout, lengths: counts });
     }
     const { length } = cache;
-    return cache.attention(q, {
+    return call(cache, {
       ...more,
       numHeads,
       layout,
@@ -27,7 +33,13 @@ export function throughCache(heed: Heed, past: number, dtype: Dtype): Pick<Heed,
       ...(bias && { bias: { ...bias, ...cropped(bias as { data: Float32Array; shape: number[] }, keys, length) } }),
     });
   };
-  return { attention: attention as Heed["attention"] };
+  const attention = (q: Float32Array, k: Float32Array, v: Float32Array, options: AttentionOptions) =>
+    cached(k, v, options, (cache, rest) => cache.attention(q, rest));
+  const attentionWeights = (q: Float32Array, k: Float32Array, options: AttentionOptions) =>
+    cached(k, k, { ...options, valueDim: options.headDim }, (cache, rest) =>
+      cache.attentionWeights(q, { ...rest, lse: undefined }),
+    );
+  return { attention, attentionWeights } as unknown as Heed;
 }
 
 /** Rows `from` … `to` of every head, in the same layout. */

@@ -1,6 +1,7 @@
 // The operator Attention of ONNX (opsets 23 to 25, https://onnx.ai/onnx/operators/onnx__Attention.html) on heed.attention.
 
 import type { Heed } from "../../bindings/heed.ts";
+import type { Stage } from "../../bindings/weights.ts";
 import type { PlainOptions } from "../reference.ts";
 import type { CaseRef, Value } from "./load.ts";
 import { type Rows, appended, packed, rowsOf } from "./rows.ts";
@@ -14,7 +15,7 @@ export function number(attrs: CaseRef["attrs"], name: string, missing: number): 
 }
 
 export function onnxAttention(
-  heed: Pick<Heed, "attention">,
+  heed: Pick<Heed, "attention" | "attentionWeights">,
   inputs: Values,
   attrs: CaseRef["attrs"],
 ): Record<string, Float32Array> {
@@ -41,14 +42,21 @@ export function onnxAttention(
     options.bias = paddedMask(mask, k.length, -Infinity);
   }
 
-  const present = { present_key: k.data, present_value: v.data };
+  const stage = STAGES[number(attrs, "qk_matmul_output_mode", 0)]!;
+  // The scores before the masks are those of every key.
+  const kvLengths = stage === "scores" || stage === "softcap" ? undefined : options.kvLengths;
+  const { weights } = heed.attentionWeights(q.data, k.data, { ...options, kvLengths, layout: "bhld", stage });
+  const others = { present_key: k.data, present_value: v.data, qk_matmul_output: weights };
   // Three dimensions without a past are heed's "blhd" as they are.
   if (Q.shape.length === 3 && K.shape.length === 3 && V.shape.length === 3 && !pastKey) {
-    return { Y: heed.attention(Q.data, K.data, V.data, { ...options, layout: "blhd" }).out, ...present };
+    return { Y: heed.attention(Q.data, K.data, V.data, { ...options, layout: "blhd" }).out, ...others };
   }
   const { out } = heed.attention(q.data, k.data, v.data, { ...options, layout: "bhld" });
-  return { Y: Q.shape.length === 3 ? packed({ ...q, dim: v.dim, data: out }) : out, ...present };
+  return { Y: Q.shape.length === 3 ? packed({ ...q, dim: v.dim, data: out }) : out, ...others };
 }
+
+/** What qk_matmul_output is, by its mode. */
+const STAGES: readonly Stage[] = ["scores", "softcap", "masked", "softmax"];
 
 /** Query 0 stands behind the past; with nonpad_kv_seqlen the last query at the last valid key; else at key 0. */
 function positionOptions(

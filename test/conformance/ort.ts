@@ -1,6 +1,7 @@
 // The contrib operators of ONNX Runtime that are attention
 // (https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md) on heed.attention.
 
+import { MultiHeadAttention } from "heed";
 import type { Heed } from "../../bindings/heed.ts";
 import type { PlainOptions } from "../reference.ts";
 import type { CaseRef, Value } from "./load.ts";
@@ -76,22 +77,12 @@ export function multiHeadAttention(heed: Heed, inputs: Values, attrs: CaseRef["a
   return { output: packed({ ...q, dim: v.dim, data: out }), present_key: k.data, present_value: v.data };
 }
 
-/** Attention of com.microsoft: one matrix [width, 3·hidden] gives q, k and v. */
+/** Attention of com.microsoft: the layer, without a projection back. */
 export function packedAttention(heed: Heed, inputs: Values, attrs: CaseRef["attrs"]): Outputs {
-  const numHeads = number(attrs, "num_heads", 1);
   const { input, weights, bias } = inputs;
-  const [batch, length, width] = input!.shape as [number, number, number];
-  const hidden = weights!.shape[1]! / 3;
-  const project = (from: number) =>
-    Float32Array.from({ length: batch * length * hidden }, (_, at) => {
-      const row = Math.floor(at / hidden);
-      const column = from * hidden + (at % hidden);
-      let sum = bias?.data[column] ?? 0;
-      for (let c = 0; c < width; c++) sum += input!.data[row * width + c]! * weights!.data[c * 3 * hidden + column]!;
-      return sum;
-    });
-  const { out } = heed.attention(project(0), project(1), project(2), { numHeads, headDim: hidden / numHeads, batch });
-  return { output: out };
+  const layer = MultiHeadAttention.fromOnnx({ weights: weights!, bias }, { num_heads: number(attrs, "num_heads", 1) });
+  using attention = heed.createMultiHeadAttention(layer);
+  return { output: attention.forward(input!.data, { batch: input!.shape[0] }).out };
 }
 
 /** q, k and v of their own, or one tensor [batch, length, (numHeads + 2·numKvHeads)·headDim]. */

@@ -1,4 +1,4 @@
-import { CONSTANT_BYTES, exp, expColumn, log, softcap, writeConstants } from "../../assembly/exp";
+import { CONSTANT_BYTES, exp, exp64, expColumn, log, softcap, writeConstants } from "../../assembly/exp";
 import { ulps } from "./ulp";
 
 const table = heap.alloc(CONSTANT_BYTES);
@@ -160,5 +160,25 @@ describe("log", () => {
     expect(log(0)).toBe(-Infinity);
     expect(log(NaN)).toBeNaN();
     expect(log(-1)).toBeNaN();
+  });
+});
+
+describe("exp64", () => {
+  it("is within 1e-15 of itself", () => {
+    let worst: f64 = 0;
+    for (let x: f64 = -700; x <= 700; x += 0.0137) {
+      const exact = NativeMath.exp(x);
+      worst = max(worst, abs(exp64(x) / exact - 1));
+    }
+    expect(worst).toBeLessThanOrEqual(1e-15);
+  });
+
+  it("is exactly 1 at 0, 0 far below, Infinity far above and NaN for NaN", () => {
+    expect(exp64(0)).toBe(1);
+    expect(exp64(-Infinity)).toBe(0);
+    expect(exp64(-1e300)).toBe(0);
+    expect(exp64(Infinity)).toBe(Infinity);
+    expect(exp64(1e300)).toBe(Infinity);
+    expect(exp64(NaN)).toBeNaN();
   });
 });
