@@ -12,8 +12,9 @@
 
 import { Head } from "./head";
 import { Block, FROM, SINK, TO, blockBytes, lanes, openLanes } from "./block";
-import { ROWS, SCORE_ROW, SUMS_BYTES, finishScores, scoreRows, scoreStored } from "./decode";
+import { ROWS, finishScores, scoreRows } from "./decode";
 import { LOG2_E, exp64, expColumn, log } from "./exp";
+import { SCORE_ROW, SUMS_BYTES, scoreStored } from "./few";
 import { larger } from "./lanes";
 import { keeps } from "./mask";
 import { F32, PAGE_KEYS, gatherRows, keyAddress } from "./rows";
