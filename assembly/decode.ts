@@ -1,16 +1,15 @@
-// Attention for a few query rows: decoding, where the work is to read K and V once. Rows of K and V are read as vectors, strictly in
-// address order, and the scores of a row lie together, so that no lane is idle for want of query rows. From five rows on the tile of
-// tile.ts is faster.
+// Attention for a few query rows: decoding, where the work is to read K and V once. Rows of K and V are read as vectors, and the scores
+// of a row lie together, so that no lane is idle for want of query rows. From five rows on the tile of tile.ts is faster.
 //
 // How many keys go side by side decides. GB/s of f32, one query row, from memory that streams at 22 and from the cache:
 //
 //                                       K           V
-//     row after row                  21   48     19   43     the prefetcher follows one stream a page
+//     row after row                  21   48     21   43     the prefetcher follows one stream a page
 //     two neighbours side by side     8   53      8   52
 //     four, a quarter step apart     17   60     17   60     four streams; q, and O, are loaded once for four keys
 //
-// So K and V that come from memory as f32 go row after row, all others side by side: for two query rows half a step apart, for one a
-// quarter, but in int8, whose rows are short, neighbours (a quarter of its step is one page of memory, and a fifth slower).
+// So K and V that come from memory go row after row for one query row, and side by side otherwise: half a step apart for two query
+// rows, a quarter for one, but in int8, whose rows are short, neighbours.
 //
 //     scratch   q [ROWS][headDim]    S, P [ROWS][PAGE_KEYS]    sums [2][PAGE_KEYS][4]    O [ROWS][valueDim]
 //
@@ -51,7 +50,7 @@ import { F16, F32, PAGE_KEYS, high4, keyAddress, low4 } from "./rows";
 // @ts-ignore: decorator
 @inline export const SCORE_ROW: usize = PAGE_KEYS * 4;
 
-/** K and V of a call in f32 that are taken to stay in the cache from one call to the next. */
+/** K and V of a call that are taken to stay in the cache from one call to the next. */
 // @ts-ignore: decorator
 @inline const CACHED_BYTES: f64 = 8 * 1024 * 1024;
 
@@ -137,10 +136,15 @@ function packRows(block: Block, head: Head, q: usize, rows: i32): void {
   }
 }
 
-/** Whether K and V are f32 and come from memory rather than from the cache. */
+/** Whether K and V come from memory rather than from the cache. */
 function streams(head: Head): bool {
-  const bytes = <f64>(head.headDim + head.valueDim) * <f64>head.seqLenKv * <f64>head.numKvHeads * 4;
-  return head.kType == F32 && head.vType == F32 && bytes > CACHED_BYTES;
+  const bytes = <f64>head.headDim * bytesOf(head.kType) + <f64>head.valueDim * bytesOf(head.vType);
+  return bytes * <f64>head.seqLenKv * <f64>head.numKvHeads > CACHED_BYTES;
+}
+
+/** Bytes of a value. */
+function bytesOf(type: i32): f64 {
+  return type == F32 ? 4 : type == F16 ? 2 : 1;
 }
 
 /** S [rows][count] = q·Kᵀ for the keys from `first` on; `sums` is scratch of SUMS_BYTES. */
@@ -170,10 +174,10 @@ export function scoreStored(
   for (let row = 0; row < rows; row += 2) {
     const qRow = q + <usize>row * ((<usize>dim) << 2);
     const pair = min(2, rows - row);
-    if (pair == 1 && streams(head)) sumOne(sums, k, qRow, count, dim, kRow);
-    else if (type == F32) sumProducts<f32>(sums, k, qRow, count, pair, dim, kRow, table);
-    else if (type == F16) sumProducts<u16>(sums, k, qRow, count, pair, dim, kRow, table);
-    else sumProducts<i8>(sums, k, qRow, count, pair, dim, kRow, table);
+    const inOrder = pair == 1 && streams(head);
+    if (type == F32) sumProducts<f32>(sums, k, qRow, count, pair, inOrder, dim, kRow, table);
+    else if (type == F16) sumProducts<u16>(sums, k, qRow, count, pair, inOrder, dim, kRow, table);
+    else sumProducts<i8>(sums, k, qRow, count, pair, inOrder, dim, kRow, table);
     for (let n = 0; n < pair; n++) addSums(s + <usize>(row + n) * SCORE_ROW, sums + <usize>n * SUM_ROW, count);
   }
 }
@@ -186,10 +190,11 @@ function addRows(head: Head, o: usize, p: usize, first: i32, count: i32, rows: i
     const oRow = o + <usize>row * rowBytes;
     const pRow = p + <usize>row * SCORE_ROW;
     const pair = min(2, rows - row);
-    if (pair == 1 && streams(head)) addOne(oRow, v, pRow, count, head.valueDim, head.vRow);
-    else if (head.vType == F32) addProducts<f32>(oRow, v, pRow, count, pair, head.valueDim, head.vRow, head.constants);
-    else if (head.vType == F16) addProducts<u16>(oRow, v, pRow, count, pair, head.valueDim, head.vRow, head.constants);
-    else addProducts<i8>(oRow, v, pRow, count, pair, head.valueDim, head.vRow, head.constants);
+    const inOrder = pair == 1 && streams(head);
+    const dim = head.valueDim;
+    if (head.vType == F32) addProducts<f32>(oRow, v, pRow, count, pair, inOrder, dim, head.vRow, head.constants);
+    else if (head.vType == F16) addProducts<u16>(oRow, v, pRow, count, pair, inOrder, dim, head.vRow, head.constants);
+    else addProducts<i8>(oRow, v, pRow, count, pair, inOrder, dim, head.vRow, head.constants);
   }
 }
 
@@ -201,11 +206,14 @@ function addRows(head: Head, o: usize, p: usize, first: i32, count: i32, rows: i
   q: usize,
   count: i32,
   rows: i32,
+  inOrder: bool,
   dim: i32,
   kRow: usize,
   table: usize,
 ): void {
-  if (rows == 1) {
+  if (inOrder) {
+    sumOne<T>(sums, k, q, count, dim, kRow, table);
+  } else if (rows == 1) {
     const quarter = count >> 2;
     const far: usize = sizeof<T>() == 1 ? 1 : <usize>quarter;
     const next: usize = sizeof<T>() == 1 ? 4 : 1;
@@ -234,11 +242,14 @@ function addRows(head: Head, o: usize, p: usize, first: i32, count: i32, rows: i
   p: usize,
   count: i32,
   rows: i32,
+  inOrder: bool,
   dim: i32,
   vRow: usize,
   table: usize,
 ): void {
-  if (rows == 1) {
+  if (inOrder) {
+    addOne<T>(o, v, p, count, dim, vRow, table);
+  } else if (rows == 1) {
     const quarter = count >> 2;
     const far: usize = sizeof<T>() == 1 ? 1 : <usize>quarter;
     const next: usize = sizeof<T>() == 1 ? 4 : 1;
@@ -263,16 +274,18 @@ function addRows(head: Head, o: usize, p: usize, first: i32, count: i32, rows: i
 // behind those of the place before, and those of the next row `next` bytes on. Each is a function of its own, so that its registers are.
 
 /** One row of q, key after key. */
-function sumOne(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRow: usize): void {
+function sumOne<T>(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRow: usize, table: usize): void {
+  const signAndBits = v128.load32_splat(table, HALF_BITS);
+  const magnify = v128.load32_splat(table, HALF_SCALE);
   const qEnd = q + ((<usize>dim) << 2);
   for (const end = sums + ((<usize>count) << 4); sums < end; sums += 16) {
     let a0 = f32x4.splat(0);
     let a1 = f32x4.splat(0);
     let at = k;
     for (let qd = q; qd < qEnd; qd += 32) {
-      a0 = madd(v128.load(at), v128.load(qd), a0);
-      a1 = madd(v128.load(at, 16), v128.load(qd, 16), a1);
-      at += 32;
+      a0 = madd(low4<T>(at, signAndBits, magnify), v128.load(qd), a0);
+      a1 = madd(high4<T>(at, signAndBits, magnify), v128.load(qd, 16), a1);
+      at += 8 * sizeof<T>();
     }
     v128.store(sums, f32x4.add(a0, a1));
     k += kRow;
@@ -372,16 +385,39 @@ function sumTwoByTwo<T>(
   }
 }
 
-/** One row of O, key after key: O stays in L1. */
-function addOne(o: usize, v: usize, p: usize, count: i32, dim: i32, vRow: usize): void {
+/** One row of O, key after key: O stays in L1. Eight loads, then eight stores: by twos a streaming read of 22 GB/s becomes one of 18. */
+function addOne<T>(o: usize, v: usize, p: usize, count: i32, dim: i32, vRow: usize, table: usize): void {
+  const signAndBits = v128.load32_splat(table, HALF_BITS);
+  const magnify = v128.load32_splat(table, HALF_SCALE);
   const oEnd = o + ((<usize>dim) << 2);
+  const eight: usize = 8 * sizeof<T>();
   for (const end = p + ((<usize>count) << 2); p < end; p += 4) {
     const w = v128.load32_splat(p);
     let at = v;
-    for (let od = o; od < oEnd; od += 32) {
-      v128.store(od, madd(w, v128.load(at), v128.load(od)));
-      v128.store(od, madd(w, v128.load(at, 16), v128.load(od, 16)), 16);
-      at += 32;
+    let od = o;
+    for (; od + 128 <= oEnd; od += 128) {
+      const o0 = madd(w, low4<T>(at, signAndBits, magnify), v128.load(od));
+      const o1 = madd(w, high4<T>(at, signAndBits, magnify), v128.load(od, 16));
+      const o2 = madd(w, low4<T>(at + eight, signAndBits, magnify), v128.load(od, 32));
+      const o3 = madd(w, high4<T>(at + eight, signAndBits, magnify), v128.load(od, 48));
+      const o4 = madd(w, low4<T>(at + 2 * eight, signAndBits, magnify), v128.load(od, 64));
+      const o5 = madd(w, high4<T>(at + 2 * eight, signAndBits, magnify), v128.load(od, 80));
+      const o6 = madd(w, low4<T>(at + 3 * eight, signAndBits, magnify), v128.load(od, 96));
+      const o7 = madd(w, high4<T>(at + 3 * eight, signAndBits, magnify), v128.load(od, 112));
+      v128.store(od, o0);
+      v128.store(od, o1, 16);
+      v128.store(od, o2, 32);
+      v128.store(od, o3, 48);
+      v128.store(od, o4, 64);
+      v128.store(od, o5, 80);
+      v128.store(od, o6, 96);
+      v128.store(od, o7, 112);
+      at += 4 * eight;
+    }
+    for (; od < oEnd; od += 32) {
+      v128.store(od, madd(w, low4<T>(at, signAndBits, magnify), v128.load(od)));
+      v128.store(od, madd(w, high4<T>(at, signAndBits, magnify), v128.load(od, 16)), 16);
+      at += eight;
     }
     v += vRow;
   }
