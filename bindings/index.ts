@@ -6,7 +6,7 @@ import type { Heed } from "./heed.ts";
 import { type Host, type LoadOptions, type LoadSyncOptions, WASM32_BYTES, loadFrom, loadSyncFrom } from "./load.ts";
 
 export type { AttentionResult } from "./attention.ts";
-export type { ForwardOptions } from "./forward.ts";
+export type { ForwardOptions, LayerWeights } from "./forward.ts";
 export type { Heed } from "./heed.ts";
 export {
   type ImportOptions,
@@ -22,7 +22,7 @@ export type { AppendOptions, CacheAttentionOptions, CacheWeightsOptions, KvCache
 export type { LoadOptions, LoadSyncOptions } from "./load.ts";
 export type { MergeOptions, MergeResult, Part } from "./merge.ts";
 export type { Variant } from "./module.ts";
-export type { ForwardResult } from "./multi-head-attention.ts";
+export type { ForwardResult, MultiHeadAttention as MultiHeadAttentionLayer } from "./multi-head-attention.ts";
 export type { AttentionOptions, Layout } from "./options.ts";
 export type { Dtype } from "./pages.ts";
 export type { Written } from "./result.ts";
