@@ -45,14 +45,11 @@ function attend(heed: Heed, { q, k, v, options = {} }: Body): number[][] {
   return unpack(out, qs.rows);
 }
 
-/** Values that are the rows of an identity matrix come out as the weights themselves. */
 function weightsOf(heed: Heed, tokens: unknown): number[][] {
   if (!Array.isArray(tokens)) throw new TypeError('"tokens" expected an array of strings');
   const embedded = Float32Array.from(tokens.flatMap((token) => embed(String(token))));
-  const identity = new Float32Array(tokens.length ** 2);
-  for (let i = 0; i < tokens.length; i++) identity[i * (tokens.length + 1)] = 1;
-  const options = { numHeads: 1, headDim: 64, valueDim: Math.max(1, tokens.length), scale: 8 };
-  return unpack(heed.attention(embedded, embedded, identity, options).out, tokens.length);
+  const { weights } = heed.attentionWeights(embedded, embedded, { numHeads: 1, headDim: 64, scale: 8 });
+  return unpack(weights, tokens.length);
 }
 
 /** A unit vector of 64 floats; tokens with letter pairs in common get similar ones. */

@@ -29,18 +29,15 @@ function embed(word) {
 }
 
 /**
- * [words, words]: how much each attends to each. Values that are the rows of an identity matrix come out as the weights.
+ * [words, words]: how much each attends to each.
  * @param {Awaited<ReturnType<typeof load>>} heed
  * @param {string[]} words
  */
 function weightsOf(heed, words) {
   const x = new Float32Array(words.length * DIM);
   words.forEach((word, i) => x.set(embed(word), i * DIM));
-  const identity = new Float32Array(words.length ** 2);
-  for (let i = 0; i < words.length; i++) identity[i * (words.length + 1)] = 1;
   const scale = 4 / Number(temperature.value);
-  const options = { numHeads: 1, headDim: DIM, valueDim: words.length, scale, causal: causal.checked };
-  return heed.attention(x, x, identity, options).out;
+  return heed.attentionWeights(x, x, { numHeads: 1, headDim: DIM, scale, causal: causal.checked }).weights;
 }
 
 /**

@@ -15,11 +15,9 @@ export default async function pool(request: Request): Promise<Response> {
     if (!Array.isArray(vectors)) throw new TypeError('"vectors" expected an array of arrays of numbers');
     const [q, k] = [Float32Array.from(query), Float32Array.from(vectors.flat())];
     const options = { numHeads: 1, headDim: q.length, scale: 1 / (temperature * Math.sqrt(q.length)) };
-    const pooled = heed.attention(q, k, k, options).out;
-    // Values that are the rows of an identity matrix come out as the weights themselves.
-    const identity = Float32Array.from(vectors.flatMap((_, i) => vectors.map((_, j) => Number(i === j))));
-    const weights = heed.attention(q, k, identity, { ...options, valueDim: Math.max(1, vectors.length) }).out;
-    return Response.json({ pooled: Array.from(pooled), weights: Array.from(weights).slice(0, vectors.length) });
+    const { out } = heed.attention(q, k, k, options);
+    const { weights } = heed.attentionWeights(q, k, options);
+    return Response.json({ pooled: Array.from(out), weights: Array.from(weights) });
   } catch (error) {
     return Response.json({ error: String(error) }, { status: 400 });
   } finally {
