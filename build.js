@@ -1,11 +1,13 @@
 // node build.js [target …]: compiles assembly/ for the targets of asconfig.json (all of them by default), side by side, then
-// bundles bindings/ to dist/ and each example to build/, where `npm start`, `npm run generate` and `npm run split` run it.
+// bundles bindings/ to dist/ and each example to build/, where `npm start`, `npm run generate` and `npm run split` run it, and
+// build/lens.html, the page of `npm run lens`.
 import { execFile } from "node:child_process";
 import process from "node:process";
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { build } from "esbuild";
+import { buildPage } from "./examples/lens/build.js";
 
 const asc = fileURLToPath(import.meta.resolve("assemblyscript/bin/asc.js"));
 const targets = process.argv.length > 2 ? process.argv.slice(2) : ["debug", "simd", "relaxed"];
@@ -85,3 +87,5 @@ for (const example of ["read", "generate", "split", "safetensors"]) {
     external: ["heed"],
   });
 }
+
+await buildPage("build/lens.html", fileURLToPath(new URL("dist/index.js", import.meta.url)));

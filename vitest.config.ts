@@ -1,5 +1,5 @@
 import { playwright } from "@vitest/browser-playwright";
-import type { BrowserProviderOption, Reporter } from "vitest/node";
+import type { BrowserCommand, BrowserProviderOption, Reporter } from "vitest/node";
 import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
 
 // Node 20 has relaxed SIMD behind a flag, later versions have it without.
@@ -8,6 +8,24 @@ const flags = Number(process.versions.node.split(".")[0]) < 22 ? ["--experimenta
 /** Where test/runtimes/start.js has installed heed from its tarball. */
 const project = process.env.HEED_PROJECT ?? "";
 const packed = (name: string) => `${project}/node_modules/${name}/dist/index.js`;
+
+/** Makes the page prefer light or dark. */
+const prefer: BrowserCommand<["light" | "dark"]> = ({ page }, colorScheme) => page.emulateMedia({ colorScheme });
+
+/** Opens the built page of examples/lens as a file, and gives its status line and the addresses it asked for. */
+const openFile: BrowserCommand<[]> = async ({ context }) => {
+  const page = await context.newPage();
+  try {
+    const requests: string[] = [];
+    page.on("request", (request) => requests.push(request.url()));
+    await page.goto(new URL("build/lens.html", import.meta.url).href);
+    const status = page.locator("#status");
+    await status.filter({ hasText: / ms\.$/ }).waitFor();
+    return { status: await status.textContent(), requests };
+  } finally {
+    await page.close();
+  }
+};
 
 /** The same tests in a browser of the system, against the packed package. */
 function inBrowser(name: string, provider: BrowserProviderOption): TestProjectInlineConfiguration {
@@ -30,6 +48,7 @@ function inBrowser(name: string, provider: BrowserProviderOption): TestProjectIn
         headless: true,
         screenshotFailures: false,
         provider,
+        commands: { prefer, openFile },
         instances: [{ browser: name === "firefox" ? "firefox" : "chromium" }],
         api: { host: "127.0.0.1" },
       },

@@ -1,5 +1,5 @@
 import { execFileSync, spawn, spawnSync, type SpawnSyncReturns } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { load } from "heed";
@@ -28,11 +28,13 @@ import {
   tokenCode,
   weightAt,
 } from "../examples/read/heads.ts";
+import { clip, textWidth } from "../examples/read/columns.ts";
 import { drawHeatMap } from "../examples/read/heatmap.ts";
 import { drawLinks } from "../examples/read/links.ts";
-import { clip, colourDepth, painter, textWidth } from "../examples/read/paint.ts";
+import { colourDepth, painter } from "../examples/read/paint.ts";
 import { report } from "../examples/read/report.ts";
-import { mobyDick, TextError, tokenise, tokenLabel } from "../examples/read/text.ts";
+import { mobyDick, TextError } from "../examples/read/text.ts";
+import { tokenise, tokenLabel } from "../examples/read/tokens.ts";
 
 const ESCAPE = "\x1b";
 const plain = painter(1);
@@ -286,10 +288,45 @@ describe("the command", () => {
     expect(stdout).toContain("── Over all that was read ──");
   });
 
+  it("writes a page that holds the text and asks nothing of any server", () => {
+    const file = join(folder, "report.html");
+    const text = "to be or not to be </script><!-- <script> $& that is the question ".repeat(40);
+    expect(read(["--html", file], text).stdout).toContain(`${file} shows this text as a page`);
+    const page = readFileSync(file, "utf8");
+    const [, json] = /<script type="application\/json" id="source">([^<]*)<\/script>/.exec(page)!;
+    const source = JSON.parse(json!) as { title: string; text: string; limit: number; start: number };
+    expect(source).toMatchObject({ title: "standard input", text, limit: 8192 });
+    expect(Object.keys(source)).toContain("start");
+    // Nothing is linked to, the policy forbids it too, and the only addresses are names of XML namespaces.
+    expect(page).toContain(`content="default-src 'none';`);
+    expect(page).not.toMatch(/<(?:script|img|iframe|object)[^>]* src=|@import|url\(|<link[^>]* href="(?!data:)/);
+    for (const [address] of page.matchAll(/(?:https?|wss?):\/\/[^\s"'`]*/g))
+      expect(address).toMatch(/^http:\/\/www\.w3\.org\//);
+    expect(page.match(/<\/script>/g)).toHaveLength(3);
+  });
+
+  it("puts the passage of the report on the page, and of a long text what was read", () => {
+    const file = join(folder, "chapter.html");
+    const sourceOf = (...args: string[]) => {
+      expect(read([...args, "--html", file]).status).toBe(0);
+      return JSON.parse(/id="source">([^<]*)</.exec(readFileSync(file, "utf8"))![1]!) as {
+        text: string;
+        start: number;
+      };
+    };
+    const { text, start } = sourceOf();
+    const { ends } = tokenise(text, 8192);
+    expect(text).toBe(mobyDick(1).text);
+    expect(text.slice(ends[start - 1], ends[start + 47])).toContain(
+      " Whenever I find myself growing grim about the mouth",
+    );
+    expect(tokenise(sourceOf("--tokens", "50").text, 8192).tokens).toHaveLength(50);
+  });
+
   it("has help", () => {
     const { stdout, status } = read(["--help"]);
     expect(status).toBe(0);
-    for (const option of ["--file", "--text", "--chapter", "--tokens"]) expect(stdout).toContain(option);
+    for (const option of ["--file", "--text", "--chapter", "--tokens", "--html"]) expect(stdout).toContain(option);
   });
 
   it("answers a mistake with one line and exit code 1", () => {
@@ -304,6 +341,12 @@ describe("the command", () => {
       [["--file", "a", "--text", "b"], "--file, --text and --chapter exclude each other"],
       [["--chapter", "136"], '--chapter expected a number from 1 to 135, got "136"'],
       [["--tokens", "0"], '--tokens expected a number from 1 to 32768, got "0"'],
+      [["--html", ""], "--html expected the path of a file to write"],
+      [["--html", folder], `cannot write ${JSON.stringify(folder)}: it is a directory`],
+      [
+        ["--html", join(folder, "none", "a.html")],
+        `cannot write ${JSON.stringify(join(folder, "none", "a.html"))}: no such folder`,
+      ],
       [["--colour"], "Unknown option '--colour' (--help lists the options)"],
     ];
     for (const [args, message] of mistakes) {

@@ -55,29 +55,44 @@ export interface Answer {
 
 /** q, k and v of the four heads for a text. */
 export function buildHeads(tokens: readonly number[]): Built {
-  const size = tokens.length * HEADS.length * HEAD_DIM;
-  const [q, k, v] = [new Float32Array(size), new Float32Array(size), new Float32Array(size)];
-  const codes = codeBook(tokens);
-  tokens.forEach((token, i) => {
+  const built = makeHeads(tokens.length);
+  writeHeads(built, tokens, 0, tokens.length, codeBook(tokens));
+  return built;
+}
+
+/** Room for the q, k and v of so many tokens. */
+export function makeHeads(length: number): Built {
+  const size = length * HEADS.length * HEAD_DIM;
+  return {
+    q: new Float32Array(size),
+    k: new Float32Array(size),
+    v: new Float32Array(size),
+    alibiSlopes: Float32Array.of(0, 0, Math.LN2 / 1024, Math.LN2 / 4),
+    // The local head scores 0 at best, and always finds something.
+    sinks: Float32Array.of(SINK, SINK, SINK, -SINK),
+  };
+}
+
+/** The rows of tokens `from` up to, not including, `to`: they depend on no token but their own and the one before. */
+export function writeHeads(
+  { q, k, v }: Built,
+  tokens: readonly number[],
+  from: number,
+  to: number,
+  codes: ReadonlyMap<number, Float32Array>,
+): void {
+  for (let i = from; i < to; i++) {
     const at = (head: number): number => (i * HEADS.length + head) * HEAD_DIM;
-    const code = codes.get(token)!;
-    const before = i > 0 ? codes.get(tokens[i - 1]!)! : undefined;
+    const code = codes.get(tokens[i]!)!;
+    const before = i > 0 ? codes.get(tokens[i - 1]!)! : new Float32Array(HEAD_DIM);
     q.set(times(SHARPNESS, positionCode(i - 1)), at(PREVIOUS));
     k.set(positionCode(i), at(PREVIOUS));
     q.set(times(SHARPNESS, code), at(SAME));
     k.set(code, at(SAME));
     q.set(times(SHARPNESS, code), at(INDUCTION));
-    if (before) k.set(before, at(INDUCTION));
+    k.set(before, at(INDUCTION));
     for (let head = 0; head < HEADS.length; head++) v.set(code, at(head));
-  });
-  return {
-    q,
-    k,
-    v,
-    alibiSlopes: Float32Array.of(0, 0, Math.LN2 / 1024, Math.LN2 / 4),
-    // The local head scores 0 at best, and always finds something.
-    sinks: Float32Array.of(SINK, SINK, SINK, -SINK),
-  };
+  }
 }
 
 /** The weight that query i of a head gave to key j ≤ i, recomputed from q, k and lse: p = exp(score − lse). */
@@ -90,7 +105,7 @@ export function weightAt(built: Built, lse: Float32Array, head: number, i: numbe
 }
 
 /** The weight that went to the sink, to nothing: with the weights of keys 0 … i it makes 1. */
-export function sunkAt(built: Built, lse: Float32Array, head: number, i: number): number {
+export function sunkAt(built: Pick<Built, "sinks">, lse: Float32Array, head: number, i: number): number {
   return Math.exp(built.sinks[head]! - lseAt(lse, head, i));
 }
 
@@ -99,20 +114,20 @@ export function lseAt(lse: Float32Array, head: number, i: number): number {
 }
 
 /**
- * Reads a head's outputs back into tokens: for each position the token of the text whose code lies nearest, or undefined where
- * the sink took most of the weight and there is nothing to read.
+ * Reads a head's outputs back into tokens: for each row of the answer the token of the text whose code lies nearest, or
+ * undefined where the sink took most of the weight and there is nothing to read.
  */
 export function readBack(
   tokens: readonly number[],
-  built: Built,
+  built: Pick<Built, "sinks">,
   answer: Answer,
   head: number,
+  codes: ReadonlyMap<number, Float32Array> = codeBook(tokens),
 ): (number | undefined)[] {
-  const codes = codeBook(tokens);
-  const names = [...codes.keys()];
+  const names = [...new Set(tokens)];
   const book = new Float32Array(names.length * HEAD_DIM);
   names.forEach((token, row) => book.set(codes.get(token)!, row * HEAD_DIM));
-  return tokens.map((_, i) => {
+  return Array.from({ length: answer.lse.length / HEADS.length }, (_, i) => {
     if (sunkAt(built, answer.lse, head, i) > 0.5) return undefined;
     const at = (i * HEADS.length + head) * HEAD_DIM;
     return names[nearestRow(book, answer.out.subarray(at, at + HEAD_DIM))];

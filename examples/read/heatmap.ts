@@ -1,5 +1,6 @@
 // A triangle of attention weights as a picture of characters.
-import { mix, type Depth, type Paint, type Rgb } from "./paint.ts";
+import { mix, type Rgb } from "./colours.ts";
+import type { Depth, Paint } from "./paint.ts";
 
 const NIGHT: Rgb = [22, 24, 36];
 const WHITE: Rgb = [255, 250, 235];

@@ -1,5 +1,7 @@
 // The passage with its strongest links drawn above it: a line from the token that looks to the token it looks at.
-import { charWidth, clip, type Paint, type Rgb, type Style, textWidth } from "./paint.ts";
+import type { Rgb } from "./colours.ts";
+import { charWidth, clip, textWidth } from "./columns.ts";
+import type { Paint, Style } from "./paint.ts";
 
 /** Token `from` looks at token `to`; both count from the start of the passage. */
 export interface Link {

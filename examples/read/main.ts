@@ -1,12 +1,14 @@
 // Reads a text with four hand-made attention heads and prints what they did: `npm start`, or `npm start -- --help`.
 import { parseArgs } from "node:util";
 import { load } from "heed";
-import { attended } from "./findings.ts";
+import { attended, bestWindow } from "./findings.ts";
 import { buildHeads, HEAD_DIM, HEADS } from "./heads.ts";
 import { colourDepth } from "./paint.ts";
+import { writePage } from "./page.ts";
 import { replay } from "./replay.ts";
 import { report } from "./report.ts";
-import { fromFile, fromStdin, mobyDick, type Source, TextError, tokenise, tokenLabel } from "./text.ts";
+import { fromFile, fromStdin, mobyDick, type Source, TextError } from "./text.ts";
+import { tokenise, tokenLabel } from "./tokens.ts";
 import type { Run } from "./words.ts";
 
 const HELP = `Attention at work on a real text: four heads, built by construction, read it in one call of heed.attention.
@@ -18,7 +20,8 @@ Usage: npm start -- [options]
   --text <text>     read this text
   --chapter <n>     read chapter n of Moby-Dick, 1 to 135 (default 1)
   --tokens <n>      read n tokens at most (default 8192): time grows with their square, memory in step with them
-  --help            this page
+  --html <path>     also write a page to this file: the heads on this text, which can be edited there
+  --help            this help
 
 Without --file, --text and --chapter the text is what is piped in or, if nothing is, chapter 1 of Moby-Dick.
 Colour follows the terminal, NO_COLOR and FORCE_COLOR; the width that of the terminal, else COLUMNS, else 96.
@@ -28,6 +31,8 @@ const DEFAULT_TOKENS = 8192;
 const MOST_TOKENS = 32768;
 /** Milliseconds after which a silent standard input counts as empty. */
 const PATIENCE = 1000;
+/** Tokens that the page of --html shows at first. */
+const PASSAGE = 48;
 /** A second, warm call is made where the first took fewer seconds than this. */
 const WORTH_REPEATING = 2;
 
@@ -36,6 +41,7 @@ interface Options {
   text?: string | undefined;
   chapter?: string | undefined;
   tokens?: string | undefined;
+  html?: string | undefined;
   help?: boolean | undefined;
 }
 
@@ -45,6 +51,7 @@ async function main(): Promise<void> {
     process.stdout.write(HELP);
     return;
   }
+  if (options.html === "") throw new TextError("--html expected the path of a file to write");
   const limit = parseCount("--tokens", options.tokens, DEFAULT_TOKENS, MOST_TOKENS);
   const source = await chooseSource(options);
   if (source.text.trim() === "") throw new TextError(`nothing to read: ${source.title} is empty or blank`);
@@ -62,7 +69,21 @@ async function main(): Promise<void> {
     run,
   };
   const columns = (process.stdout.isTTY ? process.stdout.columns : Number(process.env["COLUMNS"])) || 96;
+  if (options.html !== undefined) {
+    // The page takes a text whole: what was not read goes no further.
+    const start = bestWindow(text, Math.min(tokens.length, PASSAGE));
+    const read = {
+      title: source.title,
+      text: source.text.slice(0, covered),
+      limit: Math.max(limit, DEFAULT_TOKENS),
+      start,
+    };
+    writePage(options.html, read);
+  }
   process.stdout.write(report(page, columns, colourDepth(process.stdout.isTTY, process.env)));
+  if (options.html !== undefined) {
+    process.stdout.write(`\n ${options.html} shows this text as a page: open it in a browser.\n`);
+  }
 }
 
 async function attend(
@@ -102,6 +123,7 @@ function parseOptions(): Options {
         text: { type: "string" },
         chapter: { type: "string" },
         tokens: { type: "string" },
+        html: { type: "string" },
         help: { type: "boolean", short: "h" },
       },
     }).values;

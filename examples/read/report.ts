@@ -1,10 +1,13 @@
 // The page that `npm start` prints, section by section.
+import { HEAD_COLOURS, type Rgb } from "./colours.ts";
+import { clip, wrap } from "./columns.ts";
 import { type Attended, bestWindow, guessedRight, strongestLooks, windowWeights } from "./findings.ts";
 import { HEADS, INDUCTION } from "./heads.ts";
 import { drawHeatMap } from "./heatmap.ts";
 import { drawLinks } from "./links.ts";
-import { clip, type Depth, HEAD_COLOURS, type Paint, painter, type Rgb, wrap } from "./paint.ts";
-import { count, inWords, number, overall, type Run, theCall, tokenByToken } from "./words.ts";
+import { type Depth, type Paint, painter } from "./paint.ts";
+import { count, number } from "./phrases.ts";
+import { inWords, overall, type Run, theCall, tokenByToken } from "./words.ts";
 
 export interface Page {
   title: string;

@@ -1,8 +1,6 @@
-// Where the text comes from, and its tokens.
+// Where the text comes from.
 import { closeSync, fstatSync, openSync, readFileSync, readSync } from "node:fs";
 import { createRequire } from "node:module";
-import ranks from "gpt-tokenizer/bpeRanks/o200k_base";
-import { encode } from "gpt-tokenizer/encoding/o200k_base";
 
 /** A text that cannot be read: the message is all that the user needs. */
 export class TextError extends Error {}
@@ -13,18 +11,8 @@ export interface Source {
   text: string;
 }
 
-export interface Reading {
-  /** Token numbers, in the order of the text. */
-  tokens: number[];
-  /** How much of the text the tokens cover, in UTF-16 units. */
-  covered: number;
-}
-
 /** Bytes read of a file at most: far more than the longest sequence of tokens needs. */
 const MAX_BYTES = 1 << 22;
-
-/** UTF-16 units to tokenise for each token wanted; English has about 4.4. */
-const UNITS_PER_TOKEN = 8;
 
 /** A chapter of Moby-Dick, 1 to 135. Only its own file is read: the package's `main` reads and parses all 139. */
 export function mobyDick(chapter: number): Source {
@@ -67,39 +55,6 @@ export async function fromStdin(patience: number): Promise<Source | undefined> {
   return { title: "standard input", text: decode(Buffer.concat(chunks).subarray(0, MAX_BYTES), "standard input") };
 }
 
-/** The first `limit` tokens of a text. */
-export function tokenise(text: string, limit: number): Reading {
-  const start = text.slice(0, limit * UNITS_PER_TOKEN);
-  // Text is text here: "<|endoftext|>" in it means its thirteen characters.
-  const tokens = encode(start, { disallowedSpecial: new Set() });
-  if (tokens.length <= limit) return { tokens, covered: start.length };
-  const kept = tokens.slice(0, limit);
-  return { tokens: kept, covered: Buffer.concat(kept.map(tokenBytes)).toString().length };
-}
-
-/**
- * A token as something to print, one line, nothing in it that a terminal obeys: control and direction characters become
- * pictures, and a token that is no whole number of characters, part of an emoji say, becomes its bytes: ⟨f0⟩⟨9f⟩.
- */
-export function tokenLabel(token: number): string {
-  const raw = ranks[token];
-  if (raw === undefined) return `⟨#${token}⟩`;
-  const text =
-    typeof raw === "string" ? raw : raw.map((byte) => (byte === 32 ? " " : `⟨${byte.toString(16)}⟩`)).join("");
-  return text
-    .replace(/\r?\n/g, "⏎")
-    .replace(/\t/g, "⇥")
-    .replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (char) => {
-      const code = char.codePointAt(0)!;
-      return code < 32 ? String.fromCharCode(0x2400 + code) : `⟨U+${code.toString(16).toUpperCase()}⟩`;
-    });
-}
-
-function tokenBytes(token: number): Buffer {
-  const raw = ranks[token];
-  return typeof raw === "string" ? Buffer.from(raw) : Buffer.from(raw ?? []);
-}
-
 function readStart(path: string): Buffer {
   let file: number;
   try {
@@ -140,12 +95,14 @@ function isPiped(): boolean {
   }
 }
 
-function reason(error: unknown): string {
+/** Why a file could not be read or written. */
+export function reason(error: unknown): string {
   const code = (error as NodeJS.ErrnoException).code ?? "";
   const known: Record<string, string> = {
     ENOENT: "no such file",
     EISDIR: "it is a directory",
     EACCES: "permission denied",
+    ENOTDIR: "a part of the path is no folder",
   };
   return known[code] ?? (error as Error).message;
 }

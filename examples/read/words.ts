@@ -12,7 +12,10 @@ import {
   tellingTokens,
 } from "./findings.ts";
 import { HEAD_DIM, HEADS, INDUCTION, lseAt, PREVIOUS, SAME, SHARPNESS } from "./heads.ts";
-import { clip, HEAD_COLOURS, type Paint, padTo, type Style, wrap } from "./paint.ts";
+import { HEAD_COLOURS } from "./colours.ts";
+import { padTo, wrap } from "./columns.ts";
+import { type Paint, type Style } from "./paint.ts";
+import { amount, count, number, ordinal, percent, quote, time } from "./phrases.ts";
 
 /** One measured `heed.attention` call. */
 export interface Run {
@@ -158,36 +161,4 @@ function labelled(name: string, indent: number, text: string, width: number, sty
 
 function bar(share: number, width: number, paint: Paint): string {
   return paint("█".repeat(Math.max(0, Math.round(share * width))), { fg: HEAD_COLOURS[INDUCTION] });
-}
-
-export function number(value: number): string {
-  return value.toLocaleString("en-US");
-}
-
-export function count(value: number, noun: string, plural = `${noun}s`): string {
-  return `${number(value)} ${value === 1 ? noun : plural}`;
-}
-
-function quote(label: string): string {
-  return `“${clip(label.trimStart() || label, 24)}”`;
-}
-
-function ordinal(n: number): string {
-  const teen = n % 100 > 10 && n % 100 < 14;
-  return `${number(n)}${teen ? "th" : (["th", "st", "nd", "rd"][n % 10] ?? "th")}`;
-}
-
-function percent(share: number): string {
-  return `${(100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %`;
-}
-
-function time(seconds: number): string {
-  return seconds < 1 ? `${(seconds * 1000).toPrecision(3)} ms` : `${seconds.toPrecision(3)} s`;
-}
-
-/** Three digits and a prefix: 11.5 MB. */
-function amount(value: number, unit: string): string {
-  const power = Math.max(0, Math.min(4, Math.floor(Math.log10(value) / 3)));
-  const size = value / 1000 ** power;
-  return `${size < 100 ? Number(size.toPrecision(3)) : Math.round(size)} ${["", "k", "M", "G", "T"][power]!}${unit}`;
 }

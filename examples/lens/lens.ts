@@ -1,0 +1,358 @@
+// Joins the parts of the page: the text, its passage, the heads and the map.
+import type { Heed } from "heed";
+import { HEADS, INDUCTION } from "../read/heads.ts";
+import { count, number, percent, quote } from "../read/phrases.ts";
+import { toCsv } from "./csv.ts";
+import { HeadsView } from "./heads-view.ts";
+import { drawLegend } from "./legend.ts";
+import { type Cell, EARLIER, MapView, type Picture, SUNK, weightOf } from "./map-view.ts";
+import { Pace, Superseded } from "./pace.ts";
+import { PassageView } from "./passage-view.ts";
+import type { Theme } from "./ramp.ts";
+import { type HeadWeights, type Passage, Reading } from "./reading.ts";
+import { listSentences, sayTop } from "./sentences.ts";
+import type { Tokeniser, Tokens } from "./tokeniser.ts";
+
+/** What the page was made for. */
+export interface Source {
+  title: string;
+  text: string;
+  /** Tokens read at most. */
+  limit: number;
+  /** Where the passage starts at first. */
+  start: number;
+}
+
+/** A passage with all that is known of it so far. */
+interface Shown {
+  passage: Passage;
+  heads: (HeadWeights | undefined)[];
+  importances: (Float32Array | undefined)[];
+  guesses: (number | undefined)[];
+}
+
+/** The element of that id, of the kind that page.html gives it. */
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters
+const element = <E extends Element>(id: string): E => document.getElementById(id) as unknown as E;
+/** CSS pixels of a window below which fewer tokens are shown at first. */
+const NARROW = 600;
+
+export class Lens {
+  readonly #heed: Heed;
+  readonly #tokeniser: Tokeniser;
+  readonly #source: Source;
+  readonly #reading: Reading;
+  readonly #pace = new Pace();
+  readonly #dark = matchMedia("(prefers-color-scheme: dark)");
+
+  readonly #text = element<HTMLTextAreaElement>("text");
+  readonly #start = element<HTMLInputElement>("start");
+  readonly #size = element<HTMLSelectElement>("size");
+  readonly #cell = element<HTMLOutputElement>("cell");
+  readonly #heads: HeadsView;
+  readonly #passage: PassageView;
+  readonly #map: MapView;
+
+  #tokens: Tokens = { tokens: [], labels: [], ends: [], covered: 0 };
+  #names = new Map<number, string>();
+  #head = INDUCTION;
+  /** The chosen token, from the start of the text; at first the page chooses one. */
+  #token: number | undefined;
+  #shown: Shown | undefined;
+
+  constructor(heed: Heed, tokeniser: Tokeniser, source: Source) {
+    this.#heed = heed;
+    this.#tokeniser = tokeniser;
+    this.#source = source;
+    this.#reading = new Reading(heed);
+    this.#text.value = source.text;
+    if (innerWidth < NARROW) this.#size.value = "32";
+    this.#heads = new HeadsView(element("heads"), this.#head, (head) => this.#chooseHead(head));
+    this.#passage = new PassageView(
+      element("tokens"),
+      element("links"),
+      (token) => this.#chooseToken(token),
+      (token) => this.#drawLinks(token),
+    );
+    this.#map = new MapView(element("map"), (cell, isChosen) => this.#point(cell, isChosen));
+    this.#listen();
+  }
+
+  /** Tokenises the text and shows its passage; an edit that comes meanwhile begins anew. */
+  async read(): Promise<void> {
+    this.#tokens = await this.#tokeniser.read(this.#text.value, this.#source.limit);
+    const { tokens, labels } = this.#tokens;
+    this.#names = new Map(tokens.map((token, i) => [token, labels[i]!]));
+    const first = this.#shown === undefined;
+    this.#moveTo(first ? this.#source.start : this.#startForCaret());
+    await this.#show();
+  }
+
+  #listen(): void {
+    this.#text.addEventListener("input", () => void this.read());
+    this.#text.addEventListener("click", () => this.#follow());
+    this.#text.addEventListener("keyup", (event) => {
+      if (/^(Arrow|Page|Home|End)/.test(event.key)) this.#follow();
+    });
+    this.#start.addEventListener("input", () => {
+      this.#moveTo(this.#start.valueAsNumber);
+      void this.#show();
+    });
+    this.#size.addEventListener("change", () => {
+      this.#moveTo(this.#start.valueAsNumber);
+      void this.#show();
+    });
+    const restore = element<HTMLButtonElement>("restore");
+    this.#text.addEventListener("input", () => (restore.disabled = this.#text.value === this.#source.text));
+    restore.addEventListener("click", () => {
+      this.#text.value = this.#source.text;
+      restore.disabled = true;
+      this.#shown = undefined;
+      void this.read();
+    });
+    this.#dark.addEventListener("change", () => this.#redraw());
+    for (const [id, factor] of [
+      ["zoom-in", 1.5],
+      ["zoom-out", 1 / 1.5],
+      ["zoom-all", 0],
+    ] as const) {
+      element(id).addEventListener("click", () => this.#map.zoomTo(factor));
+    }
+    element("save").addEventListener("click", () => this.#save());
+  }
+
+  get #theme(): Theme {
+    return this.#dark.matches ? "dark" : "light";
+  }
+
+  /** Settles where the passage starts, as near to `start` as the text allows. */
+  #moveTo(start: number): void {
+    const length = this.#tokens.tokens.length;
+    const size = Math.min(Number(this.#size.value), length);
+    this.#start.max = String(length - size);
+    this.#start.value = String(Math.max(0, Math.min(start, length - size)));
+  }
+
+  /** The passage stays, unless the caret has left it. */
+  #startForCaret(): number {
+    const start = this.#start.valueAsNumber;
+    const size = Number(this.#size.value);
+    const caret = this.#text.selectionStart;
+    const token = this.#tokens.ends.findIndex((end) => end >= caret);
+    if (caret >= this.#tokens.covered && caret > 0)
+      return this.#isIn(this.#tokens.tokens.length - 1) ? start : Infinity;
+    return token >= start && token < start + size ? start : token - Math.floor(size / 2);
+  }
+
+  #isIn(token: number): boolean {
+    const start = this.#start.valueAsNumber;
+    return token >= start && token < start + Number(this.#size.value);
+  }
+
+  #follow(): void {
+    const start = this.#startForCaret();
+    if (start === this.#start.valueAsNumber) return;
+    this.#moveTo(start);
+    void this.#show();
+  }
+
+  /** Computes what is shown, the chosen head first, and draws each part as it comes. */
+  async #show(): Promise<void> {
+    const breathe = this.#pace.begin();
+    const { tokens, labels } = this.#tokens;
+    const start = this.#start.valueAsNumber;
+    const size = Math.min(Number(this.#size.value), tokens.length);
+    element("range").textContent = size === 0 ? "" : `${number(start)} to ${number(start + size - 1)}`;
+    if (size === 0) {
+      this.#showNothing();
+      return;
+    }
+    if (this.#token !== undefined) this.#token = Math.max(start, Math.min(this.#token, start + size - 1));
+    try {
+      const passage = await this.#reading.attend(tokens, start, start + size, breathe);
+      const heads = HEADS.map((): HeadWeights | undefined => undefined);
+      const shown: Shown = { passage, heads, importances: [...heads] as undefined[], guesses: [] };
+      heads[this.#head] = await this.#reading.weigh(passage, this.#head, breathe);
+      if (this.#token === undefined)
+        this.#token = start + tellingRow(heads[this.#head]!.weights, tokens.slice(start, start + size));
+      this.#shown = shown;
+      this.#passage.show(labels.slice(start, start + size), start);
+      this.#drawMap();
+      this.#drawHead(this.#head);
+      await breathe();
+      for (const head of HEADS.keys()) {
+        heads[head] ??= await this.#reading.weigh(passage, head, breathe);
+        this.#drawHead(head);
+        await breathe();
+      }
+      this.#say();
+      await this.#drawImportance(breathe);
+      shown.guesses = await this.#reading.guesses(passage, breathe);
+      this.#drawToken();
+    } catch (error) {
+      if (!(error instanceof Superseded)) throw error;
+    }
+  }
+
+  #showNothing(): void {
+    this.#shown = undefined;
+    this.#passage.show([], 0);
+    this.#map.show(undefined, this.#theme);
+    for (const head of HEADS.keys()) this.#heads.draw(head, undefined, 0, 0, this.#theme);
+    listSentences(element("words"), []);
+    for (const id of ["words-title", "links-note", "cell"]) element(id).textContent = "";
+    element("status").textContent = "Nothing to read: write something.";
+  }
+
+  #say(): void {
+    const { tokens, covered } = this.#tokens;
+    const rest = covered < this.#text.value.length ? " (the rest is not read)" : "";
+    const { size } = this.#shown!.passage;
+    element("status").textContent =
+      `${this.#text.value === this.#source.text ? `${this.#source.title}: ` : ""}${count(tokens.length, "token")}${rest}, ` +
+      `${number(this.#names.size)} distinct. Weights of ${HEADS.length} heads × ${count(size, "row")} from ` +
+      `heed (${this.#heed.variant}) in ${this.#reading.milliseconds.toFixed(1)} ms.`;
+  }
+
+  #redraw(): void {
+    if (!this.#shown) return;
+    for (const head of HEADS.keys()) this.#drawHead(head);
+    this.#drawMap();
+  }
+
+  #drawHead(head: number): void {
+    const { heads, passage } = this.#shown!;
+    this.#heads.draw(head, heads[head], passage.size, passage.start + passage.size, this.#theme);
+  }
+
+  /** The chosen token, from the start of the passage. */
+  get #row(): number {
+    return this.#token! - this.#shown!.passage.start;
+  }
+
+  get #picture(): Picture | undefined {
+    const view = this.#shown?.heads[this.#head];
+    if (!this.#shown || !view) return undefined;
+    const { start, size } = this.#shown.passage;
+    return { head: this.#head, view, labels: this.#tokens.labels.slice(start, start + size) };
+  }
+
+  #drawMap(): void {
+    element("map-title").textContent = `Heat map of the head “${HEADS[this.#head]!.name}”`;
+    drawLegend(element("legend"), this.#head, this.#theme);
+    const picture = this.#picture;
+    this.#map.show(picture, this.#theme);
+    if (!picture) return;
+    const row = this.#row;
+    const keys = [...Array(row + 1).keys(), EARLIER, SUNK];
+    const key = greatest(keys, (one) => weightOf(picture, { row, key: one }));
+    this.#map.moveTo({ row, key });
+    this.#drawToken();
+  }
+
+  /** The chosen token: in the passage, its links, and in words. */
+  #drawToken(): void {
+    if (!this.#shown) return;
+    const { passage, guesses } = this.#shown;
+    const { tokens, labels } = this.#tokens;
+    const token = this.#token!;
+    this.#passage.pick(token - passage.start);
+    this.#passage.foretell((i) => guesses[i - 1 - passage.start] === tokens[i] && i > passage.start);
+    element("words-title").textContent = `${quote(labels[token]!)}, token ${number(token)}, looks at`;
+    const guess = guesses[token - passage.start];
+    const top = this.#reading.top(passage, token, 3);
+    listSentences(
+      element("words"),
+      top.map((one, head) =>
+        sayTop(one, head, token, labels, guess === undefined ? undefined : this.#names.get(guess)),
+      ),
+    );
+    this.#sayCell(this.#map.cursor);
+    this.#drawLinks(undefined);
+  }
+
+  /** Links of the token under the pointer, or else of the chosen one. */
+  #drawLinks(hovered: number | undefined): void {
+    const picture = this.#picture;
+    if (!picture || !this.#shown) return;
+    const { size } = this.#shown.passage;
+    const from = hovered ?? this.#row;
+    this.#passage.link(from, picture.view.weights.subarray(from * size, (from + 1) * size));
+    const [sunk, earlier] = [picture.view.sunk[from]!, picture.view.earlier[from]!];
+    element("links-note").textContent =
+      `Links: what ${quote(picture.labels[from]!)} looks at with the head “${HEADS[this.#head]!.name}”` +
+      (earlier >= 0.005 ? `, ${percent(earlier)} of it before the passage` : "") +
+      `${sunk >= 0.005 ? `; ${percent(sunk)} goes to the sink, to nothing` : ""}. ` +
+      "Bars: how much each token is looked at. Tokens that the induction head foretold are green and bold.";
+  }
+
+  async #drawImportance(breathe: () => Promise<void>): Promise<void> {
+    const { passage, importances } = this.#shown!;
+    const head = this.#head;
+    importances[head] ??= await this.#reading.importance(passage, head, breathe);
+    this.#passage.weigh(importances[head], head);
+  }
+
+  #chooseHead(head: number): void {
+    this.#head = head;
+    void this.#show();
+  }
+
+  #chooseToken(token: number): void {
+    this.#token = this.#shown!.passage.start + token;
+    this.#drawMap();
+  }
+
+  #point(cell: Cell | undefined, isChosen: boolean): void {
+    if (!this.#shown) return;
+    if (isChosen && cell && cell.row !== this.#row) {
+      this.#token = this.#shown.passage.start + cell.row;
+      this.#drawToken();
+    }
+    this.#sayCell(cell ?? this.#map.cursor);
+    this.#drawLinks(cell?.row);
+  }
+
+  #sayCell(cell: Cell): void {
+    const picture = this.#picture;
+    if (!picture) return;
+    const { start } = this.#shown!.passage;
+    const row = Math.min(cell.row, picture.labels.length - 1);
+    const key = Math.min(cell.key, row);
+    const looked =
+      key === SUNK
+        ? "the sink"
+        : key === EARLIER
+          ? "the tokens before"
+          : `${quote(picture.labels[key]!)} (${start + key})`;
+    this.#cell.textContent = `${quote(picture.labels[row]!)} (${start + row}) → ${looked}: ${percent(weightOf(picture, { row, key }))}`;
+  }
+
+  #save(): void {
+    const picture = this.#picture;
+    if (!picture) return;
+    const link = document.createElement("a");
+    const csv = new Blob([toCsv(picture, this.#shown!.passage.start)], { type: "text/csv" });
+    link.href = URL.createObjectURL(csv);
+    link.download = `${HEADS[this.#head]!.name.replace(" ", "-")}.csv`;
+    link.click();
+    // The browser reads it after the click.
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  }
+}
+
+/** The row of [size, size] weights that looks hardest at one token, the more so where that is the one to come: the last of them. */
+function tellingRow(weights: Float32Array, tokens: number[]): number {
+  const size = tokens.length;
+  return greatest([...Array(size).keys()].reverse(), (row) => {
+    const looks = weights.subarray(row * size, (row + 1) * size);
+    const most = Math.max(...looks);
+    const foretells = row + 1 < size && tokens[looks.indexOf(most)] === tokens[row + 1];
+    return Math.round(100 * most) + (foretells ? 50 : 0);
+  });
+}
+
+/** The first of the items with the greatest worth. */
+function greatest(items: number[], worth: (item: number) => number): number {
+  return items.reduce((best, item) => (worth(item) > worth(best) ? item : best));
+}

@@ -1,0 +1,38 @@
+// The page's side of the worker that tokenises. Its program stands in the page, compressed, so that one file is all there is.
+import type { Reply, Request } from "./tokeniser-worker.ts";
+
+export type Tokens = Omit<Reply, "id">;
+
+export class Tokeniser {
+  readonly #worker: Promise<Worker>;
+  #id = 0;
+
+  /** `program`: a script, gzip in base64. `failed` hears of an error that is not one of a call. */
+  constructor(program: string, failed: (error: Error) => void) {
+    this.#worker = start(program);
+    this.#worker.then(
+      (worker) => (worker.onerror = (event) => failed(new Error(event.message))),
+      (error: unknown) => failed(error as Error),
+    );
+  }
+
+  /** The first `limit` tokens of a text. A call that a later one overtakes is not answered. */
+  async read(text: string, limit: number): Promise<Tokens> {
+    const id = ++this.#id;
+    const worker = await this.#worker;
+    return new Promise((resolve) => {
+      worker.onmessage = ({ data }: MessageEvent<Reply>) => {
+        if (data.id === this.#id) resolve(data);
+      };
+      worker.postMessage({ id, text, limit } satisfies Request);
+    });
+  }
+}
+
+async function start(program: string): Promise<Worker> {
+  const bytes = Uint8Array.from(atob(program), (char) => char.charCodeAt(0));
+  const script = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const blob = new Blob([await new Response(script).blob()], { type: "text/javascript" });
+  const url = URL.createObjectURL(blob);
+  return new Worker(url);
+}
