@@ -3,7 +3,7 @@
 // build/lens.html, the page of `npm run lens`.
 import { execFile } from "node:child_process";
 import process from "node:process";
-import { copyFileSync, mkdirSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { build } from "esbuild";
@@ -28,7 +28,15 @@ if (process.exitCode) process.exit();
 
 rmSync("dist", { recursive: true, force: true });
 mkdirSync("dist");
-for (const variant of ["simd", "relaxed"]) copyFileSync(`build/${variant}.wasm`, `dist/${variant}.wasm`);
+
+const manifest = /** @type {unknown} */ (JSON.parse(readFileSync("package.json", "utf8")));
+const { version } = /** @type {{ version: string }} */ (manifest);
+// A custom section: id, bytes, name, content. bindings/source.ts refuses a build of another version.
+const stamp = [0, 5 + version.length, 4, ...Buffer.from(`heed${version}`)];
+for (const variant of ["simd", "relaxed"]) {
+  writeFileSync(`dist/${variant}.wasm`, Buffer.concat([readFileSync(`build/${variant}.wasm`), Buffer.from(stamp)]));
+}
+copyFileSync("bindings/wasm-file.d.ts", "dist/wasm-file.d.ts");
 
 const shared = {
   bundle: true,
@@ -38,15 +46,37 @@ const shared = {
   logLevel: /** @type {const} */ ("warning"),
 };
 
-await build({
+const published = {
   ...shared,
-  entryPoints: ["bindings/index.ts"],
   outdir: "dist",
-  platform: "neutral",
-  loader: { ".wasm": "base64" },
-});
+  platform: /** @type {const} */ ("neutral"),
+  define: { HEED_VERSION: JSON.stringify(version) },
+};
+await build({ ...published, entryPoints: ["bindings/index.ts"], loader: { ".wasm": "base64" } });
+// heed/onnx has no part of heed in it: it is handed an instance.
+await build({ ...published, entryPoints: [{ in: "bindings/onnx/index.ts", out: "onnx" }] });
+// The same code for each host that compiles the files itself, and how it wants the import of one written.
+for (const { host, suffix } of [
+  { host: "workerd", suffix: "" },
+  { host: "edge-light", suffix: "?module" },
+]) {
+  await build({
+    ...published,
+    entryPoints: [{ in: "bindings/precompiled.ts", out: host }],
+    plugins: [
+      {
+        name: "wasm-beside",
+        setup: (bundler) =>
+          bundler.onResolve({ filter: /\.wasm\?module$/ }, ({ path }) => ({
+            path: path.replace("?module", suffix),
+            external: true,
+          })),
+      },
+    ],
+  });
+}
 
-for (const example of ["read", "generate", "split"]) {
+for (const example of ["read", "generate", "split", "safetensors"]) {
   await build({
     ...shared,
     entryPoints: [`examples/${example}/main.ts`],

@@ -5,6 +5,10 @@ import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config
 // Node 20 has relaxed SIMD behind a flag, later versions have it without.
 const flags = Number(process.versions.node.split(".")[0]) < 22 ? ["--experimental-wasm-relaxed-simd"] : [];
 
+/** Where test/runtimes/start.js has installed heed from its tarball. */
+const project = process.env.HEED_PROJECT ?? "";
+const packed = (name: string) => `${project}/node_modules/${name}/dist/index.js`;
+
 /** Makes the page prefer light or dark. */
 const prefer: BrowserCommand<["light" | "dark"]> = ({ page }, colorScheme) => page.emulateMedia({ colorScheme });
 
@@ -23,10 +27,16 @@ const openFile: BrowserCommand<[]> = async ({ context }) => {
   }
 };
 
-/** The same tests in a browser of the system, against dist/, as a page would load it. */
+/** The same tests in a browser of the system, against the packed package. */
 function inBrowser(name: string, provider: BrowserProviderOption): TestProjectInlineConfiguration {
   return {
-    resolve: { alias: { heed: new URL("dist/index.js", import.meta.url).pathname } },
+    resolve: {
+      alias: [
+        { find: /^heed(-again)?$/, replacement: packed("heed$1") },
+        { find: "heed-cases", replacement: `${project}/cases.js` },
+      ],
+    },
+    server: { fs: { allow: [import.meta.dirname, project] } },
     // Or Vite reloads the page when it first meets the dependency.
     optimizeDeps: { include: ["fast-check"] },
     test: {
@@ -71,9 +81,30 @@ export default defineConfig({
         test: {
           name: "node",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/browser/**"],
+          exclude: ["test/browser/**", "test/runtimes/**"],
           execArgv: flags,
           testTimeout: 60_000,
+        },
+      },
+      {
+        // `npm run test:runtimes`: the packed package in other runtimes.
+        test: {
+          name: "runtimes",
+          include: ["test/runtimes/**/*.test.ts"],
+          exclude: ["test/runtimes/node_modules/**", "test/runtimes/**/*.page.test.ts"],
+          fileParallelism: false,
+          execArgv: flags,
+          testTimeout: 120_000,
+        },
+      },
+      {
+        // `npm run test:browsers`: the same in pages and workers of browsers, as files and from bundlers.
+        test: {
+          name: "pages",
+          include: ["test/runtimes/**/*.page.test.ts"],
+          exclude: ["test/runtimes/node_modules/**"],
+          fileParallelism: false,
+          testTimeout: 120_000,
         },
       },
       inBrowser("chromium", playwright({ launchOptions: { executablePath: "/usr/bin/chromium", args: quiet } })),

@@ -1,8 +1,7 @@
-// Attention for a few query rows: decoding, where the work is to read K and V once. Rows of K and V are read as vectors, in address
-// order, and the scores of a row lie together, so that no lane is idle for want of query rows. From five rows on the tile of tile.ts
-// is faster.
+// Attention for a few query rows: decoding, where the work is to read K and V once. Rows of K and V are read as vectors, and the scores
+// of a row lie together, so that no lane is idle for want of query rows. From five rows on the tile of tile.ts is faster.
 //
-//     scratch   q [ROWS][headDim]    S, P [ROWS][PAGE_KEYS]    powers [PAGE_KEYS]    O [ROWS][valueDim]
+//     scratch   q [ROWS][headDim]    S, P [ROWS][PAGE_KEYS]    sums [2][PAGE_KEYS][4]    O [ROWS][valueDim]
 //
 //     for each step of at most PAGE_KEYS keys
 //       S = q·Kᵀ · scale of the key
@@ -13,8 +12,8 @@
 // Shared with flash.ts: the lane arrays of a block (block.ts), which hold m, l and what is known of each row.
 
 import { Head } from "./head";
-import { madd } from "./lanes";
-import { exp, expColumn, LOG2_E, softcap } from "./exp";
+import { LOG2_E, exp, expColumn, softcap } from "./exp";
+import { SCORE_ROW, SUMS_BYTES, addRows, scoreStored } from "./few";
 import {
   ALPHA,
   BIAS_ROW,
@@ -31,15 +30,11 @@ import {
   closeLanes,
   lanes,
 } from "./block";
-import { F16, F32, PAGE_KEYS, high4, keyAddress, low4 } from "./rows";
+import { PAGE_KEYS, keyAddress } from "./rows";
 
 /** The most query rows that one call takes. */
 // @ts-ignore: decorator
 @inline export const ROWS: i32 = 4;
-
-/** Bytes from the scores of one row to those of the next. */
-// @ts-ignore: decorator
-@inline export const SCORE_ROW: usize = PAGE_KEYS * 4;
 
 /** Whether the kernels here take a head: few rows of q, and whole eights of values in those of K and V. */
 // @ts-ignore: decorator
@@ -56,8 +51,8 @@ export function decode(block: Block, head: Head, scratch: usize): bool {
   const rows = head.seqLenQ * head.group;
   const q = scratch;
   const scores = q + <usize>ROWS * ((<usize>head.headDim) << 2);
-  const powers = scores + <usize>ROWS * SCORE_ROW;
-  const o = powers + SCORE_ROW;
+  const sums = scores + <usize>ROWS * SCORE_ROW; // sums of scores, then powers of expColumn
+  const o = sums + SUMS_BYTES;
   const oRow = (<usize>head.valueDim) << 2;
   packRows(block, head, q, rows);
   memory.fill(o, 0, <usize>rows * oRow);
@@ -67,11 +62,11 @@ export function decode(block: Block, head: Head, scratch: usize): bool {
   for (let key = block.first; key < block.end;) {
     const end = min(key - (key % PAGE_KEYS) + PAGE_KEYS, block.end);
     const count = end - key;
-    scoreRows(head, scores, q, key, count, rows);
+    scoreRows(head, scores, q, sums, key, count, rows);
     for (let row = 0; row < rows; row++) {
       const s = scores + <usize>row * SCORE_ROW;
       finishScores(block, head, s, row, key, count);
-      const alpha = softmaxRow(block, head, s, powers, row, count);
+      const alpha = softmaxRow(block, head, s, sums, row, count);
       if (alpha != 1) scaleRow(o + <usize>row * oRow, head.valueDim, alpha);
       if (head.vScales) multiplyRow(s, keyAddress(head, head.vScales, key, 4), count);
     }
@@ -115,115 +110,13 @@ function packRows(block: Block, head: Head, q: usize, rows: i32): void {
   }
 }
 
-/** S [rows][count] = q·Kᵀ for the keys from `first` on, as they are stored. */
-export function scoreRows(head: Head, s: usize, q: usize, first: i32, count: i32, rows: i32): void {
+/** S [rows][count] = q·Kᵀ for the keys from `first` on; `sums` is scratch of SUMS_BYTES. */
+export function scoreRows(head: Head, s: usize, q: usize, sums: usize, first: i32, count: i32, rows: i32): void {
   const k = keyAddress(head, head.k, first, head.kRow);
-  const rowBytes = (<usize>head.headDim) << 2;
-  // The second pair of rows finds the keys of the step in the cache.
-  for (let row = 0; row < rows; row += 2) {
-    const sRow = s + <usize>row * SCORE_ROW;
-    const qRow = q + <usize>row * rowBytes;
-    const pair = min(2, rows - row);
-    if (head.kType == F32) scoreRowsOf<f32>(sRow, k, qRow, count, pair, head.headDim, head.kRow);
-    else if (head.kType == F16) scoreRowsOf<u16>(sRow, k, qRow, count, pair, head.headDim, head.kRow);
-    else scoreRowsOf<i8>(sRow, k, qRow, count, pair, head.headDim, head.kRow);
-  }
+  scoreStored(head, s, q, sums, k, count, rows, head.kRow, head.kType);
   if (!head.kScales) return;
   for (let row = 0; row < rows; row++) {
     multiplyRow(s + <usize>row * SCORE_ROW, keyAddress(head, head.kScales, first, 4), count);
-  }
-}
-
-/** O [rows][valueDim] += P·V for the keys from `first` on. */
-function addRows(head: Head, o: usize, p: usize, first: i32, count: i32, rows: i32): void {
-  const v = keyAddress(head, head.v, first, head.vRow);
-  if (head.vType == F32) addRowsOf<f32>(o, v, p, count, rows, head.valueDim, head.vRow);
-  else if (head.vType == F16) addRowsOf<u16>(o, v, p, count, rows, head.valueDim, head.vRow);
-  else addRowsOf<i8>(o, v, p, count, rows, head.valueDim, head.vRow);
-}
-
-/** S[row][key] = q[row]·k[key] for one row of q or two, which share each load of k. */
-export function scoreRowsOf<T>(s: usize, k: usize, q: usize, count: i32, rows: i32, dim: i32, kRow: usize): void {
-  const signAndBits = i32x4.splat(0x8fffe000);
-  const magnify = f32x4.splat(reinterpret<f32>(0x77800000));
-  const rowBytes = (<usize>dim) << 2;
-  const end = q + rowBytes;
-  for (; count > 0; count--) {
-    let a0 = f32x4.splat(0);
-    let a1 = f32x4.splat(0);
-    let at = k;
-    if (rows == 1) {
-      for (let qd = q; qd < end; qd += 32) {
-        a0 = madd(low4<T>(at, signAndBits, magnify), v128.load(qd), a0);
-        a1 = madd(high4<T>(at, signAndBits, magnify), v128.load(qd, 16), a1);
-        at += 8 * sizeof<T>();
-      }
-    } else {
-      let b0 = f32x4.splat(0);
-      let b1 = f32x4.splat(0);
-      for (let qd = q; qd < end; qd += 32) {
-        const low = low4<T>(at, signAndBits, magnify);
-        const high = high4<T>(at, signAndBits, magnify);
-        a0 = madd(low, v128.load(qd), a0);
-        a1 = madd(high, v128.load(qd, 16), a1);
-        b0 = madd(low, v128.load(qd + rowBytes), b0);
-        b1 = madd(high, v128.load(qd + rowBytes, 16), b1);
-        at += 8 * sizeof<T>();
-      }
-      store<f32>(s + SCORE_ROW, sum4(f32x4.add(b0, b1)));
-    }
-    store<f32>(s, sum4(f32x4.add(a0, a1)));
-    s += 4;
-    k += kRow;
-  }
-}
-
-/** O[row] += Σ P[row][key]·v[key], two keys at a time, in address order: O stays in L1, the values come from memory once. */
-function addRowsOf<T>(o: usize, v: usize, p: usize, count: i32, rows: i32, dim: i32, vRow: usize): void {
-  const rowBytes = (<usize>dim) << 2;
-  for (; count > 1; count -= 2) {
-    for (let row = 0; row < rows; row++) {
-      const weight = p + <usize>row * SCORE_ROW;
-      addTwo<T>(
-        o + <usize>row * rowBytes,
-        v,
-        v + vRow,
-        v128.load32_splat(weight),
-        v128.load32_splat(weight, 4),
-        rowBytes,
-      );
-    }
-    p += 8;
-    v += 2 * vRow;
-  }
-  if (count == 0) return;
-  for (let row = 0; row < rows; row++) {
-    addOne<T>(o + <usize>row * rowBytes, v, v128.load32_splat(p + <usize>row * SCORE_ROW), rowBytes);
-  }
-}
-
-// @ts-ignore: decorator
-@inline function addTwo<T>(o: usize, v0: usize, v1: usize, w0: v128, w1: v128, rowBytes: usize): void {
-  const signAndBits = i32x4.splat(0x8fffe000);
-  const magnify = f32x4.splat(reinterpret<f32>(0x77800000));
-  for (const end = o + rowBytes; o < end; o += 32) {
-    const low = madd(w0, low4<T>(v0, signAndBits, magnify), v128.load(o));
-    const high = madd(w0, high4<T>(v0, signAndBits, magnify), v128.load(o, 16));
-    v128.store(o, madd(w1, low4<T>(v1, signAndBits, magnify), low));
-    v128.store(o, madd(w1, high4<T>(v1, signAndBits, magnify), high), 16);
-    v0 += 8 * sizeof<T>();
-    v1 += 8 * sizeof<T>();
-  }
-}
-
-// @ts-ignore: decorator
-@inline function addOne<T>(o: usize, v: usize, w: v128, rowBytes: usize): void {
-  const signAndBits = i32x4.splat(0x8fffe000);
-  const magnify = f32x4.splat(reinterpret<f32>(0x77800000));
-  for (const end = o + rowBytes; o < end; o += 32) {
-    v128.store(o, madd(w, low4<T>(v, signAndBits, magnify), v128.load(o)));
-    v128.store(o, madd(w, high4<T>(v, signAndBits, magnify), v128.load(o, 16)), 16);
-    v += 8 * sizeof<T>();
   }
 }
 

@@ -3,6 +3,7 @@ import { Head } from "./head";
 
 export { attend, scratchBytes } from "./flash";
 export { writeConstants } from "./exp";
+export { linear, linearScratchBytes, packPanels, panelBytes } from "./linear";
 export { storeRows } from "./rows";
 export { rotate } from "./rotary";
 export { mergeBytes, mergeRows } from "./merge";

@@ -25,7 +25,7 @@ import { madd } from "./lanes";
  *   out        [seqLen, numHeads, headDim], overwritten; x itself, or apart from it
  *   x          [seqLen, numHeads, headDim]
  *   cos, sin   [angles, rotaryDim / 2]
- *   angles     i32 [seqLen]: the row of cos and sin for each row of x
+ *   angles     i32 [seqLen]: the row of cos and sin for each row of x; 0: row i has row i
  *   row, head  bytes from one row, and from one head, to the next; of x and of out
  */
 export function rotate(
@@ -49,7 +49,8 @@ export function rotate(
   const turned = (<usize>rotaryDim) << 2;
   const rest = ((<usize>headDim) << 2) - turned;
   for (let i = 0; i < seqLen; i++) {
-    const angle = (<usize>load<i32>(angles + ((<usize>i) << 2)) * turned) >> 1;
+    const own = angles ? load<i32>(angles + ((<usize>i) << 2)) : i;
+    const angle = (<usize>own * turned) >> 1;
     for (let h = 0; h < numHeads; h++) {
       const at = <usize>i * row + <usize>h * head;
       if (interleaved) rotateInterleaved(out + at, x + at, cos + angle, sin + angle, rotaryDim);

@@ -135,23 +135,53 @@ function copyEight(to: usize, from: usize, dim: i32, toRow: usize, fromRow: usiz
   }
 }
 
+/** Four floats at `from`, of which those from `left` on are taken as 0. */
+// @ts-ignore: decorator
+@inline function loadTail(from: usize, left: i32): v128 {
+  const lanes = i32x4.add(i32x4.splat(-left), i32x4(0, 1, 2, 3));
+  return v128.and(v128.load(from), i32x4.shr_s(lanes, 31));
+}
+
 /**
- * Stores `dim` floats as binary16, rounded to nearest even, and zeros up to the next multiple of eight. Beyond ±65504, and for NaN,
- * they saturate.
+ * Four floats as binary16, each in the low half of its lane, rounded to nearest even. Beyond ±65504, and for NaN, they saturate.
+ *
+ *     normal halves      the bits, exponent bias 127 → 15, rounded by a carry out of the 13 that go
+ *     subnormal halves   whole multiples of 2⁻²⁴, the last place of numbers from ½ on: adding ½ rounds to them
  */
+// @ts-ignore: decorator
+@inline function narrow(x: v128): v128 {
+  const magnitude = f32x4.pmin(f32x4.splat(65504), f32x4.abs(x));
+  const odd = v128.and(i32x4.shr_u(magnitude, 13), i32x4.splat(1));
+  const normal = i32x4.shr_u(i32x4.add(i32x4.add(magnitude, i32x4.splat(0xfff - 0x38000000)), odd), 13);
+  const subnormal = i32x4.sub(f32x4.add(magnitude, f32x4.splat(0.5)), i32x4.splat(0x3f000000));
+  const half = v128.bitselect(subnormal, normal, f32x4.lt(magnitude, f32x4.splat(6.103515625e-5)));
+  return v128.or(half, v128.and(i32x4.shr_u(x, 16), i32x4.splat(0x8000)));
+}
+
+/** Stores `dim` floats as binary16, see {@link narrow}, and zeros up to the next multiple of eight. */
 function storeF16(to: usize, from: usize, dim: i32): void {
-  for (let d = 0; d < dim; d++) {
-    const x = load<f32>(from + ((<usize>d) << 2));
-    const magnitude = min<f32>(abs(x), 65504);
-    const bits = reinterpret<u32>(magnitude);
-    // Subnormal halves are whole multiples of 2⁻²⁴, the last place of numbers from ½ on: adding ½ rounds to them.
-    const half =
-      magnitude < 6.103515625e-5
-        ? reinterpret<u32>(magnitude + 0.5) - 0x3f000000
-        : (bits - 0x38000000 + 0xfff + ((bits >> 13) & 1)) >> 13;
-    store<u16>(to + ((<usize>d) << 1), <u16>(half | ((reinterpret<u32>(x) >> 16) & 0x8000)));
+  for (; dim > 7; dim -= 8) {
+    v128.store(to, i16x8.narrow_i32x4_u(narrow(v128.load(from)), narrow(v128.load(from, 16))));
+    to += 16;
+    from += 32;
   }
-  for (let d = dim; d & 7; d++) store<u16>(to + ((<usize>d) << 1), 0);
+  if (dim == 0) return;
+  const low = loadTail(from, dim);
+  const high = dim > 4 ? loadTail(from + 16, dim - 4) : i32x4.splat(0);
+  v128.store(to, i16x8.narrow_i32x4_u(narrow(low), narrow(high)));
+}
+
+/** Four floats as whole numbers of steps of size `scale`. */
+// @ts-ignore: decorator
+@inline function stepsOf(x: v128, scale: v128): v128 {
+  return i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.div(x, scale)));
+}
+
+/** Stores eight whole numbers as bytes of −127 … 127. */
+// @ts-ignore: decorator
+@inline function storeBytes(to: usize, low: v128, high: v128): void {
+  const words = i16x8.max_s(i16x8.narrow_i32x4_s(low, high), i16x8.splat(-127));
+  v128.store64_lane(to, i8x16.narrow_i16x8_s(words, words), 0);
 }
 
 /**
@@ -159,15 +189,33 @@ function storeF16(to: usize, from: usize, dim: i32): void {
  * NaN or Infinity has such a scale and so becomes NaN.
  */
 function storeInt8(to: usize, from: usize, dim: i32): f32 {
-  let largest: f32 = 0;
-  for (let d = 0; d < dim; d++) largest = max<f32>(largest, abs(load<f32>(from + ((<usize>d) << 2))));
-  const scale = largest / 127;
-  const whole = scale > 0 && largest <= f32.MAX_VALUE;
-  for (let d = 0; d < dim; d++) {
-    const steps = whole ? nearest(load<f32>(from + ((<usize>d) << 2)) / scale) : 0;
-    store<i8>(to + <usize>d, <i8>max<f32>(min<f32>(steps, 127), -127));
+  // The bits of magnitudes are ordered as they are, NaN above all.
+  let top = i32x4.splat(0);
+  let at = from;
+  let left = dim;
+  for (; left > 3; left -= 4) {
+    top = i32x4.max_s(top, f32x4.abs(v128.load(at)));
+    at += 16;
   }
-  for (let d = dim; d & 7; d++) store<i8>(to + <usize>d, 0);
+  if (left) top = i32x4.max_s(top, f32x4.abs(loadTail(at, left)));
+  top = i32x4.max_s(top, v128.shuffle<i32>(top, top, 2, 3, 0, 1));
+  top = i32x4.max_s(top, v128.shuffle<i32>(top, top, 1, 0, 3, 2));
+  const largest = f32x4.extract_lane(top, 0);
+  const scale = largest / 127;
+  if (!(scale > 0 && largest <= f32.MAX_VALUE)) {
+    memory.fill(to, 0, (dim + 7) & ~7);
+    return scale;
+  }
+  const step = f32x4.splat(scale);
+  for (; dim > 7; dim -= 8) {
+    storeBytes(to, stepsOf(v128.load(from), step), stepsOf(v128.load(from, 16), step));
+    to += 8;
+    from += 32;
+  }
+  if (dim == 0) return scale;
+  const low = loadTail(from, dim);
+  const high = dim > 4 ? loadTail(from + 16, dim - 4) : i32x4.splat(0);
+  storeBytes(to, stepsOf(low, step), stepsOf(high, step));
   return scale;
 }
 

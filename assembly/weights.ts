@@ -12,8 +12,9 @@
 
 import { Head } from "./head";
 import { Block, FROM, SINK, TO, blockBytes, lanes, openLanes } from "./block";
-import { ROWS, SCORE_ROW, finishScores, scoreRows, scoreRowsOf } from "./decode";
+import { ROWS, finishScores, scoreRows } from "./decode";
 import { LOG2_E, exp64, expColumn, log } from "./exp";
+import { SCORE_ROW, SUMS_BYTES, scoreStored } from "./few";
 import { larger } from "./lanes";
 import { keeps } from "./mask";
 import { F32, PAGE_KEYS, gatherRows, keyAddress } from "./rows";
@@ -42,9 +43,9 @@ export class Chosen {
   return changetype<Chosen>(rows + <usize>r * CHOSEN_BYTES);
 }
 
-/** Bytes of `Head.scratch` here: lane arrays, S and the keys of one step as f32; `headDim` is a multiple of 8. */
+/** Bytes of `Head.scratch` here: lane arrays, S, its sums and the keys of one step as f32; `headDim` is a multiple of 8. */
 export function weighBytes(headDim: i32): usize {
-  return <usize>ROWS * (blockBytes(0, 0) + SCORE_ROW) + ((<usize>PAGE_KEYS) << 2) * <usize>headDim;
+  return <usize>ROWS * (blockBytes(0, 0) + SCORE_ROW) + SUMS_BYTES + ((<usize>PAGE_KEYS) << 2) * <usize>headDim;
 }
 
 /**
@@ -78,7 +79,8 @@ function weighFew(head: Head, rows: usize, q: usize, count: i32, dim: i32, first
   const blocks = head.scratch;
   const bytes = blockBytes(0, 0);
   const scores = blocks + <usize>ROWS * bytes;
-  const gathered = scores + <usize>ROWS * SCORE_ROW;
+  const sums = scores + <usize>ROWS * SCORE_ROW;
+  const gathered = sums + SUMS_BYTES;
   // The keys that some row sees by position.
   let low = end;
   let high = first;
@@ -96,8 +98,8 @@ function weighFew(head: Head, rows: usize, q: usize, count: i32, dim: i32, first
   // Steps end where pages do.
   for (let key = low; key < high;) {
     const keys = min(PAGE_KEYS - (key % PAGE_KEYS), high - key);
-    if (dim == head.headDim || head.kType != F32) scoreRows(head, scores, q, key, keys, count);
-    else scoreGathered(head, scores, q, gathered, key, keys, dim, count);
+    if (dim == head.headDim || head.kType != F32) scoreRows(head, scores, q, sums, key, keys, count);
+    else scoreGathered(head, scores, q, sums, gathered, key, keys, dim, count);
     for (let r = 0; r < count; r++) {
       const s = scores + <usize>r * SCORE_ROW;
       const chosen = chosenAt(rows, r);
@@ -123,6 +125,7 @@ function scoreGathered(
   head: Head,
   s: usize,
   q: usize,
+  sums: usize,
   gathered: usize,
   first: i32,
   count: i32,
@@ -133,10 +136,7 @@ function scoreGathered(
   gatherRows(gathered, keyAddress(head, head.k, first, head.kRow), 0, count, dim, row, head.kRow, F32);
   const used = (<usize>dim) << 2;
   for (let key = 0; key < count; key++) memory.fill(gathered + <usize>key * row + used, 0, row - used);
-  for (let r = 0; r < rows; r += 2) {
-    const at = <usize>r;
-    scoreRowsOf<f32>(s + at * SCORE_ROW, gathered, q + at * row, count, min(2, rows - r), head.headDim, row);
-  }
+  scoreStored(head, s, q, sums, gathered, count, rows, row, F32);
 }
 
 /** The largest of m and [count] scores, of which the last vector is whole; NaN is passed over. */

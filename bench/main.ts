@@ -3,6 +3,7 @@ import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { LIMIT_FLOPS, makeLimit } from "./limit.ts";
 import { type DecodeRow, formatDecode, measureDecode } from "./decode.ts";
+import { type LayerRow, formatLayer, measureLayer } from "./layer.ts";
 import { FULL, QUICK, type Effort, type Entrant, measure } from "./measure.ts";
 import type { Contender, Peer } from "./peers/peer.ts";
 import { makeReference, maxError } from "./reference.ts";
@@ -20,8 +21,11 @@ const HELP = `npm run bench -- [options]
   --no-scaling      without them
   --decode          only decoding: one query against a resident KV cache
   --no-decode       without it
+  --layer           only the linear layer and the whole multi-head layer
+  --no-layer        without them
   --weights         only attention weights beside decoding
   --no-weights      without them
+  --cold            only cold starts: import, load and first call in every host of test/runtimes/
   --seconds N       timed seconds for each entrant and shape
   --json FILE       where to write the results (default bench/results/latest.json)
   --list            shapes and peers
@@ -49,6 +53,7 @@ const { values: options } = parseArgs({
     peer: { type: "string", multiple: true, default: [] },
     scaling: { type: "boolean" },
     decode: { type: "boolean" },
+    layer: { type: "boolean" },
     weights: { type: "boolean" },
     seconds: { type: "string" },
     json: { type: "string", default: "results/latest.json" },
@@ -73,7 +78,7 @@ async function bench(): Promise<void> {
   const results: ShapeResult[] = [];
   const peers: Record<string, string> = {};
   const loaded: Peer[] = [];
-  const onlyHeed = options.scaling === true || options.weights === true;
+  const onlyHeed = options.scaling === true || options.weights === true || options.layer === true;
   const only = onlyHeed || options.decode === true;
   const everything = !only && options.shape.length === 0 && options.peer.length === 0;
   if (!onlyHeed || options.decode === true) {
@@ -116,6 +121,18 @@ async function bench(): Promise<void> {
     decode = measured.rows;
   }
 
+  let layer: LayerRow[] = [];
+  if (options.layer ?? everything) {
+    const { loadWebRuntime, loadNodeRuntime } = await import("./peers/onnxruntime.ts");
+    const limit = { entrant: await makeLimit(), flops: LIMIT_FLOPS };
+    const runtimes = [await loadWebRuntime(), await loadNodeRuntime()];
+    for (const { name, version } of runtimes) peers[name] = version;
+    const measured = await measureLayer(effort, runtimes, limit, progress);
+    progress("");
+    console.log(`\nthe linear layer (rows × inFeatures × outFeatures) and the whole layer\n${formatLayer(measured)}`);
+    layer = measured.rows;
+  }
+
   let scaling: Figure[] = [];
   if (options.scaling ?? everything) {
     scaling = await measureScaling(effort, options.quick, progress);
@@ -140,6 +157,7 @@ async function bench(): Promise<void> {
     peers,
     results,
     decode,
+    layer,
     scaling,
     weights,
   };

@@ -7,6 +7,11 @@ const bench = import.meta.dirname;
 process.chdir(bench);
 const [command = "main", ...options] = process.argv.slice(2);
 
+if (options.includes("--cold")) {
+  run(process.execPath, ["../test/runtimes/start.js", "cold"]);
+  process.exit();
+}
+
 const installed = "node_modules/.package-lock.json";
 if (!existsSync(installed) || statSync(installed).mtimeMs < statSync("package-lock.json").mtimeMs) {
   console.error("bench: installing the peers (about 500 MB) …");

@@ -1,3 +1,4 @@
+import type { AngleTable } from "./angles.ts";
 import type { Arena } from "./arena.ts";
 import { Frame } from "./frame.ts";
 import { type Head, writeHead } from "./head.ts";
@@ -26,6 +27,8 @@ export interface Context {
   constants: number;
   /** Whether the engine keeps the tall tile of assembly/tile.ts in registers. */
   tall: boolean;
+  /** What the caches that rotate share. */
+  angles: AngleTable[];
 }
 
 /** Where a call finds K and V: fields of `Head`, for the first KV head of a sequence. */
@@ -62,6 +65,7 @@ export function solve(
   problem: Problem,
   options: AttentionOptions,
   keysIn: (frame: Frame) => KeysOf,
+  queriesIn = (frame: Frame) => frame.input(problem.q),
 ): PlainResult {
   const { arena, kernels } = context;
   const { q, k, v, bias, outLength, lseLength } = problem;
@@ -75,7 +79,7 @@ export function solve(
     const places = {
       head: frame.reserve(kernels.headBytes()),
       scratch: frame.reserve(kernels.scratchBytes(problem.headDim, problem.valueDim, rowsOf(problem))),
-      q: frame.input(q),
+      q: queriesIn(frame),
       keepMask: frame.input(problem.keepMask?.data),
       bias: frame.input(bias?.data),
       alibiSlopes: frame.input(problem.alibiSlopes),

@@ -13,7 +13,7 @@ function describe(value: unknown): string {
   return String(value);
 }
 
-function nameOf(value: object): string {
+export function nameOf(value: object): string {
   return Object.prototype.toString.call(value).slice("[object ".length, -1);
 }
 
@@ -56,10 +56,9 @@ export function checkFinite(title: string, value: unknown, above: number = -Infi
 
 /** One of some strings. */
 export function checkChoice<Choice extends string>(title: string, value: unknown, choices: readonly Choice[]): Choice {
+  if (choices.includes(value as Choice)) return value as Choice;
   const expected = choices.map((choice) => JSON.stringify(choice)).join(" or ");
-  if (typeof value !== "string") throw wrongKind(title, expected, value);
-  if (!choices.includes(value as Choice)) throw wrongValue(title, expected, value);
-  return value as Choice;
+  throw (typeof value === "string" ? wrongValue : wrongKind)(title, expected, value);
 }
 
 export function checkBoolean(title: string, value: unknown): boolean {
@@ -78,7 +77,8 @@ export function checkInt32Array(
 ): Int32Array {
   if (!(value instanceof Int32Array)) throw wrongKind(title, "an Int32Array", value);
   if (value.length !== length) throw wrongValue(title, `a length of ${length} (${what})`, value.length);
-  for (let i = 0; i < length; i++) checkInteger(`${title}[${i}]`, value[i], low, high);
+  const wrong = value.findIndex((n) => n < low || n > high);
+  if (wrong >= 0) checkInteger(`${title}[${wrong}]`, value[wrong], low, high);
   return value;
 }
 

@@ -1,12 +1,24 @@
 import { Arena } from "./arena.ts";
 import { type AttentionResult, type Context, attention } from "./attention.ts";
 import { checkInteger } from "./check.ts";
-import { KvCache, type KvCacheOptions } from "./kv-cache.ts";
+import {
+  type LinearOptions,
+  type LinearResult,
+  type PackedLinear,
+  type WeightOptions,
+  linear,
+  packLinear,
+} from "./linear.ts";
+import { KvCache } from "./kv-cache.ts";
+import type { KvCacheOptions } from "./kv-options.ts";
+import type { MultiHeadAttentionOptions } from "./layer-options.ts";
 import { type MergeOptions, type MergeResult, type Part, merge } from "./merge.ts";
 import { type Kernels, type Variant, isRecent } from "./module.ts";
+import { MultiHeadAttention } from "./multi-head-attention.ts";
 import type { AttentionOptions } from "./options.ts";
 import { type RotaryOptions, type RotaryResult, rotary } from "./rotary.ts";
 import { Tensor } from "./tensor.ts";
+import type { LinearWeights } from "./weight.ts";
 import { type WeightsOptions, type WeightsResult, attentionWeights } from "./weights.ts";
 
 /** One instance: a linear memory and the kernels that work on it. Instances share nothing. */
@@ -21,7 +33,7 @@ export class Heed {
     const constants = arena.allocate(kernels.constantBytes());
     kernels.writeConstants(constants);
     this.variant = kernels.isRelaxed() ? "relaxed" : "simd";
-    this.#context = { kernels, arena, constants, tall: isRecent() };
+    this.#context = { kernels, arena, constants, tall: isRecent(), angles: [] };
   }
 
   /**
@@ -95,6 +107,36 @@ export class Heed {
   }
 
   /**
+   * The linear layer: out = x·Wᵀ + bias. A row has the same bits whatever the number of rows beside it.
+   *
+   * @param x [rows, inFeatures]
+   * @param weight [outFeatures, inFeatures], or as `transposed` says; packed by `packLinear`, it is read as it stands
+   * @param bias [outFeatures]
+   * @returns `out` [rows, outFeatures]
+   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value or where memory cannot grow,
+   * ReferenceError for what is disposed. Nothing is written then, and the instance works on.
+   */
+  linear<const O extends LinearOptions = { out?: undefined }>(
+    x: Float32Array | Tensor,
+    weight: LinearWeights["weight"] | PackedLinear,
+    bias?: LinearWeights["bias"],
+    options: O = {} as O,
+  ): LinearResult<O> {
+    return linear(this.#context, x, weight, bias, options) as LinearResult<O>;
+  }
+
+  /**
+   * A weight, and its bias if there is one, packed once for all later calls of `linear`.
+   *
+   * @param weight [outFeatures, inFeatures], or as `transposed` says
+   * @param bias [outFeatures]
+   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or where memory cannot grow
+   */
+  packLinear(weight: LinearWeights["weight"], bias?: LinearWeights["bias"], options: WeightOptions = {}): PackedLinear {
+    return packLinear(this.#context, weight, bias, options);
+  }
+
+  /**
    * Floats in linear memory, zero at first: pass it where a Float32Array is expected and nothing is copied.
    *
    * @throws RangeError for a length that is no integer of at least 0, or where memory cannot grow
@@ -110,6 +152,15 @@ export class Heed {
    */
   createKvCache(options: KvCacheOptions): KvCache {
     return new KvCache(this.#context, options);
+  }
+
+  /**
+   * The whole layer: projections, attention and the projection back, see {@link MultiHeadAttention}. Weights are packed once.
+   *
+   * @throws TypeError for an option of the wrong kind, RangeError for a wrong size or value or where memory cannot grow
+   */
+  createMultiHeadAttention(options: MultiHeadAttentionOptions): MultiHeadAttention {
+    return new MultiHeadAttention(this.#context, options);
   }
 
   /** Bytes handed out now, bytes handed out at most so far, bytes that the linear memory has. */

@@ -1,50 +1,28 @@
+import type { Arena } from "./arena.ts";
 import { type AttentionResult, type Context, type KeysOf, solve } from "./attention.ts";
-import { checkChoice, checkInt32Array, checkInteger, checkObject, wrongKind, wrongValue } from "./check.ts";
+import { checkChoice, checkInt32Array, checkInteger, checkObject, wrongValue } from "./check.ts";
 import { Frame } from "./frame.ts";
+import { Incoming } from "./incoming.ts";
+import {
+  type AppendOptions,
+  type CacheAttentionOptions,
+  type CacheWeightsOptions,
+  type KvCacheOptions,
+  checkDtype,
+} from "./kv-options.ts";
 import { PAGE_KEYS } from "./module.ts";
-import { type AttentionOptions, type Layout, type Problem, checkKeys, checkProblem, stridesOf } from "./options.ts";
-import { type Dtype, PageLayout, type PageRows, Pages } from "./pages.ts";
+import { type Problem, checkKeys, checkProblem } from "./options.ts";
+import { type Dtype, PageLayout, type PageRows, Pages, allocatePages } from "./pages.ts";
+import type { RotaryForm } from "./rotary.ts";
+import { Rotation } from "./rotation.ts";
 import type { Tensor } from "./tensor.ts";
 import { weigh } from "./weigh.ts";
-import { type WeightsOptions, type WeightsResult, checkSelection, checkStage, upTo } from "./weights.ts";
-
-export type { Dtype } from "./pages.ts";
-
-/** What a cache holds. */
-export interface KvCacheOptions {
-  /** KV heads. */
-  numKvHeads: number;
-  /** Values in a row of k. */
-  headDim: number;
-  /** Values in a row of v. Default headDim. */
-  valueDim?: number | undefined;
-  /** Tokens that a sequence may reach; memory is taken as it fills, 128 tokens at a time. */
-  capacity: number;
-  /** Sequences. Default 1. */
-  batch?: number | undefined;
-  /** How K and V are stored. Default "f32". */
-  dtype?: Dtype | { k: Dtype; v: Dtype } | undefined;
-  /** No query looks further than this many keys to the left of its own position; what none can see any more is given back. */
-  window?: number | undefined;
-}
-
-/** How tokens are appended. */
-export interface AppendOptions {
-  /** Of k and v. Default "blhd" = [batch, newTokens, numKvHeads, dim]. */
-  layout?: Layout | undefined;
-  /** [batch]: how many of the new tokens each sequence takes, from the front. Default all. */
-  lengths?: Int32Array | undefined;
-}
-
-/** The options of `attention` but for those that the cache settles. */
-export type CacheAttentionOptions = Omit<AttentionOptions, Settled>;
-
-/** The options of `attentionWeights` but for those that the cache settles. */
-export type CacheWeightsOptions = Omit<WeightsOptions, Settled>;
-
-type Settled = "numKvHeads" | "headDim" | "valueDim" | "batch" | "kvLengths" | "cuSeqlensQ" | "cuSeqlensKv";
+import { type WeightsResult, checkSelection, checkStage, upTo } from "./weights.ts";
 
 const NOTHING = { ptr: 0, length: 0 };
+
+/** Tokens before those of the latest append that a window's cache can still take back. */
+const ROLLBACK = 32;
 
 /** K and V of a batch of sequences, in linear memory, read where they stand. Made by `heed.createKvCache`. */
 export class KvCache {
@@ -58,6 +36,7 @@ export class KvCache {
   readonly window: number;
   readonly #context: Context;
   readonly #layout: PageLayout;
+  readonly #rotation: Rotation | undefined;
   /** The pages of all sequences, which the leak net gives back if the cache is forgotten. */
   readonly #held = new Set<number>();
   #lengths: Int32Array;
@@ -68,7 +47,7 @@ export class KvCache {
   constructor(context: Context, options: KvCacheOptions) {
     context.arena.check();
     checkObject("options", options);
-    const { numKvHeads, headDim, valueDim = headDim, capacity, batch = 1, dtype = "f32", window } = options;
+    const { numKvHeads, headDim, valueDim = headDim, capacity, batch = 1, dtype = "f32", window, rotary } = options;
     this.numKvHeads = checkInteger("numKvHeads", numKvHeads, 1);
     this.headDim = checkInteger("headDim", headDim, 1);
     this.valueDim = checkInteger("valueDim", valueDim, 1);
@@ -77,10 +56,16 @@ export class KvCache {
     this.dtype = checkDtype(dtype);
     this.window = window === undefined ? Infinity : checkInteger("window", window, 0);
     this.#context = context;
+    this.#rotation = rotary === undefined ? undefined : new Rotation(context, rotary, headDim, capacity);
     this.#layout = new PageLayout(numKvHeads, headDim, valueDim, this.dtype.k, this.dtype.v);
     this.#lengths = new Int32Array(batch);
     this.#pages = Array.from({ length: batch }, () => new Pages(context.arena, this.#layout.bytes, this.#held));
     context.arena.watch(this, this.#held);
+  }
+
+  /** The rotary embedding that the cache applies, as it was given. */
+  get rotary(): Readonly<RotaryForm> | undefined {
+    return this.#rotation?.given;
   }
 
   /** Tokens in the longest sequence. */
@@ -101,6 +86,12 @@ export class KvCache {
     return this.#held.size * this.#layout.bytes;
   }
 
+  /** @internal Whether its memory is that of `arena`. */
+  livesIn(arena: Arena): boolean {
+    this.#check();
+    return arena === this.#context.arena;
+  }
+
   /**
    * Appends tokens to every sequence.
    *
@@ -112,43 +103,47 @@ export class KvCache {
   append(k: Float32Array | Tensor, v: Float32Array | Tensor, options: AppendOptions = {}): void {
     this.#check();
     checkObject("options", options);
-    const { numKvHeads, headDim, valueDim, batch } = this;
+    const { batch, numKvHeads, headDim, valueDim } = this;
     const { layout = "blhd", lengths } = options;
     checkChoice("layout", layout, ["blhd", "bhld"]);
     const { arena } = this.#context;
-    const keys = checkKeys(arena, k, v, { batch, numKvHeads, headDim, valueDim });
-    const counts = lengths ?? new Int32Array(batch).fill(keys.rowsKv);
-    checkInt32Array("lengths", counts, batch, "batch", 0, keys.rowsKv);
-    const grown = this.#lengths.map((length, b) => length + counts[b]!);
-    const over = grown.findIndex((length) => length > this.capacity);
-    if (over >= 0) {
-      const left = this.capacity - this.#lengths[over]!;
-      throw wrongValue("k", `at most ${left} more tokens (capacity ${this.capacity})`, counts[over]);
+    const { k: kIn, v: vIn, rowsKv: newTokens } = checkKeys(arena, k, v, this);
+    if (lengths !== undefined) checkInt32Array("lengths", lengths, batch, "batch", 0, newTokens);
+    const grown = this.#lengths.slice();
+    for (let b = 0; b < batch; b++) {
+      const count = lengths?.[b] ?? newTokens;
+      const left = this.capacity - grown[b]!;
+      if (count > left) throw wrongValue("k", `at most ${left} more tokens (capacity ${this.capacity})`, count);
+      grown[b]! += count;
     }
+    if (newTokens === 0) return;
 
     const frame = new Frame(arena);
     try {
-      const kPtr = frame.input(keys.k);
-      const vPtr = frame.input(keys.v);
+      const rotation = this.#rotation;
+      rotation?.check(0, 1);
+      const keys = new Incoming(frame, kIn, layout, newTokens, numKvHeads, headDim, rotation !== undefined);
+      const values = new Incoming(frame, vIn, layout, newTokens, numKvHeads, valueDim);
       this.#extend(grown);
-      for (const [rows, dim, ptr] of [
-        [this.#layout.k, headDim, kPtr],
-        [this.#layout.v, valueDim, vPtr],
-      ] as const) {
-        const from = stridesOf(layout, keys.rowsKv, numKvHeads, dim);
-        counts.forEach((count, b) => {
-          for (let head = 0; head < numKvHeads; head++) {
-            this.#store(b, head, count, rows, dim, ptr + b * from.batch + head * from.head, from.row);
-          }
-        });
+      for (let b = 0; b < batch; b++) {
+        const start = this.#lengths[b]!;
+        for (let token = start; token < grown[b]!;) {
+          const count = Math.min(grown[b]! - token, PAGE_KEYS - (token % PAGE_KEYS));
+          const { ptr, row, head } = keys.take(arena, b, token - start, count);
+          rotation?.rotate(ptr, ptr, token, count, numKvHeads, headDim, row, head);
+          this.#store(b, token, count, this.#layout.k, keys);
+          this.#store(b, token, count, this.#layout.v, values.take(arena, b, token - start, count));
+          token += count;
+        }
       }
     } finally {
       frame.release();
     }
-    // The next queries may be as many as the new tokens.
-    const queries = Math.max(1, keys.rowsKv);
-    this.#pages.forEach((pages, b) => pages.dropBefore(grown[b]! - queries - this.window));
     this.#lengths = grown;
+    if (this.window === Infinity) return;
+    // The next queries may be as many as the new tokens, and the next append may take as many pages as this one.
+    const spare = Math.ceil(newTokens / PAGE_KEYS) + 1;
+    this.#pages.forEach((pages, b) => pages.dropBefore(grown[b]! - newTokens - this.window - ROLLBACK, spare));
   }
 
   /**
@@ -161,7 +156,21 @@ export class KvCache {
   attention<const O extends CacheAttentionOptions>(q: Float32Array | Tensor, options: O): AttentionResult<O> {
     const { problem, full } = this.#problemOf(q, options);
     this.#checkReach(problem);
-    return solve(this.#context, problem, full, (frame) => this.#keysOf(frame)) as AttentionResult<O>;
+    const rotation = this.#rotation;
+    if (!rotation) return solve(this.#context, problem, full, (frame) => this.#keysOf(frame)) as AttentionResult<O>;
+    for (const { queryOffset, seqLenQ } of problem.sequences) rotation.check(queryOffset, seqLenQ);
+    let [from, to] = [0, 0];
+    const keysIn = (frame: Frame) => {
+      const keysOf = this.#keysOf(frame);
+      rotation.rotateQueries(to, from, problem);
+      return keysOf;
+    };
+    // A copy of q is rotated in place.
+    const queriesIn = (frame: Frame) => {
+      from = frame.input(problem.q);
+      return (to = problem.q.array ? from : frame.reserve(problem.q.length * 4));
+    };
+    return solve(this.#context, problem, full, keysIn, queriesIn) as AttentionResult<O>;
   }
 
   /**
@@ -175,7 +184,18 @@ export class KvCache {
     const problem = upTo(checkStage(options), whole, this.window);
     const selection = checkSelection(this.#context.arena, problem, full);
     this.#checkReach(problem, selection.rows);
-    const keysIn = (frame: Frame) => ({ atOnce: Infinity, keysOf: this.#keysOf(frame) });
+    const rotation = this.#rotation;
+    for (const { queryOffset, seqLenQ } of problem.sequences) rotation?.check(queryOffset, seqLenQ);
+    const keysIn = (frame: Frame) => {
+      if (rotation) {
+        const { array, length } = problem.q;
+        const from = frame.input(problem.q);
+        const to = array ? from : frame.reserve(length * 4);
+        rotation.rotateQueries(to, from, problem);
+        problem.q = { ptr: to, length };
+      }
+      return { atOnce: Infinity, keysOf: this.#keysOf(frame) };
+    };
     return weigh(this.#context, problem, selection, full, keysIn) as WeightsResult<O>;
   }
 
@@ -191,7 +211,8 @@ export class KvCache {
       const gone = this.#pages[b]!.first * PAGE_KEYS;
       if (to > this.#lengths[b]!)
         throw wrongValue(`length[${b}]`, `at most ${this.#lengths[b]!} (tokens of the sequence)`, to);
-      if (to < gone) throw wrongValue(`length[${b}]`, `at least ${gone} (keys before are gone)`, to);
+      if (gone > 0 && to < gone + this.window)
+        throw wrongValue(`length[${b}]`, `at least ${gone + this.window} (keys before ${gone} are gone)`, to);
     });
     this.#pages.forEach((pages, b) => pages.truncate(lengths[b]!));
     this.#lengths = lengths.slice();
@@ -235,9 +256,10 @@ export class KvCache {
   /** A cache with the same tokens that shares nothing with this one. */
   fork(): KvCache {
     this.#check();
-    const { numKvHeads, headDim, valueDim, capacity, batch, dtype } = this;
     const window = this.window === Infinity ? undefined : this.window;
-    const fork = new KvCache(this.#context, { numKvHeads, headDim, valueDim, capacity, batch, dtype, window });
+    const { numKvHeads, headDim, valueDim, capacity, batch, dtype, rotary } = this;
+    const options = { numKvHeads, headDim, valueDim, capacity, batch, dtype, window, rotary };
+    const fork = new KvCache(this.#context, options);
     try {
       fork.#pages = this.#pages.map((pages) => pages.copy(fork.#held));
     } catch (error) {
@@ -255,6 +277,7 @@ export class KvCache {
     this.#context.arena.unwatch(this);
     for (const ptr of this.#held) this.#context.arena.release(ptr);
     this.#held.clear();
+    this.#rotation?.release();
   }
 
   [Symbol.dispose](): void {
@@ -289,28 +312,40 @@ export class KvCache {
     }
   }
 
-  /** Room for `lengths` tokens in every sequence, or none of it. */
+  /** Room for `lengths` tokens in every sequence and their angles, or none of it. */
   #extend(lengths: Int32Array): void {
+    const { arena } = this.#context;
+    const missing = this.#pages.reduce((sum, pages, b) => sum + pages.missing(lengths[b]!), 0);
+    const fresh = allocatePages(arena, this.#layout.bytes, missing);
     try {
-      this.#pages.forEach((pages, b) => pages.extend(lengths[b]!));
+      this.#rotation?.reserve(
+        this.#lengths,
+        lengths.map((length, b) => length - this.#lengths[b]!),
+      );
     } catch (error) {
-      this.#pages.forEach((pages, b) => pages.truncate(this.#lengths[b]!));
+      for (const ptr of fresh) arena.release(ptr);
       throw error;
     }
+    this.#pages.forEach((pages, b) => pages.extend(lengths[b]!, fresh));
   }
 
-  /** Stores `count` rows of one head behind the tokens of sequence `b`, page by page. */
-  #store(b: number, head: number, count: number, rows: PageRows, dim: number, from: number, fromRow: number): void {
-    const start = this.#lengths[b]!;
-    for (let done = 0; done < count;) {
-      const token = start + done;
-      const inPage = token % PAGE_KEYS;
-      const page = this.#pages[b]!.at(token);
-      const here = Math.min(count - done, PAGE_KEYS - inPage);
-      const to = page + rows.base + head * rows.head + inPage * rows.row;
-      const scales = rows.scales && page + rows.scales + (head * PAGE_KEYS + inPage) * 4;
-      this.#context.kernels.storeRows(to, scales, from + done * fromRow, here, dim, rows.row, fromRow, rows.type);
-      done += here;
+  /** Stores rows of every head as those of `count` tokens of sequence `b` from `token` on, which share a page. */
+  #store(b: number, token: number, count: number, to: PageRows, from: Incoming): void {
+    const inPage = token % PAGE_KEYS;
+    const page = this.#pages[b]!.at(token);
+    for (let head = 0; head < this.numKvHeads; head++) {
+      const row = page + to.base + head * to.head + inPage * to.row;
+      const scale = to.scales && page + to.scales + (head * PAGE_KEYS + inPage) * 4;
+      this.#context.kernels.storeRows(
+        row,
+        scale,
+        from.ptr + head * from.head,
+        count,
+        from.dim,
+        to.row,
+        from.row,
+        to.type,
+      );
     }
   }
 
@@ -335,15 +370,4 @@ export class KvCache {
       vScales: v.scales,
     });
   }
-}
-
-function checkDtype(dtype: unknown): { k: Dtype; v: Dtype } {
-  const choices = ["f32", "f16", "int8"] as const;
-  if (typeof dtype === "string") {
-    const both = checkChoice("dtype", dtype, choices);
-    return { k: both, v: both };
-  }
-  if (typeof dtype !== "object" || dtype === null) throw wrongKind("dtype", "a string or { k, v }", dtype);
-  const { k, v } = dtype as Partial<Record<string, unknown>>;
-  return { k: checkChoice("dtype.k", k, choices), v: checkChoice("dtype.v", v, choices) };
 }

@@ -32,6 +32,31 @@ export interface Kernels {
     head: number,
     interleaved: boolean,
   ): void;
+  /** out = x·Wᵀ + bias over a packed weight; rows in bytes. See assembly/linear.ts. */
+  linear(
+    out: number,
+    x: number,
+    panels: number,
+    bias: number,
+    scratch: number,
+    rows: number,
+    inFeatures: number,
+    outFeatures: number,
+    outRow: number,
+    xRow: number,
+    tall: boolean,
+  ): void;
+  linearScratchBytes(): number;
+  /** Packs a weight for `linear`; steps in bytes. */
+  packPanels(
+    panels: number,
+    weight: number,
+    inFeatures: number,
+    outFeatures: number,
+    outStep: number,
+    inStep: number,
+  ): void;
+  panelBytes(inFeatures: number, outFeatures: number): number;
   /** Scores of `count` chosen rows for the keys [first, end); see assembly/weights.ts. */
   weigh(
     head: number,
@@ -126,6 +151,9 @@ export const TYPES = {
   f16: { number: 1, bytes: 2 },
   int8: { number: 2, bytes: 1 },
 } as const;
+
+/** Output features in one panel of a packed weight (LANES in assembly/lanes.ts). */
+export const PANEL_FEATURES = 16;
 
 /** Keys in one page of a cache (assembly/rows.ts). */
 export const PAGE_KEYS = 128;

@@ -57,9 +57,9 @@ export interface AttentionOptions {
   alibiSlopes?: Float32Array | Tensor | undefined;
   /** c > 0: score = c·tanh(score/c). Default off. */
   softcap?: number | undefined;
-  /** [numHeads]: one more logit for each query head, in the denominator only; not scaled, capped or masked. */
+  /** Shape [numHeads]: one more logit for each query head, in the denominator only; not scaled, capped or masked. */
   sinks?: Float32Array | Tensor | undefined;
-  /** [sequences + 1]: sequence s of q is the rows cuSeqlensQ[s] … cuSeqlensQ[s + 1]. No attention across a boundary. */
+  /** Shape [sequences + 1]: sequence s of q is the rows cuSeqlensQ[s] … cuSeqlensQ[s + 1]. No attention across a boundary. */
   cuSeqlensQ?: Int32Array | undefined;
   /** The same for k and v. Default cuSeqlensQ. */
   cuSeqlensKv?: Int32Array | undefined;

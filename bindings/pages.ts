@@ -68,44 +68,43 @@ export class Pages {
     return this.#ptrs[Math.floor(token / PAGE_KEYS) - this.#first]!;
   }
 
-  /** Makes room for tokens up to `length`; where memory does not suffice nothing changes. */
-  extend(length: number): void {
-    const before = this.#ptrs.length;
-    const count = Math.ceil(length / PAGE_KEYS) - this.#first;
-    try {
-      while (this.#ptrs.length < count) this.#push();
-    } catch (error) {
-      this.#shrink(before);
-      throw error;
-    }
+  /** How many pages tokens up to `length` need beyond those that are held. */
+  missing(length: number): number {
+    return Math.max(0, this.#needed(length) - this.#ptrs.length - this.#spare.length);
+  }
+
+  /** Makes room for tokens up to `length`, with as many pages of `fresh` as are missing. */
+  extend(length: number, fresh: number[]): void {
+    const count = this.#needed(length);
+    while (this.#ptrs.length < count) this.#push(this.#spare.pop() ?? fresh.pop()!);
   }
 
   /** Gives back the pages behind token `length`. */
   truncate(length: number): void {
-    this.#shrink(Math.max(0, Math.ceil(length / PAGE_KEYS) - this.#first));
-    if (this.#ptrs.length === 0) this.#first = Math.floor(length / PAGE_KEYS);
+    const count = Math.max(0, this.#needed(length));
+    while (this.#ptrs.length > count) this.#release(this.#ptrs.pop()!);
+    if (count === 0) this.#first = Math.floor(length / PAGE_KEYS);
   }
 
-  /** Takes the pages that end before token `token` for tokens to come. */
-  dropBefore(token: number): void {
+  /** Lets go of the pages that end before token `token`: `spare` of them stay for tokens to come. */
+  dropBefore(token: number, spare: number): void {
     while (this.#ptrs.length > 0 && (this.#first + 1) * PAGE_KEYS <= token) {
       this.#spare.push(this.#ptrs.shift()!);
       this.#first++;
     }
+    while (this.#spare.length > spare) this.#release(this.#spare.pop()!);
   }
 
   /** The same tokens in pages of their own, held in `held`. */
   copy(held: Set<number>): Pages {
     const copy = new Pages(this.#arena, this.#bytes, held);
     copy.#first = this.#first;
-    try {
-      for (const ptr of this.#ptrs) {
-        const to = copy.#push();
-        new Uint8Array(this.#arena.buffer).copyWithin(to, ptr, ptr + this.#bytes);
-      }
-    } catch (error) {
-      copy.clear();
-      throw error;
+    const fresh = allocatePages(this.#arena, this.#bytes, this.#ptrs.length);
+    const bytes = new Uint8Array(this.#arena.buffer);
+    for (const ptr of this.#ptrs) {
+      const to = fresh.pop()!;
+      bytes.copyWithin(to, ptr, ptr + this.#bytes);
+      copy.#push(to);
     }
     return copy;
   }
@@ -121,19 +120,30 @@ export class Pages {
     this.#first = 0;
   }
 
-  #push(): number {
-    const ptr = this.#spare.pop() ?? this.#arena.allocate(this.#bytes);
-    this.#held.add(ptr);
-    this.#ptrs.push(ptr);
-    return ptr;
+  /** Pages from the oldest one on that tokens up to `length` take. */
+  #needed(length: number): number {
+    return Math.ceil(length / PAGE_KEYS) - this.#first;
   }
 
-  #shrink(count: number): void {
-    while (this.#ptrs.length > count) this.#release(this.#ptrs.pop()!);
+  #push(ptr: number): void {
+    this.#held.add(ptr);
+    this.#ptrs.push(ptr);
   }
 
   #release(ptr: number): void {
     this.#held.delete(ptr);
     this.#arena.release(ptr);
   }
+}
+
+/** `count` pages, or none where memory does not suffice. */
+export function allocatePages(arena: Arena, bytes: number, count: number): number[] {
+  const pages: number[] = [];
+  try {
+    while (pages.length < count) pages.push(arena.allocate(bytes));
+  } catch (error) {
+    for (const ptr of pages) arena.release(ptr);
+    throw error;
+  }
+  return pages;
 }

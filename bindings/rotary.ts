@@ -18,8 +18,22 @@ import { type Layout, stridesOf } from "./options.ts";
 import { Result, type Written } from "./result.ts";
 import type { Tensor } from "./tensor.ts";
 
+/** By which angles which floats of a row turn. */
+export interface RotaryForm {
+  /** Pair j at position p turns by p·base^(−2j / rotaryDim). Default 10000, without tables. */
+  base?: number | undefined;
+  /** Shape [maxPositions, rotaryDim / 2]: the cosine of each angle, by position. With `sin`, instead of `base`. */
+  cos?: Float32Array | Tensor | undefined;
+  /** Shape [maxPositions, rotaryDim / 2]: the sine of each angle. */
+  sin?: Float32Array | Tensor | undefined;
+  /** Floats of a row that turn, even; the rest pass through. Default headDim. */
+  rotaryDim?: number | undefined;
+  /** Pair j is the floats 2j and 2j + 1; else j and j + rotaryDim / 2. Default false. */
+  interleaved?: boolean | undefined;
+}
+
 /** What `rotary` takes besides x. */
-export interface RotaryOptions {
+export interface RotaryOptions extends RotaryForm {
   /** Heads of x. */
   numHeads: number;
   /** Floats in a row of x. */
@@ -33,16 +47,6 @@ export interface RotaryOptions {
    * every batch entry or [batch·seqLen]. With `base` any of −2³¹ … 2³¹ − 1, with tables a row of them. Default 0.
    */
   positions?: number | Int32Array | undefined;
-  /** Pair j at position p turns by p·base^(−2j / rotaryDim). Default 10000, without tables. */
-  base?: number | undefined;
-  /** [maxPositions, rotaryDim / 2]: the cosine of each angle, by position. With `sin`, instead of `base`. */
-  cos?: Float32Array | Tensor | undefined;
-  /** [maxPositions, rotaryDim / 2]: the sine of each angle. */
-  sin?: Float32Array | Tensor | undefined;
-  /** Floats of a row that turn, even; the rest pass through. Default headDim. */
-  rotaryDim?: number | undefined;
-  /** Pair j is the floats 2j and 2j + 1; else j and j + rotaryDim / 2. Default false. */
-  interleaved?: boolean | undefined;
   /** Where to write; may be x itself. Default a fresh Float32Array. */
   out?: Float32Array | Tensor | undefined;
 }
@@ -53,20 +57,24 @@ export interface RotaryResult<O extends RotaryOptions = RotaryOptions> {
   out: Written<O["out"]>;
 }
 
+/** A checked form. */
+export interface CheckedForm {
+  rotaryDim: number;
+  interleaved: boolean;
+  base: number;
+  /** Instead of base. */
+  tables: { cos: Floats; sin: Floats } | undefined;
+}
+
 /** A checked call of rotary. */
-interface Problem {
+interface Problem extends CheckedForm {
   x: Floats;
   numHeads: number;
   headDim: number;
   batch: number;
   layout: Layout;
   seqLen: number;
-  rotaryDim: number;
-  interleaved: boolean;
   positions: number | Int32Array;
-  base: number;
-  /** Instead of base. */
-  tables: { cos: Floats; sin: Floats } | undefined;
 }
 
 const MIN_POSITION = -(2 ** 31);
@@ -104,14 +112,10 @@ function checkRotary(arena: Arena, xIn: unknown, options: RotaryOptions): Proble
   checkObject("options", options);
   const numHeads = checkInteger("numHeads", options.numHeads, 1);
   const headDim = checkInteger("headDim", options.headDim, 1);
-  const { batch = 1, layout = "blhd", rotaryDim = headDim, interleaved = false, positions = 0 } = options;
+  const { batch = 1, layout = "blhd", positions = 0 } = options;
   checkInteger("batch", batch, 1);
   checkChoice("layout", layout, ["blhd", "bhld"]);
-  checkInteger("rotaryDim", rotaryDim, 1);
-  if (rotaryDim % 2 !== 0 || rotaryDim > headDim) {
-    throw wrongValue("rotaryDim", `an even integer of at most ${headDim} (headDim)`, rotaryDim);
-  }
-  checkBoolean("interleaved", interleaved);
+  const form = checkForm(arena, options, headDim);
   const x = checkFloats("x", xIn, arena);
   const seqLen = checkRows(
     "x",
@@ -119,20 +123,31 @@ function checkRotary(arena: Arena, xIn: unknown, options: RotaryOptions): Proble
     batch * numHeads * headDim,
     `${batch > 1 ? "batch × " : ""}numHeads × headDim`,
   );
-  const tables = checkTables(arena, options, rotaryDim / 2);
-  const base = options.base === undefined ? 10000 : checkFinite("base", options.base, 0);
-  if (tables && options.base !== undefined) throw wrongValue("base", "nothing beside cos and sin", base);
   checkPositions(positions, batch, seqLen);
-  if (tables) checkInTables(positions, seqLen, (tables.cos.length * 2) / rotaryDim);
-  return { x, numHeads, headDim, batch, layout, seqLen, rotaryDim, interleaved, positions, base, tables };
+  if (form.tables) checkInTables(positions, seqLen, (form.tables.cos.length * 2) / form.rotaryDim);
+  return { x, numHeads, headDim, batch, layout, seqLen, positions, ...form };
+}
+
+/** Checks what is turned and by which angles; `of` comes before the names in errors. */
+export function checkForm(arena: Arena, options: RotaryForm, headDim: number, of = ""): CheckedForm {
+  const { rotaryDim = headDim, interleaved = false } = options;
+  checkInteger(`${of}rotaryDim`, rotaryDim, 1);
+  if (rotaryDim % 2 !== 0 || rotaryDim > headDim) {
+    throw wrongValue(`${of}rotaryDim`, `an even integer of at most ${headDim} (headDim)`, rotaryDim);
+  }
+  checkBoolean(`${of}interleaved`, interleaved);
+  const tables = checkTables(arena, options, rotaryDim / 2, of);
+  const base = options.base === undefined ? 10000 : checkFinite(`${of}base`, options.base, 0);
+  if (tables && options.base !== undefined) throw wrongValue(`${of}base`, "nothing beside cos and sin", base);
+  return { rotaryDim, interleaved, base, tables };
 }
 
 /** Both tables or none. */
-function checkTables(arena: Arena, { cos, sin }: RotaryOptions, half: number): Problem["tables"] {
+function checkTables(arena: Arena, { cos, sin }: RotaryForm, half: number, of: string): CheckedForm["tables"] {
   if (cos === undefined && sin === undefined) return undefined;
-  const checked = checkFloats("cos", cos, arena);
-  checkRows("cos", checked.length, half, "rotaryDim / 2");
-  return { cos: checked, sin: checkFloatsOf("sin", sin, arena, checked.length, "that of cos") };
+  const checked = checkFloats(`${of}cos`, cos, arena);
+  checkRows(`${of}cos`, checked.length, half, "rotaryDim / 2");
+  return { cos: checked, sin: checkFloatsOf(`${of}sin`, sin, arena, checked.length, "that of cos") };
 }
 
 function checkPositions(positions: unknown, batch: number, seqLen: number): void {
@@ -207,18 +222,34 @@ function computeAngles(
   half: number,
   base: number,
 ): void {
-  const frequencies = Float64Array.from({ length: half }, (_, j) => base ** (-j / half));
+  const frequencies = frequenciesOf(base, half);
   let at = 0;
   for (const position of positions) {
-    for (const frequency of frequencies) {
-      cosines[at] = Math.cos(position * frequency);
-      sines[at] = Math.sin(position * frequency);
-      at++;
-    }
+    turn(cosines, sines, at, position, frequencies);
+    at += half;
+  }
+}
+
+/** base^(−j / half) for each pair j. */
+export function frequenciesOf(base: number, half: number): Float64Array {
+  return Float64Array.from({ length: half }, (_, j) => base ** (-j / half));
+}
+
+/** Writes the angles of one position from element `at` on. */
+export function turn(
+  cosines: Float32Array,
+  sines: Float32Array,
+  at: number,
+  position: number,
+  frequencies: Float64Array,
+): void {
+  for (let j = 0; j < frequencies.length; j++) {
+    cosines[at + j] = Math.cos(position * frequencies[j]!);
+    sines[at + j] = Math.sin(position * frequencies[j]!);
   }
 }
 
 /** The floats, wherever they are. */
-function floatsOf(arena: Arena, { array, ptr, length }: Floats): Float32Array {
+export function floatsOf(arena: Arena, { array, ptr, length }: Floats): Float32Array {
   return array ?? new Float32Array(arena.buffer, ptr, length);
 }

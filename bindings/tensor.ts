@@ -11,11 +11,12 @@ export class Tensor {
   /** Undefined once disposed. */
   #ptr: number | undefined;
 
-  /** @internal Made by `heed.tensor`. */
-  constructor(arena: Arena, length: number) {
+  /** @internal Made by `heed.tensor`; or, with `place`, a name for floats that belong to someone else, and never disposed. */
+  constructor(arena: Arena, length: number, place?: number) {
     this.length = length;
     this.#arena = arena;
-    this.#ptr = arena.allocate(length * 4);
+    this.#ptr = place ?? arena.allocate(length * 4);
+    if (place !== undefined) return;
     this.data.fill(0);
     arena.watch(this, [this.#ptr]);
   }

@@ -37,6 +37,11 @@ forEachBuild((_, open) => {
       const wrong = stored(heed, row, "f16").flatMap((x, n) => (x === roundF16(row[n]!) ? [] : [[row[n], x]]));
       expect(wrong).toEqual([]);
     });
+
+    it("saturates where values are infinite or no numbers, and leaves the others", () => {
+      const row = [1, Infinity, NaN, -Infinity, -2, 3, NaN, 4, Infinity, -5];
+      expect(stored(heed, row, "f16")).toEqual([1, 65504, 65504, -65504, -2, 3, 65504, 4, 65504, -5]);
+    });
   });
 
   describe("int8", () => {

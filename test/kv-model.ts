@@ -1,4 +1,4 @@
-import type { KvCacheOptions } from "../bindings/kv-cache.ts";
+import type { KvCacheOptions } from "../bindings/kv-options.ts";
 import type { Heed } from "../bindings/heed.ts";
 import { ULP, expectClose, floorOf, largest } from "./budget.ts";
 import { naive } from "./naive.ts";
@@ -39,6 +39,9 @@ interface Token {
   v: number[][];
 }
 
+/** Tokens before those of the latest append that a window's cache lets one take back. */
+const ROLLBACK = 32;
+
 /** What a cache must hold, in plain arrays. */
 export class Model {
   readonly dims: { numKvHeads: number; headDim: number; valueDim: number; batch: number };
@@ -77,7 +80,7 @@ export class Model {
           });
         tokens.push({ k: rowsOf(k, headDim, this.dtype.k), v: rowsOf(v, valueDim, this.dtype.v) });
       }
-      this.horizon[b] = Math.max(0, tokens.length - Math.max(1, newTokens));
+      if (newTokens > 0) this.horizon[b] = Math.max(0, tokens.length - newTokens - ROLLBACK);
     });
   }
 

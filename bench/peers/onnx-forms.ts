@@ -6,6 +6,8 @@ import { MASKED, biasOf, byHeads, expandHeads, fromHeads, scaled, transpose } fr
 export interface Form {
   name: string;
   inputs: Record<string, Input>;
+  /** What the runtime may prepare when it loads the graph. */
+  constants?: Record<string, Input>;
   nodes: Node[];
   /** The graph's output as [batch, seqLenQ, numHeads, headDim]. */
   toRows(out: Float32Array): Float32Array;

@@ -5,7 +5,8 @@ const SCHEMA = `
   syntax = "proto3";
   message Model { int64 ir_version = 1; repeated OperatorSet opset_import = 8; Graph graph = 7; }
   message OperatorSet { string domain = 1; int64 version = 2; }
-  message Graph { repeated Node node = 1; string name = 2; repeated ValueInfo input = 11; repeated ValueInfo output = 12; }
+  message Graph { repeated Node node = 1; string name = 2; repeated Constant initializer = 5; repeated ValueInfo input = 11; repeated ValueInfo output = 12; }
+  message Constant { repeated int64 dims = 1; int32 data_type = 2; string name = 8; bytes raw_data = 9; }
   message Node { repeated string input = 1; repeated string output = 2; string op_type = 4; repeated Attribute attribute = 5; string domain = 7; }
   message Attribute { string name = 1; float f = 2; int64 i = 3; int32 type = 20; }
   message ValueInfo { string name = 1; Type type = 2; }
@@ -45,8 +46,12 @@ export class Int {
   }
 }
 
-/** The bytes of a model of these nodes whose result is called "out". */
-export function encodeModel(inputs: Record<string, Input>, nodes: readonly Node[]): Uint8Array {
+/** The bytes of a model of these nodes whose result is called "out". What is constant is part of the model. */
+export function encodeModel(
+  inputs: Record<string, Input>,
+  nodes: readonly Node[],
+  constants: Record<string, Input> = {},
+): Uint8Array {
   const model = {
     ir_version: 10,
     opset_import: [
@@ -60,6 +65,12 @@ export function encodeModel(inputs: Record<string, Input>, nodes: readonly Node[
         type: {
           tensor_type: { elem_type: ELEMENT_TYPES[type], shape: { dim: dims.map((dim) => ({ dim_value: dim })) } },
         },
+      })),
+      initializer: Object.entries(constants).map(([name, { type, data, dims }]) => ({
+        name,
+        dims,
+        data_type: ELEMENT_TYPES[type],
+        raw_data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
       })),
       output: [{ name: "out", type: { tensor_type: { elem_type: ELEMENT_TYPES.float32 } } }],
       node: nodes.map(({ op, domain, inputs, outputs, attributes }) => ({

@@ -12,22 +12,40 @@ interface Runtime {
   env: { versions: { common: string; web?: string; node?: string } };
 }
 
+/** One of the two, ready to run any graph. */
+export interface OnnxRuntime {
+  name: string;
+  version: string;
+  prepare(form: Form): Promise<Contender>;
+}
+
 export async function loadOnnxruntimeWeb(): Promise<Peer> {
+  return peer(await loadWebRuntime());
+}
+
+export async function loadOnnxruntimeNode(): Promise<Peer> {
+  return peer(await loadNodeRuntime());
+}
+
+export async function loadWebRuntime(): Promise<OnnxRuntime> {
   const ort = await import("onnxruntime-web/wasm");
   const { resolve } = createRequire(import.meta.url);
   ort.env.wasm.wasmBinary = await readFile(resolve("onnxruntime-web/ort-wasm-simd-threaded.wasm"));
   ort.env.wasm.numThreads = 1;
-  return peer(ort, { name: "onnxruntime-web", kind: "wasm", version: ort.env.versions.web ?? "" });
+  return runtime(ort, { name: "onnxruntime-web", kind: "wasm", version: ort.env.versions.web ?? "" });
 }
 
-export async function loadOnnxruntimeNode(): Promise<Peer> {
+export async function loadNodeRuntime(): Promise<OnnxRuntime> {
   const ort = await import("onnxruntime-node");
-  return peer(ort, { name: "onnxruntime-node", kind: "native", version: ort.env.versions.node ?? "" });
+  return runtime(ort, { name: "onnxruntime-node", kind: "native", version: ort.env.versions.node ?? "" });
 }
 
-function peer(ort: Runtime, { name, kind, version }: { name: string; kind: "wasm" | "native"; version: string }): Peer {
+function runtime(
+  ort: Runtime,
+  { name, kind, version }: { name: string; kind: "wasm" | "native"; version: string },
+): OnnxRuntime {
   const prepare = async (form: Form): Promise<Contender> => {
-    const session = await ort.InferenceSession.create(encodeModel(form.inputs, form.nodes), {
+    const session = await ort.InferenceSession.create(encodeModel(form.inputs, form.nodes, form.constants), {
       executionProviders: [kind === "wasm" ? "wasm" : "cpu"],
       graphOptimizationLevel: "all",
       intraOpNumThreads: 1,
@@ -58,15 +76,17 @@ function peer(ort: Runtime, { name, kind, version }: { name: string; kind: "wasm
     };
     return { name, form, kind, run: fail, result: fail };
   };
+  // A form that this runtime refuses is a result of its own and leaves the others in the race.
+  return { name, version, prepare: (form) => prepare(form).catch((error: unknown) => refused(form, error)) };
+}
+
+function peer({ name, version, prepare }: OnnxRuntime): Peer {
   return {
     name,
     version,
     prepare: async (problem) => {
       const contenders: Contender[] = [];
-      for (const form of formsOf(problem)) {
-        // A form that this runtime refuses is a result of its own and leaves the others in the race.
-        contenders.push(await prepare(form).catch((error: unknown) => refused(form, error)));
-      }
+      for (const form of formsOf(problem)) contenders.push(await prepare(form));
       return contenders;
     },
   };

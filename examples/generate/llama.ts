@@ -8,16 +8,16 @@ const NORM_EPSILON = 1e-5;
 
 /** One text under way: the model, and the keys and values of what it has read. */
 export class Llama {
-  readonly #heed: Heed;
   readonly #model: Checkpoint;
   readonly #caches: KvCache[];
 
   /** `capacity`: tokens of the text, at most. */
   constructor(heed: Heed, model: Checkpoint, capacity: number, dtype: Dtype) {
-    this.#heed = heed;
     this.#model = model;
     const { numKvHeads, headDim } = model.config;
-    this.#caches = model.layers.map(() => heed.createKvCache({ numKvHeads, headDim, capacity, dtype }));
+    // llama2.c keeps the pairs of the original Llama, interleaved.
+    const rotary = { interleaved: true };
+    this.#caches = model.layers.map(() => heed.createKvCache({ numKvHeads, headDim, capacity, dtype, rotary }));
   }
 
   /** Bytes of the caches of all layers. */
@@ -39,15 +39,9 @@ export class Llama {
   }
 
   #attend({ wq, wk, wv, wo }: Layer, cache: KvCache, x: Float32Array): Float32Array {
-    const { dim, numHeads, numKvHeads, headDim } = this.#model.config;
-    const q = multiply(wq, x, dim);
-    const k = multiply(wk, x, dim);
-    // llama2.c keeps the pairs of the original Llama, interleaved.
-    const rotary = { headDim, positions: cache.length, interleaved: true };
-    this.#heed.rotary(q, { ...rotary, numHeads, out: q });
-    this.#heed.rotary(k, { ...rotary, numHeads: numKvHeads, out: k });
-    cache.append(k, multiply(wv, x, dim));
-    return multiply(wo, cache.attention(q, { numHeads, causal: true }).out, dim);
+    const { dim, numHeads } = this.#model.config;
+    cache.append(multiply(wk, x, dim), multiply(wv, x, dim));
+    return multiply(wo, cache.attention(multiply(wq, x, dim), { numHeads, causal: true }).out, dim);
   }
 
   dispose(): void {

@@ -1,10 +1,11 @@
 import type { Heed } from "../../bindings/heed.ts";
-import type { CacheAttentionOptions, KvCache } from "../../bindings/kv-cache.ts";
+import type { KvCache } from "../../bindings/kv-cache.ts";
+import type { CacheAttentionOptions } from "../../bindings/kv-options.ts";
 import type { AttentionOptions } from "../../bindings/options.ts";
 import type { Dtype } from "../kv-model.ts";
 
 /** `heed.attention` and `attentionWeights` by way of a KvCache to which the first `past` keys are appended before the others. */
-export function throughCache(heed: Heed, past: number, dtype: Dtype): Pick<Heed, "attention" | "attentionWeights"> {
+export function throughCache(heed: Heed, past: number, dtype: Dtype): Heed {
   const cached = <Result>(
     k: Float32Array,
     v: Float32Array,

@@ -28,11 +28,19 @@ export interface Manifest {
   cases: CaseRef[];
 }
 
-/** A tensor as the adapters take it; every kind of number as f32. */
+/** A tensor; every kind of number as f32. */
 export interface Value {
   dtype: DType;
   shape: number[];
   data: Float32Array<ArrayBuffer>;
+}
+
+export type Values = Partial<Record<string, Value>>;
+
+/** A numeric attribute. */
+export function number(attrs: CaseRef["attrs"], name: string, missing: number): number {
+  const value = attrs[name];
+  return typeof value === "number" ? value : missing;
 }
 
 export function valueOf(bin: ArrayBuffer, { dtype, shape, offset, bytes }: TensorRef): Value {

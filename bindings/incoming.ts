@@ -1,0 +1,70 @@
+import type { Arena } from "./arena.ts";
+import type { Floats } from "./check.ts";
+import type { Frame } from "./frame.ts";
+import { PAGE_KEYS } from "./module.ts";
+import { type Layout, stridesOf } from "./options.ts";
+import { floatsOf } from "./rotary.ts";
+
+/**
+ * Rows of k or v on their way into a cache, at most a page of them at a time: read where they stand in linear memory, or copied to a
+ * stage that the frame holds, which is small enough to stay in the processor's cache and does not grow with the prompt.
+ */
+export class Incoming {
+  readonly dim: number;
+  /** Head 0 of the first row that was taken, and the bytes from a head and from a row to the next. */
+  ptr = 0;
+  head = 0;
+  row = 0;
+  readonly #floats: Floats;
+  readonly #layout: Layout;
+  readonly #tokens: number;
+  readonly #heads: number;
+  /** 0 where nothing is copied. */
+  readonly #stage: number;
+
+  /** `floats`: [batch, tokens, heads, dim], or as `layout` says. `changes`: the rows will be written to, so they are copied in any case. */
+  constructor(
+    frame: Frame,
+    floats: Floats,
+    layout: Layout,
+    tokens: number,
+    heads: number,
+    dim: number,
+    changes = false,
+  ) {
+    this.dim = dim;
+    this.#floats = floats;
+    this.#layout = layout;
+    this.#tokens = tokens;
+    this.#heads = heads;
+    this.#stage = floats.array || changes ? frame.reserve(Math.min(tokens, PAGE_KEYS) * heads * dim * 4) : 0;
+  }
+
+  /** Sets `ptr`, `head` and `row` for `count` rows of sequence `b` from row `first` on. */
+  take(arena: Arena, b: number, first: number, count: number): this {
+    const [tokens, heads, dim] = [this.#tokens, this.#heads, this.dim];
+    if (!this.#stage) {
+      const of = stridesOf(this.#layout, tokens, heads, dim);
+      this.ptr = this.#floats.ptr! + b * of.batch + first * of.row;
+      this.head = of.head;
+      this.row = of.row;
+      return this;
+    }
+    const array = floatsOf(arena, this.#floats);
+    const stage = new Float32Array(arena.buffer, this.#stage, count * heads * dim);
+    if (this.#layout === "blhd") {
+      const start = (b * tokens + first) * heads * dim;
+      stage.set(array.subarray(start, start + stage.length));
+    } else {
+      for (let head = 0; head < heads; head++) {
+        const start = ((b * heads + head) * tokens + first) * dim;
+        stage.set(array.subarray(start, start + count * dim), head * count * dim);
+      }
+    }
+    const of = stridesOf(this.#layout, count, heads, dim);
+    this.ptr = this.#stage;
+    this.head = of.head;
+    this.row = of.row;
+    return this;
+  }
+}

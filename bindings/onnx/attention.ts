@@ -1,0 +1,197 @@
+import { wrongValue } from "../check.ts";
+import type { Heed } from "../heed.ts";
+import { type ContribAttentionAttributes, type ContribAttentionInputs, contribAttention } from "./contrib-attention.ts";
+import { outputsOf } from "./outputs.ts";
+import { Rows, type ScoreOptions, appended, attend, scores } from "./rows.ts";
+import {
+  type OnnxBooleans,
+  type OnnxIntegers,
+  type OnnxNumber,
+  type OnnxTensor,
+  Operands,
+  checkShape,
+} from "./tensor.ts";
+
+/** Inputs of the operator Attention of ai.onnx, opsets 23 to 25. */
+export interface OnnxAttentionInputs {
+  /** [batch, q_num_heads, q_length, head_size], or [batch, q_length, q_num_heads·head_size]. */
+  Q: OnnxTensor;
+  /** [batch, kv_num_heads, kv_length, head_size], or [batch, kv_length, kv_num_heads·head_size]. */
+  K: OnnxTensor;
+  /** Like K, with v_head_size. */
+  V: OnnxTensor;
+  /** Booleans (true takes part) or floats that are added; broadcasts to [batch, q_num_heads, q_length, total_length]. */
+  attn_mask?: OnnxBooleans | OnnxTensor | undefined;
+  /** [batch, kv_num_heads, past_length, head_size] */
+  past_key?: OnnxTensor | undefined;
+  past_value?: OnnxTensor | undefined;
+  /** [batch]: keys that are no padding. */
+  nonpad_kv_seqlen?: OnnxIntegers | undefined;
+}
+
+export interface OnnxAttentionAttributes {
+  is_causal?: OnnxNumber | undefined;
+  q_num_heads?: OnnxNumber | undefined;
+  kv_num_heads?: OnnxNumber | undefined;
+  scale?: OnnxNumber | undefined;
+  softcap?: OnnxNumber | undefined;
+  /** A type of tensors; everything is computed in f32. */
+  softmax_precision?: OnnxNumber | undefined;
+  /** What qk_matmul_output is: 0 the scores, 1 after softcap, 2 after masks, 3 after softmax. */
+  qk_matmul_output_mode?: OnnxNumber | undefined;
+  left_window_size?: OnnxNumber | undefined;
+  right_window_size?: OnnxNumber | undefined;
+}
+
+/** Each is made when it is first read; until then leave the inputs as they are. */
+export interface OnnxAttentionOutputs {
+  /** In the form of Q. */
+  readonly Y: OnnxTensor;
+  /** [batch, kv_num_heads, total_length, head_size]; may be K itself. */
+  readonly present_key: OnnxTensor;
+  readonly present_value: OnnxTensor;
+  /** [batch, q_num_heads, q_length, total_length] */
+  readonly qk_matmul_output: OnnxTensor;
+}
+
+const INPUTS = ["Q", "K", "V", "attn_mask", "past_key", "past_value", "nonpad_kv_seqlen"];
+const ATTRIBUTES = [
+  "is_causal",
+  "q_num_heads",
+  "kv_num_heads",
+  "scale",
+  "softcap",
+  "softmax_precision",
+  "qk_matmul_output_mode",
+  "left_window_size",
+  "right_window_size",
+];
+const STAGES = ["scores", "softcap", "masked", "softmax"] as const;
+/** float, float16, double and bfloat16 of TensorProto. */
+const FLOAT_TYPES = [1, 10, 11, 16];
+
+/**
+ * The operator Attention of ONNX (opsets 23 to 25, https://onnx.ai/onnx/operators/onnx__Attention.html), or with the inputs `input` and
+ * `weights` that of com.microsoft.
+ *
+ * @throws TypeError or RangeError for inputs and attributes that do not fit, by name
+ */
+export function onnxAttention(
+  heed: Heed,
+  inputs: OnnxAttentionInputs,
+  attributes?: OnnxAttentionAttributes,
+): OnnxAttentionOutputs;
+export function onnxAttention(
+  heed: Heed,
+  inputs: ContribAttentionInputs,
+  attributes: ContribAttentionAttributes,
+): ReturnType<typeof contribAttention>;
+export function onnxAttention(heed: Heed, inputs: object, attributes: object = {}): object {
+  if (typeof inputs === "object" && "weights" in inputs) return contribAttention(heed, inputs, attributes);
+  const operands = new Operands(inputs, INPUTS, attributes, ATTRIBUTES);
+  const [Q, K, V] = [operands.required("Q", [3, 4]), operands.required("K", [3, 4]), operands.required("V", [3, 4])];
+  const numHeads = headsOf(operands, "q_num_heads", "Q", Q);
+  const numKvHeads = headsOf(operands, "kv_num_heads", "K", K);
+  if (numHeads % numKvHeads !== 0) {
+    throw wrongValue("K", `heads that divide ${numHeads} (heads of Q)`, numKvHeads);
+  }
+  const q = Rows.of("Q", Q, numHeads);
+  const k = Rows.of("K", K, numKvHeads);
+  const v = Rows.of("V", V, numKvHeads);
+  checkShape("K", k.shape, [q.batch, numKvHeads, "kv_length", q.dim]);
+  checkShape("V", v.shape, [q.batch, numKvHeads, k.length, "v_head_size"]);
+  const pastKey = pastOf(operands, "past_key", k, undefined);
+  const pastValue = pastOf(operands, "past_value", v, pastKey?.length);
+  if (!pastKey !== !pastValue)
+    throw wrongValue(pastKey ? "past_value" : "past_key", "a tensor beside the other", "none");
+  const [keys, values] = [appended(pastKey, k), appended(pastValue, v)];
+
+  const options: ScoreOptions = {
+    ...positions(operands, q, keys.length, pastKey?.length),
+    ...masks(operands, [q.batch, numHeads, q.length, keys.length]),
+    scale: operands.number("scale", undefined),
+    softcap: operands.number("softcap", 0) || undefined,
+  };
+  const mode = operands.count("qk_matmul_output_mode", 0, 0);
+  const stage = STAGES[mode];
+  if (!stage) throw wrongValue("attributes.qk_matmul_output_mode", "0, 1, 2 or 3", mode);
+  const precision = operands.count("softmax_precision", 0, 1);
+  if (!FLOAT_TYPES.includes(precision)) throw wrongValue("attributes.softmax_precision", "1, 10, 11 or 16", precision);
+
+  return outputsOf<OnnxAttentionOutputs>({
+    Y: () => {
+      const out = attend(heed, q, keys, values, options);
+      return Q.shape.length === 3 ? out.packed : out.unpacked;
+    },
+    present_key: () => keys.unpacked,
+    present_value: () => values.unpacked,
+    qk_matmul_output: () => scores(heed, q, keys, options, stage),
+  });
+}
+
+/** By the shape, or by the attribute. */
+function headsOf(operands: Operands, attribute: string, name: string, { shape }: OnnxTensor): number {
+  if (shape.length === 3) return operands.count(attribute, 1);
+  const heads = shape[1]!;
+  const given = operands.count(attribute, 0, heads);
+  if (heads < 1) throw wrongValue(`${name}.shape[1]`, "at least one head", heads);
+  if (given !== 0 && given !== heads) throw wrongValue(`attributes.${attribute}`, `${heads} (heads of ${name})`, given);
+  return heads;
+}
+
+function pastOf(operands: Operands, name: string, next: Rows, length: number | undefined): Rows | undefined {
+  const past = operands.floats(name, [4]);
+  if (!past) return undefined;
+  checkShape(name, past.shape, [next.batch, next.heads, length ?? "past_length", next.dim]);
+  return Rows.of(name, past, next.heads);
+}
+
+/** Query 0 stands behind the past; with nonpad_kv_seqlen the last query at the last valid key; else at key 0. */
+function positions(operands: Operands, q: Rows, keys: number, past: number | undefined): ScoreOptions {
+  const options: ScoreOptions = { causal: operands.flag("is_causal"), queryOffset: past ?? 0 };
+  const nonpad = operands.integers("nonpad_kv_seqlen", [1]);
+  if (nonpad) {
+    if (nonpad.length !== q.batch) throw wrongValue("nonpad_kv_seqlen.shape", `[${q.batch}]`, `[${nonpad.length}]`);
+    const wrong = nonpad.findIndex((length) => length < 0 || length > keys);
+    if (wrong >= 0) throw wrongValue(`nonpad_kv_seqlen[${wrong}]`, `at most ${keys} (keys)`, nonpad[wrong]);
+    options.kvLengths = nonpad;
+    if (past === undefined) options.queryOffset = nonpad.map((length) => length - q.length);
+  }
+  const [left, right] = [operands.count("left_window_size", -1, -1), operands.count("right_window_size", -1, -1)];
+  if (left >= 0 || right >= 0) {
+    options.window = { left: left < 0 ? undefined : left, right: right < 0 ? undefined : right };
+  }
+  return options;
+}
+
+/** A mask over fewer keys than there are drops the others; else it broadcasts to `target`. */
+function masks(operands: Operands, target: readonly number[]): ScoreOptions {
+  const mask = operands.tensor("attn_mask", ["Uint8Array", "Float32Array"], [0, 1, 2, 3, 4]);
+  if (!mask) return {};
+  const { data, shape } = mask;
+  const keys = target[3]!;
+  shape.forEach((size, i) => {
+    const at = i + 4 - shape.length;
+    if (at === 3 ? size > keys : size !== 1 && size !== target[at]) {
+      const expected = at === 3 ? `at most ${keys} (keys)` : `1 or ${target[at]!} (of [${target.join(", ")}])`;
+      throw wrongValue(`attn_mask.shape[${i}]`, expected, size);
+    }
+  });
+  if (data instanceof Uint8Array) return { keepMask: padded(data, shape, keys, 0) };
+  return { bias: padded(data, shape, keys, -Infinity) };
+}
+
+/** The same with rows of `keys` elements, filled with `value`. */
+function padded<Data extends Float32Array | Uint8Array>(
+  data: Data,
+  shape: readonly number[],
+  keys: number,
+  value: number,
+): { data: Data; shape: readonly number[] } {
+  const own = shape.at(-1) ?? keys;
+  if (own === keys) return { data, shape };
+  const rows = shape.slice(0, -1).reduce((product, size) => product * size, 1);
+  const longer = new (data.constructor as new (length: number) => Data)(rows * keys).fill(value) as Data;
+  for (let row = 0; row < rows; row++) longer.set(data.subarray(row * own, (row + 1) * own), row * keys);
+  return { data: longer, shape: [...shape.slice(0, -1), keys] };
+}

@@ -1,0 +1,32 @@
+// heed/onnx: the attention operators of ONNX and ONNX Runtime by their own inputs, attributes and outputs.
+export {
+  type OnnxAttentionAttributes,
+  type OnnxAttentionInputs,
+  type OnnxAttentionOutputs,
+  onnxAttention,
+} from "./attention.ts";
+export type {
+  ContribAttentionAttributes,
+  ContribAttentionInputs,
+  ContribAttentionOutputs,
+} from "./contrib-attention.ts";
+export {
+  type OnnxGroupQueryAttentionAttributes,
+  type OnnxGroupQueryAttentionInputs,
+  type OnnxGroupQueryAttentionOutputs,
+  onnxGroupQueryAttention,
+} from "./group-query-attention.ts";
+export type { OnnxPadding } from "./masks.ts";
+export {
+  type OnnxMultiHeadAttentionAttributes,
+  type OnnxMultiHeadAttentionInputs,
+  type OnnxMultiHeadAttentionOutputs,
+  onnxMultiHeadAttention,
+} from "./multi-head-attention.ts";
+export {
+  type OnnxRotaryEmbeddingAttributes,
+  type OnnxRotaryEmbeddingInputs,
+  type OnnxRotaryEmbeddingOutputs,
+  onnxRotaryEmbedding,
+} from "./rotary-embedding.ts";
+export type { OnnxBooleans, OnnxIntegers, OnnxNumber, OnnxTensor } from "./tensor.ts";

@@ -1,0 +1,126 @@
+import { wrongValue } from "../check.ts";
+import type { Heed } from "../heed.ts";
+import { outputsOf } from "./outputs.ts";
+import { Rows } from "./rows.ts";
+import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./tensor.ts";
+
+/** Inputs of RotaryEmbedding: `X` of ai.onnx, opset 23, or `input` of com.microsoft. */
+export type OnnxRotaryEmbeddingInputs = ({ X: OnnxTensor } | { input: OnnxTensor }) & {
+  /** [max_positions, rotary_dim / 2]; without position_ids [batch, length, rotary_dim / 2]. */
+  cos_cache: OnnxTensor;
+  sin_cache: OnnxTensor;
+  /** [batch, length]; of com.microsoft also one element, the position of the first row. */
+  position_ids?: OnnxIntegers | undefined;
+};
+
+export interface OnnxRotaryEmbeddingAttributes {
+  interleaved?: OnnxNumber | undefined;
+  /** Of an input of three dimensions. */
+  num_heads?: OnnxNumber | undefined;
+  rotary_embedding_dim?: OnnxNumber | undefined;
+  /** Only 0. */
+  is_packed_batching?: OnnxNumber | undefined;
+  /** Only 1. */
+  scale?: OnnxNumber | undefined;
+}
+
+/** In the form of the input; made when it is first read. */
+export type OnnxRotaryEmbeddingOutputs<Inputs> = Inputs extends { X: OnnxTensor }
+  ? { readonly Y: OnnxTensor }
+  : { readonly output: OnnxTensor };
+
+const ATTRIBUTES = ["interleaved", "num_heads", "rotary_embedding_dim", "is_packed_batching", "scale"];
+
+/**
+ * The operator RotaryEmbedding of ONNX (https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html) and of com.microsoft.
+ *
+ * @throws TypeError or RangeError for inputs and attributes that do not fit, by name
+ */
+export function onnxRotaryEmbedding<const Inputs extends OnnxRotaryEmbeddingInputs>(
+  heed: Heed,
+  inputs: Inputs,
+  attributes: OnnxRotaryEmbeddingAttributes = {},
+): OnnxRotaryEmbeddingOutputs<Inputs> {
+  const contrib = typeof inputs === "object" && "input" in inputs;
+  const [name, output] = contrib ? ["input", "output"] : ["X", "Y"];
+  const operands = new Operands(inputs, [name, "cos_cache", "sin_cache", "position_ids"], attributes, ATTRIBUTES);
+  operands.refuseAttribute("is_packed_batching", 0, "sequences come padded");
+  operands.refuseAttribute("scale", 1, "angles are those of the tables");
+  const { data, shape } = operands.required(name, [3, 4]);
+  const tables = tablesOf(operands, operands.has("position_ids") ? 2 : 3);
+  const given = operands.count("num_heads", 0, 0);
+  const width = shape.at(-1)!;
+  // Without num_heads, three dimensions are heads as wide as the tables.
+  const numHeads = shape.length === 4 ? shape[1]! : given || width / tables.rotaryDim;
+  const headDim = shape.length === 4 ? width : width / numHeads;
+  if (!Number.isInteger(numHeads) || !Number.isInteger(headDim)) {
+    throw wrongValue(`${name}.shape[2]`, `a multiple of ${given || tables.rotaryDim} (heads)`, width);
+  }
+  const rotaryDim = operands.count("rotary_embedding_dim", 0, 0) || tables.rotaryDim;
+  if (rotaryDim !== tables.rotaryDim)
+    throw wrongValue("cos_cache.shape", `rows of ${rotaryDim / 2}`, tables.rotaryDim / 2);
+  if (rotaryDim > headDim) throw wrongValue("cos_cache.shape", `rows of at most ${headDim / 2}`, rotaryDim / 2);
+  const [batch, length] = [shape[0]!, shape.length === 4 ? shape[2]! : shape[1]!];
+  if (tables.shape.length === 3) checkShape("cos_cache", tables.shape, [batch, length, rotaryDim / 2]);
+
+  const positions = positionsOf(operands, batch, length, tables.shape[0]!, contrib);
+  const interleaved = operands.flag("interleaved");
+
+  return outputsOf({
+    [output]: (): OnnxTensor => {
+      const { out } = heed.rotary(data, {
+        numHeads,
+        headDim,
+        batch,
+        layout: shape.length === 4 ? "bhld" : "blhd",
+        positions,
+        rotaryDim,
+        cos: tables.cos,
+        sin: tables.sin,
+        interleaved,
+      });
+      return { data: out, shape };
+    },
+  }) as OnnxRotaryEmbeddingOutputs<Inputs>;
+}
+
+/** cos_cache and sin_cache, of one shape. */
+export function tablesOf(operands: Operands, rank: number) {
+  const cos = operands.required("cos_cache", [rank]);
+  const sin = operands.required("sin_cache", [rank]);
+  checkShape("sin_cache", sin.shape, cos.shape);
+  return { cos: cos.data, sin: sin.data, shape: cos.shape, rotaryDim: 2 * cos.shape.at(-1)! };
+}
+
+/** Every row of `rows` turned by its position, [batch·length]. */
+export function rotated(
+  heed: Heed,
+  rows: Rows,
+  { cos, sin, rotaryDim }: ReturnType<typeof tablesOf>,
+  positions: Int32Array,
+  interleaved: boolean,
+): Rows {
+  const { heads: numHeads, dim: headDim, batch, layout, data } = rows;
+  const options = { numHeads, headDim, batch, layout, positions, cos, sin, rotaryDim, interleaved };
+  return new Rows(rows, layout, heed.rotary(data, options).out);
+}
+
+/** One position for the first row; one for each row; or, without any, a row of the tables for each row. */
+function positionsOf(
+  operands: Operands,
+  batch: number,
+  length: number,
+  rows: number,
+  contrib: boolean,
+): number | Int32Array {
+  const ids = operands.integers("position_ids", contrib ? [0, 1, 2] : [2]);
+  if (!ids) return Int32Array.from({ length: batch * length }, (_, row) => row);
+  if (ids.length !== batch * length && (!contrib || ids.length !== 1)) {
+    throw wrongValue("position_ids.data", `${contrib ? "1 or " : ""}${batch * length} elements`, ids.length);
+  }
+  const last = ids.length === 1 ? length - 1 : 0;
+  const wrong = ids.findIndex((id) => id < 0 || id + last >= rows);
+  if (wrong >= 0)
+    throw wrongValue(`position_ids[${wrong}]`, `from 0 to ${rows - 1 - last} (rows of cos_cache)`, ids[wrong]);
+  return ids.length === 1 ? ids[0]! : ids;
+}

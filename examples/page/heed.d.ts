@@ -1,0 +1,2 @@
+// The types of heed.js, for editors: see README.md.
+export * from "heed";

@@ -1,0 +1,6 @@
+import { describeHost } from "../host.ts";
+import { answerOf, installed, output } from "../project.ts";
+
+const bun = installed(".bin/bun");
+const version = (await output(bun, ["--version"])).trim();
+describeHost({ name: "Bun", how: "node_modules", version }, () => answerOf(bun, ["run", "node/main.js"]));

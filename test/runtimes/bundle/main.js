@@ -1,0 +1,7 @@
+import { runCases } from "../cases.js";
+
+runCases().then((report) => {
+  const output = document.createElement("output");
+  output.textContent = JSON.stringify(report);
+  document.body.append(output);
+});

@@ -1,0 +1,3 @@
+import { coldStart } from "../cold.js";
+
+console.log(JSON.stringify(await coldStart()));

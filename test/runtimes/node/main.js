@@ -1,0 +1,3 @@
+import { runCases } from "../cases.js";
+
+console.log(JSON.stringify(await runCases()));

@@ -1,0 +1,35 @@
+// ?in=page runs the cases in the page, ?in=worker in a dedicated worker, ?in=service-worker in a service worker.
+import { runCases } from "../cases.js";
+
+/** @type {Record<string, () => Promise<unknown>>} */
+const places = {
+  page: runCases,
+  worker: () =>
+    new Promise((resolve, reject) => {
+      const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+      worker.onmessage = ({ data }) => resolve(data);
+      worker.onerror = ({ message }) => reject(new Error(message));
+    }),
+  "service-worker": async () => {
+    const { active } = await navigator.serviceWorker
+      .register(new URL("service-worker.js", import.meta.url), { type: "module" })
+      .then(() => navigator.serviceWorker.ready);
+    const { port1, port2 } = new MessageChannel();
+    return new Promise((resolve) => {
+      port1.onmessage = ({ data }) => resolve(data);
+      active?.postMessage("run", [port2]);
+    });
+  },
+};
+
+const place = new URLSearchParams(location.search).get("in") ?? "page";
+places[place]?.()
+  .then(
+    (report) => JSON.stringify(report),
+    (error) => JSON.stringify({ error: String(error) }),
+  )
+  .then((text) => {
+    const output = document.createElement("output");
+    output.textContent = text;
+    document.body.append(output);
+  });

@@ -1,0 +1,3 @@
+import { runCases } from "../cases.js";
+
+runCases().then((report) => postMessage(report));

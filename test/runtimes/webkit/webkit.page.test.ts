@@ -1,0 +1,26 @@
+import { afterAll, beforeAll } from "vitest";
+import { describeHost } from "../host.ts";
+import { type Site, PAGES, buildPages, parseReport, serveFolder } from "../page/pages.ts";
+import { project } from "../project.ts";
+import { WebKit, isWebKitInstalled } from "./webdriver.ts";
+
+let webkit: WebKit | undefined;
+let site: Site | undefined;
+const version = isWebKitInstalled ? (webkit = await WebKit.launch()).version : "";
+beforeAll(async () => {
+  await buildPages();
+  site = await serveFolder(project);
+});
+afterAll(async () => {
+  await webkit?.close();
+  await site?.close();
+});
+
+for (const [place, how] of [
+  ["page", "page"],
+  ["worker", "worker"],
+  ["service-worker", "service worker"],
+] as const) {
+  const run = async () => parseReport(await webkit!.textOf(`${site!.url}/${PAGES}/?in=${place}`));
+  describeHost({ name: "WebKitGTK", how, version, isSystem: true }, webkit && run);
+}

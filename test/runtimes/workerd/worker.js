@@ -1,0 +1,24 @@
+import { load } from "heed";
+import { runCases } from "../cases.js";
+
+export default {
+  /**
+   * /cases: the report. /keys/N: one query of 12 heads against N keys; 413 where that does not fit.
+   * @param {Request} request
+   */
+  async fetch(request) {
+    const [, route, keys] = new URL(request.url).pathname.split("/");
+    if (route === "cases") return Response.json(await runCases());
+    const heed = await load();
+    try {
+      const rows = new Float32Array(Number(keys) * 12 * 64).fill(0.5);
+      const { out } = heed.attention(rows.subarray(0, 12 * 64), rows, rows, { numHeads: 12, headDim: 64 });
+      return Response.json({ first: out[0] });
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      return Response.json({ error: error.message }, { status: 413 });
+    } finally {
+      heed.dispose();
+    }
+  },
+};
