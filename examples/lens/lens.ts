@@ -174,11 +174,13 @@ export class Lens {
       const heads = HEADS.map((): HeadWeights | undefined => undefined);
       const shown: Shown = { passage, heads, importances: [...heads] as undefined[], guesses: undefined };
       heads[this.#head] = await this.#reading.weigh(passage, this.#head, breathe);
-      if (this.#token === undefined)
-        this.#token = start + tellingRow(heads[this.#head]!.weights, tokens.slice(start, start + size));
+      this.#token ??= start + tellingRow(heads[this.#head]!.weights, tokens.slice(start, start + size));
       this.#shown = shown;
       this.#passage.show(labels.slice(start, start + size), start);
+      await breathe();
       this.#drawMap();
+      await breathe();
+      this.#drawToken();
       this.#drawHead(this.#head);
       await breathe();
       for (const head of HEADS.keys()) {
@@ -248,7 +250,6 @@ export class Lens {
     const keys = [...Array(row + 1).keys(), EARLIER, SUNK];
     const key = greatest(keys, (one) => weightOf(picture, { row, key: one }));
     this.#map.moveTo({ row, key });
-    this.#drawToken();
   }
 
   /** The chosen token: in the passage, its links, and in words. */
@@ -299,6 +300,7 @@ export class Lens {
   #chooseToken(token: number): void {
     this.#token = this.#shown!.passage.start + token;
     this.#drawMap();
+    this.#drawToken();
   }
 
   #point(cell: Cell | undefined, isChosen: boolean): void {

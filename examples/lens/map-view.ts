@@ -39,7 +39,8 @@ export class MapView {
   #picture: Picture | undefined;
   #cursor: Cell = { row: 0, key: 0 };
   #transform: ZoomTransform = zoomIdentity;
-  #box = { left: 0, top: 0, width: 1, height: 1 };
+  /** The cells, and with the labels the whole. Measured once: to ask the page for them makes it lay out all of itself. */
+  #box = { left: 0, top: 0, width: 1, height: 1, right: 1, bottom: 1 };
 
   /** `point` hears of the cell under the pointer, and of the cell that was clicked or moved to. */
   constructor(root: HTMLElement, point: (cell: Cell | undefined, isChosen: boolean) => void) {
@@ -170,11 +171,12 @@ export class MapView {
     const margin = outer < 480 ? 62 : 78;
     const width = Math.max(1, outer - margin);
     const height = (width * size) / (size + LEAD);
-    this.#box = { left: margin, top: margin - 8, width, height };
-    this.#root.style.height = `${margin - 8 + height}px`;
+    const top = margin - 8;
+    this.#box = { left: margin, top, width, height, right: outer, bottom: top + height };
+    this.#root.style.height = `${top + height}px`;
     const ratio = devicePixelRatio;
     this.#canvas.width = Math.round(outer * ratio);
-    this.#canvas.height = Math.round((margin - 8 + height) * ratio);
+    this.#canvas.height = Math.round((top + height) * ratio);
     const corner: [number, number] = [this.#box.left, this.#box.top];
     const end: [number, number] = [corner[0] + width, corner[1] + height];
     this.#zoom
@@ -208,7 +210,7 @@ export class MapView {
     const context = this.#canvas.getContext("2d")!;
     const ratio = devicePixelRatio;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, this.#root.clientWidth, this.#root.clientHeight);
+    context.clearRect(0, 0, this.#box.right, this.#box.bottom);
     const picture = this.#picture;
     select(this.#svg).attr("visibility", picture ? "visible" : "hidden");
     if (!picture) return;

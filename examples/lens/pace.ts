@@ -4,7 +4,7 @@
 export class Superseded extends Error {}
 
 /** Milliseconds of work between two looks at what else the page has to do. */
-const SLICE = 8;
+const SLICE = 4;
 
 /** Rounds of work, of which only the latest goes on. */
 export class Pace {

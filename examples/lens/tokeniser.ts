@@ -30,7 +30,10 @@ export class Tokeniser {
 }
 
 async function start(program: string): Promise<Worker> {
-  const bytes = Uint8Array.from(atob(program), (char) => char.charCodeAt(0));
+  const packed = atob(program);
+  // Uint8Array.from with a function takes a tenth of a second for a million of them.
+  const bytes = new Uint8Array(packed.length);
+  for (let at = 0; at < packed.length; at++) bytes[at] = packed.charCodeAt(at);
   const script = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   const blob = new Blob([await new Response(script).blob()], { type: "text/javascript" });
   const url = URL.createObjectURL(blob);
