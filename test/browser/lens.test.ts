@@ -54,7 +54,7 @@ async function type(opened: Document, text: string): Promise<void> {
 }
 
 function press(target: Element, key: string): void {
-  const { KeyboardEvent } = target.ownerDocument.defaultView! as Window & typeof globalThis;
+  const { KeyboardEvent } = target.ownerDocument.defaultView!;
   target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
 }
 
@@ -66,7 +66,7 @@ function pixels(opened: Document, head: number): number[] {
 
 /** The table that "Save CSV" gives: [position, token, sink, before, …]. */
 async function saved(opened: Document): Promise<string[][]> {
-  const window = opened.defaultView! as Window & typeof globalThis;
+  const window = opened.defaultView!;
   let url = "";
   const { prototype } = window.HTMLAnchorElement;
   const click = Object.getOwnPropertyDescriptor(window.HTMLElement.prototype, "click")!;
@@ -192,7 +192,7 @@ describe("the page", () => {
 
   it("links a token to those it looks at, under the pointer", async () => {
     const opened = await open(1200, REPEATED);
-    const { PointerEvent } = opened.defaultView! as Window & typeof globalThis;
+    const { PointerEvent } = opened.defaultView!;
     const tokens = opened.querySelectorAll(".token");
     tokens[5]!.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
     expect(opened.querySelectorAll("#links path").length).toBeGreaterThan(0);
