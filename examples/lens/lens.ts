@@ -28,7 +28,8 @@ interface Shown {
   passage: Passage;
   heads: (HeadWeights | undefined)[];
   importances: (Float32Array | undefined)[];
-  guesses: (number | undefined)[];
+  /** Of the induction head; not there until they are read. */
+  guesses: (number | undefined)[] | undefined;
 }
 
 /** The element of that id, of the kind that page.html gives it. */
@@ -171,7 +172,7 @@ export class Lens {
     try {
       const passage = await this.#reading.attend(tokens, start, start + size, breathe);
       const heads = HEADS.map((): HeadWeights | undefined => undefined);
-      const shown: Shown = { passage, heads, importances: [...heads] as undefined[], guesses: [] };
+      const shown: Shown = { passage, heads, importances: [...heads] as undefined[], guesses: undefined };
       heads[this.#head] = await this.#reading.weigh(passage, this.#head, breathe);
       if (this.#token === undefined)
         this.#token = start + tellingRow(heads[this.#head]!.weights, tokens.slice(start, start + size));
@@ -257,16 +258,13 @@ export class Lens {
     const { tokens, labels } = this.#tokens;
     const token = this.#token!;
     this.#passage.pick(token - passage.start);
-    this.#passage.foretell((i) => guesses[i - 1 - passage.start] === tokens[i] && i > passage.start);
+    this.#passage.foretell((i) => guesses?.[i - 1 - passage.start] === tokens[i] && i > passage.start);
     element("words-title").textContent = `${quote(labels[token]!)}, token ${number(token)}, looks at`;
-    const guess = guesses[token - passage.start];
+    const guessed = guesses?.[token - passage.start];
+    const guess = guesses && { word: guessed === undefined ? undefined : this.#names.get(guessed) };
     const top = this.#reading.top(passage, token, 3);
-    listSentences(
-      element("words"),
-      top.map((one, head) =>
-        sayTop(one, head, token, labels, guess === undefined ? undefined : this.#names.get(guess)),
-      ),
-    );
+    const sentences = top.map((one, head) => sayTop(one, head, token, labels, guess));
+    listSentences(element("words"), sentences);
     this.#sayCell(this.#map.cursor);
     this.#drawLinks(undefined);
   }

@@ -6,7 +6,7 @@ import type { HeadWeights } from "./reading.ts";
 /** Columns before those of the passage: the sink, the keys before the passage, and a gap. */
 export const [SUNK, EARLIER, LEAD] = [-3, -2, 3];
 /** CSS pixels: from which size of a cell on there is room for labels, and for its weight in digits. */
-const [LABEL_CELL, DIGIT_CELL] = [8, 30];
+const [LABEL_CELL, DIGIT_CELL] = [7, 30];
 /** The longest label, in characters. */
 const LABEL = 10;
 

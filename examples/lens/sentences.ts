@@ -4,8 +4,13 @@ import { HEADS, INDUCTION } from "../read/heads.ts";
 import { percent, quote } from "../read/phrases.ts";
 import type { Top } from "./reading.ts";
 
-/** A head's keys in a row, the sink where it took anything worth a word, and the guess of the induction head. */
-export function sayTop(top: Top, head: number, token: number, labels: readonly string[], guess?: string): string {
+/** The induction head's guess of the next token: none where it has seen nothing like this. */
+export interface Guess {
+  word: string | undefined;
+}
+
+/** A head's keys in a row, the sink where it took anything worth a word, and, once it is known, the guess of the induction head. */
+export function sayTop(top: Top, head: number, token: number, labels: readonly string[], guess?: Guess): string {
   const seen = top.keys.flatMap((key, nth) => {
     const weight = top.weights[nth]!;
     if (weight < 0.02) return [];
@@ -14,11 +19,12 @@ export function sayTop(top: Top, head: number, token: number, labels: readonly s
   });
   if (top.sunk >= 0.02) seen.push(`the sink ${percent(top.sunk)}`);
   const line = seen.join(", ");
-  if (head !== INDUCTION) return line;
-  if (guess === undefined) return `${line}; it has seen nothing like this, and guesses nothing`;
+  if (head !== INDUCTION || !guess) return line;
+  const { word } = guess;
+  if (word === undefined) return `${line}; it has seen nothing like this, and guesses nothing`;
   const next = labels[token + 1];
-  const verdict = next === undefined ? "" : next === guess ? ": right" : `, and ${quote(next)} comes: wrong`;
-  return `${line}; so it guesses ${quote(guess)}${verdict}`;
+  const verdict = next === undefined ? "" : next === word ? ": right" : `, and ${quote(next)} comes: wrong`;
+  return `${line}; so it guesses ${quote(word)}${verdict}`;
 }
 
 /** A line for each head. */

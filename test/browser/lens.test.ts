@@ -21,11 +21,11 @@ let frame: HTMLIFrameElement | undefined;
 afterEach(() => frame?.remove());
 
 /** Opens the page, with a text of its own, and waits until all of it is drawn. */
-async function open(width = 1200, text?: string): Promise<Document> {
+async function open(width = 1200, text?: string, scheme = "light"): Promise<Document> {
   const source = JSON.stringify({ title: "A text", text, limit: 8192, start: 0 }).replaceAll("<", "\\u003c");
   const html = text === undefined ? page : page.replace(/(id="source">)[^<]*/, (_, open: string) => open + source);
   frame = document.createElement("iframe");
-  frame.style.cssText = `border: 0; width: ${width}px; height: 900px`;
+  frame.style.cssText = `border: 0; width: ${width}px; height: 900px; color-scheme: ${scheme}`;
   document.body.append(frame);
   const url = URL.createObjectURL(new Blob([html], { type: "text/html" }));
   await new Promise((loaded) => {
@@ -87,7 +87,8 @@ async function saved(opened: Document): Promise<string[][]> {
 }
 
 const cell = (opened: Document): string => opened.getElementById("cell")!.textContent;
-const REPEATED = "one fish two fish one fish two";
+/** Each word has a space before it, so that it is the same token each time. */
+const REPEATED = " one fish two fish one fish two";
 
 describe("the page", () => {
   it("draws the text, and cells change with it", async () => {
@@ -177,7 +178,8 @@ describe("the page", () => {
     expect(opened.activeElement).toBe(tokens[4]);
     expect(tokens[4]!.getAttribute("aria-pressed")).toBe("true");
     expect(opened.getElementById("words-title")!.textContent).toBe("“one”, token 4, looks at");
-    expect(opened.getElementById("words")!.textContent).toContain("so it guesses “fish”: right");
+    // Guesses are read after all weights are drawn.
+    await expect.poll(() => opened.getElementById("words")!.textContent).toContain("so it guesses “fish”: right");
   });
 
   it("zooms, and shows digits in large cells", async () => {
@@ -208,7 +210,8 @@ describe("the page", () => {
     ["dark", 360],
   ] as const)("has no violation that axe finds, %s, %i pixels wide", async (scheme, width) => {
     await commands.prefer(scheme);
-    const opened = await open(width);
+    // A frame prefers what its element does; Firefox, driven as it is here, has no other way.
+    const opened = await open(width, undefined, scheme);
     const window = opened.defaultView! as Window & typeof globalThis & { axe: typeof axe };
     expect(window.matchMedia("(prefers-color-scheme: dark)").matches).toBe(scheme === "dark");
     expect(opened.documentElement.scrollWidth).toBeLessThanOrEqual(width);
@@ -223,9 +226,7 @@ describe("the page", () => {
   it("opens as a file, and asks nothing of any server", async () => {
     const { status, requests } = await commands.openFile();
     expect(status).toMatch(/ ms\.$/);
-    expect(requests.filter((url) => !/^(blob|data):/.test(url))).toEqual([
-      expect.stringMatching(/^file:.*lens\.html$/),
-    ]);
+    expect(requests.filter((url) => !/^(blob:|data:|file:.*\/lens\.html$)/.test(url))).toEqual([]);
   });
 });
 
