@@ -106,7 +106,7 @@ describe("the page", () => {
     expect(pixels(opened, INDUCTION)).not.toEqual(repeated);
   });
 
-  it("shares out 1 in each row, and shows what heed gives", async () => {
+  it("shares out 1 in each row of every head", async () => {
     const opened = await open(1200, REPEATED);
     for (const [head, radio] of opened.querySelectorAll<HTMLInputElement>(".head input").entries()) {
       radio.click();
