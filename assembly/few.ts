@@ -54,7 +54,7 @@ export function scoreStored(
   for (let row = 0; row < rows; row += 2) {
     const qRow = q + <usize>row * ((<usize>dim) << 2);
     const pair = min(2, rows - row);
-    if (type == F32 && pair == 1 && cached(head)) sumQuarters(sums, k, qRow, count, dim, kRow);
+    if (type == F32 && pair == 1 && cached(head)) sumQuarters(sums, k, qRow, count, dim, kRow, table);
     else if (type == F32) sumProducts<f32>(sums, k, qRow, count, pair, dim, kRow, table);
     else if (type == F16) sumProducts<u16>(sums, k, qRow, count, pair, dim, kRow, table);
     else sumProducts<i8>(sums, k, qRow, count, pair, dim, kRow, table);
@@ -62,18 +62,20 @@ export function scoreStored(
   }
 }
 
-/** O [rows][valueDim] += P·V for the keys from `first` on; P is 0 up to the next multiple of four keys. */
+/** O [rows][valueDim] += P·V for the keys from `first` on. */
 export function addRows(head: Head, o: usize, p: usize, first: i32, count: i32, rows: i32): void {
   const v = keyAddress(head, head.v, first, head.vRow);
-  const rowBytes = (<usize>head.valueDim) << 2;
+  const dim = head.valueDim;
+  const table = head.constants;
+  const rowBytes = (<usize>dim) << 2;
   for (let row = 0; row < rows; row += 2) {
     const oRow = o + <usize>row * rowBytes;
     const pRow = p + <usize>row * SCORE_ROW;
     const pair = min(2, rows - row);
-    if (head.vType == F32 && pair == 1 && cached(head)) addQuarters(oRow, v, pRow, count, head.valueDim, head.vRow);
-    else if (head.vType == F32) addProducts<f32>(oRow, v, pRow, count, pair, head.valueDim, head.vRow, head.constants);
-    else if (head.vType == F16) addProducts<u16>(oRow, v, pRow, count, pair, head.valueDim, head.vRow, head.constants);
-    else addProducts<i8>(oRow, v, pRow, count, pair, head.valueDim, head.vRow, head.constants);
+    if (head.vType == F32 && pair == 1 && cached(head)) addQuarters(oRow, v, pRow, count, dim, head.vRow, table);
+    else if (head.vType == F32) addProducts<f32>(oRow, v, pRow, count, pair, dim, head.vRow, table);
+    else if (head.vType == F16) addProducts<u16>(oRow, v, pRow, count, pair, dim, head.vRow, table);
+    else addProducts<i8>(oRow, v, pRow, count, pair, dim, head.vRow, table);
   }
 }
 
@@ -99,17 +101,12 @@ export function addRows(head: Head, o: usize, p: usize, first: i32, count: i32, 
   if (count & 1) sumTwoByTwo<T>(sums + ((<usize>half) << 5), 16, k + 2 * far, k + 2 * far, q, 1, dim, kRow, table);
 }
 
-/** The same for one row of q, f32 and four keys at a time; keys past the last repeat it. */
-function sumQuarters(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRow: usize): void {
+/** The same for one row of q, f32 and four keys at a time. */
+function sumQuarters(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRow: usize, table: usize): void {
   const quarter = count >> 2;
   const far = <usize>quarter * kRow;
   sumFour(sums, (<usize>quarter) << 4, k, k + far, k + 2 * far, k + 3 * far, q, quarter, dim, kRow);
-  const left = count & 3;
-  if (!left) return;
-  const k0 = k + 4 * far;
-  const k1 = left > 1 ? k0 + kRow : k0;
-  const k2 = left > 2 ? k1 + kRow : k1;
-  sumFour(sums + ((<usize>quarter) << 6), 16, k0, k1, k2, k2, q, 1, dim, kRow);
+  sumOne<f32>(sums + ((<usize>quarter) << 6), k + 4 * far, q, count & 3, dim, kRow, table);
 }
 
 /** O[row] += Σ P[row][key]·v[key] for one row or two. */
@@ -131,20 +128,18 @@ function sumQuarters(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRow
   const half = count >> 1;
   const far = <usize>half * vRow;
   addTwoByTwo<T>(o, v, v + far, p, (<usize>half) << 2, half, dim, vRow, table);
-  if (count & 1) addTwoByTwo<T>(o, v + 2 * far, v + 2 * far, p + ((<usize>half) << 3), 4, 1, dim, vRow, table);
+  if (!(count & 1)) return;
+  const left = p + ((<usize>half) << 3);
+  addOne<T>(o, v + 2 * far, left, 1, dim, vRow, table);
+  addOne<T>(o + ((<usize>dim) << 2), v + 2 * far, left + SCORE_ROW, 1, dim, vRow, table);
 }
 
-/** The same for one row of O, f32 and four keys at a time; keys past the last repeat it, with a weight of 0. */
-function addQuarters(o: usize, v: usize, p: usize, count: i32, dim: i32, vRow: usize): void {
+/** The same for one row of O, f32 and four keys at a time. */
+function addQuarters(o: usize, v: usize, p: usize, count: i32, dim: i32, vRow: usize, table: usize): void {
   const quarter = count >> 2;
   const far = <usize>quarter * vRow;
   addFour(o, v, v + far, v + 2 * far, v + 3 * far, p, (<usize>quarter) << 2, quarter, dim, vRow);
-  const left = count & 3;
-  if (!left) return;
-  const v0 = v + 4 * far;
-  const v1 = left > 1 ? v0 + vRow : v0;
-  const v2 = left > 2 ? v1 + vRow : v1;
-  addFour(o, v0, v1, v2, v2, p + ((<usize>quarter) << 4), 4, 1, dim, vRow);
+  addOne<f32>(o, v + 4 * far, p + ((<usize>quarter) << 4), count & 3, dim, vRow, table);
 }
 
 // The loops below walk `count` rows of K, or V, in each of one, two or four places; sums and weights of one place stand `step` bytes

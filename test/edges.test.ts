@@ -163,6 +163,21 @@ forEachBuild((name, open) => {
       fc.assert(property, { seed: 20261125, numRuns: 100 });
     });
 
+    it.each([1, 2, 3, 4, 5])(
+      "is Infinity where a value is, whatever keys a step of %i query rows ends with",
+      (seqLenQ) => {
+        for (const seqLenKv of [1, 2, 3, 5, 6, 7, 9, 129, 131]) {
+          for (let key = Math.max(0, seqLenKv - 4); key < seqLenKv; key++) {
+            const v = new Float32Array(seqLenKv * 8).fill(1);
+            v[key * 8 + 3] = Infinity;
+            const q = new Float32Array(seqLenQ * 8);
+            const { out } = heed.attention(q, new Float32Array(seqLenKv * 8), v, { numHeads: 1, headDim: 8 });
+            out.forEach((x, n) => expect(x).toBeCloseTo(n % 8 === 3 ? Infinity : 1));
+          }
+        }
+      },
+    );
+
     it("adds NaN and Infinity of a bias", () => {
       const bias = { data: f32(0, NaN, 0, Infinity, 0, 0), shape: [3, 2] };
       const { out, lse } = heed.attention(f32(1, 1, 1), f32(1, 2), f32(3, 5), { ...one, bias });
