@@ -101,9 +101,11 @@ forEachBuild((name, open) => {
       expect(weights.length).toBe(2 * 4 * 13 * 29);
       const chosen = { rows: [12, 0, 5], heads: [3, 1] };
       const some = Float32Array.from(choose(Float64Array.from(weights), shape, chosen));
-      expect(weigh(heed, problem, chosen).weights).toEqual(some);
+      const few = weigh(heed, problem, chosen).weights;
+      // How many rows go side by side decides in which order a score is summed up.
+      expect(maxError(few, some)).toBeLessThanOrEqual(2 * floorOf({ ...problem, v: Float32Array.of(1) }).out);
       const typed = { rows: Int32Array.from(chosen.rows), heads: Int32Array.from(chosen.heads) };
-      expect(weigh(heed, problem, typed).weights).toEqual(some);
+      expect(weigh(heed, problem, typed).weights).toEqual(few);
     });
 
     it("sum to 1 with many keys that weigh the same", () => {
