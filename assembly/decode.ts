@@ -1,7 +1,7 @@
 // Attention for a few query rows: decoding, where the work is to read K and V once. Rows of K and V are read as vectors, and the scores
 // of a row lie together, so that no lane is idle for want of query rows. From five rows on the tile of tile.ts is faster.
 //
-//     scratch   q [ROWS][headDim]    S, P [ROWS][PAGE_KEYS]    sums [2][PAGE_KEYS][4]    O [ROWS][valueDim]
+//     scratch   q [ROWS][headDim]    S, P [ROWS][PAGE_KEYS]    work of few.ts    O [ROWS][valueDim]    ready q of few.ts
 //
 //     for each step of at most PAGE_KEYS keys
 //       S = q·Kᵀ · scale of the key
@@ -13,7 +13,8 @@
 
 import { Head } from "./head";
 import { LOG2_E, exp, expColumn, softcap } from "./exp";
-import { SCORE_ROW, SUMS_BYTES, addRows, scoreStored } from "./few";
+import { ROWS, WORK_BYTES, addRows, readyRows, scoreStored } from "./few";
+import { SCORE_ROW } from "./few-scores";
 import {
   ALPHA,
   BIAS_ROW,
@@ -32,10 +33,6 @@ import {
 } from "./block";
 import { PAGE_KEYS, keyAddress } from "./rows";
 
-/** The most query rows that one call takes. */
-// @ts-ignore: decorator
-@inline export const ROWS: i32 = 4;
-
 /** Whether the kernels here take a head: few rows of q, and whole eights of values in those of K and V. */
 // @ts-ignore: decorator
 @inline export function decodes(head: Head): bool {
@@ -44,17 +41,19 @@ import { PAGE_KEYS, keyAddress } from "./rows";
 
 /**
  * Attends from all query rows of a head, whose lanes `block` has. False where a masked value
- * that is not finite may have got into the result, or a row's scores are all −Infinity: then nothing is written, and the blocks of
- * flash.ts, which keep masked values away, must do it.
+ * that is not finite may have got into the result, a row's scores are all −Infinity, or int8 meets numbers that whole.ts does not
+ * take: then nothing is written, and the blocks of flash.ts, which keep masked values away, must do it.
  */
 export function decode(block: Block, head: Head, scratch: usize): bool {
   const rows = head.seqLenQ * head.group;
   const q = scratch;
   const scores = q + <usize>ROWS * ((<usize>head.headDim) << 2);
-  const sums = scores + <usize>ROWS * SCORE_ROW; // sums of scores, then powers of expColumn
-  const o = sums + SUMS_BYTES;
+  const work = scores + <usize>ROWS * SCORE_ROW; // of few.ts, and powers of expColumn
+  const o = work + WORK_BYTES;
   const oRow = (<usize>head.valueDim) << 2;
   packRows(block, head, q, rows);
+  const ready = readyRows(o + <usize>ROWS * oRow, q, rows, head.headDim, head.kType);
+  if (!ready) return false;
   memory.fill(o, 0, <usize>rows * oRow);
 
   const masked = head.keepMask != 0 || head.bias != 0 || block.first < block.commonFirst || block.end > block.commonEnd;
@@ -62,15 +61,15 @@ export function decode(block: Block, head: Head, scratch: usize): bool {
   for (let key = block.first; key < block.end;) {
     const end = min(key - (key % PAGE_KEYS) + PAGE_KEYS, block.end);
     const count = end - key;
-    scoreRows(head, scores, q, sums, key, count, rows);
+    scoreRows(head, scores, ready, work, key, count, rows);
     for (let row = 0; row < rows; row++) {
       const s = scores + <usize>row * SCORE_ROW;
       finishScores(block, head, s, row, key, count);
-      const alpha = softmaxRow(block, head, s, sums, row, count);
+      const alpha = softmaxRow(block, head, s, work, row, count);
       if (alpha != 1) scaleRow(o + <usize>row * oRow, head.valueDim, alpha);
       if (head.vScales) multiplyRow(s, keyAddress(head, head.vScales, key, 4), count);
     }
-    addRows(head, o, scores, key, count, rows);
+    if (!addRows(head, o, scores, work, key, count, rows)) return false;
     key = end;
   }
 
@@ -110,10 +109,10 @@ function packRows(block: Block, head: Head, q: usize, rows: i32): void {
   }
 }
 
-/** S [rows][count] = q·Kᵀ for the keys from `first` on; `sums` is scratch of SUMS_BYTES. */
-export function scoreRows(head: Head, s: usize, q: usize, sums: usize, first: i32, count: i32, rows: i32): void {
+/** S [rows][count] = q·Kᵀ for the keys from `first` on; `q` is as readyRows gives it, `work` is for WORK_BYTES. */
+export function scoreRows(head: Head, s: usize, q: usize, work: usize, first: i32, count: i32, rows: i32): void {
   const k = keyAddress(head, head.k, first, head.kRow);
-  scoreStored(head, s, q, sums, k, count, rows, head.kRow, head.kType);
+  scoreStored(head, s, q, work, k, count, rows, head.kRow, head.kType);
   if (!head.kScales) return;
   for (let row = 0; row < rows; row++) {
     multiplyRow(s + <usize>row * SCORE_ROW, keyAddress(head, head.kScales, first, 4), count);

@@ -16,15 +16,13 @@ import { madd, larger } from "./lanes";
 @inline const EXP2: usize = 12; // c1 … c6
 // @ts-ignore: decorator
 @inline const TANH: usize = 36; // c1 … c5
-/** What `widen` in rows.ts needs: 0x8fffe000 and 2¹¹². */
+/** The bits that low4 in rows.ts keeps: 0x8fffe000. */
 // @ts-ignore: decorator
 @inline export const HALF_BITS: usize = 56;
-// @ts-ignore: decorator
-@inline export const HALF_SCALE: usize = 60;
 
 /** Bytes of the table of constants. */
 // @ts-ignore: decorator
-@inline export const CONSTANT_BYTES: i32 = 64;
+@inline export const CONSTANT_BYTES: i32 = 60;
 
 /** log₂ e, for callers that fold it into a factor of their own. */
 // @ts-ignore: decorator
@@ -50,7 +48,6 @@ export function writeConstants(table: usize): void {
   f32.store(table, 2.06390887954e-2, TANH + 12);
   f32.store(table, -5.70498872745e-3, TANH + 16);
   i32.store(table, 0x8fffe000, HALF_BITS);
-  i32.store(table, 0x77800000, HALF_SCALE);
 }
 
 /**

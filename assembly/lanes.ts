@@ -25,6 +25,21 @@
   return f32x4.pmax(a, b);
 }
 
+/** The bits of the largest magnitude of [count] floats, in whole vectors: ordered as the magnitudes are, NaN above all. */
+export function largestBits(x: usize, count: i32): i32 {
+  let top = i32x4.splat(0);
+  for (const end = x + ((<usize>count) << 2); x < end; x += 16) top = i32x4.max_s(top, f32x4.abs(v128.load(x)));
+  top = i32x4.max_s(top, v128.shuffle<i32>(top, top, 2, 3, 0, 1));
+  top = i32x4.max_s(top, v128.shuffle<i32>(top, top, 1, 0, 3, 2));
+  return i32x4.extract_lane(top, 0);
+}
+
+/** 2ⁿ for −127 < n < 128. */
+// @ts-ignore: decorator
+@inline export function powerOfTwo(n: i32): f32 {
+  return reinterpret<f32>((n + 127) << 23);
+}
+
 /**
  * Transposes four rows of four floats and stores the columns.
  *

@@ -33,31 +33,27 @@ import { Head } from "./head";
   return page + base + <usize>(key % PAGE_KEYS) * row;
 }
 
-/** Values 0 … 3 of the eight at `at`, as f32; T is f32, u16 (binary16) or i8. The last two serve binary16, see {@link widen}. */
+/** What low4 and high4 leave binary16 short of: 2¹¹². */
 // @ts-ignore: decorator
-@inline export function low4<T>(at: usize, signAndBits: v128, magnify: v128): v128 {
+@inline export const HALF: f32 = reinterpret<f32>(0x77800000);
+
+/**
+ * Values 0 … 3 of the eight at `at`, as f32; T is f32, u16 (binary16) or i8. Binary16 comes out 1/HALF of its size: exponent and fraction
+ * move to their f32 places, and the exponent bias stays. `signAndBits` has 0x8fffe000 in every lane.
+ */
+// @ts-ignore: decorator
+@inline export function low4<T>(at: usize, signAndBits: v128): v128 {
   if (isFloat<T>()) return v128.load(at);
-  if (sizeof<T>() == 2) return widen(v128.load16x4_s(at), signAndBits, magnify);
+  if (sizeof<T>() == 2) return v128.and(i32x4.shl(v128.load16x4_s(at), 13), signAndBits);
   return f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(v128.load8x8_s(at)));
 }
 
 /** Values 4 … 7 of the eight at `at`. */
 // @ts-ignore: decorator
-@inline export function high4<T>(at: usize, signAndBits: v128, magnify: v128): v128 {
+@inline export function high4<T>(at: usize, signAndBits: v128): v128 {
   if (isFloat<T>()) return v128.load(at, 16);
-  if (sizeof<T>() == 2) return widen(v128.load16x4_s(at, 8), signAndBits, magnify);
+  if (sizeof<T>() == 2) return v128.and(i32x4.shl(v128.load16x4_s(at, 8), 13), signAndBits);
   return f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(v128.load8x8_s(at)));
-}
-
-/**
- * Sign-extended binary16 to f32: exponent and fraction move to their f32 places and the exponent bias is made up for by a product.
- *
- *   signAndBits  0x8fffe000 in every lane
- *   magnify      2¹¹² in every lane
- */
-// @ts-ignore: decorator
-@inline function widen(half: v128, signAndBits: v128, magnify: v128): v128 {
-  return f32x4.mul(v128.and(i32x4.shl(half, 13), signAndBits), magnify);
 }
 
 /** `to` = `count` rows of `dim` values as f32, `toRow` bytes apart; may write 28 bytes past the last row and reads whole eights. */
@@ -80,7 +76,7 @@ export function gatherRows(
   }
   for (; count > 0; count--) {
     if (type == F32) copyRow(to, from, dim);
-    else if (type == F16) convertRow<u16>(to, from, dim, 1);
+    else if (type == F16) convertRow<u16>(to, from, dim, HALF);
     else convertRow<i8>(to, from, dim, load<f32>(scales));
     to += toRow;
     from += fromRow;
@@ -127,10 +123,9 @@ function copyEight(to: usize, from: usize, dim: i32, toRow: usize, fromRow: usiz
 // @ts-ignore: decorator
 @inline function convertRow<T>(to: usize, from: usize, dim: i32, scale: f32): void {
   const signAndBits = i32x4.splat(0x8fffe000);
-  const magnify = f32x4.splat(reinterpret<f32>(0x77800000));
   for (const end = to + ((<usize>dim) << 2); to < end; to += 32) {
-    v128.store(to, f32x4.mul(low4<T>(from, signAndBits, magnify), f32x4.splat(scale)));
-    v128.store(to, f32x4.mul(high4<T>(from, signAndBits, magnify), f32x4.splat(scale)), 16);
+    v128.store(to, f32x4.mul(low4<T>(from, signAndBits), f32x4.splat(scale)));
+    v128.store(to, f32x4.mul(high4<T>(from, signAndBits), f32x4.splat(scale)), 16);
     from += 8 * sizeof<T>();
   }
 }

@@ -12,9 +12,10 @@
 
 import { Head } from "./head";
 import { Block, FROM, SINK, TO, blockBytes, lanes, openLanes } from "./block";
-import { ROWS, finishScores, scoreRows } from "./decode";
+import { finishScores, scoreRows } from "./decode";
 import { LOG2_E, exp64, expColumn, log } from "./exp";
-import { SCORE_ROW, SUMS_BYTES, scoreStored } from "./few";
+import { ROWS, WORK_BYTES, readyBytes, readyRows, scoreStored } from "./few";
+import { SCORE_ROW } from "./few-scores";
 import { larger } from "./lanes";
 import { keeps } from "./mask";
 import { F32, PAGE_KEYS, gatherRows, keyAddress } from "./rows";
@@ -43,9 +44,10 @@ export class Chosen {
   return changetype<Chosen>(rows + <usize>r * CHOSEN_BYTES);
 }
 
-/** Bytes of `Head.scratch` here: lane arrays, S, its sums and the keys of one step as f32; `headDim` is a multiple of 8. */
+/** Bytes of `Head.scratch` here: lane arrays, S, the work of few.ts and the keys of one step as f32; `headDim` is a multiple of 8. */
 export function weighBytes(headDim: i32): usize {
-  return <usize>ROWS * (blockBytes(0, 0) + SCORE_ROW) + SUMS_BYTES + ((<usize>PAGE_KEYS) << 2) * <usize>headDim;
+  const gathered = ((<usize>PAGE_KEYS) << 2) * <usize>headDim;
+  return <usize>ROWS * (blockBytes(0, 0) + SCORE_ROW) + WORK_BYTES + readyBytes(headDim) + gathered;
 }
 
 /**
@@ -79,8 +81,8 @@ function weighFew(head: Head, rows: usize, q: usize, count: i32, dim: i32, first
   const blocks = head.scratch;
   const bytes = blockBytes(0, 0);
   const scores = blocks + <usize>ROWS * bytes;
-  const sums = scores + <usize>ROWS * SCORE_ROW;
-  const gathered = sums + SUMS_BYTES;
+  const work = scores + <usize>ROWS * SCORE_ROW;
+  const gathered = work + WORK_BYTES + readyBytes(head.headDim);
   // The keys that some row sees by position.
   let low = end;
   let high = first;
@@ -95,11 +97,13 @@ function weighFew(head: Head, rows: usize, q: usize, count: i32, dim: i32, first
   }
   high = max(low, high);
 
+  const asStored = dim == head.headDim || head.kType != F32;
+  const ready = asStored ? readyRows(work + WORK_BYTES, q, count, head.headDim, head.kType) : 0;
   // Steps end where pages do.
   for (let key = low; key < high;) {
     const keys = min(PAGE_KEYS - (key % PAGE_KEYS), high - key);
-    if (dim == head.headDim || head.kType != F32) scoreRows(head, scores, q, sums, key, keys, count);
-    else scoreGathered(head, scores, q, sums, gathered, key, keys, dim, count);
+    if (ready) scoreRows(head, scores, ready, work, key, keys, count);
+    else scoreGathered(head, scores, q, work, gathered, key, keys, dim, count);
     for (let r = 0; r < count; r++) {
       const s = scores + <usize>r * SCORE_ROW;
       const chosen = chosenAt(rows, r);
@@ -120,12 +124,12 @@ function weighFew(head: Head, rows: usize, q: usize, count: i32, dim: i32, first
   }
 }
 
-/** S of f32 rows that are no whole eights of values: copied, with zeros behind. */
+/** S of rows that few.ts cannot read as they are: copied as f32, with zeros behind. */
 function scoreGathered(
   head: Head,
   s: usize,
   q: usize,
-  sums: usize,
+  work: usize,
   gathered: usize,
   first: i32,
   count: i32,
@@ -133,10 +137,12 @@ function scoreGathered(
   rows: i32,
 ): void {
   const row = (<usize>head.headDim) << 2;
-  gatherRows(gathered, keyAddress(head, head.k, first, head.kRow), 0, count, dim, row, head.kRow, F32);
+  const k = keyAddress(head, head.k, first, head.kRow);
+  const scales = head.kScales ? keyAddress(head, head.kScales, first, 4) : 0;
+  gatherRows(gathered, k, scales, count, dim, row, head.kRow, head.kType);
   const used = (<usize>dim) << 2;
   for (let key = 0; key < count; key++) memory.fill(gathered + <usize>key * row + used, 0, row - used);
-  scoreStored(head, s, q, sums, gathered, count, rows, row, F32);
+  scoreStored(head, s, q, work, gathered, count, rows, row, F32);
 }
 
 /** The largest of m and [count] scores, of which the last vector is whole; NaN is passed over. */

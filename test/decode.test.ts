@@ -1,4 +1,4 @@
-// Few query rows, whose heads take the kernels of assembly/decode.ts: seqLenQ·group ≤ 2, headDim and valueDim multiples of 8.
+// Few query rows, whose heads take the kernels of assembly/decode.ts: seqLenQ·group ≤ 4, headDim and valueDim multiples of 8.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Heed } from "../bindings/heed.ts";
@@ -13,6 +13,8 @@ import type { PlainOptions } from "./reference.ts";
 const SHAPES: [string, Sizes & { numHeads: number; seqLenQ: number }][] = [
   ["one row", { numHeads: 2, numKvHeads: 2, seqLenQ: 1, seqLenKv: 300, headDim: 32, valueDim: 24 }],
   ["two queries", { numHeads: 2, numKvHeads: 2, seqLenQ: 2, seqLenKv: 300, headDim: 24, valueDim: 40 }],
+  ["three queries", { numHeads: 2, numKvHeads: 2, seqLenQ: 3, seqLenKv: 300, headDim: 16, valueDim: 136 }],
+  ["two queries of two heads", { numHeads: 4, numKvHeads: 2, seqLenQ: 2, seqLenKv: 300, headDim: 40, valueDim: 16 }],
   ["two heads of a group", { numHeads: 4, numKvHeads: 2, seqLenQ: 1, seqLenKv: 300, headDim: 64, valueDim: 8 }],
 ];
 
@@ -72,10 +74,11 @@ function alone({ numHeads, seqLenQ }: { numHeads: number; seqLenQ: number }): Re
 
 const eights = fc.constantFrom(8, 16, 24, 32, 64, 72);
 const few = { headDim: eights, valueDim: eights, sequences: fc.integer({ min: 1, max: 2 }) };
-/** Any combination of options for one row or two, these of two queries or of two heads. */
+/** Any combination of options for up to four rows: of as many queries, or of fewer and several heads. */
 const combinations = fc.oneof(
-  combinationsOf({ ...few, group: fc.constant(1), seqLenQ: fc.integer({ min: 1, max: 2 }) }),
-  combinationsOf({ ...few, group: fc.constant(2), seqLenQ: fc.constant(1) }),
+  combinationsOf({ ...few, group: fc.constant(1), seqLenQ: fc.integer({ min: 1, max: 4 }) }),
+  combinationsOf({ ...few, group: fc.integer({ min: 2, max: 4 }), seqLenQ: fc.constant(1) }),
+  combinationsOf({ ...few, group: fc.constant(2), seqLenQ: fc.constant(2) }),
 );
 
 const attend = (heed: Heed, { q, k, v, options }: Problem) => heed.attention(q, k, v, { ...options, lse: true });
@@ -136,8 +139,9 @@ forEachBuild((name, open) => {
         (key) => key % 3 > 0,
       ],
     ])("NaN and Infinity in keys and values that %s masks change nothing", (_, options, seen) => {
-      // Under causal and window the second query sees a key more; that one is not spoiled.
-      const kept = (key: number) => seen(key) || seen(key - 1);
+      // Under causal and window each further query sees a key more; that one is not spoiled.
+      const queries = Array.from({ length: sizes.seqLenQ }, (_, i) => i);
+      const kept = (key: number) => queries.some((i) => seen(key - i));
       const problem = problemOf(sizes, options);
       const floor = floorOf(problem);
       const { headDim, valueDim = headDim } = problem.options;

@@ -14,7 +14,7 @@ describe.each(["simd", "relaxed"])("%s.wasm", (variant) => {
   const bytes = read(`dist/${variant}.wasm`);
   const module = new WebAssembly.Module(bytes);
 
-  it("has at most 34 kB", () => expect(bytes.length).toBeLessThanOrEqual(34_000));
+  it("has at most 32 kB", () => expect(bytes.length).toBeLessThanOrEqual(32_000));
 
   it("imports env.memory and nothing else", () => {
     expect(WebAssembly.Module.imports(module)).toEqual([{ module: "env", name: "memory", kind: "memory" }]);

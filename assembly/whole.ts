@@ -1,0 +1,187 @@
+// Both products of attention for one query row over rows of int8, in whole numbers. Four bytes become floats in three steps, eight bytes
+// become whole numbers of 16 bits in one; so q, or P, become whole numbers too:
+//
+//     x = (high·2¹⁵ + low)·unit        |high|, |low| ≤ 2¹⁴, unit a power of two, ≤ 2⁻²⁸·max|x|
+//
+// That is exact for every x from max|x|/16 up, and off by at most unit/2 below. Sums of products with bytes stay below 2³¹; f32 would
+// round them sooner.
+//
+//     q [dim]      2¹⁵·unit [4]   unit [4]   [dim/8] of 8 highs, 8 lows
+//     P [count]    2¹⁵·unit [4]   unit [4]   [count/2] of 2 highs, 2 lows        0 up to a multiple of eight keys
+
+import { quarter } from "./few-scores";
+import { largestBits, madd, powerOfTwo } from "./lanes";
+
+/** Bytes of 2¹⁵·unit and unit. */
+// @ts-ignore: decorator
+@inline export const UNITS: usize = 32;
+
+/** Values that a sum may have: dim/4 · 2¹⁴ · 127 < 2³¹. */
+// @ts-ignore: decorator
+@inline const MOST: i32 = 4096;
+
+/** Bytes of `count` whole numbers. */
+export function wholeBytes(count: i32): usize {
+  return UNITS + ((<usize>((count + 7) & ~7)) << 2);
+}
+
+/** q [dim] as whole numbers; false where it has to stay as it is: with NaN or Infinity, 0 or hardly more, or too long. */
+export function toWhole(to: usize, q: usize, dim: i32): bool {
+  if (dim > MOST || !writeUnits(to, q, dim)) return false;
+  const up = f32x4.splat(1 / load<f32>(to));
+  to += UNITS;
+  for (const end = q + ((<usize>dim) << 2); q < end; q += 32) {
+    const low = v128.load(q);
+    const high = v128.load(q, 16);
+    v128.store(to, highs(low, high, up));
+    v128.store(to, lows(low, high, up), 16);
+    to += 32;
+  }
+  return true;
+}
+
+/** P [count], of at most PAGE_KEYS keys, as whole numbers; false as above. Writes zeros behind P, up to a multiple of eight keys. */
+export function toPairs(to: usize, p: usize, count: i32): bool {
+  const end = p + ((<usize>count) << 2);
+  memory.fill(end, 0, (<usize>(-count & 7)) << 2);
+  if (!writeUnits(to, p, count)) return false;
+  const up = f32x4.splat(1 / load<f32>(to));
+  to += UNITS;
+  for (; p < end; p += 32) {
+    const first = v128.load(p);
+    const second = v128.load(p, 16);
+    const high = highs(first, second, up);
+    const low = lows(first, second, up);
+    v128.store(to, v128.shuffle<i32>(high, low, 0, 4, 1, 5));
+    v128.store(to, v128.shuffle<i32>(high, low, 2, 6, 3, 7), 16);
+    to += 32;
+  }
+  return true;
+}
+
+/** 2¹⁵·unit and unit of [count] floats, in whole vectors; false where there are none. */
+function writeUnits(to: usize, from: usize, count: i32): bool {
+  const bits = largestBits(from, count);
+  const exponent = bits ? (bits >> 23) - 126 : 0; // max|x| < 2^exponent
+  if (exponent < -94 || exponent > 114) return false;
+  v128.store(to, f32x4.splat(powerOfTwo(exponent - 14)));
+  v128.store(to, f32x4.splat(powerOfTwo(exponent - 29)), 16);
+  return true;
+}
+
+/** x·up, rounded: eight numbers of 16 bits. */
+// @ts-ignore: decorator
+@inline function highs(x0: v128, x1: v128, up: v128): v128 {
+  return narrow(f32x4.nearest(f32x4.mul(x0, up)), f32x4.nearest(f32x4.mul(x1, up)));
+}
+
+/** What that leaves, in 2⁻¹⁵. */
+// @ts-ignore: decorator
+@inline function lows(x0: v128, x1: v128, up: v128): v128 {
+  return narrow(rest(f32x4.mul(x0, up)), rest(f32x4.mul(x1, up)));
+}
+
+// @ts-ignore: decorator
+@inline function rest(x: v128): v128 {
+  return f32x4.nearest(f32x4.mul(f32x4.sub(x, f32x4.nearest(x)), f32x4.splat(32768)));
+}
+
+// @ts-ignore: decorator
+@inline function narrow(x0: v128, x1: v128): v128 {
+  return i16x8.narrow_i32x4_s(i32x4.trunc_sat_f32x4_s(x0), i32x4.trunc_sat_f32x4_s(x1));
+}
+
+/** (high·2¹⁵ + low)·unit */
+// @ts-ignore: decorator
+@inline function join(high: v128, low: v128, units: usize): v128 {
+  const small = f32x4.mul(f32x4.convert_i32x4_s(low), v128.load(units, 16));
+  return madd(f32x4.convert_i32x4_s(high), v128.load(units), small);
+}
+
+/** The sums of few-scores.ts for one row of q, four keys side by side. */
+export function sumBytes(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRow: usize): void {
+  const each = (count + 3) >> 2;
+  const second = quarter(1, each, count);
+  const third = quarter(2, each, count);
+  const fourth = quarter(3, each, count);
+  let k0 = k;
+  let k1 = k + second * kRow;
+  let k2 = k + third * kRow;
+  let k3 = k + fourth * kRow;
+  const qFirst = q + UNITS;
+  const qEnd = qFirst + ((<usize>dim) << 2);
+  for (const end = sums + ((<usize>each) << 4); sums < end; sums += 16) {
+    let h0 = i32x4.splat(0);
+    let h1 = i32x4.splat(0);
+    let h2 = i32x4.splat(0);
+    let h3 = i32x4.splat(0);
+    let l0 = i32x4.splat(0);
+    let l1 = i32x4.splat(0);
+    let l2 = i32x4.splat(0);
+    let l3 = i32x4.splat(0);
+    for (let qd = qFirst, at: usize = 0; qd < qEnd; qd += 32) {
+      const high = v128.load(qd);
+      const low = v128.load(qd, 16);
+      let x = v128.load8x8_s(k0 + at);
+      h0 = i32x4.add(h0, i32x4.dot_i16x8_s(x, high));
+      l0 = i32x4.add(l0, i32x4.dot_i16x8_s(x, low));
+      x = v128.load8x8_s(k1 + at);
+      h1 = i32x4.add(h1, i32x4.dot_i16x8_s(x, high));
+      l1 = i32x4.add(l1, i32x4.dot_i16x8_s(x, low));
+      x = v128.load8x8_s(k2 + at);
+      h2 = i32x4.add(h2, i32x4.dot_i16x8_s(x, high));
+      l2 = i32x4.add(l2, i32x4.dot_i16x8_s(x, low));
+      x = v128.load8x8_s(k3 + at);
+      h3 = i32x4.add(h3, i32x4.dot_i16x8_s(x, high));
+      l3 = i32x4.add(l3, i32x4.dot_i16x8_s(x, low));
+      at += 8;
+    }
+    v128.store(sums, join(h0, l0, q));
+    v128.store(sums + (second << 4), join(h1, l1, q));
+    v128.store(sums + (third << 4), join(h2, l2, q));
+    v128.store(sums + (fourth << 4), join(h3, l3, q));
+    k0 += kRow;
+    k1 += kRow;
+    k2 += kRow;
+    k3 += kRow;
+  }
+}
+
+/**
+ * O += P·V for one row of O: eight values over all keys, two keys at a time, whose values are laid side by side for the sake of dot. An
+ * odd last key lies beside itself, which P weighs 0.
+ */
+export function addBytes(o: usize, v: usize, p: usize, count: i32, dim: i32, vRow: usize): void {
+  const pFirst = p + UNITS;
+  const pEven = pFirst + ((<usize>(count & ~1)) << 2);
+  const pEnd = pFirst + ((<usize>count) << 2);
+  for (const oEnd = o + ((<usize>dim) << 2); o < oEnd; o += 32) {
+    let h0 = i32x4.splat(0);
+    let h1 = i32x4.splat(0);
+    let l0 = i32x4.splat(0);
+    let l1 = i32x4.splat(0);
+    let at = v;
+    let next = vRow;
+    let end = pEven;
+    for (let pair = pFirst; pair < pEnd;) {
+      for (; pair < end; pair += 8) {
+        const even = v128.load8x8_s(at);
+        const odd = v128.load8x8_s(at + next);
+        const x0 = v128.shuffle<i16>(even, odd, 0, 8, 1, 9, 2, 10, 3, 11);
+        const x1 = v128.shuffle<i16>(even, odd, 4, 12, 5, 13, 6, 14, 7, 15);
+        const high = v128.load32_splat(pair);
+        const low = v128.load32_splat(pair + 4);
+        h0 = i32x4.add(h0, i32x4.dot_i16x8_s(x0, high));
+        h1 = i32x4.add(h1, i32x4.dot_i16x8_s(x1, high));
+        l0 = i32x4.add(l0, i32x4.dot_i16x8_s(x0, low));
+        l1 = i32x4.add(l1, i32x4.dot_i16x8_s(x1, low));
+        at += 2 * vRow;
+      }
+      next = 0;
+      end = pEnd;
+    }
+    v128.store(o, f32x4.add(v128.load(o), join(h0, l0, p)));
+    v128.store(o, f32x4.add(v128.load(o, 16), join(h1, l1, p)), 16);
+    v += 8;
+  }
+}
