@@ -84,86 +84,21 @@ function multiply6x2(
 ): void {
   const bBytes = <usize>count * LANE_BYTES;
   for (; rows > 0; rows -= 6) {
-    const a0 = a;
-    const a1 = a0 + aRow;
+    const a1 = a + aRow;
     const a2 = a1 + aRow;
     const a3 = a2 + aRow;
     const a4 = a3 + aRow;
     const a5 = a4 + aRow;
-    a = a5 + aRow;
-
     for (let half = 0; half < halves; half++) {
-      const cHalf = c + ((<usize>half) << 5);
       const bHalf = b + ((<usize>half) << 5);
-      let c00 = f32x4.splat(0);
-      let c01 = f32x4.splat(0);
-      let c10 = f32x4.splat(0);
-      let c11 = f32x4.splat(0);
-      let c20 = f32x4.splat(0);
-      let c21 = f32x4.splat(0);
-      let c30 = f32x4.splat(0);
-      let c31 = f32x4.splat(0);
-      let c40 = f32x4.splat(0);
-      let c41 = f32x4.splat(0);
-      let c50 = f32x4.splat(0);
-      let c51 = f32x4.splat(0);
-      if (accumulate) {
-        c00 = v128.load(cHalf, 0 * LANE_BYTES + 0);
-        c01 = v128.load(cHalf, 0 * LANE_BYTES + 16);
-        c10 = v128.load(cHalf, 1 * LANE_BYTES + 0);
-        c11 = v128.load(cHalf, 1 * LANE_BYTES + 16);
-        c20 = v128.load(cHalf, 2 * LANE_BYTES + 0);
-        c21 = v128.load(cHalf, 2 * LANE_BYTES + 16);
-        c30 = v128.load(cHalf, 3 * LANE_BYTES + 0);
-        c31 = v128.load(cHalf, 3 * LANE_BYTES + 16);
-        c40 = v128.load(cHalf, 4 * LANE_BYTES + 0);
-        c41 = v128.load(cHalf, 4 * LANE_BYTES + 16);
-        c50 = v128.load(cHalf, 5 * LANE_BYTES + 0);
-        c51 = v128.load(cHalf, 5 * LANE_BYTES + 16);
-      }
-      const bEnd = bHalf + bBytes;
-      for (let bt = bHalf, at: usize = 0; bt < bEnd; bt += LANE_BYTES, at += aStep) {
-        const b0 = v128.load(bt, 0);
-        const b1 = v128.load(bt, 16);
-        let x = v128.load32_splat(a0 + at);
-        c00 = madd(x, b0, c00);
-        c01 = madd(x, b1, c01);
-        x = v128.load32_splat(a1 + at);
-        c10 = madd(x, b0, c10);
-        c11 = madd(x, b1, c11);
-        x = v128.load32_splat(a2 + at);
-        c20 = madd(x, b0, c20);
-        c21 = madd(x, b1, c21);
-        x = v128.load32_splat(a3 + at);
-        c30 = madd(x, b0, c30);
-        c31 = madd(x, b1, c31);
-        x = v128.load32_splat(a4 + at);
-        c40 = madd(x, b0, c40);
-        c41 = madd(x, b1, c41);
-        x = v128.load32_splat(a5 + at);
-        c50 = madd(x, b0, c50);
-        c51 = madd(x, b1, c51);
-      }
-      v128.store(cHalf, c00, 0 * LANE_BYTES + 0);
-      v128.store(cHalf, c01, 0 * LANE_BYTES + 16);
-      v128.store(cHalf, c10, 1 * LANE_BYTES + 0);
-      v128.store(cHalf, c11, 1 * LANE_BYTES + 16);
-      v128.store(cHalf, c20, 2 * LANE_BYTES + 0);
-      v128.store(cHalf, c21, 2 * LANE_BYTES + 16);
-      v128.store(cHalf, c30, 3 * LANE_BYTES + 0);
-      v128.store(cHalf, c31, 3 * LANE_BYTES + 16);
-      v128.store(cHalf, c40, 4 * LANE_BYTES + 0);
-      v128.store(cHalf, c41, 4 * LANE_BYTES + 16);
-      v128.store(cHalf, c50, 5 * LANE_BYTES + 0);
-      v128.store(cHalf, c51, 5 * LANE_BYTES + 16);
+      tile(c + ((<usize>half) << 5), a, a1, a2, a3, a4, a5, aStep, bHalf, bHalf + bBytes, accumulate, 6, 2);
     }
+    a = a5 + aRow;
     c += 6 * LANE_BYTES;
   }
 }
 
-// Where rows run out a tile repeats the last one; what comes of it lands in the scratch rows of C.
-//
-// Each tile is a function of its own: with several in one, the V8 of Node 20 moves six accumulators about in every iteration (−7 %).
+// Each shape is a function of its own: with several in one, the V8 of Node 20 moves six accumulators about in every iteration (−7 %).
 
 /** 8 accumulators, 4 vectors of B, 2 splats. */
 function multiply2x4(
@@ -176,56 +111,7 @@ function multiply2x4(
   aStep: usize,
   accumulate: bool,
 ): void {
-  const bEnd = b + <usize>count * LANE_BYTES;
-  for (let left = rows; left > 0; left -= 2) {
-    const a0 = a;
-    const a1 = left > 1 ? a0 + aRow : a0;
-    a = a1 + aRow;
-
-    let c00 = f32x4.splat(0);
-    let c01 = f32x4.splat(0);
-    let c02 = f32x4.splat(0);
-    let c03 = f32x4.splat(0);
-    let c10 = f32x4.splat(0);
-    let c11 = f32x4.splat(0);
-    let c12 = f32x4.splat(0);
-    let c13 = f32x4.splat(0);
-    if (accumulate) {
-      c00 = v128.load(c, 0 * LANE_BYTES + 0);
-      c01 = v128.load(c, 0 * LANE_BYTES + 16);
-      c02 = v128.load(c, 0 * LANE_BYTES + 32);
-      c03 = v128.load(c, 0 * LANE_BYTES + 48);
-      c10 = v128.load(c, 1 * LANE_BYTES + 0);
-      c11 = v128.load(c, 1 * LANE_BYTES + 16);
-      c12 = v128.load(c, 1 * LANE_BYTES + 32);
-      c13 = v128.load(c, 1 * LANE_BYTES + 48);
-    }
-    for (let bt = b, at: usize = 0; bt < bEnd; bt += LANE_BYTES, at += aStep) {
-      const b0 = v128.load(bt, 0);
-      const b1 = v128.load(bt, 16);
-      const b2 = v128.load(bt, 32);
-      const b3 = v128.load(bt, 48);
-      let x = v128.load32_splat(a0 + at);
-      c00 = madd(x, b0, c00);
-      c01 = madd(x, b1, c01);
-      c02 = madd(x, b2, c02);
-      c03 = madd(x, b3, c03);
-      x = v128.load32_splat(a1 + at);
-      c10 = madd(x, b0, c10);
-      c11 = madd(x, b1, c11);
-      c12 = madd(x, b2, c12);
-      c13 = madd(x, b3, c13);
-    }
-    v128.store(c, c00, 0 * LANE_BYTES + 0);
-    v128.store(c, c01, 0 * LANE_BYTES + 16);
-    v128.store(c, c02, 0 * LANE_BYTES + 32);
-    v128.store(c, c03, 0 * LANE_BYTES + 48);
-    v128.store(c, c10, 1 * LANE_BYTES + 0);
-    v128.store(c, c11, 1 * LANE_BYTES + 16);
-    v128.store(c, c12, 1 * LANE_BYTES + 32);
-    v128.store(c, c13, 1 * LANE_BYTES + 48);
-    c += 2 * LANE_BYTES;
-  }
+  tiles(c, a, b, rows, count, aRow, aStep, accumulate, 2, 4);
 }
 
 /** 8 accumulators, 2 vectors of B, 4 splats: for blocks of 5 to 8 rows. */
@@ -239,58 +125,7 @@ function multiply4x2(
   aStep: usize,
   accumulate: bool,
 ): void {
-  const bEnd = b + <usize>count * LANE_BYTES;
-  for (let left = rows; left > 0; left -= 4) {
-    const a0 = a;
-    const a1 = left > 1 ? a0 + aRow : a0;
-    const a2 = left > 2 ? a1 + aRow : a1;
-    const a3 = left > 3 ? a2 + aRow : a2;
-    a = a3 + aRow;
-
-    let c00 = f32x4.splat(0);
-    let c01 = f32x4.splat(0);
-    let c10 = f32x4.splat(0);
-    let c11 = f32x4.splat(0);
-    let c20 = f32x4.splat(0);
-    let c21 = f32x4.splat(0);
-    let c30 = f32x4.splat(0);
-    let c31 = f32x4.splat(0);
-    if (accumulate) {
-      c00 = v128.load(c, 0 * LANE_BYTES + 0);
-      c01 = v128.load(c, 0 * LANE_BYTES + 16);
-      c10 = v128.load(c, 1 * LANE_BYTES + 0);
-      c11 = v128.load(c, 1 * LANE_BYTES + 16);
-      c20 = v128.load(c, 2 * LANE_BYTES + 0);
-      c21 = v128.load(c, 2 * LANE_BYTES + 16);
-      c30 = v128.load(c, 3 * LANE_BYTES + 0);
-      c31 = v128.load(c, 3 * LANE_BYTES + 16);
-    }
-    for (let bt = b, at: usize = 0; bt < bEnd; bt += LANE_BYTES, at += aStep) {
-      const b0 = v128.load(bt, 0);
-      const b1 = v128.load(bt, 16);
-      let x = v128.load32_splat(a0 + at);
-      c00 = madd(x, b0, c00);
-      c01 = madd(x, b1, c01);
-      x = v128.load32_splat(a1 + at);
-      c10 = madd(x, b0, c10);
-      c11 = madd(x, b1, c11);
-      x = v128.load32_splat(a2 + at);
-      c20 = madd(x, b0, c20);
-      c21 = madd(x, b1, c21);
-      x = v128.load32_splat(a3 + at);
-      c30 = madd(x, b0, c30);
-      c31 = madd(x, b1, c31);
-    }
-    v128.store(c, c00, 0 * LANE_BYTES + 0);
-    v128.store(c, c01, 0 * LANE_BYTES + 16);
-    v128.store(c, c10, 1 * LANE_BYTES + 0);
-    v128.store(c, c11, 1 * LANE_BYTES + 16);
-    v128.store(c, c20, 2 * LANE_BYTES + 0);
-    v128.store(c, c21, 2 * LANE_BYTES + 16);
-    v128.store(c, c30, 3 * LANE_BYTES + 0);
-    v128.store(c, c31, 3 * LANE_BYTES + 16);
-    c += 4 * LANE_BYTES;
-  }
+  tiles(c, a, b, rows, count, aRow, aStep, accumulate, 4, 2);
 }
 
 /** 6 accumulators, 1 vector of B, 6 splats: for blocks of at most 4 rows. */
@@ -304,51 +139,155 @@ function multiply6x1(
   aStep: usize,
   accumulate: bool,
 ): void {
-  const bEnd = b + <usize>count * LANE_BYTES;
-  for (let left = rows; left > 0; left -= 6) {
-    const a0 = a;
-    const a1 = left > 1 ? a0 + aRow : a0;
-    const a2 = left > 2 ? a1 + aRow : a1;
-    const a3 = left > 3 ? a2 + aRow : a2;
-    const a4 = left > 4 ? a3 + aRow : a3;
-    const a5 = left > 5 ? a4 + aRow : a4;
-    a = a5 + aRow;
+  tiles(c, a, b, rows, count, aRow, aStep, accumulate, 6, 1);
+}
 
-    let c00 = f32x4.splat(0);
-    let c10 = f32x4.splat(0);
-    let c20 = f32x4.splat(0);
-    let c30 = f32x4.splat(0);
-    let c40 = f32x4.splat(0);
-    let c50 = f32x4.splat(0);
-    if (accumulate) {
-      c00 = v128.load(c, 0 * LANE_BYTES + 0);
-      c10 = v128.load(c, 1 * LANE_BYTES + 0);
-      c20 = v128.load(c, 2 * LANE_BYTES + 0);
-      c30 = v128.load(c, 3 * LANE_BYTES + 0);
-      c40 = v128.load(c, 4 * LANE_BYTES + 0);
-      c50 = v128.load(c, 5 * LANE_BYTES + 0);
+/**
+ * Tiles of R rows, one below the other. Where rows run out a tile repeats the last one; what comes of it lands in the scratch rows of C.
+ */
+// @ts-ignore: decorator
+@inline function tiles(
+  c: usize,
+  a: usize,
+  b: usize,
+  rows: i32,
+  count: i32,
+  aRow: usize,
+  aStep: usize,
+  accumulate: bool,
+  R: i32,
+  V: i32,
+): void {
+  const bEnd = b + <usize>count * LANE_BYTES;
+  for (let left = rows; left > 0; left -= R) {
+    const a1 = left > 1 ? a + aRow : a;
+    const a2 = R > 2 && left > 2 ? a1 + aRow : a1;
+    const a3 = R > 3 && left > 3 ? a2 + aRow : a2;
+    const a4 = R > 4 && left > 4 ? a3 + aRow : a3;
+    const a5 = R > 5 && left > 5 ? a4 + aRow : a4;
+    tile(c, a, a1, a2, a3, a4, a5, aStep, b, bEnd, accumulate, R, V);
+    a = a5 + aRow;
+    c += <usize>R * LANE_BYTES;
+  }
+}
+
+/** One tile of R × V accumulators: 2 × 4, 4 × 2, 6 × 2 or 6 × 1. R and V are literals, so that the compiler drops what they do not need. */
+// @ts-ignore: decorator
+@inline function tile(
+  c: usize,
+  a0: usize,
+  a1: usize,
+  a2: usize,
+  a3: usize,
+  a4: usize,
+  a5: usize,
+  aStep: usize,
+  b: usize,
+  bEnd: usize,
+  accumulate: bool,
+  R: i32,
+  V: i32,
+): void {
+  let c00 = f32x4.splat(0);
+  let c01 = f32x4.splat(0);
+  let c02 = f32x4.splat(0);
+  let c03 = f32x4.splat(0);
+  let c10 = f32x4.splat(0);
+  let c11 = f32x4.splat(0);
+  let c12 = f32x4.splat(0);
+  let c13 = f32x4.splat(0);
+  let c20 = f32x4.splat(0);
+  let c21 = f32x4.splat(0);
+  let c30 = f32x4.splat(0);
+  let c31 = f32x4.splat(0);
+  let c40 = f32x4.splat(0);
+  let c41 = f32x4.splat(0);
+  let c50 = f32x4.splat(0);
+  let c51 = f32x4.splat(0);
+  if (accumulate) {
+    c00 = v128.load(c, 0 * LANE_BYTES + 0);
+    if (V > 1) c01 = v128.load(c, 0 * LANE_BYTES + 16);
+    if (V > 2) {
+      c02 = v128.load(c, 0 * LANE_BYTES + 32);
+      c03 = v128.load(c, 0 * LANE_BYTES + 48);
     }
-    for (let bt = b, at: usize = 0; bt < bEnd; bt += LANE_BYTES, at += aStep) {
-      const b0 = v128.load(bt, 0);
-      let x = v128.load32_splat(a0 + at);
-      c00 = madd(x, b0, c00);
-      x = v128.load32_splat(a1 + at);
-      c10 = madd(x, b0, c10);
+    c10 = v128.load(c, 1 * LANE_BYTES + 0);
+    if (V > 1) c11 = v128.load(c, 1 * LANE_BYTES + 16);
+    if (V > 2) {
+      c12 = v128.load(c, 1 * LANE_BYTES + 32);
+      c13 = v128.load(c, 1 * LANE_BYTES + 48);
+    }
+    if (R > 2) {
+      c20 = v128.load(c, 2 * LANE_BYTES + 0);
+      if (V > 1) c21 = v128.load(c, 2 * LANE_BYTES + 16);
+      c30 = v128.load(c, 3 * LANE_BYTES + 0);
+      if (V > 1) c31 = v128.load(c, 3 * LANE_BYTES + 16);
+    }
+    if (R > 4) {
+      c40 = v128.load(c, 4 * LANE_BYTES + 0);
+      if (V > 1) c41 = v128.load(c, 4 * LANE_BYTES + 16);
+      c50 = v128.load(c, 5 * LANE_BYTES + 0);
+      if (V > 1) c51 = v128.load(c, 5 * LANE_BYTES + 16);
+    }
+  }
+  for (let at: usize = 0; b < bEnd; b += LANE_BYTES, at += aStep) {
+    const b0 = v128.load(b, 0);
+    const b1 = V > 1 ? v128.load(b, 16) : b0;
+    const b2 = V > 2 ? v128.load(b, 32) : b0;
+    const b3 = V > 2 ? v128.load(b, 48) : b0;
+    let x = v128.load32_splat(a0 + at);
+    c00 = madd(x, b0, c00);
+    if (V > 1) c01 = madd(x, b1, c01);
+    if (V > 2) {
+      c02 = madd(x, b2, c02);
+      c03 = madd(x, b3, c03);
+    }
+    x = v128.load32_splat(a1 + at);
+    c10 = madd(x, b0, c10);
+    if (V > 1) c11 = madd(x, b1, c11);
+    if (V > 2) {
+      c12 = madd(x, b2, c12);
+      c13 = madd(x, b3, c13);
+    }
+    if (R > 2) {
       x = v128.load32_splat(a2 + at);
       c20 = madd(x, b0, c20);
+      if (V > 1) c21 = madd(x, b1, c21);
       x = v128.load32_splat(a3 + at);
       c30 = madd(x, b0, c30);
+      if (V > 1) c31 = madd(x, b1, c31);
+    }
+    if (R > 4) {
       x = v128.load32_splat(a4 + at);
       c40 = madd(x, b0, c40);
+      if (V > 1) c41 = madd(x, b1, c41);
       x = v128.load32_splat(a5 + at);
       c50 = madd(x, b0, c50);
+      if (V > 1) c51 = madd(x, b1, c51);
     }
-    v128.store(c, c00, 0 * LANE_BYTES + 0);
-    v128.store(c, c10, 1 * LANE_BYTES + 0);
+  }
+  v128.store(c, c00, 0 * LANE_BYTES + 0);
+  if (V > 1) v128.store(c, c01, 0 * LANE_BYTES + 16);
+  if (V > 2) {
+    v128.store(c, c02, 0 * LANE_BYTES + 32);
+    v128.store(c, c03, 0 * LANE_BYTES + 48);
+  }
+  v128.store(c, c10, 1 * LANE_BYTES + 0);
+  if (V > 1) v128.store(c, c11, 1 * LANE_BYTES + 16);
+  if (V > 2) {
+    v128.store(c, c12, 1 * LANE_BYTES + 32);
+    v128.store(c, c13, 1 * LANE_BYTES + 48);
+  }
+  if (R > 2) {
     v128.store(c, c20, 2 * LANE_BYTES + 0);
+    if (V > 1) v128.store(c, c21, 2 * LANE_BYTES + 16);
     v128.store(c, c30, 3 * LANE_BYTES + 0);
+    if (V > 1) v128.store(c, c31, 3 * LANE_BYTES + 16);
+  }
+  if (R > 4) {
     v128.store(c, c40, 4 * LANE_BYTES + 0);
+    if (V > 1) v128.store(c, c41, 4 * LANE_BYTES + 16);
     v128.store(c, c50, 5 * LANE_BYTES + 0);
-    c += 6 * LANE_BYTES;
+    if (V > 1) v128.store(c, c51, 5 * LANE_BYTES + 16);
   }
 }
