@@ -43,43 +43,7 @@ export function sumOne(sums: usize, k: usize, q: usize, count: i32, dim: i32, kR
 
 /** One row of q, four keys side by side. */
 export function sumFour<T>(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRow: usize, table: usize): void {
-  const signAndBits = v128.load32_splat(table, HALF_BITS);
-  const each = (count + 3) >> 2;
-  const second = quarter(1, each, count);
-  const third = quarter(2, each, count);
-  const fourth = quarter(3, each, count);
-  let k0 = k;
-  let k1 = k + second * kRow;
-  let k2 = k + third * kRow;
-  let k3 = k + fourth * kRow;
-  const qEnd = q + ((<usize>dim) << 2);
-  for (const end = sums + ((<usize>each) << 4); sums < end; sums += 16) {
-    let a0 = f32x4.splat(0);
-    let a1 = f32x4.splat(0);
-    let a2 = f32x4.splat(0);
-    let a3 = f32x4.splat(0);
-    for (let qd = q, at: usize = 0; qd < qEnd; qd += 32) {
-      const low = v128.load(qd);
-      const high = v128.load(qd, 16);
-      a0 = madd(low4<T>(k0 + at, signAndBits), low, a0);
-      a1 = madd(low4<T>(k1 + at, signAndBits), low, a1);
-      a2 = madd(low4<T>(k2 + at, signAndBits), low, a2);
-      a3 = madd(low4<T>(k3 + at, signAndBits), low, a3);
-      a0 = madd(high4<T>(k0 + at, signAndBits), high, a0);
-      a1 = madd(high4<T>(k1 + at, signAndBits), high, a1);
-      a2 = madd(high4<T>(k2 + at, signAndBits), high, a2);
-      a3 = madd(high4<T>(k3 + at, signAndBits), high, a3);
-      at += 8 * sizeof<T>();
-    }
-    v128.store(sums, a0);
-    v128.store(sums + (second << 4), a1);
-    v128.store(sums + (third << 4), a2);
-    v128.store(sums + (fourth << 4), a3);
-    k0 += kRow;
-    k1 += kRow;
-    k2 += kRow;
-    k3 += kRow;
-  }
+  sumQuarters<T>(sums, k, q, (<usize>dim) << 2, count, 1, dim, kRow, table, false);
 }
 
 /** `pairs` pairs of rows of q, four keys side by side. */
@@ -94,6 +58,23 @@ export function sumPairs<T>(
   kRow: usize,
   table: usize,
 ): void {
+  sumQuarters<T>(sums, k, q, qRow, count, pairs, dim, kRow, table, true);
+}
+
+/** `groups` times one row of q, a, or two, a and b: `both` is a literal, so that the compiler drops b. */
+// @ts-ignore: decorator
+@inline function sumQuarters<T>(
+  sums: usize,
+  k: usize,
+  q: usize,
+  qRow: usize,
+  count: i32,
+  groups: i32,
+  dim: i32,
+  kRow: usize,
+  table: usize,
+  both: bool,
+): void {
   const signAndBits = v128.load32_splat(table, HALF_BITS);
   const each = (count + 3) >> 2;
   const second = quarter(1, each, count);
@@ -104,11 +85,11 @@ export function sumPairs<T>(
   let k2 = k + third * kRow;
   let k3 = k + fourth * kRow;
   const qBytes = (<usize>dim) << 2;
-  const qNext = qRow + qRow - qBytes;
-  const qAll = q + 2 * <usize>pairs * qRow;
+  const qGroup = both ? qRow + qRow : qRow;
+  const qAll = q + <usize>groups * qGroup;
   for (const end = sums + ((<usize>each) << 4); sums < end; sums += 16) {
     let to = sums;
-    for (let qd = q; qd < qAll; qd += qNext) {
+    for (let qd = q; qd < qAll; qd += qGroup - qBytes) {
       let a0 = f32x4.splat(0);
       let a1 = f32x4.splat(0);
       let a2 = f32x4.splat(0);
@@ -120,51 +101,62 @@ export function sumPairs<T>(
       const qEnd = qd + qBytes;
       for (let at: usize = 0; qd < qEnd; qd += 32) {
         let a = v128.load(qd);
-        let b = v128.load(qd + qRow);
+        let b = both ? v128.load(qd + qRow) : a;
         let x = low4<T>(k0 + at, signAndBits);
         a0 = madd(x, a, a0);
-        b0 = madd(x, b, b0);
+        if (both) b0 = madd(x, b, b0);
         x = low4<T>(k1 + at, signAndBits);
         a1 = madd(x, a, a1);
-        b1 = madd(x, b, b1);
+        if (both) b1 = madd(x, b, b1);
         x = low4<T>(k2 + at, signAndBits);
         a2 = madd(x, a, a2);
-        b2 = madd(x, b, b2);
+        if (both) b2 = madd(x, b, b2);
         x = low4<T>(k3 + at, signAndBits);
         a3 = madd(x, a, a3);
-        b3 = madd(x, b, b3);
+        if (both) b3 = madd(x, b, b3);
         a = v128.load(qd, 16);
-        b = v128.load(qd + qRow, 16);
+        b = both ? v128.load(qd + qRow, 16) : a;
         x = high4<T>(k0 + at, signAndBits);
         a0 = madd(x, a, a0);
-        b0 = madd(x, b, b0);
+        if (both) b0 = madd(x, b, b0);
         x = high4<T>(k1 + at, signAndBits);
         a1 = madd(x, a, a1);
-        b1 = madd(x, b, b1);
+        if (both) b1 = madd(x, b, b1);
         x = high4<T>(k2 + at, signAndBits);
         a2 = madd(x, a, a2);
-        b2 = madd(x, b, b2);
+        if (both) b2 = madd(x, b, b2);
         x = high4<T>(k3 + at, signAndBits);
         a3 = madd(x, a, a3);
-        b3 = madd(x, b, b3);
+        if (both) b3 = madd(x, b, b3);
         at += 8 * sizeof<T>();
       }
-      v128.store(to, a0);
-      v128.store(to + (second << 4), a1);
-      v128.store(to + (third << 4), a2);
-      v128.store(to + (fourth << 4), a3);
-      to += SUM_ROW;
-      v128.store(to, b0);
-      v128.store(to + (second << 4), b1);
-      v128.store(to + (third << 4), b2);
-      v128.store(to + (fourth << 4), b3);
-      to += SUM_ROW;
+      storeFour(to, second, third, fourth, a0, a1, a2, a3);
+      if (both) storeFour(to + SUM_ROW, second, third, fourth, b0, b1, b2, b3);
+      to += 2 * SUM_ROW;
     }
     k0 += kRow;
     k1 += kRow;
     k2 += kRow;
     k3 += kRow;
   }
+}
+
+/** The sums of four keys, where the first goes and how many keys further on the others do. */
+// @ts-ignore: decorator
+@inline export function storeFour(
+  to: usize,
+  second: usize,
+  third: usize,
+  fourth: usize,
+  s0: v128,
+  s1: v128,
+  s2: v128,
+  s3: v128,
+): void {
+  v128.store(to, s0);
+  v128.store(to + (second << 4), s1);
+  v128.store(to + (third << 4), s2);
+  v128.store(to + (fourth << 4), s3);
 }
 
 /** S[key] = the sum of its four, times `unit`, four keys at a time. */

@@ -67,38 +67,8 @@ function addRest<T>(o: usize, v: usize, p: usize, count: i32, dim: i32, vRow: us
 /** One row of O, four keys side by side. */
 export function addFour<T>(o: usize, v: usize, p: usize, count: i32, dim: i32, vRow: usize, table: usize): void {
   const quarter = count >> 2;
-  addQuarters<T>(o, v, p, quarter, dim, vRow, table);
+  addQuarters<T>(o, v, p, quarter, 1, dim, vRow, table, false);
   addRest<T>(o, v + 4 * <usize>quarter * vRow, p + ((<usize>quarter) << 4), count & 3, dim, vRow, table);
-}
-
-function addQuarters<T>(o: usize, v0: usize, p: usize, count: i32, dim: i32, vRow: usize, table: usize): void {
-  const signAndBits = v128.load32_splat(table, HALF_BITS);
-  const step = (<usize>count) << 2;
-  let v1 = v0 + <usize>count * vRow;
-  let v2 = v1 + <usize>count * vRow;
-  let v3 = v2 + <usize>count * vRow;
-  const oEnd = o + ((<usize>dim) << 2);
-  for (const end = p + step; p < end; p += 4) {
-    const w0 = weight<T>(p);
-    const w1 = weight<T>(p + step);
-    const w2 = weight<T>(p + 2 * step);
-    const w3 = weight<T>(p + 3 * step);
-    for (let od = o, at: usize = 0; od < oEnd; od += 32) {
-      let low = madd(w0, low4<T>(v0 + at, signAndBits), v128.load(od));
-      let high = madd(w0, high4<T>(v0 + at, signAndBits), v128.load(od, 16));
-      low = madd(w1, low4<T>(v1 + at, signAndBits), low);
-      high = madd(w1, high4<T>(v1 + at, signAndBits), high);
-      low = madd(w2, low4<T>(v2 + at, signAndBits), low);
-      high = madd(w2, high4<T>(v2 + at, signAndBits), high);
-      v128.store(od, madd(w3, low4<T>(v3 + at, signAndBits), low));
-      v128.store(od, madd(w3, high4<T>(v3 + at, signAndBits), high), 16);
-      at += 8 * sizeof<T>();
-    }
-    v0 += vRow;
-    v1 += vRow;
-    v2 += vRow;
-    v3 += vRow;
-  }
 }
 
 /** `pairs` pairs of rows of O, four keys side by side. */
@@ -113,7 +83,7 @@ export function addPairs<T>(
   table: usize,
 ): void {
   const quarter = count >> 2;
-  addPairQuarters<T>(o, v, p, quarter, pairs, dim, vRow, table);
+  addQuarters<T>(o, v, p, quarter, pairs, dim, vRow, table, true);
   v += 4 * <usize>quarter * vRow;
   p += (<usize>quarter) << 4;
   for (let row = 2 * pairs; row > 0; row--) {
@@ -123,62 +93,67 @@ export function addPairs<T>(
   }
 }
 
-function addPairQuarters<T>(
+/** Quarters of `count` keys, for `groups` times one row of O, a, or two, a and b: `both` is a literal, so that the compiler drops b. */
+// @ts-ignore: decorator
+@inline function addQuarters<T>(
   o: usize,
-  v0: usize,
+  v: usize,
   p: usize,
   count: i32,
-  pairs: i32,
+  groups: i32,
   dim: i32,
   vRow: usize,
   table: usize,
+  both: bool,
 ): void {
   const signAndBits = v128.load32_splat(table, HALF_BITS);
   const step = (<usize>count) << 2;
+  let v0 = v;
   let v1 = v0 + <usize>count * vRow;
   let v2 = v1 + <usize>count * vRow;
   let v3 = v2 + <usize>count * vRow;
-  const rowBytes = (<usize>dim) << 2;
-  const oAll = o + 2 * <usize>pairs * rowBytes;
+  const oRow = (<usize>dim) << 2;
+  const oGroup = both ? oRow + oRow : oRow;
+  const oAll = o + <usize>groups * oGroup;
   for (const end = p + step; p < end; p += 4) {
     let pa = p;
-    for (let od = o; od < oAll; od += rowBytes) {
+    for (let od = o; od < oAll; od += oGroup - oRow) {
       const a0 = weight<T>(pa);
       const a1 = weight<T>(pa + step);
       const a2 = weight<T>(pa + 2 * step);
       const a3 = weight<T>(pa + 3 * step);
-      pa += SCORE_ROW;
-      const b0 = weight<T>(pa);
-      const b1 = weight<T>(pa + step);
-      const b2 = weight<T>(pa + 2 * step);
-      const b3 = weight<T>(pa + 3 * step);
-      pa += SCORE_ROW;
-      const oEnd = od + rowBytes;
+      const pb = pa + SCORE_ROW;
+      const b0 = both ? weight<T>(pb) : a0;
+      const b1 = both ? weight<T>(pb + step) : a1;
+      const b2 = both ? weight<T>(pb + 2 * step) : a2;
+      const b3 = both ? weight<T>(pb + 3 * step) : a3;
+      pa = pb + SCORE_ROW;
+      const oEnd = od + oRow;
       for (let at: usize = 0; od < oEnd; od += 32) {
         let x = low4<T>(v0 + at, signAndBits);
         let a = madd(a0, x, v128.load(od));
-        let b = madd(b0, x, v128.load(od + rowBytes));
+        let b = both ? madd(b0, x, v128.load(od + oRow)) : a;
         x = low4<T>(v1 + at, signAndBits);
         a = madd(a1, x, a);
-        b = madd(b1, x, b);
+        if (both) b = madd(b1, x, b);
         x = low4<T>(v2 + at, signAndBits);
         a = madd(a2, x, a);
-        b = madd(b2, x, b);
+        if (both) b = madd(b2, x, b);
         x = low4<T>(v3 + at, signAndBits);
         v128.store(od, madd(a3, x, a));
-        v128.store(od + rowBytes, madd(b3, x, b));
+        if (both) v128.store(od + oRow, madd(b3, x, b));
         x = high4<T>(v0 + at, signAndBits);
         a = madd(a0, x, v128.load(od, 16));
-        b = madd(b0, x, v128.load(od + rowBytes, 16));
+        if (both) b = madd(b0, x, v128.load(od + oRow, 16));
         x = high4<T>(v1 + at, signAndBits);
         a = madd(a1, x, a);
-        b = madd(b1, x, b);
+        if (both) b = madd(b1, x, b);
         x = high4<T>(v2 + at, signAndBits);
         a = madd(a2, x, a);
-        b = madd(b2, x, b);
+        if (both) b = madd(b2, x, b);
         x = high4<T>(v3 + at, signAndBits);
         v128.store(od, madd(a3, x, a), 16);
-        v128.store(od + rowBytes, madd(b3, x, b), 16);
+        if (both) v128.store(od + oRow, madd(b3, x, b), 16);
         at += 8 * sizeof<T>();
       }
     }

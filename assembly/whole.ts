@@ -9,7 +9,7 @@
 //     q [dim]      2¹⁵·unit [4]   unit [4]   [dim/8] of 8 highs, 8 lows
 //     P [count]    2¹⁵·unit [4]   unit [4]   [count/2] of 2 highs, 2 lows        0 up to a multiple of eight keys
 
-import { quarter } from "./few-scores";
+import { quarter, storeFour } from "./few-scores";
 import { largestBits, madd, powerOfTwo } from "./lanes";
 
 /** Bytes of 2¹⁵·unit and unit. */
@@ -136,10 +136,7 @@ export function sumBytes(sums: usize, k: usize, q: usize, count: i32, dim: i32, 
       l3 = i32x4.add(l3, i32x4.dot_i16x8_s(x, low));
       at += 8;
     }
-    v128.store(sums, join(h0, l0, q));
-    v128.store(sums + (second << 4), join(h1, l1, q));
-    v128.store(sums + (third << 4), join(h2, l2, q));
-    v128.store(sums + (fourth << 4), join(h3, l3, q));
+    storeFour(sums, second, third, fourth, join(h0, l0, q), join(h1, l1, q), join(h2, l2, q), join(h3, l3, q));
     k0 += kRow;
     k1 += kRow;
     k2 += kRow;
