@@ -130,9 +130,11 @@ function copyEight(to: usize, from: usize, dim: i32, toRow: usize, fromRow: usiz
   }
 }
 
-/** Four floats at `from`, of which those from `left` on are taken as 0. */
+/** Four floats at `from`, of which the first `left` count: the others are 0. */
 // @ts-ignore: decorator
-@inline function loadTail(from: usize, left: i32): v128 {
+@inline function loadSome(from: usize, left: i32): v128 {
+  if (left > 3) return v128.load(from);
+  if (left <= 0) return i32x4.splat(0);
   const lanes = i32x4.add(i32x4.splat(-left), i32x4(0, 1, 2, 3));
   return v128.and(v128.load(from), i32x4.shr_s(lanes, 31));
 }
@@ -155,15 +157,13 @@ function copyEight(to: usize, from: usize, dim: i32, toRow: usize, fromRow: usiz
 
 /** Stores `dim` floats as binary16, see {@link narrow}, and zeros up to the next multiple of eight. */
 function storeF16(to: usize, from: usize, dim: i32): void {
-  for (; dim > 7; dim -= 8) {
-    v128.store(to, i16x8.narrow_i32x4_u(narrow(v128.load(from)), narrow(v128.load(from, 16))));
+  for (; dim > 0; dim -= 8) {
+    const low = loadSome(from, dim);
+    const high = loadSome(from + 16, dim - 4);
+    v128.store(to, i16x8.narrow_i32x4_u(narrow(low), narrow(high)));
     to += 16;
     from += 32;
   }
-  if (dim == 0) return;
-  const low = loadTail(from, dim);
-  const high = dim > 4 ? loadTail(from + 16, dim - 4) : i32x4.splat(0);
-  v128.store(to, i16x8.narrow_i32x4_u(narrow(low), narrow(high)));
 }
 
 /** Four floats as whole numbers of steps of size `scale`. */
@@ -187,12 +187,10 @@ function storeInt8(to: usize, from: usize, dim: i32): f32 {
   // The bits of magnitudes are ordered as they are, NaN above all.
   let top = i32x4.splat(0);
   let at = from;
-  let left = dim;
-  for (; left > 3; left -= 4) {
-    top = i32x4.max_s(top, f32x4.abs(v128.load(at)));
+  for (let left = dim; left > 0; left -= 4) {
+    top = i32x4.max_s(top, f32x4.abs(loadSome(at, left)));
     at += 16;
   }
-  if (left) top = i32x4.max_s(top, f32x4.abs(loadTail(at, left)));
   top = i32x4.max_s(top, v128.shuffle<i32>(top, top, 2, 3, 0, 1));
   top = i32x4.max_s(top, v128.shuffle<i32>(top, top, 1, 0, 3, 2));
   const largest = f32x4.extract_lane(top, 0);
@@ -202,15 +200,13 @@ function storeInt8(to: usize, from: usize, dim: i32): f32 {
     return scale;
   }
   const step = f32x4.splat(scale);
-  for (; dim > 7; dim -= 8) {
-    storeBytes(to, stepsOf(v128.load(from), step), stepsOf(v128.load(from, 16), step));
+  for (; dim > 0; dim -= 8) {
+    const low = loadSome(from, dim);
+    const high = loadSome(from + 16, dim - 4);
+    storeBytes(to, stepsOf(low, step), stepsOf(high, step));
     to += 8;
     from += 32;
   }
-  if (dim == 0) return scale;
-  const low = loadTail(from, dim);
-  const high = dim > 4 ? loadTail(from + 16, dim - 4) : i32x4.splat(0);
-  storeBytes(to, stepsOf(low, step), stepsOf(high, step));
   return scale;
 }
 
