@@ -31,6 +31,7 @@ import {
   closeLanes,
   lanes,
 } from "./block";
+import { keptByAny } from "./mask";
 import { PAGE_KEYS, keyAddress } from "./rows";
 
 /** Whether the kernels here take a head: few rows of q, and whole eights of values in those of K and V. */
@@ -57,9 +58,16 @@ export function decode(block: Block, head: Head, scratch: usize): bool {
   memory.fill(o, 0, <usize>rows * oRow);
 
   const masked = head.keepMask != 0 || head.bias != 0 || block.first < block.commonFirst || block.end > block.commonEnd;
+  let first = block.first;
+  let last = block.end;
+  if (head.keepMask || head.bias) {
+    // Padding at either end is not read.
+    while (first < last && !keptByAny(block, head, first)) first++;
+    while (first < last && !keptByAny(block, head, last - 1)) last--;
+  }
   // Steps end where pages do.
-  for (let key = block.first; key < block.end;) {
-    const end = min(key - (key % PAGE_KEYS) + PAGE_KEYS, block.end);
+  for (let key = first; key < last;) {
+    const end = min(key - (key % PAGE_KEYS) + PAGE_KEYS, last);
     const count = end - key;
     scoreRows(head, scores, ready, work, key, count, rows);
     for (let row = 0; row < rows; row++) {
@@ -152,9 +160,14 @@ export function finishScores(block: Block, head: Head, s: usize, row: i32, first
   }
   const from = load<i32>(lanes(block, FROM) + lane);
   const to = load<i32>(lanes(block, TO) + lane);
-  for (let key = first; key < min(from, first + count); key++) store<f32>(s + ((<usize>(key - first)) << 2), -Infinity);
-  for (let key = max(to, first); key < first + count; key++) store<f32>(s + ((<usize>(key - first)) << 2), -Infinity);
-  for (let key = count; key < vectors << 2; key++) store<f32>(s + ((<usize>key) << 2), -Infinity);
+  hide(s, 0, min(from - first, count));
+  hide(s, max(to - first, 0), count);
+  hide(s, count, vectors << 2);
+}
+
+/** S = −Infinity for the keys [from, to) of a step. */
+function hide(s: usize, from: i32, to: i32): void {
+  for (; from < to; from++) store<f32>(s + ((<usize>from) << 2), -Infinity);
 }
 
 /** P = exp(S − m'), l' = α·l + Σ P of one row; returns α. S is in units of the score. */

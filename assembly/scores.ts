@@ -61,20 +61,7 @@ export function addBias(block: Block, head: Head, s: usize, first: i32, count: i
       const s1 = v128.load(c1);
       const s2 = v128.load(c2);
       const s3 = v128.load(c3);
-      // A bias that is the same for every key has a step of 0: one float of it stands for four keys.
-      if (step) storeTransposed(column, c1, c2, c3, v128.load(r0), v128.load(r1), v128.load(r2), v128.load(r3));
-      else {
-        storeTransposed(
-          column,
-          c1,
-          c2,
-          c3,
-          v128.load32_splat(r0),
-          v128.load32_splat(r1),
-          v128.load32_splat(r2),
-          v128.load32_splat(r3),
-        );
-      }
+      storeTransposed(column, c1, c2, c3, biases(r0, step), biases(r1, step), biases(r2, step), biases(r3, step));
       v128.store(column, biased(s0, v128.load(column)));
       v128.store(c1, biased(s1, v128.load(c1)));
       v128.store(c2, biased(s2, v128.load(c2)));
@@ -86,6 +73,12 @@ export function addBias(block: Block, head: Head, s: usize, first: i32, count: i
       column += 4 * LANE_BYTES;
     }
   }
+}
+
+/** The bias of four keys, `step` bytes apart; one that is the same for every key has a step of 0, and one float stands for four. */
+// @ts-ignore: decorator
+@inline function biases(at: usize, step: usize): v128 {
+  return step ? v128.load(at) : v128.load32_splat(at);
 }
 
 /** score + bias; a bias of −Infinity masks, whatever the score. */
