@@ -132,10 +132,12 @@ export function openLanes(block: Block, head: Head, firstRow: i32): void {
     if (head.alibiSlopes) store<f32>(at + SLOPE * LANE_BYTES, load<f32>(head.alibiSlopes + ((<usize>g) << 2)));
     if (head.sinks) store<f32>(at + SINK * LANE_BYTES, load<f32>(head.sinks + ((<usize>g) << 2)));
     store<usize>(at + OUT_ROW * LANE_BYTES, head.out + <usize>i * head.outRow + <usize>g * head.outHead);
-    store<usize>(at + LSE_ROW * LANE_BYTES, head.lse + ((<usize>i) << 2) + <usize>g * head.lseHead);
+    if (head.lse) store<usize>(at + LSE_ROW * LANE_BYTES, head.lse + ((<usize>i) << 2) + <usize>g * head.lseHead);
     store<usize>(at + Q_ROW * LANE_BYTES, head.q + <usize>i * head.qRow + <usize>g * head.qHead);
-    store<usize>(at + MASK_ROW * LANE_BYTES, head.keepMask + <usize>i * head.maskRow + <usize>g * head.maskHead);
-    store<usize>(at + BIAS_ROW * LANE_BYTES, head.bias + <usize>i * head.biasRow + <usize>g * head.biasHead);
+    if (head.keepMask)
+      store<usize>(at + MASK_ROW * LANE_BYTES, head.keepMask + <usize>i * head.maskRow + <usize>g * head.maskHead);
+    if (head.bias)
+      store<usize>(at + BIAS_ROW * LANE_BYTES, head.bias + <usize>i * head.biasRow + <usize>g * head.biasHead);
 
     if (firstRow + lane >= lastRow) continue;
     if (++g == head.group) {

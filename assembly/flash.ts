@@ -15,7 +15,7 @@
 import { Head } from "./head";
 import { Block, blockBytes, closeBlock, openBlock, openLanes, queries } from "./block";
 import { decode, decodes } from "./decode";
-import { gatherKept, gatherKeys, gatheredRow, picksKeys } from "./gather";
+import { fetchRows, gatherKept, gatherKeys, gatheredRow, picksKeys } from "./gather";
 import { LANES } from "./lanes";
 import { F32, PAGE_KEYS, keyAddress } from "./rows";
 import { SCORE_BYTES, attendKeys, attendPicked, mustRepeat, repeatBlock, unit } from "./step";
@@ -26,7 +26,7 @@ import { SCORE_BYTES, attendKeys, attendPicked, mustRepeat, repeatBlock, unit } 
 
 /** What the blocks of one pass may take together: of the order of a second-level cache, through which they pass in address order. */
 // @ts-ignore: decorator
-@inline const PASS_BYTES: usize = 1024 * 1024;
+@inline const PASS_BYTES: usize = 1280 * 1024;
 
 /**
  * Blocks of query rows that go through the keys together. The more, the more seldom K and V come from beyond the second-level cache:
@@ -159,6 +159,8 @@ function attendPass(head: Head, row: i32, count: i32): void {
       v = keyAddress(head, head.v, key, head.vRow);
       kRow = head.kRow;
       vRow = head.vRow;
+      fetchRows(k, keys, head.headDim, kRow, scores);
+      fetchRows(v, keys, head.valueDim, vRow, scores);
     }
     // As if key 0 stood in the same array.
     k -= <usize>key * kRow;

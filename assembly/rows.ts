@@ -145,8 +145,7 @@ function copyEight(to: usize, from: usize, dim: i32, toRow: usize, fromRow: usiz
  *     normal halves      the bits, exponent bias 127 → 15, rounded by a carry out of the 13 that go
  *     subnormal halves   whole multiples of 2⁻²⁴, the last place of numbers from ½ on: adding ½ rounds to them
  */
-// @ts-ignore: decorator
-@inline function narrow(x: v128): v128 {
+function narrow(x: v128): v128 {
   const magnitude = f32x4.pmin(f32x4.splat(65504), f32x4.abs(x));
   const odd = v128.and(i32x4.shr_u(magnitude, 13), i32x4.splat(1));
   const normal = i32x4.shr_u(i32x4.add(i32x4.add(magnitude, i32x4.splat(0xfff - 0x38000000)), odd), 13);
