@@ -4,8 +4,9 @@ import { Frame } from "./frame.ts";
 import { type Head, writeHead } from "./head.ts";
 import { keptLength } from "./mask.ts";
 import type { Kernels } from "./module.ts";
-import { type AttentionOptions, type Problem, type Sequence, checkKeys, checkProblem, stridesOf } from "./options.ts";
+import { type AttentionOptions, type Problem, checkKeys, checkProblem, stridesOf } from "./options.ts";
 import { Result, type Written } from "./result.ts";
+import type { Sequence } from "./sequences.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** What `attention` returns. */

@@ -10,6 +10,7 @@ import { floatsOf } from "./rotary.ts";
  * stage that the frame holds, which is small enough to stay in the processor's cache and does not grow with the prompt.
  */
 export class Incoming {
+  readonly heads: number;
   readonly dim: number;
   /** Head 0 of the first row that was taken, and the bytes from a head and from a row to the next. */
   ptr = 0;
@@ -18,7 +19,6 @@ export class Incoming {
   readonly #floats: Floats;
   readonly #layout: Layout;
   readonly #tokens: number;
-  readonly #heads: number;
   /** 0 where nothing is copied. */
   readonly #stage: number;
 
@@ -32,39 +32,37 @@ export class Incoming {
     dim: number,
     changes = false,
   ) {
+    this.heads = heads;
     this.dim = dim;
     this.#floats = floats;
     this.#layout = layout;
     this.#tokens = tokens;
-    this.#heads = heads;
     this.#stage = floats.array || changes ? frame.reserve(Math.min(tokens, PAGE_KEYS) * heads * dim * 4) : 0;
   }
 
   /** Sets `ptr`, `head` and `row` for `count` rows of sequence `b` from row `first` on. */
   take(arena: Arena, b: number, first: number, count: number): this {
-    const [tokens, heads, dim] = [this.#tokens, this.#heads, this.dim];
-    if (!this.#stage) {
-      const of = stridesOf(this.#layout, tokens, heads, dim);
-      this.ptr = this.#floats.ptr! + b * of.batch + first * of.row;
-      this.head = of.head;
-      this.row = of.row;
-      return this;
-    }
+    const of = stridesOf(this.#layout, this.#stage ? count : this.#tokens, this.heads, this.dim);
+    this.head = of.head;
+    this.row = of.row;
+    this.ptr = this.#stage || this.#floats.ptr! + b * of.batch + first * of.row;
+    if (this.#stage) this.#copy(arena, b, first, count);
+    return this;
+  }
+
+  /** Copies these rows to the stage, in the same layout. */
+  #copy(arena: Arena, b: number, first: number, count: number): void {
+    const [tokens, heads, dim] = [this.#tokens, this.heads, this.dim];
     const array = floatsOf(arena, this.#floats);
     const stage = new Float32Array(arena.buffer, this.#stage, count * heads * dim);
     if (this.#layout === "blhd") {
       const start = (b * tokens + first) * heads * dim;
       stage.set(array.subarray(start, start + stage.length));
-    } else {
-      for (let head = 0; head < heads; head++) {
-        const start = ((b * heads + head) * tokens + first) * dim;
-        stage.set(array.subarray(start, start + count * dim), head * count * dim);
-      }
+      return;
     }
-    const of = stridesOf(this.#layout, count, heads, dim);
-    this.ptr = this.#stage;
-    this.head = of.head;
-    this.row = of.row;
-    return this;
+    for (let head = 0; head < heads; head++) {
+      const start = ((b * heads + head) * tokens + first) * dim;
+      stage.set(array.subarray(start, start + count * dim), head * count * dim);
+    }
   }
 }

@@ -2,7 +2,8 @@ import type { Arena } from "./arena.ts";
 import type { KeysOf } from "./attention.ts";
 import type { Frame } from "./frame.ts";
 import { PAGE_KEYS } from "./module.ts";
-import { type Problem, type Sequence, stridesOf } from "./options.ts";
+import { type Problem, stridesOf } from "./options.ts";
+import type { Sequence } from "./sequences.ts";
 
 /** Where a call finds the keys [first, end) of a KV head of a sequence, and how many it may ask for. */
 export interface KeySource {

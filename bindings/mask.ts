@@ -1,5 +1,5 @@
 import type { Bytes, ScoreStrides } from "./check.ts";
-import type { Sequence } from "./options.ts";
+import type { Sequence } from "./sequences.ts";
 
 /**
  * How many keys of a sequence a mask keeps, where it is the same for every query and head and keeps the first keys and no others:

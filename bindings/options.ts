@@ -10,13 +10,12 @@ import {
   checkFinite,
   checkFloats,
   checkFloatsOf,
-  checkInt32Array,
   checkInteger,
   checkObject,
   checkRows,
-  wrongKind,
   wrongValue,
 } from "./check.ts";
+import { type Sequence, checkSequences } from "./sequences.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** `"blhd"` = [batch, seqLen, heads, dim], which is also the memory of [batch, seqLen, heads·dim]; `"bhld"` = [batch, heads, seqLen, dim]. */
@@ -76,19 +75,6 @@ export interface Strides {
   head: number;
 }
 
-/** One stretch of queries against one stretch of keys: a batch entry, or a packed sequence. */
-export interface Sequence {
-  /** Position in the batch; 0 if packed. */
-  batch: number;
-  /** First row of q and of k in the batch entry. */
-  startQ: number;
-  startKv: number;
-  seqLenQ: number;
-  /** Keys that may be read. */
-  seqLenKv: number;
-  queryOffset: number;
-}
-
 /** A keepMask or bias with the strides that broadcast it. */
 export interface Broadcast<Data> extends ScoreStrides {
   data: Data;
@@ -122,7 +108,6 @@ export interface Problem {
   lseLength: number;
 }
 
-const MAX_OFFSET = 2 ** 30;
 export const UNLIMITED = 2 ** 31 - 1;
 
 /** What is known of K and V: the arrays, or nothing where they stand in a cache, and the rows of a batch entry. */
@@ -187,8 +172,8 @@ export function checkProblem(
     left,
     right,
     softcap: softcap === undefined ? 0 : checkFinite("softcap", softcap, 0),
-    keepMask: keepMask === undefined ? undefined : checkKeepMask(keepMask, target, arena),
-    bias: bias === undefined ? undefined : checkBias(bias, target, arena),
+    keepMask: keepMask === undefined ? undefined : checkOverScores("keepMask", keepMask, checkBytes, 1, target, arena),
+    bias: bias === undefined ? undefined : checkOverScores("bias", bias, checkFloats, 4, target, arena),
     alibiSlopes: alibiSlopes === undefined ? undefined : checkSlopes(alibiSlopes, arena, numHeads, sequences.length),
     sinks: sinks === undefined ? undefined : checkFloatsOf("sinks", sinks, arena, numHeads, "numHeads"),
     rowsQ,
@@ -197,61 +182,6 @@ export function checkProblem(
     outLength: batch * rowsQ * numHeads * valueDim,
     lseLength: batch * rowsQ * numHeads,
   };
-}
-
-function checkSequences(options: AttentionOptions, batch: number, rowsQ: number, rowsKv: number): Sequence[] {
-  const { cuSeqlensQ, cuSeqlensKv, queryOffset, kvLengths } = options;
-  let startsQ: Int32Array | undefined;
-  let startsKv: Int32Array | undefined;
-  if (cuSeqlensQ !== undefined) {
-    if (batch !== 1) throw wrongValue("batch", "1 with packed sequences (cuSeqlensQ)", batch);
-    startsQ = checkStarts("cuSeqlensQ", cuSeqlensQ, rowsQ, "rows of q");
-    startsKv = checkStarts("cuSeqlensKv", cuSeqlensKv ?? cuSeqlensQ, rowsKv, "rows of k");
-    if (startsKv.length !== startsQ.length) {
-      throw wrongValue("cuSeqlensKv", `a length of ${startsQ.length} (that of cuSeqlensQ)`, startsKv.length);
-    }
-  } else if (cuSeqlensKv !== undefined) {
-    throw wrongKind("cuSeqlensQ", "an Int32Array beside cuSeqlensKv", undefined);
-  }
-
-  const count = startsQ ? startsQ.length - 1 : batch;
-  const counted = startsQ ? "sequences" : "batch";
-  const lengths =
-    kvLengths === undefined ? undefined : checkInt32Array("kvLengths", kvLengths, count, counted, 0, rowsKv);
-  const offsets = queryOffset === undefined ? undefined : checkOffsets(queryOffset, count, counted);
-
-  return Array.from({ length: count }, (_, s) => {
-    const startQ = startsQ?.[s] ?? 0;
-    const startKv = startsKv?.[s] ?? 0;
-    const seqLenQ = (startsQ?.[s + 1] ?? rowsQ) - startQ;
-    const rows = (startsKv?.[s + 1] ?? rowsKv) - startKv;
-    const seqLenKv = lengths?.[s] ?? rows;
-    if (seqLenKv > rows) throw wrongValue(`kvLengths[${s}]`, `at most ${rows} (keys of the sequence)`, seqLenKv);
-    const offset = typeof offsets === "number" ? offsets : offsets?.[s];
-    const queryOffset = offset ?? seqLenKv - seqLenQ;
-    return { batch: startsQ ? 0 : s, startQ, startKv, seqLenQ, seqLenKv, queryOffset };
-  });
-}
-
-/** One offset, or one for each sequence. */
-function checkOffsets(value: unknown, count: number, counted: string): number | Int32Array {
-  if (typeof value === "number") return checkInteger("queryOffset", value, -MAX_OFFSET, MAX_OFFSET);
-  if (!(value instanceof Int32Array)) throw wrongKind("queryOffset", "an integer or an Int32Array", value);
-  return checkInt32Array("queryOffset", value, count, counted, -MAX_OFFSET, MAX_OFFSET);
-}
-
-/** [sequences + 1] row numbers that rise from 0 to `rows`. */
-function checkStarts(title: string, value: unknown, rows: number, what: string): Int32Array {
-  if (!(value instanceof Int32Array)) throw wrongKind(title, "an Int32Array", value);
-  if (value.length === 0) throw wrongValue(title, "at least one element", 0);
-  if (value[0] !== 0) throw wrongValue(`${title}[0]`, "0", value[0]);
-  for (let i = 1; i < value.length; i++) {
-    if (value[i]! < value[i - 1]!)
-      throw wrongValue(`${title}[${i}]`, `at least ${value[i - 1]!}, the one before`, value[i]);
-  }
-  const last = value.length - 1;
-  if (value[last] !== rows) throw wrongValue(`${title}[${last}]`, `${rows} (${what})`, value[last]);
-  return value;
 }
 
 function checkWindow(options: AttentionOptions): { left: number; right: number } {
@@ -275,24 +205,18 @@ function checkReach(title: string, value: number | undefined): number {
 
 const SCORES = "[batch, numHeads, seqLenQ, seqLenKv]";
 
-function checkKeepMask(
-  mask: { data: unknown; shape: unknown },
+/** A keepMask or bias of elements that `checkData` knows. */
+function checkOverScores<Data extends Bytes | Floats>(
+  title: string,
+  value: { data: unknown; shape: unknown },
+  checkData: (title: string, value: unknown, arena: Arena) => Data,
+  elementBytes: number,
   target: readonly number[],
   arena: Arena,
-): Broadcast<Bytes> {
-  checkObject("keepMask", mask);
-  const data = checkBytes("keepMask.data", mask.data, arena);
-  return { data, ...checkBroadcast("keepMask", mask.shape, data.length, target, SCORES, 1) };
-}
-
-function checkBias(
-  bias: { data: unknown; shape: unknown },
-  target: readonly number[],
-  arena: Arena,
-): Broadcast<Floats> {
-  checkObject("bias", bias);
-  const data = checkFloats("bias.data", bias.data, arena);
-  return { data, ...checkBroadcast("bias", bias.shape, data.length, target, SCORES, 4) };
+): Broadcast<Data> {
+  checkObject(title, value);
+  const data = checkData(`${title}.data`, value.data, arena);
+  return { data, ...checkBroadcast(title, value.shape, data.length, target, SCORES, elementBytes) };
 }
 
 /** One slope for each head, or for each head of each sequence. */

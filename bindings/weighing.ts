@@ -4,7 +4,8 @@ import type { Frame } from "./frame.ts";
 import { type Head, writeHead } from "./head.ts";
 import type { KeySource } from "./key-source.ts";
 import { PAGE_KEYS } from "./module.ts";
-import { type Problem, type Sequence, stridesOf } from "./options.ts";
+import { type Problem, stridesOf } from "./options.ts";
+import type { Sequence } from "./sequences.ts";
 import type { Selection } from "./weights.ts";
 
 /** Words of one `Chosen` of assembly/weights.ts. */

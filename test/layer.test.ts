@@ -1,30 +1,23 @@
-// heed.createMultiHeadAttention against f64: self- and cross-attention, GQA, rotary, masks, and generation through a cache.
+// heed.createMultiHeadAttention against f64: self- and cross-attention, GQA, rotary, masks and packed sequences.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { ForwardOptions } from "../bindings/forward.ts";
-import type { Heed } from "../bindings/heed.ts";
 import { expectClose, maxError } from "./budget.ts";
 import { forEachBuild } from "./builds.ts";
-import { type Dims, type PlainForward, type Projections, layerFloor, layerReference, projectionsOf } from "./layer.ts";
+import {
+  type Dims,
+  type PlainForward,
+  type Projections,
+  dimsOf,
+  layerFloor,
+  layerReference,
+  makeLayer,
+  projectionsOf,
+} from "./layer.ts";
 import { randomBias, randomMask } from "./problems.ts";
 import { floats, integer, uniform } from "./random.ts";
 
-type Layer = ReturnType<Heed["createMultiHeadAttention"]>;
 type Floats = Float32Array<ArrayBuffer>;
-
-function dimsOf(sizes: Partial<Dims> = {}): Dims {
-  const { numHeads = 4, embedDim = 24, numKvHeads = numHeads, headDim = 8, valueDim = headDim } = sizes;
-  return {
-    numHeads,
-    embedDim,
-    numKvHeads,
-    headDim,
-    valueDim,
-    kvDim: { k: embedDim, v: embedDim },
-    outDim: embedDim,
-    ...sizes,
-  };
-}
 
 /** Expects the layer to be within twice the error of plain f32. */
 function expectRight(
@@ -122,119 +115,9 @@ forEachBuild((name, open) => {
     fc.assert(property, { seed: 20261125, numRuns: name === "debug" ? 40 : 150 });
   });
 
-  /** A layer with random weights, and those. */
-  function make(
-    sizes: Partial<Dims> = {},
-    more: object = {},
-    seed = 5,
-  ): { layer: Layer; dims: Dims; weights: Projections } {
-    const dims = dimsOf(sizes);
-    const weights = projectionsOf(dims, uniform(seed));
-    return { layer: heed.createMultiHeadAttention({ ...dims, ...more, weights }), dims, weights };
-  }
-
-  describe("generation through a cache", () => {
-    it.each([
-      ["rotary, GQA", { numKvHeads: 2 }, { rotary: { base: 100 } }],
-      ["heads of odd sizes, without rotary", { numKvHeads: 1, headDim: 5, valueDim: 7 }, {}],
-    ])("prompt and then token by token equal the whole text at once: %s", (_, sizes, more) => {
-      const { layer, dims, weights } = make(sizes, more);
-      const [batch, prompt, tokens] = [2, 13, 6];
-      const total = prompt + tokens;
-      const x = floats(batch * total * dims.embedDim, uniform(8));
-      const rotary = "rotary" in more ? more.rotary : undefined;
-      const plain: PlainForward = { batch, attention: { causal: true }, ...(rotary && { rotary }) };
-      const exact = layerReference(x, weights, dims, plain);
-      const naive = layerReference(x, weights, dims, plain, Math.fround);
-      const rowsOf = (all: ArrayLike<number>, from: number, to: number, width: number) =>
-        Float64Array.from({ length: batch * (to - from) * width }, (_, at) => {
-          const row = Math.floor(at / width);
-          const [b, i] = [Math.floor(row / (to - from)), row % (to - from)];
-          return all[(b * total + from + i) * width + (at % width)]!;
-        });
-
-      const cache = layer.createCache({ capacity: total, batch });
-      const got = new Float64Array(exact.out.length);
-      for (let from = 0; from < total;) {
-        const to = from === 0 ? prompt : from + 1;
-        const { out } = layer.forward(Float32Array.from(rowsOf(x, from, to, dims.embedDim)), { cache, causal: true });
-        for (let b = 0; b < batch; b++) {
-          const width = (to - from) * dims.outDim;
-          got.set(out.subarray(b * width, (b + 1) * width), (b * total + from) * dims.outDim);
-        }
-        from = to;
-      }
-      expect(cache.length).toBe(total);
-      expect(maxError(got, exact.out)).toBeLessThanOrEqual(2 * maxError(naive.out, exact.out));
-      cache.dispose();
-      layer.dispose();
-    });
-
-    it("takes prompts of different lengths, and stands behind each of them", () => {
-      const { layer, dims, weights } = make({ numKvHeads: 2 }, { rotary: true });
-      const lengths = Int32Array.of(5, 9);
-      const next = uniform(9);
-      const prompts = floats(2 * 9 * dims.embedDim, next);
-      const tokens = floats(2 * 2 * dims.embedDim, next);
-      const cache = layer.createCache({ capacity: 20, batch: 2 });
-      const first = layer.forward(prompts, { cache, causal: true, lengths, lse: true });
-      const second = layer.forward(tokens, { cache, causal: true, lse: true });
-      expect(cache.lengths).toEqual(Int32Array.of(7, 11));
-      for (const b of [0, 1]) {
-        const ofPrompt = prompts.subarray(b * 9 * dims.embedDim, (b * 9 + lengths[b]!) * dims.embedDim);
-        const x = Float32Array.of(...ofPrompt, ...tokens.subarray(b * 2 * dims.embedDim, (b + 1) * 2 * dims.embedDim));
-        const plain: PlainForward = { batch: 1, attention: { causal: true }, rotary: {} };
-        const exact = layerReference(x, weights, dims, plain);
-        const naive = layerReference(x, weights, dims, plain, Math.fround);
-        const budget = 2 * maxError(naive.out, exact.out);
-        const at = b * 9 * dims.outDim;
-        const split = lengths[b]! * dims.outDim;
-        expect(maxError(first.out.subarray(at, at + split), exact.out.subarray(0, split))).toBeLessThanOrEqual(budget);
-        const last = second.out.subarray(b * 2 * dims.outDim, (b + 1) * 2 * dims.outDim);
-        expect(maxError(last, exact.out.subarray(split))).toBeLessThanOrEqual(budget);
-      }
-      cache.dispose();
-      layer.dispose();
-    });
-
-    it("projects a context once and attends to it as often as asked", () => {
-      const { layer, dims } = make({ kvDim: { k: 30, v: 30 } });
-      const next = uniform(10);
-      const context = floats(2 * 17 * 30, next);
-      const [one, two] = [floats(2 * 3 * dims.embedDim, next), floats(2 * dims.embedDim, next)];
-      const cache = layer.createCache({ capacity: 17, batch: 2 });
-      expect(layer.forward(one, { cache, context }).out).toEqual(layer.forward(one, { batch: 2, context }).out);
-      const { out } = layer.forward(two, { cache, append: false });
-      const again = layer.forward(two, { batch: 2, context }).out;
-      expect(maxError(out, again)).toBeLessThan(1e-5);
-      expect(cache.length).toBe(17);
-      cache.dispose();
-      layer.dispose();
-    });
-
-    it("stores what the dtype of the cache says, in constant memory with a window", () => {
-      const { layer, dims } = make({ numKvHeads: 2 }, { rotary: true, window: { left: 30 } });
-      const cache = layer.createCache({ capacity: 1000, dtype: "int8", window: 30 });
-      const plain = layer.createCache({ capacity: 1000 });
-      const next = uniform(11);
-      let bytes = 0;
-      for (let token = 0; token < 400; token++) {
-        const x = floats(dims.embedDim, next);
-        const { out } = layer.forward(x, { cache, causal: true });
-        const exact = layer.forward(x, { cache: plain, causal: true }).out;
-        expect(maxError(out, exact)).toBeLessThan(0.1);
-        if (token === 200) bytes = cache.bytes;
-      }
-      expect(cache.bytes).toBeLessThanOrEqual(bytes);
-      cache.dispose();
-      plain.dispose();
-      layer.dispose();
-    });
-  });
-
   describe("packed sequences", () => {
     it("have positions of their own", () => {
-      const { layer, dims, weights } = make({ numKvHeads: 2 }, { rotary: true });
+      const { layer, dims, weights } = makeLayer(heed, { numKvHeads: 2 }, { rotary: true });
       const x = floats(22 * dims.embedDim, uniform(12));
       const cuSeqlensQ = Int32Array.of(0, 9, 9, 22);
       const { out } = layer.forward(x, { cuSeqlensQ, causal: true });
@@ -250,55 +133,6 @@ forEachBuild((name, open) => {
         expect(maxError(got, exact)).toBeLessThanOrEqual(2 * maxError(naive, exact));
       }
       layer.dispose();
-    });
-  });
-
-  describe("masks", () => {
-    const { layer, dims } = make();
-    const x = floats(2 * 11 * dims.embedDim, uniform(13));
-    const invert = ({ data, shape }: { data: Uint8Array; shape: readonly number[] }) => ({
-      data: data.map((byte) => (byte ? 0 : 1)),
-      shape,
-    });
-
-    it.each([[[11]], [[11, 11]], [[2, 1, 1, 11]], [[4, 11, 11]], [[2, 4, 11, 11]], [[1]], [[2, 1, 11, 1]]])(
-      "dropMask %j is keepMask the other way round",
-      (shape) => {
-        const keepMask = randomMask(shape);
-        expect(layer.forward(x, { batch: 2, dropMask: invert(keepMask) })).toEqual(
-          layer.forward(x, { batch: 2, keepMask }),
-        );
-      },
-    );
-
-    it.each([
-      [
-        [11, 11],
-        [2, 1, 1, 11],
-      ],
-      [
-        [2, 1, 1, 11],
-        [11, 11],
-      ],
-      [[11], [4, 1, 1]],
-      [[1], [2, 4, 11, 11]],
-      [
-        [2, 4, 1, 11],
-        [11, 1],
-      ],
-    ])("keepMask %j and dropMask %j hold together", (keep, drop) => {
-      const [keepMask, dropMask] = [randomMask(keep), invert(randomMask(drop, 3))];
-      const at = (mask: typeof keepMask, cell: number[]) => {
-        const shape = [1, 1, 1, 1, ...mask.shape].slice(-4);
-        return mask.data[shape.reduce((index, size, i) => index * size + (size === 1 ? 0 : cell[i]!), 0)]!;
-      };
-      const both = Uint8Array.from({ length: 2 * 4 * 11 * 11 }, (_, n) => {
-        const cell = [Math.floor(n / 484), Math.floor(n / 121) % 4, Math.floor(n / 11) % 11, n % 11];
-        return at(keepMask, cell) && !at(dropMask, cell) ? 1 : 0;
-      });
-      expect(layer.forward(x, { batch: 2, keepMask, dropMask, lse: true })).toEqual(
-        layer.forward(x, { batch: 2, keepMask: { data: both, shape: [2, 4, 11, 11] }, lse: true }),
-      );
     });
   });
 
@@ -331,7 +165,11 @@ forEachBuild((name, open) => {
 
   it("takes from a call what it is given, and from the layer what it is not", () => {
     const sinks = Float32Array.of(1, 2, 3, 4);
-    const { layer, dims, weights } = make({}, { causal: true, softcap: 2, sinks, scale: 0.2, window: { left: 4 } });
+    const { layer, dims, weights } = makeLayer(
+      heed,
+      {},
+      { causal: true, softcap: 2, sinks, scale: 0.2, window: { left: 4 } },
+    );
     const bare = heed.createMultiHeadAttention({ ...dims, weights });
     const x = floats(11 * dims.embedDim, uniform(14));
     const own = { causal: true, softcap: 2, sinks, scale: 0.2, window: { left: 4 } };
@@ -343,7 +181,7 @@ forEachBuild((name, open) => {
   });
 
   it("changes its weights, and keeps them where the new ones are refused", () => {
-    const { layer, dims, weights } = make();
+    const { layer, dims, weights } = makeLayer(heed);
     const x = floats(11 * dims.embedDim, uniform(15));
     const before = layer.forward(x).out;
     const { used } = heed.memory;
@@ -360,7 +198,7 @@ forEachBuild((name, open) => {
   });
 
   it("writes where it is told: arrays, tensors, and over x itself", () => {
-    const { layer, dims } = make();
+    const { layer, dims } = makeLayer(heed);
     const x = floats(11 * dims.embedDim, uniform(16));
     const { out, lse } = layer.forward(x, { lse: true });
     const [outArray, lseArray] = [new Float32Array(out.length), new Float32Array(lse.length)];
@@ -378,13 +216,13 @@ forEachBuild((name, open) => {
   });
 
   it("takes no rows, and keys of no rows", () => {
-    const { layer, dims } = make();
+    const { layer, dims } = makeLayer(heed);
     expect(layer.forward(new Float32Array(0), { lse: true })).toEqual({
       out: new Float32Array(0),
       lse: new Float32Array(0),
     });
     const out = layer.forward(new Float32Array(dims.embedDim), { context: new Float32Array(0) }).out;
-    const bias = make().weights.out!.bias;
+    const bias = makeLayer(heed).weights.out!.bias;
     expect(out).toEqual(bias);
     layer.dispose();
   });

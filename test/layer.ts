@@ -1,8 +1,10 @@
+import type { Heed } from "../bindings/heed.ts";
+import type { MultiHeadAttention } from "../bindings/multi-head-attention.ts";
 import type { LinearWeights } from "../bindings/weight.ts";
 import { ULP, floorOf, largest } from "./budget.ts";
 import { linearReference } from "./linear.ts";
 import type { Problem } from "./problems.ts";
-import { floats } from "./random.ts";
+import { floats, uniform } from "./random.ts";
 import { type Answer, type PlainOptions, reference } from "./reference.ts";
 import { type PlainRotaryOptions, rotaryReference } from "./rotary.ts";
 
@@ -43,6 +45,21 @@ export interface PlainForward {
   attention: Omit<PlainOptions, "numHeads" | "numKvHeads" | "headDim" | "valueDim" | "batch">;
 }
 
+/** Some sizes, and small ones for the rest. */
+export function dimsOf(sizes: Partial<Dims> = {}): Dims {
+  const { numHeads = 4, embedDim = 24, numKvHeads = numHeads, headDim = 8, valueDim = headDim } = sizes;
+  return {
+    numHeads,
+    embedDim,
+    numKvHeads,
+    headDim,
+    valueDim,
+    kvDim: { k: embedDim, v: embedDim },
+    outDim: embedDim,
+    ...sizes,
+  };
+}
+
 /** Random weights whose products have a variance of about 1. */
 export function projectionsOf(dims: Dims, next: () => number, biased = true, projected = true): Projections {
   const of = (outFeatures: number, inFeatures: number): Projection => ({
@@ -59,6 +76,18 @@ export function projectionsOf(dims: Dims, next: () => number, biased = true, pro
     v: of(numKvHeads * valueDim, kvDim.v),
     ...(projected && { out: of(outDim, numHeads * valueDim) }),
   };
+}
+
+/** A layer with random weights, and those. */
+export function makeLayer(
+  heed: Heed,
+  sizes: Partial<Dims> = {},
+  more: object = {},
+  seed = 5,
+): { layer: MultiHeadAttention; dims: Dims; weights: Projections } {
+  const dims = dimsOf(sizes);
+  const weights = projectionsOf(dims, uniform(seed));
+  return { layer: heed.createMultiHeadAttention({ ...dims, ...more, weights }), dims, weights };
 }
 
 /**

@@ -1,8 +1,11 @@
 import { expect } from "vitest";
+import type { Heed } from "../bindings/heed.ts";
 import type { PlainWeights } from "../bindings/weigh.ts";
+import type { WeightsOptions } from "../bindings/weights.ts";
 import { ULP, floorOf, largest, maxError } from "./budget.ts";
 import { naive } from "./naive.ts";
 import { type Problem, sizeOf } from "./problems.ts";
+import { integer } from "./random.ts";
 import { type Answer, reference } from "./reference.ts";
 
 /** Which weights, in plain arrays. */
@@ -16,6 +19,24 @@ export interface Chosen {
 export function scoresShape({ q, k, options }: Problem): [number, number, number, number] {
   const { batch = 1, numHeads, numKvHeads = numHeads, headDim } = options;
   return [batch, numHeads, q.length / (batch * numHeads * headDim), k.length / (batch * numKvHeads * headDim)];
+}
+
+/** Some rows and heads of a problem, in any order, some of them more than once. */
+export function someOf(problem: Problem, next: () => number): Chosen {
+  const [, numHeads, rowsQ] = scoresShape(problem);
+  const some = (count: number) =>
+    next() < 0.3 || count === 0
+      ? Array.from({ length: count }, (_, i) => i)
+      : Array.from({ length: integer(1, count, next) }, () => integer(0, count - 1, next));
+  return { rows: some(rowsQ), heads: some(numHeads) };
+}
+
+export function weigh(heed: Heed, { q, k, options }: Problem, more: Partial<WeightsOptions> = {}) {
+  return heed.attentionWeights(q, k, { ...options, ...more }) as { weights: Float32Array; entropy?: Float32Array };
+}
+
+export function lseOf(heed: Heed, { q, k, v, options }: Problem): Float32Array {
+  return heed.attention(q, k, v, { ...options, lse: true }).lse;
 }
 
 /** The chosen rows of an array over the scores, [batch, heads, rows, …]. */
@@ -97,6 +118,31 @@ export function expectWeights(got: PlainWeights, problem: Problem, chosen: Chose
     plain.entropy,
     relative * nats + ULP * largest(expected.entropy),
   );
+}
+
+/** Expects every row to sum to 1 less the share of the sink, and to be 0 in every key that the row does not see. */
+export function expectRows(weights: Float32Array, problem: Problem, chosen: Chosen): void {
+  const { q, k, v, options } = problem;
+  const shape = scoresShape(problem);
+  const [batch, numHeads, seqLenQ, keys] = shape;
+  const exact = reference(q, k, v, options);
+  const scores = choose(exact.scores, shape, chosen);
+  const lse = choose(exact.lse, [batch, numHeads, seqLenQ], chosen);
+  lse.forEach((row, n) => {
+    let sum = 0;
+    let sees = false;
+    for (let key = n * keys; key < (n + 1) * keys; key++) {
+      sum += weights[key]!;
+      if (scores[key] === -Infinity) expect(weights[key]).toBe(0);
+      else sees = true;
+    }
+    const sink = options.sinks?.[chosen.heads[Math.floor(n / chosen.rows.length) % chosen.heads.length]!] ?? -Infinity;
+    const share = sink === -Infinity ? 0 : Math.exp(sink - row);
+    // The share of a sink depends on scores that are rounded: by their relative error, see floorOf.
+    const rounding = share > 0 ? floorOf({ q, k, v: Float32Array.of(1), options }, exact).out : 0;
+    const tolerance = 4 * ULP * Math.sqrt(keys) + rounding;
+    expect(Math.abs(sum - (sees ? 1 - share : 0)), `sum of row ${n}`).toBeLessThanOrEqual(tolerance);
+  });
 }
 
 function expectClose(

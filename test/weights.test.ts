@@ -1,60 +1,17 @@
+// attentionWeights against the f64 reference: rows and heads, what they reduce to, lse, topK, stages, and edges.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { Heed } from "../bindings/heed.ts";
-import type { Stage, WeightsOptions } from "../bindings/weights.ts";
+import type { Stage } from "../bindings/weights.ts";
 import { ULP, floorOf, largest, maxError } from "./budget.ts";
 import { forEachBuild } from "./builds.ts";
 import { combinations, combinationsOf } from "./combinations.ts";
 import { naive } from "./naive.ts";
-import { type Problem, problemOf, randomBias, randomMask } from "./problems.ts";
+import { type Problem, problemOf } from "./problems.ts";
 import { floats, integer, uniform } from "./random.ts";
 import { reference } from "./reference.ts";
-import { type Chosen, choose, expectWeights, scoresShape, topOf } from "./weights-model.ts";
+import { choose, expectRows, expectWeights, lseOf, scoresShape, someOf, topOf, weigh } from "./weights-model.ts";
 
 const f32 = (...numbers: number[]) => Float32Array.from(numbers);
-
-/** Some rows and heads of a problem, in any order, some of them more than once. */
-function someOf(problem: Problem, next: () => number): Chosen {
-  const [, numHeads, rowsQ] = scoresShape(problem);
-  const some = (count: number) =>
-    next() < 0.3 || count === 0
-      ? Array.from({ length: count }, (_, i) => i)
-      : Array.from({ length: integer(1, count, next) }, () => integer(0, count - 1, next));
-  return { rows: some(rowsQ), heads: some(numHeads) };
-}
-
-function weigh(heed: Heed, { q, k, options }: Problem, more: Partial<WeightsOptions> = {}) {
-  return heed.attentionWeights(q, k, { ...options, ...more }) as { weights: Float32Array; entropy?: Float32Array };
-}
-
-function lseOf(heed: Heed, { q, k, v, options }: Problem): Float32Array {
-  return heed.attention(q, k, v, { ...options, lse: true }).lse;
-}
-
-/** Expects every row to sum to 1 less the share of the sink, and to be 0 in every key that the row does not see. */
-function expectRows(weights: Float32Array, problem: Problem, chosen: Chosen): void {
-  const { q, k, v, options } = problem;
-  const shape = scoresShape(problem);
-  const [batch, numHeads, seqLenQ, keys] = shape;
-  const exact = reference(q, k, v, options);
-  const scores = choose(exact.scores, shape, chosen);
-  const lse = choose(exact.lse, [batch, numHeads, seqLenQ], chosen);
-  lse.forEach((row, n) => {
-    let sum = 0;
-    let sees = false;
-    for (let key = n * keys; key < (n + 1) * keys; key++) {
-      sum += weights[key]!;
-      if (scores[key] === -Infinity) expect(weights[key]).toBe(0);
-      else sees = true;
-    }
-    const sink = options.sinks?.[chosen.heads[Math.floor(n / chosen.rows.length) % chosen.heads.length]!] ?? -Infinity;
-    const share = sink === -Infinity ? 0 : Math.exp(sink - row);
-    // The share of a sink depends on scores that are rounded: by their relative error, see floorOf.
-    const rounding = share > 0 ? floorOf({ q, k, v: f32(1), options }, exact).out : 0;
-    const tolerance = 4 * ULP * Math.sqrt(keys) + rounding;
-    expect(Math.abs(sum - (sees ? 1 - share : 0)), `sum of row ${n}`).toBeLessThanOrEqual(tolerance);
-  });
-}
 
 forEachBuild((name, open) => {
   const heed = open();
@@ -289,167 +246,6 @@ forEachBuild((name, open) => {
       const problem = problemOf({ batch: 1, numHeads: 2, seqLenQ: 5, seqLenKv: 9 }, options);
       const { weights } = weigh(heed, problem);
       weights.forEach((w, at) => expect(w === 0).toBe(Math.floor(at / 9) % 5 < 2 !== at % 9 < 4));
-    });
-  });
-
-  describe("memory", () => {
-    const [rows, heads, keys] = name === "debug" ? [4, 8, 16384] : [32, 32, 16384];
-    const answer = rows * heads * keys * 4;
-    const options = { numHeads: heads, headDim: 64 };
-
-    it("is the answer and 1 MiB, beside tensors", () => {
-      const heed = open();
-      using q = heed.tensor(rows * heads * 64);
-      using k = heed.tensor(keys * heads * 64);
-      q.data.set(floats(q.length, uniform(1)));
-      for (let at = 0; at < k.length; at += 4099) k.data[at] = 1;
-      const before = heed.memory.used;
-      const { weights } = heed.attentionWeights(q, k, options);
-      expect(heed.memory.peak - before).toBeLessThanOrEqual(answer + 2 ** 20);
-      expect(Math.abs(weights.subarray(0, keys).reduce((a, b) => a + b, 0) - 1)).toBeLessThan(1e-5);
-      expect(heed.memory.used).toBe(before);
-      heed.dispose();
-    });
-
-    it.each<[string, Partial<WeightsOptions>, number]>([
-      ["in full", {}, keys * 32],
-      ["mean", { reduce: "mean" }, keys * 4],
-      ["keySum", { reduce: "keySum" }, keys * 8],
-      ["topK", { topK: 5 }, 2 * 5 * 32],
-      ["topK of the mean", { topK: 5, reduce: "mean" }, 2 * 5 * 4],
-      ["topK of keySum", { topK: 5, reduce: "keySum" }, 2 * 5 * 8],
-    ])("is the answer and 1 MiB, beside arrays: %s", (_, more, length) => {
-      const heed = open();
-      const q = floats(1000 * 8 * 64, uniform(1));
-      const k = new Float32Array(keys * 8 * 64);
-      heed.attentionWeights(q, k, { numHeads: 8, headDim: 64, rows: [1, 500, 77, 999], ...more });
-      expect(heed.memory.peak).toBeLessThanOrEqual(length * 4 + 2 ** 20);
-      heed.dispose();
-    });
-
-    it("is given back, whatever is wrong", () => {
-      const heed = open(40 * 65536);
-      const { used } = heed.memory;
-      const { q, k, options } = problemOf({});
-      const { weights } = heed.attentionWeights(q, k, options);
-      const long = new Float32Array(2 ** 20);
-      const target = new Float32Array(2 ** 20).fill(7);
-      expect(() => heed.attentionWeights(f32(1), long, { numHeads: 1, headDim: 1, weights: target })).toThrow(
-        RangeError,
-      );
-      expect(target.every((x) => x === 7)).toBe(true);
-      expect(heed.memory.used).toBe(used);
-      expect(heed.attentionWeights(q, k, options).weights).toEqual(weights);
-      heed.dispose();
-    });
-  });
-
-  it("writes into weights, indices and entropy, arrays or tensors, and returns them", () => {
-    const { q, k, options } = problemOf({}, { bias: randomBias([29], 0.2), keepMask: randomMask([13, 29]) });
-    const plain = heed.attentionWeights(q, k, { ...options, entropy: true });
-    using weights = heed.tensor(plain.weights.length);
-    const entropy = new Float32Array(plain.entropy.length);
-    const given = heed.attentionWeights(q, k, { ...options, weights, entropy });
-    expect(given.weights).toBe(weights);
-    expect(given.entropy).toBe(entropy);
-    expect(weights.data).toEqual(plain.weights);
-    expect(entropy).toEqual(plain.entropy);
-    const indices = new Int32Array(2 * 4 * 13 * 2);
-    const top = heed.attentionWeights(q, k, { ...options, topK: 2, indices });
-    expect(top.indices).toBe(indices);
-    expect(indices).toEqual(topOf(plain.weights, 29, 2).indices);
-    expect(plain).not.toHaveProperty("indices");
-    expect(heed.attentionWeights(q, k, options)).not.toHaveProperty("entropy");
-  });
-
-  describe("is refused", () => {
-    const problem = problemOf({});
-    const live = heed.tensor(8);
-    const gone = heed.tensor(2 * 4 * 13);
-    gone.dispose();
-    it.each<[string, object, typeof TypeError | typeof RangeError | typeof ReferenceError, string]>([
-      ["rows of floats", { rows: f32(1) }, TypeError, '"rows" expected an Int32Array or an array of integers'],
-      ["a row that is no number", { rows: ["1"] }, TypeError, '"rows[0]" expected an integer, got "1"'],
-      ["a row that is none", { rows: [0, 13] }, RangeError, '"rows[1]" expected an integer from 0 to 12'],
-      ["a negative row", { rows: Int32Array.of(-1) }, RangeError, '"rows[0]"'],
-      ["half a head", { heads: [0.5] }, RangeError, '"heads[0]"'],
-      ["a head that is none", { heads: [4] }, RangeError, '"heads[0]" expected an integer from 0 to 3'],
-      ["lse: true", { lse: true }, TypeError, '"lse" expected a Float32Array or a Tensor, got true'],
-      [
-        "an lse of the chosen rows alone",
-        { lse: new Float32Array(8), rows: [1] },
-        RangeError,
-        '"lse" expected a length of 104',
-      ],
-      ["a disposed lse", { lse: gone }, ReferenceError, '"lse"'],
-      ["an unknown reduction", { reduce: "sum" }, RangeError, '"reduce" expected "mean" or "keySum", got "sum"'],
-      ["topK 0", { topK: 0 }, RangeError, '"topK" expected an integer of at least 1, got 0'],
-      ["topK a string", { topK: "1" }, TypeError, '"topK"'],
-      ["indices without topK", { indices: new Int32Array(1) }, TypeError, '"topK" expected an integer beside indices'],
-      ["indices of floats", { topK: 1, indices: f32(1) }, TypeError, '"indices" expected an Int32Array'],
-      [
-        "too few indices",
-        { topK: 1, indices: new Int32Array(1) },
-        RangeError,
-        '"indices" expected a length of 104 (batch × heads × rows × topK), got 1',
-      ],
-      ["an unknown stage", { stage: "raw" }, RangeError, '"stage"'],
-      [
-        "a stage beside reduce",
-        { stage: "masked", reduce: "mean" },
-        RangeError,
-        '"stage" expected "softmax" beside reduce, got "masked"',
-      ],
-      ["a stage beside topK", { stage: "scores", topK: 1 }, RangeError, '"stage" expected "softmax" beside topK'],
-      [
-        "a stage beside entropy",
-        { stage: "scores", entropy: true },
-        RangeError,
-        '"stage" expected "softmax" beside entropy',
-      ],
-      [
-        "a stage beside lse",
-        { stage: "softcap", lse: new Float32Array(104) },
-        RangeError,
-        '"stage" expected "softmax" beside lse',
-      ],
-      [
-        "entropy of the wrong length",
-        { entropy: f32(1), rows: [0] },
-        RangeError,
-        '"entropy" expected a length of 8 (batch × heads × rows), got 1',
-      ],
-      [
-        "weights of the wrong length",
-        { weights: f32(1), reduce: "mean" },
-        RangeError,
-        '"weights" expected a length of 754 (batch × rows × seqLenKv), got 1',
-      ],
-      ["weights that are true", { weights: true }, TypeError, '"weights"'],
-      ["out", { out: f32(1) }, TypeError, '"out" expected nothing, since weights go to "weights"'],
-      ["what attention refuses", { scale: NaN }, RangeError, '"scale"'],
-    ])("%s", (_, options, kind, message) => {
-      const { used } = heed.memory;
-      const call = () => weigh(heed, problem, options);
-      expect(call).toThrow(kind);
-      expect(call).toThrow(message);
-      expect(heed.memory.used).toBe(used);
-      expect(weigh(heed, problem).weights.length).toBe(2 * 4 * 13 * 29);
-    });
-
-    it("a target that lies over what is read", () => {
-      const options = { numHeads: 1, headDim: 8 };
-      const [q, k] = [f32(...Array<number>(8).fill(1)), f32(...Array<number>(64).fill(1))];
-      expect(() => heed.attentionWeights(live, k, { ...options, weights: live })).toThrow(
-        '"weights" expected memory apart from "q"',
-      );
-      const both = new Float32Array(8);
-      expect(() => heed.attentionWeights(q, k, { ...options, weights: both, entropy: both.subarray(7) })).toThrow(
-        '"weights" expected memory apart from "entropy"',
-      );
-      expect(() => heed.attentionWeights(q, k.subarray(1), options)).toThrow(
-        new RangeError('"k" expected a length divisible by 8 (numKvHeads × headDim), got 63'),
-      );
     });
   });
 });
