@@ -1,5 +1,5 @@
 // The weights that the map shows, as a table for other programs.
-import type { Picture } from "./map-view.ts";
+import type { Picture } from "./picture.ts";
 
 /** A row for each token that looks; RFC 4180. */
 export function toCsv({ view, labels }: Picture, start: number): string {

@@ -1,16 +1,18 @@
 // Joins the parts of the page: the text, its passage, the heads and the map.
 import type { Heed } from "heed";
 import { HEADS, INDUCTION } from "../read/heads.ts";
-import { count, number, percent, quote } from "../read/phrases.ts";
+import { count, number, quote } from "../read/phrases.ts";
 import { toCsv } from "./csv.ts";
 import { HeadsView } from "./heads-view.ts";
 import { drawLegend } from "./legend.ts";
-import { type Cell, EARLIER, MapView, type Picture, SUNK, weightOf } from "./map-view.ts";
+import { MapView } from "./map-view.ts";
 import { Pace, Superseded } from "./pace.ts";
 import { PassageView } from "./passage-view.ts";
+import { type Cell, EARLIER, type Picture, SUNK, weightOf } from "./picture.ts";
+import { Place } from "./place.ts";
 import type { Theme } from "./ramp.ts";
-import { type HeadWeights, type Passage, Reading } from "./reading.ts";
-import { listSentences, sayTop } from "./sentences.ts";
+import { type HeadWeights, type Passage, Reading, greatest, tellingRow } from "./reading.ts";
+import { listSentences, sayCell, sayLinks, sayTop } from "./sentences.ts";
 import type { Tokeniser, Tokens } from "./tokeniser.ts";
 
 /** What the page was made for. */
@@ -35,8 +37,6 @@ interface Shown {
 /** The element of that id, of the kind that page.html gives it. */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters
 const element = <E extends Element>(id: string): E => document.getElementById(id) as unknown as E;
-/** CSS pixels of a window below which fewer tokens are shown at first. */
-const NARROW = 600;
 
 export class Lens {
   readonly #heed: Heed;
@@ -47,9 +47,8 @@ export class Lens {
   readonly #dark = matchMedia("(prefers-color-scheme: dark)");
 
   readonly #text = element<HTMLTextAreaElement>("text");
-  readonly #start = element<HTMLInputElement>("start");
-  readonly #size = element<HTMLSelectElement>("size");
   readonly #cell = element<HTMLOutputElement>("cell");
+  readonly #place: Place;
   readonly #heads: HeadsView;
   readonly #passage: PassageView;
   readonly #map: MapView;
@@ -67,7 +66,7 @@ export class Lens {
     this.#source = source;
     this.#reading = new Reading(heed);
     this.#text.value = source.text;
-    if (innerWidth < NARROW) this.#size.value = "32";
+    this.#place = new Place(element("start"), element("size"), () => this.#showFrom(this.#place.start));
     this.#heads = new HeadsView(element("heads"), this.#head, (head) => this.#chooseHead(head));
     this.#passage = new PassageView(
       element("tokens"),
@@ -85,7 +84,7 @@ export class Lens {
     const { tokens, labels } = this.#tokens;
     this.#names = new Map(tokens.map((token, i) => [token, labels[i]!]));
     const first = this.#shown === undefined;
-    this.#moveTo(first ? this.#source.start : this.#startForCaret());
+    this.#place.moveTo(first ? this.#source.start : this.#startForCaret(), tokens.length);
     await this.#show();
   }
 
@@ -94,14 +93,6 @@ export class Lens {
     this.#text.addEventListener("click", () => this.#follow());
     this.#text.addEventListener("keyup", (event) => {
       if (/^(Arrow|Page|Home|End)/.test(event.key)) this.#follow();
-    });
-    this.#start.addEventListener("input", () => {
-      this.#moveTo(this.#start.valueAsNumber);
-      void this.#show();
-    });
-    this.#size.addEventListener("change", () => {
-      this.#moveTo(this.#start.valueAsNumber);
-      void this.#show();
     });
     const restore = element<HTMLButtonElement>("restore");
     this.#text.addEventListener("input", () => (restore.disabled = this.#text.value === this.#source.text));
@@ -126,34 +117,17 @@ export class Lens {
     return this.#dark.matches ? "dark" : "light";
   }
 
-  /** Settles where the passage starts, as near to `start` as the text allows. */
-  #moveTo(start: number): void {
-    const length = this.#tokens.tokens.length;
-    const size = Math.min(Number(this.#size.value), length);
-    this.#start.max = String(length - size);
-    this.#start.value = String(Math.max(0, Math.min(start, length - size)));
-  }
-
-  /** The passage stays, unless the caret has left it. */
   #startForCaret(): number {
-    const start = this.#start.valueAsNumber;
-    const size = Number(this.#size.value);
-    const caret = this.#text.selectionStart;
-    const token = this.#tokens.ends.findIndex((end) => end >= caret);
-    if (caret >= this.#tokens.covered && caret > 0)
-      return this.#isIn(this.#tokens.tokens.length - 1) ? start : Infinity;
-    return token >= start && token < start + size ? start : token - Math.floor(size / 2);
-  }
-
-  #isIn(token: number): boolean {
-    const start = this.#start.valueAsNumber;
-    return token >= start && token < start + Number(this.#size.value);
+    return this.#place.startFor(this.#text.selectionStart, this.#tokens);
   }
 
   #follow(): void {
     const start = this.#startForCaret();
-    if (start === this.#start.valueAsNumber) return;
-    this.#moveTo(start);
+    if (start !== this.#place.start) this.#showFrom(start);
+  }
+
+  #showFrom(start: number): void {
+    this.#place.moveTo(start, this.#tokens.tokens.length);
     void this.#show();
   }
 
@@ -161,8 +135,8 @@ export class Lens {
   async #show(): Promise<void> {
     const breathe = this.#pace.begin();
     const { tokens, labels } = this.#tokens;
-    const start = this.#start.valueAsNumber;
-    const size = Math.min(Number(this.#size.value), tokens.length);
+    const { start } = this.#place;
+    const size = Math.min(this.#place.size, tokens.length);
     element("range").textContent = size === 0 ? "" : `${number(start)} to ${number(start + size - 1)}`;
     if (size === 0) {
       this.#showNothing();
@@ -277,12 +251,7 @@ export class Lens {
     const { size } = this.#shown.passage;
     const from = hovered ?? this.#row;
     this.#passage.link(from, picture.view.weights.subarray(from * size, (from + 1) * size));
-    const [sunk, earlier] = [picture.view.sunk[from]!, picture.view.earlier[from]!];
-    element("links-note").textContent =
-      `Links: what ${quote(picture.labels[from]!)} looks at with the head “${HEADS[this.#head]!.name}”` +
-      (earlier >= 0.005 ? `, ${percent(earlier)} of it before the passage` : "") +
-      `${sunk >= 0.005 ? `; ${percent(sunk)} goes to the sink, to nothing` : ""}. ` +
-      "Bars: how much each token is looked at. Tokens that the induction head foretold are green and bold.";
+    element("links-note").textContent = sayLinks(picture, from);
   }
 
   async #drawImportance(breathe: () => Promise<void>): Promise<void> {
@@ -316,16 +285,7 @@ export class Lens {
   #sayCell(cell: Cell): void {
     const picture = this.#picture;
     if (!picture) return;
-    const { start } = this.#shown!.passage;
-    const row = Math.min(cell.row, picture.labels.length - 1);
-    const key = Math.min(cell.key, row);
-    const looked =
-      key === SUNK
-        ? "the sink"
-        : key === EARLIER
-          ? "the tokens before"
-          : `${quote(picture.labels[key]!)} (${start + key})`;
-    this.#cell.textContent = `${quote(picture.labels[row]!)} (${start + row}) → ${looked}: ${percent(weightOf(picture, { row, key }))}`;
+    this.#cell.textContent = sayCell(picture, cell, this.#shown!.passage.start);
   }
 
   #save(): void {
@@ -339,20 +299,4 @@ export class Lens {
     // The browser reads it after the click.
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   }
-}
-
-/** The row of [size, size] weights that looks hardest at one token, the more so where that is the one to come: the last of them. */
-function tellingRow(weights: Float32Array, tokens: number[]): number {
-  const size = tokens.length;
-  return greatest([...Array(size).keys()].reverse(), (row) => {
-    const looks = weights.subarray(row * size, (row + 1) * size);
-    const most = Math.max(...looks);
-    const foretells = row + 1 < size && tokens[looks.indexOf(most)] === tokens[row + 1];
-    return Math.round(100 * most) + (foretells ? 50 : 0);
-  });
-}
-
-/** The first of the items with the greatest worth. */
-function greatest(items: number[], worth: (item: number) => number): number {
-  return items.reduce((best, item) => (worth(item) > worth(best) ? item : best));
 }

@@ -1,33 +1,12 @@
 // The large heat map of one head: a canvas of cells under an SVG of labels, with zoom, a cursor and arrow keys.
 import { type D3ZoomEvent, pointer, select, zoom, zoomIdentity, type ZoomTransform } from "d3";
+import { type Cell, EARLIER, LEAD, type Picture, SUNK, walk, weightOf } from "./picture.ts";
 import { colourPixel, ramp, type Theme } from "./ramp.ts";
-import type { HeadWeights } from "./reading.ts";
 
-/** Columns before those of the passage: the sink, the keys before the passage, and a gap. */
-export const [SUNK, EARLIER, LEAD] = [-3, -2, 3];
 /** CSS pixels: from which size of a cell on there is room for labels, and for its weight in digits. */
 const [LABEL_CELL, DIGIT_CELL] = [7, 30];
 /** The longest label, in characters. */
 const LABEL = 10;
-
-/** What the map shows. */
-export interface Picture {
-  head: number;
-  view: HeadWeights;
-  labels: string[];
-}
-
-/** A cell: a row of the passage, and a key of it, SUNK or EARLIER. */
-export interface Cell {
-  row: number;
-  key: number;
-}
-
-export function weightOf({ view, labels }: Picture, { row, key }: Cell): number {
-  if (key === SUNK) return view.sunk[row]!;
-  if (key === EARLIER) return view.earlier[row]!;
-  return view.weights[row * labels.length + key]!;
-}
 
 export class MapView {
   readonly #root: HTMLElement;
@@ -126,25 +105,9 @@ export class MapView {
 
   #press(event: KeyboardEvent): void {
     if (!this.#picture || event.ctrlKey || event.metaKey || event.altKey) return;
-    const { row, key } = this.#cursor;
-    const last = this.#picture.labels.length - 1;
-    // Right of EARLIER comes the first key of the passage, and right of the diagonal nothing.
-    const right = key === EARLIER ? 0 : Math.min(key + 1, row);
-    const left = key === 0 ? EARLIER : Math.max(key - 1, SUNK);
-    const below = Math.min(row + 1, last);
-    const above = Math.max(row - 1, 0);
-    const moves: Record<string, Cell> = {
-      ArrowRight: { row, key: key < row ? right : key },
-      ArrowLeft: { row, key: left },
-      ArrowDown: { row: below, key },
-      ArrowUp: { row: above, key: Math.min(key, above) },
-      PageDown: { row: Math.min(row + 10, last), key },
-      PageUp: { row: Math.max(row - 10, 0), key: Math.min(key, Math.max(row - 10, 0)) },
-      Home: { row, key: SUNK },
-      End: { row, key: row },
-    };
+    const to = walk(this.#cursor, event.key, this.#picture.labels.length - 1);
     const zooms: Record<string, number> = { "+": 1.5, "=": 1.5, "-": 1 / 1.5, "0": 0 };
-    if (moves[event.key]) this.#choose(moves[event.key]);
+    if (to) this.#choose(to);
     else if (zooms[event.key] !== undefined) this.zoomTo(zooms[event.key]!);
     else return;
     event.preventDefault();

@@ -189,3 +189,19 @@ function* stretches(size: number, each: number): Generator<number[]> {
     yield Array.from({ length: Math.min(rows, size - from) }, (_, nth) => from + nth);
   }
 }
+
+/** The row of [size, size] weights that looks hardest at one token, the more so where that is the one to come: the last of them. */
+export function tellingRow(weights: Float32Array, tokens: number[]): number {
+  const size = tokens.length;
+  return greatest([...Array(size).keys()].reverse(), (row) => {
+    const looks = weights.subarray(row * size, (row + 1) * size);
+    const most = Math.max(...looks);
+    const foretells = row + 1 < size && tokens[looks.indexOf(most)] === tokens[row + 1];
+    return Math.round(100 * most) + (foretells ? 50 : 0);
+  });
+}
+
+/** The first of the items with the greatest worth. */
+export function greatest(items: number[], worth: (item: number) => number): number {
+  return items.reduce((best, item) => (worth(item) > worth(best) ? item : best));
+}

@@ -1,7 +1,8 @@
-// What a token looks at, in words.
+// What a token looks at, and what a picture shows, in words.
 import { select } from "d3";
 import { HEADS, INDUCTION } from "../read/heads.ts";
 import { percent, quote } from "../read/phrases.ts";
+import { type Cell, EARLIER, type Picture, SUNK, weightOf } from "./picture.ts";
 import type { Top } from "./reading.ts";
 
 /** The induction head's guess of the next token: none where it has seen nothing like this. */
@@ -25,6 +26,27 @@ export function sayTop(top: Top, head: number, token: number, labels: readonly s
   const next = labels[token + 1];
   const verdict = next === undefined ? "" : next === word ? ": right" : `, and ${quote(next)} comes: wrong`;
   return `${line}; so it guesses ${quote(word)}${verdict}`;
+}
+
+/** What one cell stands for, in a passage that starts at token `start`. */
+export function sayCell(picture: Picture, cell: Cell, start: number): string {
+  const { labels } = picture;
+  const row = Math.min(cell.row, labels.length - 1);
+  const key = Math.min(cell.key, row);
+  const named = (token: number) => `${quote(labels[token]!)} (${start + token})`;
+  const looked = key === SUNK ? "the sink" : key === EARLIER ? "the tokens before" : named(key);
+  return `${named(row)} → ${looked}: ${percent(weightOf(picture, { row, key }))}`;
+}
+
+/** What the links of a row are, and what goes where none leads. */
+export function sayLinks(picture: Picture, row: number): string {
+  const [sunk, earlier] = [SUNK, EARLIER].map((key) => weightOf(picture, { row, key })) as [number, number];
+  return (
+    `Links: what ${quote(picture.labels[row]!)} looks at with the head “${HEADS[picture.head]!.name}”` +
+    (earlier >= 0.005 ? `, ${percent(earlier)} of it before the passage` : "") +
+    `${sunk >= 0.005 ? `; ${percent(sunk)} goes to the sink, to nothing` : ""}. ` +
+    "Bars: how much each token is looked at. Tokens that the induction head foretold are green and bold."
+  );
 }
 
 /** A line for each head. */
