@@ -58,16 +58,16 @@ export function decode(block: Block, head: Head, scratch: usize): bool {
   memory.fill(o, 0, <usize>rows * oRow);
 
   const masked = head.keepMask != 0 || head.bias != 0 || block.first < block.commonFirst || block.end > block.commonEnd;
-  let first = block.first;
-  let last = block.end;
+  let from = block.first;
+  let to = block.end;
   if (head.keepMask || head.bias) {
     // Padding at either end is not read.
-    while (first < last && !keptByAny(block, head, first)) first++;
-    while (first < last && !keptByAny(block, head, last - 1)) last--;
+    while (from < to && !keptByAny(block, head, from)) from++;
+    while (from < to && !keptByAny(block, head, to - 1)) to--;
   }
   // Steps end where pages do.
-  for (let key = first; key < last;) {
-    const end = min(key - (key % PAGE_KEYS) + PAGE_KEYS, last);
+  for (let key = from; key < to;) {
+    const end = min(key - (key % PAGE_KEYS) + PAGE_KEYS, to);
     const count = end - key;
     scoreRows(head, scores, ready, work, key, count, rows);
     for (let row = 0; row < rows; row++) {

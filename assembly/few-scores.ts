@@ -18,9 +18,9 @@ import { PAGE_KEYS, high4, low4 } from "./rows";
 // @ts-ignore: decorator
 @inline export const SUM_ROW: usize = PAGE_KEYS * 16;
 
-/** The first key of the quarter `which`, of `each` keys, of `count`. */
+/** The first key of quarter `which` of `count` keys: each has `each`, and the last ends with the last key. */
 // @ts-ignore: decorator
-@inline export function quarter(which: i32, each: i32, count: i32): usize {
+@inline export function quarterStart(which: i32, each: i32, count: i32): usize {
   return <usize>min(which * each, count - each);
 }
 
@@ -77,9 +77,9 @@ export function sumPairs<T>(
 ): void {
   const signAndBits = v128.load32_splat(table, HALF_BITS);
   const each = (count + 3) >> 2;
-  const second = quarter(1, each, count);
-  const third = quarter(2, each, count);
-  const fourth = quarter(3, each, count);
+  const second = quarterStart(1, each, count);
+  const third = quarterStart(2, each, count);
+  const fourth = quarterStart(3, each, count);
   let k0 = k;
   let k1 = k + second * kRow;
   let k2 = k + third * kRow;

@@ -10,7 +10,8 @@
 //           Oᵗ = α·Oᵗ + Vᵗ·P                    tile.ts
 //       out = Oᵗ/l, lse = m + ln l              block.ts
 //
-// A few rows of q go to decode.ts, which comes back here where its result is not finite.
+// Keys that a keepMask takes from every row are left out before all that (gather.ts). A few rows of q go to decode.ts, which comes back
+// here where it has no result.
 
 import { Head } from "./head";
 import { Block, blockBytes, closeBlock, openBlock, openLanes, queries } from "./block";
@@ -137,8 +138,9 @@ function attendPass(head: Head, row: i32, count: i32): void {
   const spread = ((head.kRow | head.vRow) & (SET_BYTES - 1)) != 0;
   const rowBytes = (head.headDim + head.valueDim) << 2;
   const picks = picksKeys(head);
-  for (let key = firstKey; key < endKey;) {
-    const keys = min(KEYS - (key % KEYS), endKey - key);
+  let keys = 0;
+  for (let key = firstKey; key < endKey; key += keys) {
+    keys = min(KEYS - (key % KEYS), endKey - key);
     let k = gatheredK;
     let v = gatheredV;
     let kRow = gatheredRow(head.headDim);
@@ -148,7 +150,6 @@ function attendPass(head: Head, row: i32, count: i32): void {
       for (let at = blocks; at < end && kept > 0; at += bytes) {
         attendPicked(changetype<Block>(at), head, scores, kept, k, v, kRow, vRow);
       }
-      key += keys;
       continue;
     }
     const small = spread && count <= SMALL_BLOCKS && keys * rowBytes <= SMALL_BYTES;
@@ -169,7 +170,6 @@ function attendPass(head: Head, row: i32, count: i32): void {
       const block = changetype<Block>(at);
       attendKeys(block, head, scores, max(key, block.first), min(key + keys, block.end), k, v, kRow, vRow);
     }
-    key += keys;
   }
 
   for (let at = blocks; at < end; at += bytes) {

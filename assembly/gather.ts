@@ -43,8 +43,8 @@ export function gatherKept(head: Head, toK: usize, toV: usize, first: i32, end: 
 
 /**
  * Reads one float of every cache line of `count` rows, so that they come in side by side: a tile, which reads two rows at a time, would
- * wait for each. 8 to 32 query rows of 12 heads over 2048 keys gain up to a third by it, 8×12 heads of 64 × 64 × 64 five per cent (simd). `to` is scratch for
- * what the loads must come to.
+ * wait for each. 8 to 32 query rows of 12 heads over 2048 keys gain up to a third by it, 8×12 heads of 64 × 64 × 64 five per cent
+ * (simd). `to` is scratch for what the loads must come to.
  */
 export function fetchRows(row: usize, count: i32, dim: i32, step: usize, to: usize): void {
   const bytes = (<usize>dim) << 2;

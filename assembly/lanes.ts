@@ -29,9 +29,13 @@
 export function largestBits(x: usize, count: i32): i32 {
   let top = i32x4.splat(0);
   for (const end = x + ((<usize>count) << 2); x < end; x += 16) top = i32x4.max_s(top, f32x4.abs(v128.load(x)));
-  top = i32x4.max_s(top, v128.shuffle<i32>(top, top, 2, 3, 0, 1));
-  top = i32x4.max_s(top, v128.shuffle<i32>(top, top, 1, 0, 3, 2));
-  return i32x4.extract_lane(top, 0);
+  return largestLane(top);
+}
+
+/** The largest of four whole numbers. */
+export function largestLane(x: v128): i32 {
+  x = i32x4.max_s(x, v128.shuffle<i32>(x, x, 2, 3, 0, 1));
+  return i32x4.extract_lane(i32x4.max_s(x, v128.shuffle<i32>(x, x, 1, 0, 3, 2)), 0);
 }
 
 /** 2ⁿ for −127 < n < 128. */

@@ -12,6 +12,7 @@
 //                       └─────────────┴─────────────┴───┴─────┴──────────┘
 
 import { Head } from "./head";
+import { largestLane } from "./lanes";
 
 /** The stored types, as `Head.kType` and `Head.vType` give them. */
 // @ts-ignore: decorator
@@ -190,9 +191,7 @@ function storeInt8(to: usize, from: usize, dim: i32): f32 {
     top = i32x4.max_s(top, f32x4.abs(loadSome(at, left)));
     at += 16;
   }
-  top = i32x4.max_s(top, v128.shuffle<i32>(top, top, 2, 3, 0, 1));
-  top = i32x4.max_s(top, v128.shuffle<i32>(top, top, 1, 0, 3, 2));
-  const largest = f32x4.extract_lane(top, 0);
+  const largest = reinterpret<f32>(largestLane(top));
   const scale = largest / 127;
   if (!(scale > 0 && largest <= f32.MAX_VALUE)) {
     memory.fill(to, 0, (dim + 7) & ~7);

@@ -9,7 +9,7 @@
 //     q [dim]      2¹⁵·unit [4]   unit [4]   [dim/8] of 8 highs, 8 lows
 //     P [count]    2¹⁵·unit [4]   unit [4]   [count/2] of 2 highs, 2 lows        0 up to a multiple of eight keys
 
-import { quarter, storeFour } from "./few-scores";
+import { quarterStart, storeFour } from "./few-scores";
 import { largestBits, madd, powerOfTwo } from "./lanes";
 
 /** Bytes of 2¹⁵·unit and unit. */
@@ -25,7 +25,7 @@ export function wholeBytes(count: i32): usize {
   return UNITS + ((<usize>((count + 7) & ~7)) << 2);
 }
 
-/** q [dim] as whole numbers; false where it has to stay as it is: with NaN or Infinity, 0 or hardly more, or too long. */
+/** q [dim] as whole numbers; false where it has none: it is too long, or {@link writeUnits} says so. */
 export function toWhole(to: usize, q: usize, dim: i32): bool {
   if (dim > MOST || !writeUnits(to, q, dim)) return false;
   const up = f32x4.splat(1 / load<f32>(to));
@@ -40,7 +40,7 @@ export function toWhole(to: usize, q: usize, dim: i32): bool {
   return true;
 }
 
-/** P [count], of at most PAGE_KEYS keys, as whole numbers; false as above. Writes zeros behind P, up to a multiple of eight keys. */
+/** P [count], of at most PAGE_KEYS keys, as whole numbers; false where it has none. Writes zeros behind P, up to a multiple of eight keys. */
 export function toPairs(to: usize, p: usize, count: i32): bool {
   const end = p + ((<usize>count) << 2);
   memory.fill(end, 0, (<usize>(-count & 7)) << 2);
@@ -59,7 +59,7 @@ export function toPairs(to: usize, p: usize, count: i32): bool {
   return true;
 }
 
-/** 2¹⁵·unit and unit of [count] floats, in whole vectors; false where there are none. */
+/** 2¹⁵·unit and unit of [count] floats, in whole vectors; false where the largest is NaN, Infinity, or so small or large that they are no floats. */
 function writeUnits(to: usize, from: usize, count: i32): bool {
   const bits = largestBits(from, count);
   const exponent = bits ? (bits >> 23) - 126 : 0; // max|x| < 2^exponent
@@ -101,9 +101,9 @@ function writeUnits(to: usize, from: usize, count: i32): bool {
 /** The sums of few-scores.ts for one row of q, four keys side by side. */
 export function sumBytes(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRow: usize): void {
   const each = (count + 3) >> 2;
-  const second = quarter(1, each, count);
-  const third = quarter(2, each, count);
-  const fourth = quarter(3, each, count);
+  const second = quarterStart(1, each, count);
+  const third = quarterStart(2, each, count);
+  const fourth = quarterStart(3, each, count);
   let k0 = k;
   let k1 = k + second * kRow;
   let k2 = k + third * kRow;
