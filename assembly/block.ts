@@ -23,12 +23,15 @@ export class Block {
   /** Keys that every row sees by position: [commonFirst, commonEnd). */
   commonFirst: i32;
   commonEnd: i32;
-  /** Vectors of lanes that hold rows of their own; the rest only repeat the last row. */
+  /** Lanes that hold rows of their own; the rest only repeat the last row. And vectors with such lanes. */
+  rows: i32;
   vectors: i32;
   /** Steps of keys that have gone into m, l and O; before the first one O is undefined. */
   steps: i32;
   /** Whether a row has met a key that is masked for it, so that 0·v stood for "not read". */
   masked: i32;
+  /** Whether out and lse are written. */
+  closed: i32;
 }
 
 // Lane arrays, in the order in which they stand.
@@ -66,8 +69,11 @@ export class Block {
 @inline export const MASK_ROW: usize = 11;
 // @ts-ignore: decorator
 @inline export const BIAS_ROW: usize = 12;
+/** i32: all bits where repeatBlock of step.ts has met a key that the row sees. */
 // @ts-ignore: decorator
-@inline const LANE_ARRAYS: usize = 13;
+@inline export const SEEN: usize = 13;
+// @ts-ignore: decorator
+@inline const LANE_ARRAYS: usize = 14;
 // @ts-ignore: decorator
 @inline const HEADER_BYTES: usize = 64;
 
@@ -107,11 +113,13 @@ export function openBlock(block: Block, head: Head, firstRow: i32): void {
 /** The lane arrays alone, from row `firstRow` on. */
 export function openLanes(block: Block, head: Head, firstRow: i32): void {
   const lastRow = head.seqLenQ * head.group - 1;
-  block.vectors = (min(LANES, lastRow + 1 - firstRow) + 3) >> 2;
+  block.rows = min(LANES, lastRow + 1 - firstRow);
+  block.vectors = (block.rows + 3) >> 2;
   block.first = i32.MAX_VALUE;
   block.end = 0;
   block.commonFirst = 0;
   block.commonEnd = i32.MAX_VALUE;
+  block.closed = 0;
   let i = firstRow / head.group;
   let g = firstRow % head.group;
   for (let lane = 0; lane < LANES; lane++) {
@@ -216,6 +224,7 @@ export function closeBlock(block: Block, head: Head, unit: f32): void {
  * A row that saw no key has l = 0: ALPHA 0, lse −Infinity.
  */
 export function closeLanes(block: Block, head: Head, unit: f32): void {
+  block.closed = 1;
   const natural = f32x4.splat(unit);
   const lowest = f32x4.splat(-f32.MAX_VALUE);
   const zero = f32x4.splat(0);
@@ -237,7 +246,7 @@ export function closeLanes(block: Block, head: Head, unit: f32): void {
     v128.store(lanes(block, ALPHA) + at, v128.andnot(f32x4.div(shrink, l), f32x4.eq(l, zero)));
   }
   if (head.lse) {
-    for (let lane = 0; lane < block.vectors << 2; lane++) {
+    for (let lane = 0; lane < block.rows; lane++) {
       const at = (<usize>lane) << 2;
       const lse = <f64>load<f32>(lanes(block, M) + at) + log(load<f32>(lanes(block, L) + at));
       store<f32>(pointerAt(lanes(block, LSE_ROW), lane), <f32>lse);

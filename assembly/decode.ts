@@ -1,7 +1,9 @@
 // Attention for a few query rows: decoding, where the work is to read K and V once. Rows of K and V are read as vectors, and the scores
 // of a row lie together, so that no lane is idle for want of query rows. From five rows on the tile of tile.ts is faster.
 //
-//     scratch   q [ROWS][headDim]    S, P [ROWS][PAGE_KEYS]    work of few.ts    O [ROWS][valueDim]    ready q of few.ts
+//     Head.scratch     S, P [ROWS][PAGE_KEYS]    work of few.ts
+//     behind the       q [ROWS][headDim]    O [ROWS][valueDim]    ready q of few.ts
+//     lane arrays
 //
 //     for each step of at most PAGE_KEYS keys
 //       S = q·Kᵀ · scale of the key
@@ -11,7 +13,7 @@
 //
 // Shared with flash.ts: the lane arrays of a block (block.ts), which hold m, l and what is known of each row.
 
-import { Head } from "./head";
+import { Head, begins, ends } from "./head";
 import { LOG2_E, exp, expColumn, softcap } from "./exp";
 import { ROWS, WORK_BYTES, addRows, readyRows, scoreStored } from "./few";
 import { SCORE_ROW } from "./few-scores";
@@ -30,9 +32,12 @@ import {
   TO,
   closeLanes,
   lanes,
+  openLanes,
+  queries,
 } from "./block";
 import { keptByAny } from "./mask";
-import { PAGE_KEYS, keyAddress } from "./rows";
+import { F32, PAGE_KEYS, keyAddress } from "./rows";
+import { SCORE_BYTES } from "./step";
 
 /** Whether the kernels here take a head: few rows of q, and whole eights of values in those of K and V. */
 // @ts-ignore: decorator
@@ -41,34 +46,44 @@ import { PAGE_KEYS, keyAddress } from "./rows";
 }
 
 /**
- * Attends from all query rows of a head, whose lanes `block` has. False where a masked value
- * that is not finite may have got into the result, a row's scores are all −Infinity, or int8 meets numbers that whole.ts does not
- * take: then nothing is written, and the blocks of flash.ts, which keep masked values away, must do it.
+ * Attends from all query rows of a head over the keys [fromKey, toKey). False where a masked value that is not finite may have got into
+ * the result, a row's scores are all −Infinity, or int8 meets numbers that whole.ts does not take: then nothing is written, and the
+ * blocks of flash.ts, which keep masked values away, must do it.
  */
-export function decode(block: Block, head: Head, scratch: usize): bool {
+export function decode(block: Block, head: Head): bool {
+  assert(
+    <usize>ROWS * SCORE_ROW + WORK_BYTES <= SCORE_BYTES,
+    "S and the work of few.ts must fit where S of a block does",
+  );
   const rows = head.seqLenQ * head.group;
-  const q = scratch;
-  const scores = q + <usize>ROWS * ((<usize>head.headDim) << 2);
+  const scores = head.scratch;
   const work = scores + <usize>ROWS * SCORE_ROW; // of few.ts, and powers of expColumn
-  const o = work + WORK_BYTES;
+  const q = queries(block);
+  const o = q + <usize>ROWS * ((<usize>head.headDim) << 2);
   const oRow = (<usize>head.valueDim) << 2;
-  packRows(block, head, q, rows);
-  const ready = readyRows(o + <usize>ROWS * oRow, q, rows, head.headDim, head.kType);
-  if (!ready) return false;
-  memory.fill(o, 0, <usize>rows * oRow);
-
-  const masked = head.keepMask != 0 || head.bias != 0 || block.first < block.commonFirst || block.end > block.commonEnd;
-  let from = block.first;
-  let to = block.end;
-  if (head.keepMask || head.bias) {
-    // Padding at either end is not read.
-    while (from < to && !keptByAny(block, head, from)) from++;
-    while (from < to && !keptByAny(block, head, to - 1)) to--;
+  let ready = q;
+  if (begins(head)) {
+    openLanes(block, head, 0);
+    packRows(block, head, q, rows);
+    memory.fill(o, 0, <usize>rows * oRow);
   }
+  // f16 and int8 come in one piece.
+  if (head.kType != F32) ready = readyRows(o + <usize>ROWS * oRow, q, rows, head.headDim, head.kType);
+  if (!ready) return false;
+
   // Steps end where pages do.
-  for (let key = from; key < to;) {
-    const end = min(key - (key % PAGE_KEYS) + PAGE_KEYS, to);
-    const count = end - key;
+  const to = min(block.end, head.toKey);
+  let end = 0;
+  for (let key = max(block.first, head.fromKey); key < to; key = end) {
+    end = min(key - (key % PAGE_KEYS) + PAGE_KEYS, to);
+    let last = end;
+    if (head.keepMask || head.bias) {
+      // Padding at either end is not read.
+      while (key < last && !keptByAny(block, head, key)) key++;
+      while (key < last && !keptByAny(block, head, last - 1)) last--;
+    }
+    const count = last - key;
+    if (count == 0) continue;
     scoreRows(head, scores, ready, work, key, count, rows);
     for (let row = 0; row < rows; row++) {
       const s = scores + <usize>row * SCORE_ROW;
@@ -78,21 +93,16 @@ export function decode(block: Block, head: Head, scratch: usize): bool {
       if (head.vScales) multiplyRow(s, keyAddress(head, head.vScales, key, 4), count);
     }
     if (!addRows(head, o, scores, work, key, count, rows)) return false;
-    key = end;
   }
+  if (!ends(head)) return true;
 
+  const masked = head.keepMask != 0 || head.bias != 0 || block.first < block.commonFirst || block.end > block.commonEnd;
   for (let row = 0; row < rows; row++) {
     const at = (<usize>row) << 2;
     const l = load<f32>(lanes(block, L) + at);
     const sees = load<i32>(lanes(block, FROM) + at) < load<i32>(lanes(block, TO) + at);
     if (l == 0 && sees) return false;
     if (masked && !isFiniteRow(o + <usize>row * oRow, head.valueDim)) return false;
-  }
-  // The lanes that repeat the last row write its lse again.
-  for (let lane = rows; lane < 4; lane++) {
-    const at = (<usize>lane) << 2;
-    store<f32>(lanes(block, M) + at, load<f32>(lanes(block, M) + at - 4));
-    store<f32>(lanes(block, L) + at, load<f32>(lanes(block, L) + at - 4));
   }
   closeLanes(block, head, 1);
   for (let row = 0; row < rows; row++) {

@@ -13,8 +13,8 @@
 // Keys that a keepMask takes from every row are left out before all that (gather.ts). A few rows of q go to decode.ts, which comes back
 // here where it has no result.
 
-import { Head } from "./head";
-import { Block, blockBytes, closeBlock, openBlock, openLanes, queries } from "./block";
+import { Head, begins, ends } from "./head";
+import { Block, blockBytes, closeBlock, openBlock } from "./block";
 import { decode, decodes } from "./decode";
 import { fetchRows, gatherKept, gatherKeys, gatheredRow, picksKeys } from "./gather";
 import { LANES } from "./lanes";
@@ -56,44 +56,66 @@ function passBlocks(headDim: i32, valueDim: i32, rows: i32): i32 {
 // @ts-ignore: decorator
 @inline const SET_BYTES: usize = 4096;
 
-/** Bytes of scratch for {@link attend} of at most `rows` query rows: O(headDim + valueDim), whatever the lengths. */
-export function scratchBytes(headDim: i32, valueDim: i32, rows: i32): usize {
-  return (
-    SCORE_BYTES +
-    <usize>max(1, passBlocks(headDim, valueDim, rows)) * blockBytes(headDim, valueDim) +
-    <usize>KEYS * (gatheredRow(headDim) + gatheredRow(valueDim))
-  );
+// Scratch: S of the step, the K and V that it gathers, then the blocks of a pass; where K and V come in pieces, those of every KV head.
+
+/** What stands before the blocks. */
+function stepBytes(headDim: i32, valueDim: i32): usize {
+  return SCORE_BYTES + <usize>KEYS * (gatheredRow(headDim) + gatheredRow(valueDim));
 }
 
-/** out and lse of every query head, KV head by KV head. */
-export function attend(head: Head): void {
+/** The blocks of a pass. */
+function passBytes(headDim: i32, valueDim: i32, rows: i32): usize {
+  return <usize>max(1, passBlocks(headDim, valueDim, rows)) * blockBytes(headDim, valueDim);
+}
+
+/**
+ * Bytes of scratch for {@link attend} of at most `rows` query rows: O(headDim + valueDim), whatever the lengths. `heads` is 1, or, for K
+ * and V in pieces, the number of KV heads.
+ */
+export function scratchBytes(headDim: i32, valueDim: i32, rows: i32, heads: i32): usize {
+  return stepBytes(headDim, valueDim) + <usize>heads * passBytes(headDim, valueDim, rows);
+}
+
+/**
+ * out and lse of every query head, KV head by KV head. Where K and V come in pieces, in the order of the keys, they are written with the
+ * last one, and all rows of a KV head must go in one pass: there are at most 64. False where some have not been written, since masked
+ * values kept from being finite what came of it: then all pieces must come once more, with `careful`.
+ */
+export function attend(head: Head): bool {
   assert(head.numKvHeads > 0 && head.group > 0 && head.headDim > 0 && head.valueDim > 0, "dims must be positive");
   assert(head.seqLenQ >= 0 && head.seqLenKv >= 0, "lengths must not be negative");
   assert(head.scoreScale > 0, "scoreScale must be positive");
   assert(head.left >= 0, "left must not be negative");
+  assert(head.fromKey % KEYS == 0 && (ends(head) || head.toKey % KEYS == 0), "pieces must begin and end with pages");
 
-  if (head.seqLenQ == 0) return;
-  attendGroup(head);
+  if (head.seqLenQ == 0) return true;
+  const rows = head.seqLenQ * head.group;
+  const whole = begins(head) && ends(head);
+  assert(whole || rows <= 64, "pieces are for a single pass");
+  let blocks = head.scratch + stepBytes(head.headDim, head.valueDim);
+  let written = attendGroup(head, blocks, rows, whole);
   for (let left = head.numKvHeads - 1; left > 0; left--) {
     nextGroup(head);
-    attendGroup(head);
+    if (!whole) blocks += passBytes(head.headDim, head.valueDim, rows);
+    if (!attendGroup(head, blocks, rows, whole)) written = false;
   }
+  return written;
 }
 
 /** The query heads of one KV head. */
-function attendGroup(head: Head): void {
-  const rows = head.seqLenQ * head.group;
-  if (decodes(head)) {
-    // Its few rows of q, S and O take less room than the Qᵗ and Oᵗ of the blocks.
-    const block = changetype<Block>(head.scratch);
-    openLanes(block, head, 0);
-    if (decode(block, head, queries(block))) return;
+function attendGroup(head: Head, blocks: usize, rows: i32, whole: bool): bool {
+  if (!head.careful && decodes(head)) {
+    // Its few rows of q and O take less room than the Qᵗ and Oᵗ of the block.
+    if (decode(changetype<Block>(blocks), head)) return true;
+    if (!whole) return false;
   }
+  let written: bool = true;
   for (let row = 0; row < rows;) {
     const count = passBlocks(head.headDim, head.valueDim, rows - row);
-    attendPass(head, row, count);
+    written = attendPass(head, row, count, blocks, whole);
     row += count * LANES;
   }
+  return written;
 }
 
 /** Moves the pointers to the next KV head and its query heads. */
@@ -112,10 +134,11 @@ function nextGroup(head: Head): void {
   if (head.vScales) head.vScales += PAGE_KEYS << 2;
 }
 
-/** One pass of `count` blocks over the keys, from query row `row` on. */
-function attendPass(head: Head, row: i32, count: i32): void {
+/** One pass of `count` blocks over the keys of this call, from query row `row` on. */
+function attendPass(head: Head, row: i32, count: i32, blocks: usize, whole: bool): bool {
   const scores = head.scratch;
-  const blocks = scores + SCORE_BYTES;
+  const gatheredK = scores + SCORE_BYTES;
+  const gatheredV = gatheredK + <usize>KEYS * gatheredRow(head.headDim);
   const bytes = blockBytes(head.headDim, head.valueDim);
   const end = blocks + <usize>count * bytes;
   let firstKey = i32.MAX_VALUE;
@@ -125,21 +148,20 @@ function attendPass(head: Head, row: i32, count: i32): void {
   let commonEnd = i32.MAX_VALUE;
   for (let at = blocks; at < end; at += bytes, row += LANES) {
     const block = changetype<Block>(at);
-    openBlock(block, head, row);
+    if (begins(head) && !(head.careful && block.closed)) openBlock(block, head, row);
     firstKey = min(firstKey, block.first);
     endKey = max(endKey, block.end);
     commonFirst = max(commonFirst, block.commonFirst);
     commonEnd = min(commonEnd, block.commonEnd);
   }
+  endKey = head.careful ? 0 : min(endKey, head.toKey);
 
-  const gatheredK = end;
-  const gatheredV = gatheredK + <usize>KEYS * gatheredRow(head.headDim);
   const stored = head.kType != F32 || head.vType != F32;
   const spread = ((head.kRow | head.vRow) & (SET_BYTES - 1)) != 0;
   const rowBytes = (head.headDim + head.valueDim) << 2;
   const picks = picksKeys(head);
   let keys = 0;
-  for (let key = firstKey; key < endKey; key += keys) {
+  for (let key = max(firstKey, head.fromKey); key < endKey; key += keys) {
     keys = min(KEYS - (key % KEYS), endKey - key);
     let k = gatheredK;
     let v = gatheredV;
@@ -172,9 +194,19 @@ function attendPass(head: Head, row: i32, count: i32): void {
     }
   }
 
+  if (!head.careful && !ends(head)) return true;
+  let written = true;
   for (let at = blocks; at < end; at += bytes) {
     const block = changetype<Block>(at);
-    if (mustRepeat(block, head)) repeatBlock(block, head, scores, gatheredK, gatheredV);
-    closeBlock(block, head, unit(head));
+    if (block.closed) continue;
+    if (head.careful || mustRepeat(block, head)) {
+      if (!head.careful && !whole) {
+        written = false;
+        continue;
+      }
+      repeatBlock(block, head, scores, gatheredK, gatheredV);
+    }
+    if (ends(head)) closeBlock(block, head, unit(head));
   }
+  return written;
 }

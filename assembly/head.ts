@@ -3,6 +3,8 @@
  * (bindings/head.ts lists the same fields in the same order) for the first KV head; `attend` moves the pointers from KV head to KV
  * head, all else only reads. Every field has four bytes.
  *
+ * K and V may come in pieces, one call each: then k and v are where key 0 would stand, and only the keys [fromKey, toKey) are there.
+ *
  * Row i of query head g stands at `q + i·qRow + g·qHead`; key j at `k + j·kRow`. Pointers that are 0 are absent options.
  * Strides in bytes, dims and lengths in elements.
  */
@@ -42,7 +44,7 @@ export class Head {
   vScales: usize;
 
   // scratch
-  /** scratchBytes(headDim, valueDim) bytes, overwritten. */
+  /** scratchBytes of flash.ts, overwritten; what the calls of one sequence hand on stands here too. */
   scratch: usize;
   /** The table of exp.ts. */
   constants: usize;
@@ -57,6 +59,9 @@ export class Head {
   seqLenKv: i32;
   headDim: i32;
   valueDim: i32;
+  /** The keys of this call: 0 and seqLenKv, or a piece that begins and ends with pages of PAGE_KEYS keys. */
+  fromKey: i32;
+  toKey: i32;
 
   // strides
   outRow: usize;
@@ -79,6 +84,8 @@ export class Head {
   // scalars
   /** Whether the engine keeps the tall tile of tile.ts in registers. */
   tall: i32;
+  /** Whether to keep masked values away from the start, which `attend` said that pieces need. */
+  careful: i32;
   /** Query i stands at key i + queryOffset; |queryOffset| ≤ 2³⁰. */
   queryOffset: i32;
   /** Keys kept to the left and to the right of a query's position, at most 2³⁰. Causal is right = 0. */
@@ -89,4 +96,16 @@ export class Head {
   scoreScale: f32;
   /** 0 = off. */
   softcap: f32;
+}
+
+/** Whether the keys of this call begin with the first. */
+// @ts-ignore: decorator
+@inline export function begins(head: Head): bool {
+  return head.fromKey == 0;
+}
+
+/** Whether they end with the last. */
+// @ts-ignore: decorator
+@inline export function ends(head: Head): bool {
+  return head.toKey == head.seqLenKv;
 }

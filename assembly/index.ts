@@ -1,5 +1,4 @@
 import { CONSTANT_BYTES } from "./exp";
-import { Head } from "./head";
 
 export { attend, scratchBytes } from "./flash";
 export { writeConstants } from "./exp";
@@ -13,11 +12,6 @@ export { addRows, divideRow, normalizeRows, weigh, weighBytes } from "./weights"
 /** Bytes of the table that `writeConstants` writes. */
 export function constantBytes(): i32 {
   return CONSTANT_BYTES;
-}
-
-/** Bytes of the arguments of `attend`. */
-export function headBytes(): usize {
-  return offsetof<Head>();
 }
 
 /** Where TypeScript may start to use memory. */

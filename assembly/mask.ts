@@ -90,21 +90,15 @@ function maskUnkept(block: Block, head: Head, s: usize, first: i32, count: i32):
       bytes = v128.load_lane<u32>(r3, bytes, 3);
       // A mask that is the same for every key has a step of 0: its first byte stands for four keys.
       if (!step) bytes = v128.shuffle<u8>(bytes, bytes, 0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12);
-      keepWhere(column, v128.and(bytes, i32x4.splat(0xff)));
-      keepWhere(column + LANE_BYTES, v128.and(bytes, i32x4.splat(0xff00)));
-      keepWhere(column + 2 * LANE_BYTES, v128.and(bytes, i32x4.splat(0xff0000)));
-      keepWhere(column + 3 * LANE_BYTES, v128.and(bytes, i32x4.splat(0xff000000)));
       r0 += 4 * step;
       r1 += 4 * step;
       r2 += 4 * step;
       r3 += 4 * step;
-      column += 4 * LANE_BYTES;
+      for (const next = column + 4 * LANE_BYTES; column < next; column += LANE_BYTES) {
+        const gone = i32x4.eq(v128.and(bytes, i32x4.splat(0xff)), i32x4.splat(0));
+        v128.store(column, v128.bitselect(f32x4.splat(-Infinity), v128.load(column), gone));
+        bytes = i32x4.shr_u(bytes, 8);
+      }
     }
   }
-}
-
-/** S = −Infinity in the lanes where `kept` is 0. */
-// @ts-ignore: decorator
-@inline function keepWhere(s: usize, kept: v128): void {
-  v128.store(s, v128.bitselect(f32x4.splat(-Infinity), v128.load(s), i32x4.eq(kept, i32x4.splat(0))));
 }

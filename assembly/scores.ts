@@ -3,7 +3,7 @@
 import { Head } from "./head";
 import { LANE_BYTES, VECTORS, storeTransposed } from "./lanes";
 import { softcap } from "./exp";
-import { BIAS_ROW, Block, POSITION, SLOPE, lanes } from "./block";
+import { ALPHA, BIAS_ROW, Block, POSITION, SLOPE, lanes } from "./block";
 
 /** Whether {@link adjustScores} has anything to do. */
 // @ts-ignore: decorator
@@ -45,6 +45,7 @@ function addAlibi(block: Block, s: usize, first: i32, count: i32): void {
 /** S[key] += bias[row][key], four keys of four rows at a time; the last step may run into the scratch rows of S. */
 export function addBias(block: Block, head: Head, s: usize, first: i32, count: i32): void {
   const step = head.biasKey;
+  const four = lanes(block, ALPHA); // overwritten: the softmax has yet to write it
   for (let lane = 0; lane < block.vectors << 2; lane += 4) {
     const rows = lanes(block, BIAS_ROW) + ((<usize>lane) << 2);
     const skip = <usize>first * step;
@@ -54,23 +55,24 @@ export function addBias(block: Block, head: Head, s: usize, first: i32, count: i
     let r3 = load<usize>(rows, 12) + skip;
     let column = s + ((<usize>lane) << 2);
     for (let key = 0; key < count; key += 4) {
-      const c1 = column + LANE_BYTES;
-      const c2 = c1 + LANE_BYTES;
-      const c3 = c2 + LANE_BYTES;
-      const s0 = v128.load(column);
-      const s1 = v128.load(c1);
-      const s2 = v128.load(c2);
-      const s3 = v128.load(c3);
-      storeTransposed(column, c1, c2, c3, biases(r0, step), biases(r1, step), biases(r2, step), biases(r3, step));
-      v128.store(column, biased(s0, v128.load(column)));
-      v128.store(c1, biased(s1, v128.load(c1)));
-      v128.store(c2, biased(s2, v128.load(c2)));
-      v128.store(c3, biased(s3, v128.load(c3)));
+      storeTransposed(
+        four,
+        four + 16,
+        four + 32,
+        four + 48,
+        biases(r0, step),
+        biases(r1, step),
+        biases(r2, step),
+        biases(r3, step),
+      );
       r0 += 4 * step;
       r1 += 4 * step;
       r2 += 4 * step;
       r3 += 4 * step;
-      column += 4 * LANE_BYTES;
+      for (let at = four; at < four + 64; at += 16) {
+        v128.store(column, biased(v128.load(column), v128.load(at)));
+        column += LANE_BYTES;
+      }
     }
   }
 }

@@ -3,8 +3,8 @@
 // Masked keys are multiplied by a probability of 0. That is right unless the value is NaN or Infinity; then the block comes
 // out not finite, and is done again key by key with the value kept away from the lanes that must not see it.
 
-import { Head } from "./head";
-import { ALPHA, Block, L, clearOutput, forgetKeys, lanes, output, queries } from "./block";
+import { Head, begins, ends } from "./head";
+import { ALPHA, Block, L, SEEN, clearOutput, forgetKeys, lanes, output, queries } from "./block";
 import { gatherKeys } from "./gather";
 import { LANE_BYTES } from "./lanes";
 import { keptByAny, maskScores, seesAny } from "./mask";
@@ -128,14 +128,20 @@ export function mustRepeat(block: Block, head: Head): bool {
   return false;
 }
 
-/** The whole block once more, key by key, with 0 in place of every value that a lane does not see; k and v take one row each. */
+/**
+ * The block once more, key by key, with 0 in place of every value that a lane does not see, over the keys [fromKey, toKey); k and v take
+ * one row each.
+ */
 export function repeatBlock(block: Block, head: Head, s: usize, k: usize, v: usize): void {
-  const seen = s + 6 * LANE_BYTES; // behind the rows of one tile: which lanes see this key, then which have seen any
-  const seenAny = seen + 4 * LANE_BYTES;
-  forgetKeys(block);
-  clearOutput(block, head);
-  memory.fill(seenAny, 0, LANE_BYTES);
-  for (let key = block.first; key < block.end; key++) {
+  const seen = s + 6 * LANE_BYTES; // behind the rows of one tile: which lanes see this key
+  const seenAny = lanes(block, SEEN);
+  if (begins(head)) {
+    forgetKeys(block);
+    clearOutput(block, head);
+    memory.fill(seenAny, 0, LANE_BYTES);
+  }
+  const end = min(block.end, head.toKey);
+  for (let key = max(block.first, head.fromKey); key < end; key++) {
     if (!keptByAny(block, head, key)) continue;
     memory.fill(seen, 0, 4 * LANE_BYTES);
     if (head.bias) addBias(block, head, seen, key, 1);
@@ -157,7 +163,7 @@ export function repeatBlock(block: Block, head: Head, s: usize, k: usize, v: usi
       }
     }
   }
-  if (head.sinks) return;
+  if (head.sinks || !ends(head)) return;
   // A row whose scores are all −Infinity: −Infinity − −Infinity is NaN. (A sink would be the maximum, and they 0.)
   for (let vector = 0; vector < block.vectors; vector++) {
     const at = (<usize>vector) << 4;

@@ -1,10 +1,19 @@
 import type { AngleTable } from "./angles.ts";
 import type { Arena } from "./arena.ts";
 import { Frame } from "./frame.ts";
-import { type Head, writeHead } from "./head.ts";
+import { HEAD_BYTES, type Head, writeHead } from "./head.ts";
+import { type KeySource, type KeysOf, keysAndValues } from "./key-source.ts";
 import { keptLength } from "./mask.ts";
-import type { Kernels } from "./module.ts";
-import { type AttentionOptions, type Problem, checkKeys, checkProblem, stridesOf } from "./options.ts";
+import { type Kernels, PAGE_KEYS } from "./module.ts";
+import {
+  type AttentionOptions,
+  type Problem,
+  checkKeys,
+  checkProblem,
+  rowsOf,
+  seenKeys,
+  stridesOf,
+} from "./options.ts";
 import { Result, type Written } from "./result.ts";
 import type { Sequence } from "./sequences.ts";
 import type { Tensor } from "./tensor.ts";
@@ -32,15 +41,6 @@ export interface Context {
   angles: AngleTable[];
 }
 
-/** Where a call finds K and V: fields of `Head`, for the first KV head of a sequence. */
-export type KeysOf = (
-  sequence: Sequence,
-  s: number,
-) => Pick<
-  Head,
-  "k" | "v" | "kRow" | "kHead" | "vRow" | "vHead" | "pages" | "pageCount" | "kType" | "vType" | "kScales" | "vScales"
->;
-
 /** Exact attention over the arrays k and v. */
 export function attention(
   context: Context,
@@ -51,7 +51,7 @@ export function attention(
 ): PlainResult {
   const { arena } = context;
   const problem = checkProblem(arena, q, options, (dims) => checkKeys(arena, k, v, dims));
-  return solve(context, problem, options, (frame) => contiguous(problem, frame));
+  return solve(context, problem, options, (frame) => keysAndValues(arena, problem, frame));
 }
 
 /** `out`, and `lse` where it was asked for. */
@@ -65,7 +65,7 @@ export function solve(
   context: Context,
   problem: Problem,
   options: AttentionOptions,
-  keysIn: (frame: Frame) => KeysOf,
+  keysIn: (frame: Frame) => KeySource,
   queriesIn = (frame: Frame) => frame.input(problem.q),
 ): PlainResult {
   const { arena, kernels } = context;
@@ -77,10 +77,13 @@ export function solve(
 
   const frame = new Frame(arena);
   try {
+    const queries = queriesIn(frame);
+    const source = keysIn(frame);
+    const heads = source.atOnce < Infinity ? problem.numKvHeads : 1;
     const places = {
-      head: frame.reserve(kernels.headBytes()),
-      scratch: frame.reserve(kernels.scratchBytes(problem.headDim, problem.valueDim, rowsOf(problem))),
-      q: queriesIn(frame),
+      head: frame.reserve(HEAD_BYTES),
+      scratch: frame.reserve(kernels.scratchBytes(problem.headDim, problem.valueDim, rowsOf(problem), heads)),
+      q: queries,
       keepMask: frame.input(problem.keepMask?.data),
       bias: frame.input(bias?.data),
       alibiSlopes: frame.input(problem.alibiSlopes),
@@ -88,7 +91,7 @@ export function solve(
       out: out.reserve(frame),
       lse: lse.reserve(frame),
     };
-    run(context, problem, places, keysIn(frame));
+    run(context, problem, places, source);
     const written = out.take()!;
     const writtenLse = lse.take();
     return writtenLse ? { out: written, lse: writtenLse } : { out: written };
@@ -97,35 +100,7 @@ export function solve(
   }
 }
 
-/** The most query rows that share a KV head in one sequence. */
-function rowsOf({ sequences, numHeads, numKvHeads }: Problem): number {
-  return sequences.reduce((most, { seqLenQ }) => Math.max(most, seqLenQ), 0) * (numHeads / numKvHeads);
-}
-
 const OUT_SHAPE = "batch × seqLenQ × numHeads × valueDim";
-
-/** K and V as arrays of f32, copied into the frame unless they live in linear memory. */
-function contiguous(problem: Problem, frame: Frame): KeysOf {
-  const { numKvHeads, headDim, valueDim, layout, rowsKv } = problem;
-  const k = stridesOf(layout, rowsKv, numKvHeads, headDim);
-  const v = stridesOf(layout, rowsKv, numKvHeads, valueDim);
-  const kPtr = frame.input(problem.k);
-  const vPtr = frame.input(problem.v);
-  return ({ batch, startKv }) => ({
-    k: kPtr + batch * k.batch + startKv * k.row,
-    v: vPtr + batch * v.batch + startKv * v.row,
-    kRow: k.row,
-    kHead: k.head,
-    vRow: v.row,
-    vHead: v.head,
-    pages: 0,
-    pageCount: 0,
-    kType: 0,
-    vType: 0,
-    kScales: 0,
-    vScales: 0,
-  });
-}
 
 /** Pointers to everything that a call reads and writes. */
 export interface Places {
@@ -140,14 +115,40 @@ export interface Places {
   lse: number;
 }
 
-/** One kernel call for each sequence. */
-function run(context: Context, problem: Problem, places: Places, keysOf: KeysOf): void {
+/** One kernel call for each sequence, or for each piece of its keys. */
+function run(context: Context, problem: Problem, places: Places, source: KeySource): void {
   problem.sequences.forEach((whole, s) => {
     const sequence = withoutPadding(context, problem, whole);
-    const head = headOf(context, problem, places, sequence, s, keysOf(whole, s));
-    writeHead(context.arena.buffer, places.head, head);
-    context.kernels.attend(places.head);
+    if (!attendPieces(context, problem, places, source, sequence, s, false)) {
+      attendPieces(context, problem, places, source, sequence, s, true);
+    }
   });
+}
+
+/** One sequence; false where it must be done once more, carefully. */
+function attendPieces(
+  context: Context,
+  problem: Problem,
+  places: Places,
+  { atOnce, keysOf }: KeySource,
+  sequence: MaskedSequence,
+  s: number,
+  careful: boolean,
+): boolean {
+  const { seqLenKv } = sequence;
+  const [first, end] = seenKeys(problem, sequence);
+  // Keys before the first that a row sees are none of the kernels' business: the first piece takes them, and the last those behind the last.
+  for (let fromKey = 0, start = first; ;) {
+    const next = start - (start % PAGE_KEYS) + atOnce;
+    const toKey = next < end ? next : seqLenKv;
+    const keys = keysOf(sequence, s, start, Math.min(next, end), 0);
+    const head = headOf(context, problem, places, sequence, s, keys);
+    Object.assign(head, { fromKey, toKey, careful: Number(careful) });
+    writeHead(context.arena.buffer, places.head, head);
+    const written = context.kernels.attend(places.head);
+    if (toKey === seqLenKv) return written !== 0;
+    fromKey = start = toKey;
+  }
 }
 
 /** A sequence, and whether keepMask says more of it than how many keys it has. */
@@ -195,6 +196,8 @@ export function headOf(
     seqLenKv,
     headDim,
     valueDim,
+    fromKey: 0,
+    toKey: seqLenKv,
     outRow: out.row,
     outHead: out.head,
     lseHead: rowsQ * 4,
@@ -207,6 +210,7 @@ export function headOf(
     biasHead: bias?.head ?? 0,
     biasKey: bias?.key ?? 0,
     tall: Number(tall),
+    careful: 0,
     queryOffset,
     left: problem.left,
     right: problem.right,

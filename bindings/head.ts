@@ -26,6 +26,8 @@ export const HEAD_FIELDS = [
   "seqLenKv",
   "headDim",
   "valueDim",
+  "fromKey",
+  "toKey",
   "outRow",
   "outHead",
   "lseHead",
@@ -42,6 +44,7 @@ export const HEAD_FIELDS = [
   "biasHead",
   "biasKey",
   "tall",
+  "careful",
   "queryOffset",
   "left",
   "right",
@@ -49,6 +52,9 @@ export const HEAD_FIELDS = [
   "scoreScale",
   "softcap",
 ] as const;
+
+/** Bytes of the arguments. */
+export const HEAD_BYTES = HEAD_FIELDS.length * 4;
 
 type Field = (typeof HEAD_FIELDS)[number];
 

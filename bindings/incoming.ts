@@ -1,13 +1,12 @@
 import type { Arena } from "./arena.ts";
 import type { Floats } from "./check.ts";
 import type { Frame } from "./frame.ts";
-import { PAGE_KEYS } from "./module.ts";
 import { type Layout, stridesOf } from "./options.ts";
 import { floatsOf } from "./rotary.ts";
 
 /**
- * Rows of k or v on their way into a cache, at most a page of them at a time: read where they stand in linear memory, or copied to a
- * stage that the frame holds, which is small enough to stay in the processor's cache and does not grow with the prompt.
+ * Rows of k or v of all heads on their way to the kernels, some of them at a time: read where they stand in linear memory, or copied to a
+ * stage that the frame holds.
  */
 export class Incoming {
   readonly heads: number;
@@ -22,7 +21,10 @@ export class Incoming {
   /** 0 where nothing is copied. */
   readonly #stage: number;
 
-  /** `floats`: [batch, tokens, heads, dim], or as `layout` says. `changes`: the rows will be written to, so they are copied in any case. */
+  /**
+   * `floats`: [batch, tokens, heads, dim], or as `layout` says. `most`: how many rows are taken at once. `changes`: they will be written to,
+   * so they are copied in any case.
+   */
   constructor(
     frame: Frame,
     floats: Floats,
@@ -30,6 +32,7 @@ export class Incoming {
     tokens: number,
     heads: number,
     dim: number,
+    most: number,
     changes = false,
   ) {
     this.heads = heads;
@@ -37,7 +40,7 @@ export class Incoming {
     this.#floats = floats;
     this.#layout = layout;
     this.#tokens = tokens;
-    this.#stage = floats.array || changes ? frame.reserve(Math.min(tokens, PAGE_KEYS) * heads * dim * 4) : 0;
+    this.#stage = floats.array || changes ? frame.reserve(most * heads * dim * 4) : 0;
   }
 
   /** Sets `ptr`, `head` and `row` for `count` rows of sequence `b` from row `first` on. */

@@ -118,8 +118,10 @@ export class KvCache {
     try {
       const rotation = this.#rotation;
       rotation?.check(0, 1);
-      const keys = new Incoming(frame, kIn, layout, newTokens, numKvHeads, headDim, rotation !== undefined);
-      const values = new Incoming(frame, vIn, layout, newTokens, numKvHeads, valueDim);
+      // Small enough to stay in the processor's cache, whatever the length of the prompt.
+      const most = Math.min(newTokens, PAGE_KEYS);
+      const keys = new Incoming(frame, kIn, layout, newTokens, numKvHeads, headDim, most, rotation !== undefined);
+      const values = new Incoming(frame, vIn, layout, newTokens, numKvHeads, valueDim, most);
       this.#store.append(grown, keys, values, rotation);
     } finally {
       frame.release();
@@ -143,9 +145,9 @@ export class KvCache {
     const rotation = this.#rotation;
     let [from, to] = [0, 0];
     const keysIn = (frame: Frame) => {
-      const keysOf = this.#store.keysOf(frame);
+      const source = this.#store.keysIn(frame);
       rotation?.rotateQueries(to, from, problem);
-      return keysOf;
+      return source;
     };
     // A copy of q is rotated in place.
     const queriesIn = (frame: Frame) => {
@@ -175,7 +177,7 @@ export class KvCache {
         rotation.rotateQueries(to, from, problem);
         problem.q = { ptr: to, length };
       }
-      return { atOnce: Infinity, keysOf: this.#store.keysOf(frame) };
+      return this.#store.keysIn(frame);
     };
     return weigh(this.#context, problem, selection, full, keysIn) as WeightsResult<O>;
   }

@@ -1,6 +1,7 @@
-import type { Context, KeysOf } from "./attention.ts";
+import type { Context } from "./attention.ts";
 import type { Frame } from "./frame.ts";
 import type { Incoming } from "./incoming.ts";
+import type { KeySource, KeysOf } from "./key-source.ts";
 import { PAGE_KEYS } from "./module.ts";
 import { type PageLayout, type PageRows, Pages, allocatePages } from "./pages.ts";
 import type { Rotation } from "./rotation.ts";
@@ -102,12 +103,12 @@ export class KvStore {
   }
 
   /** The page tables, and where the heads stand in a page. */
-  keysOf(frame: Frame): KeysOf {
+  keysIn(frame: Frame): KeySource {
     const { arena } = this.#context;
     const tables = this.#pages.map(({ count }) => frame.reserve(count * 4));
     this.#pages.forEach((pages, b) => pages.writeTable(new Int32Array(arena.buffer, tables[b], pages.count)));
     const { k, v } = this.#layout;
-    return (_, b) => ({
+    const keysOf: KeysOf = (_, b) => ({
       k: k.base,
       v: v.base,
       kRow: k.row,
@@ -121,6 +122,7 @@ export class KvStore {
       kScales: k.scales,
       vScales: v.scales,
     });
+    return { atOnce: Infinity, keysOf };
   }
 
   /** Room for `lengths` tokens in every sequence and their angles, or none of it. */

@@ -4,7 +4,7 @@ export type Variant = "simd" | "relaxed";
 /** What the compiled module exports; pointers are byte offsets into the imported memory. */
 export interface Kernels {
   /** out and lse of the heads of one sequence; `head` points at the fields of assembly/head.ts. */
-  attend(head: number): void;
+  attend(head: number): number;
   /** Stores `count` rows of `dim` floats as rows of a cache; `type` as in {@link TYPES}, rows in bytes. */
   storeRows(
     to: number,
@@ -16,7 +16,6 @@ export interface Kernels {
     fromRow: number,
     type: number,
   ): void;
-  headBytes(): number;
   /** Rotary embedding of one batch entry; see assembly/rotary.ts. */
   rotate(
     out: number,
@@ -93,8 +92,8 @@ export interface Kernels {
     byHead: boolean,
   ): void;
   mergeBytes(parts: number): number;
-  /** For calls of at most `rows` query rows a KV head. */
-  scratchBytes(headDim: number, valueDim: number, rows: number): number;
+  /** For calls of at most `rows` query rows a KV head; for K and V in pieces, of `heads` KV heads. */
+  scratchBytes(headDim: number, valueDim: number, rows: number, heads: number): number;
   /** Writes the table of constants that every kernel reads. */
   writeConstants(table: number): void;
   constantBytes(): number;

@@ -236,3 +236,15 @@ export function stridesOf(layout: Layout, rows: number, heads: number, dim: numb
     ? { batch, row: heads * dim * 4, head: dim * 4 }
     : { batch, row: dim * 4, head: rows * dim * 4 };
 }
+
+/** The most query rows that share a KV head in one sequence. */
+export function rowsOf({ sequences, numHeads, numKvHeads }: Problem): number {
+  return sequences.reduce((most, { seqLenQ }) => Math.max(most, seqLenQ), 0) * (numHeads / numKvHeads);
+}
+
+/** The keys that some row of a sequence sees by position: [first, end). */
+export function seenKeys({ left, right }: Problem, { queryOffset, seqLenQ, seqLenKv }: Sequence): [number, number] {
+  const first = Math.max(0, queryOffset - left);
+  const end = Math.min(seqLenKv, queryOffset + seqLenQ + right);
+  return seqLenQ > 0 && first < end ? [first, end] : [0, 0];
+}

@@ -1,7 +1,7 @@
 import { type Context, type MaskedSequence, type Places, headOf, splitScale, withoutPadding } from "./attention.ts";
 import type { Floats } from "./check.ts";
 import type { Frame } from "./frame.ts";
-import { type Head, writeHead } from "./head.ts";
+import { HEAD_BYTES, type Head, writeHead } from "./head.ts";
 import type { KeySource } from "./key-source.ts";
 import { PAGE_KEYS } from "./module.ts";
 import { type Problem, stridesOf } from "./options.ts";
@@ -98,7 +98,7 @@ export class Weighing {
     this.#sumsTogether = Math.min(fit, reduce === "mean" ? rows.length : heads.length);
     this.#sums = reduce !== undefined && topK !== undefined ? frame.reserve(this.#sumsTogether * keys) : 0;
     this.#places = {
-      head: frame.reserve(context.kernels.headBytes()),
+      head: frame.reserve(HEAD_BYTES),
       scratch: frame.reserve(context.kernels.weighBytes(this.#dim)),
       q: 0,
       keepMask: frame.input(problem.keepMask?.data),
@@ -261,7 +261,7 @@ export class Weighing {
   /** The arguments of the kernels for one KV head, where the keys [first, end) can be read. */
   #headOf(s: number, kvHead: number, first: number, end: number): Head {
     const sequence = this.#sequences[s]!;
-    const keys = this.#source.keysOf(sequence, s, kvHead, first, end);
+    const keys = this.#source.keysOf(sequence, s, first, end, kvHead);
     const head = headOf(this.#context, this.#problem, this.#places, sequence, s, keys);
     const query = kvHead * head.group;
     return {

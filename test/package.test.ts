@@ -60,7 +60,7 @@ it("writes the fields of Head in the order in which the kernels read them", () =
 });
 
 describe("the bundle", () => {
-  it("has at most 64 kB of minified JavaScript without the wasm", async () => {
+  it("has at most 65 kB of minified JavaScript without the wasm", async () => {
     const { outputFiles } = await build({
       entryPoints: [new URL("bindings/index.ts", root).pathname],
       bundle: true,
@@ -70,7 +70,7 @@ describe("the bundle", () => {
       target: "es2022",
       external: ["*.wasm"],
     });
-    expect(outputFiles[0]!.contents.length).toBeLessThanOrEqual(64_000);
+    expect(outputFiles[0]!.contents.length).toBeLessThanOrEqual(65_000);
   });
 
   it("leaves out the readers of other libraries' weights where they are not imported", async () => {
