@@ -2,7 +2,7 @@
 // of a row lie together, so that no lane is idle for want of query rows. From five rows on the tile of tile.ts is faster.
 //
 //     Head.scratch     S, P [ROWS][PAGE_KEYS]    work of few.ts
-//     behind the       q [ROWS][headDim]    O [ROWS][valueDim]    ready q of few.ts
+//     behind the       q [ROWS][headDim]    O [ROWS][valueDim]    ready q of few.ts    sums of whole.ts
 //     lane arrays
 //
 //     for each step of at most PAGE_KEYS keys
@@ -15,8 +15,9 @@
 
 import { Head, begins, ends } from "./head";
 import { LOG2_E, exp, expColumn, softcap } from "./exp";
-import { ROWS, WORK_BYTES, addRows, readyRows, scoreStored } from "./few";
+import { ROWS, WORK_BYTES, addRows, readyBytes, readyRows, scoreStored } from "./few";
 import { SCORE_ROW } from "./few-scores";
+import { sortEights } from "./few-values";
 import {
   ALPHA,
   BIAS_ROW,
@@ -30,14 +31,16 @@ import {
   Q_ROW,
   SLOPE,
   TO,
+  blockBytes,
   closeLanes,
   lanes,
   openLanes,
   queries,
 } from "./block";
 import { keptByAny } from "./mask";
-import { F32, PAGE_KEYS, keyAddress } from "./rows";
+import { F16, F32, PAGE_KEYS, keyAddress } from "./rows";
 import { SCORE_BYTES } from "./step";
+import { addedBytes } from "./whole";
 
 /** Whether the kernels here take a head: few rows of q, and whole eights of values in those of K and V. */
 // @ts-ignore: decorator
@@ -61,6 +64,12 @@ export function decode(block: Block, head: Head): bool {
   const q = queries(block);
   const o = q + <usize>ROWS * ((<usize>head.headDim) << 2);
   const oRow = (<usize>head.valueDim) << 2;
+  const inReady = o + <usize>ROWS * oRow;
+  const added = inReady + readyBytes(head.headDim);
+  assert(
+    added + addedBytes(head.valueDim) <= changetype<usize>(block) + blockBytes(head.headDim, head.valueDim),
+    "the rest must fit where Qᵗ and Oᵗ of a block do",
+  );
   let ready = q;
   if (begins(head)) {
     openLanes(block, head, 0);
@@ -68,7 +77,7 @@ export function decode(block: Block, head: Head): bool {
     memory.fill(o, 0, <usize>rows * oRow);
   }
   // f16 and int8 come in one piece.
-  if (head.kType != F32) ready = readyRows(o + <usize>ROWS * oRow, q, rows, head.headDim, head.kType);
+  if (head.kType != F32) ready = readyRows(inReady, q, rows, head.headDim, head.kType);
   if (!ready) return false;
 
   // Steps end where pages do.
@@ -92,7 +101,7 @@ export function decode(block: Block, head: Head): bool {
       if (alpha != 1) scaleRow(o + <usize>row * oRow, head.valueDim, alpha);
       if (head.vScales) multiplyRow(s, keyAddress(head, head.vScales, key, 4), count);
     }
-    if (!addRows(head, o, scores, work, key, count, rows)) return false;
+    if (!addRows(head, o, scores, work, added, key, count, rows)) return false;
   }
   if (!ends(head)) return true;
 
@@ -109,6 +118,7 @@ export function decode(block: Block, head: Head): bool {
     const at = (<usize>row) << 2;
     const factor = f32x4.splat(load<f32>(lanes(block, ALPHA) + at));
     const out = load<usize>(lanes(block, OUT_ROW) + at);
+    if (head.vType == F16) sortEights(o + <usize>row * oRow, head.valueDim);
     for (let d: usize = 0; d < oRow; d += 16) {
       v128.store(out + d, f32x4.mul(v128.load(o + <usize>row * oRow + d), factor));
     }

@@ -16,13 +16,18 @@ import { madd, larger } from "./lanes";
 @inline const EXP2: usize = 12; // c1 … c6
 // @ts-ignore: decorator
 @inline const TANH: usize = 36; // c1 … c5
-/** The bits that low4 in rows.ts keeps: 0x8fffe000. */
+/** The bits that rows.ts keeps of binary16: 0x8fffe000. */
 // @ts-ignore: decorator
 @inline export const HALF_BITS: usize = 56;
+/** What firstFour and secondFour in rows.ts multiply pairs of binary16 by: 2¹³ and 0, 0 and 2¹³. */
+// @ts-ignore: decorator
+@inline export const EVENS: usize = 60;
+// @ts-ignore: decorator
+@inline export const ODDS: usize = 64;
 
 /** Bytes of the table of constants. */
 // @ts-ignore: decorator
-@inline export const CONSTANT_BYTES: i32 = 60;
+@inline export const CONSTANT_BYTES: i32 = 68;
 
 /** log₂ e, for callers that fold it into a factor of their own. */
 // @ts-ignore: decorator
@@ -48,6 +53,8 @@ export function writeConstants(table: usize): void {
   f32.store(table, 2.06390887954e-2, TANH + 12);
   f32.store(table, -5.70498872745e-3, TANH + 16);
   i32.store(table, 0x8fffe000, HALF_BITS);
+  i32.store(table, 0x00002000, EVENS);
+  i32.store(table, 0x20000000, ODDS);
 }
 
 /**

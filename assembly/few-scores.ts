@@ -3,12 +3,12 @@
 //     sums [row][key][4]       rows SUM_ROW apart
 //     q    [row][dim]          rows qRow apart
 //
-// Four keys go side by side, each from a quarter of its own. Where their number is no multiple of four the quarters overlap, and what
-// is written twice is the same twice. Each loop is a function of its own, so that its registers are.
+// Key after key, or four keys side by side, each from a quarter of its own: where their number is no multiple of four the quarters
+// overlap, and what is written twice is the same twice. Each loop is a function of its own, so that its registers are.
 
-import { HALF_BITS } from "./exp";
+import { EVENS, HALF_BITS, ODDS } from "./exp";
 import { largestBits, madd, powerOfTwo } from "./lanes";
-import { PAGE_KEYS, high4, low4 } from "./rows";
+import { PAGE_KEYS, firstFour, secondFour, widen } from "./rows";
 
 /** Bytes from the scores, or P, of one row to those of the next. */
 // @ts-ignore: decorator
@@ -24,26 +24,41 @@ import { PAGE_KEYS, high4, low4 } from "./rows";
   return <usize>min(which * each, count - each);
 }
 
-/** One row of q, f32, key after key. */
-export function sumOne(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRow: usize): void {
+/** One row of q, key after key, sixteen values at a time. */
+export function sumOne<T>(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRow: usize, table: usize): void {
+  const evens = v128.load32_splat(table, EVENS);
+  const odds = v128.load32_splat(table, ODDS);
+  const bits = v128.load32_splat(table, HALF_BITS);
   const qEnd = q + ((<usize>dim) << 2);
+  const last = qEnd - 32;
   for (const end = sums + ((<usize>count) << 4); sums < end; sums += 16) {
     let a0 = f32x4.splat(0);
     let a1 = f32x4.splat(0);
+    let a2 = f32x4.splat(0);
+    let a3 = f32x4.splat(0);
     let at = k;
-    for (let qd = q; qd < qEnd; qd += 32) {
-      a0 = madd(v128.load(at), v128.load(qd), a0);
-      a1 = madd(v128.load(at, 16), v128.load(qd, 16), a1);
-      at += 32;
+    let qd = q;
+    for (; qd < last; qd += 64) {
+      let x = v128.load(at);
+      a0 = madd(isFloat<T>() ? x : widen(x, evens, bits), v128.load(qd), a0);
+      a1 = madd(isFloat<T>() ? v128.load(at, 16) : widen(x, odds, bits), v128.load(qd, 16), a1);
+      x = v128.load(at, 8 * sizeof<T>());
+      a2 = madd(isFloat<T>() ? x : widen(x, evens, bits), v128.load(qd, 32), a2);
+      a3 = madd(isFloat<T>() ? v128.load(at, 48) : widen(x, odds, bits), v128.load(qd, 48), a3);
+      at += 16 * sizeof<T>();
     }
-    v128.store(sums, f32x4.add(a0, a1));
+    if (qd < qEnd) {
+      a0 = madd(firstFour<T>(at, evens, bits), v128.load(qd), a0);
+      a1 = madd(secondFour<T>(at, odds, bits), v128.load(qd, 16), a1);
+    }
+    v128.store(sums, f32x4.add(f32x4.add(a0, a1), f32x4.add(a2, a3)));
     k += kRow;
   }
 }
 
-/** One row of q, four keys side by side. */
-export function sumFour<T>(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRow: usize, table: usize): void {
-  sumQuarters<T>(sums, k, q, (<usize>dim) << 2, count, 1, dim, kRow, table, false);
+/** One row of q, f32, four keys side by side. */
+export function sumFour(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRow: usize, table: usize): void {
+  sumQuarters<f32>(sums, k, q, (<usize>dim) << 2, count, 1, dim, kRow, table, false);
 }
 
 /** `pairs` pairs of rows of q, four keys side by side. */
@@ -75,7 +90,9 @@ export function sumPairs<T>(
   table: usize,
   both: bool,
 ): void {
-  const signAndBits = v128.load32_splat(table, HALF_BITS);
+  const evens = v128.load32_splat(table, EVENS);
+  const odds = v128.load32_splat(table, ODDS);
+  const bits = v128.load32_splat(table, HALF_BITS);
   const each = (count + 3) >> 2;
   const second = quarterStart(1, each, count);
   const third = quarterStart(2, each, count);
@@ -102,30 +119,30 @@ export function sumPairs<T>(
       for (let at: usize = 0; qd < qEnd; qd += 32) {
         let a = v128.load(qd);
         let b = both ? v128.load(qd + qRow) : a;
-        let x = low4<T>(k0 + at, signAndBits);
+        let x = firstFour<T>(k0 + at, evens, bits);
         a0 = madd(x, a, a0);
         if (both) b0 = madd(x, b, b0);
-        x = low4<T>(k1 + at, signAndBits);
+        x = firstFour<T>(k1 + at, evens, bits);
         a1 = madd(x, a, a1);
         if (both) b1 = madd(x, b, b1);
-        x = low4<T>(k2 + at, signAndBits);
+        x = firstFour<T>(k2 + at, evens, bits);
         a2 = madd(x, a, a2);
         if (both) b2 = madd(x, b, b2);
-        x = low4<T>(k3 + at, signAndBits);
+        x = firstFour<T>(k3 + at, evens, bits);
         a3 = madd(x, a, a3);
         if (both) b3 = madd(x, b, b3);
         a = v128.load(qd, 16);
         b = both ? v128.load(qd + qRow, 16) : a;
-        x = high4<T>(k0 + at, signAndBits);
+        x = secondFour<T>(k0 + at, odds, bits);
         a0 = madd(x, a, a0);
         if (both) b0 = madd(x, b, b0);
-        x = high4<T>(k1 + at, signAndBits);
+        x = secondFour<T>(k1 + at, odds, bits);
         a1 = madd(x, a, a1);
         if (both) b1 = madd(x, b, b1);
-        x = high4<T>(k2 + at, signAndBits);
+        x = secondFour<T>(k2 + at, odds, bits);
         a2 = madd(x, a, a2);
         if (both) b2 = madd(x, b, b2);
-        x = high4<T>(k3 + at, signAndBits);
+        x = secondFour<T>(k3 + at, odds, bits);
         a3 = madd(x, a, a3);
         if (both) b3 = madd(x, b, b3);
         at += 8 * sizeof<T>();
@@ -177,16 +194,20 @@ export function addSums(s: usize, sums: usize, count: i32, unit: f32): void {
 }
 
 /**
- * to = q·2ⁿ on [count] floats; returns what the sums are to be multiplied by to make up for that, and for how low4 gives binary16. n brings
- * the largest to about 2¹⁶: then no product that matters is a subnormal, which rounds more and is slow on some processors.
+ * to = q·2ⁿ on [count] floats, in eights that have the values of even places first, as firstFour and secondFour of rows.ts give those of k;
+ * returns what the sums are to be multiplied by to make up for that factor, and for how binary16 comes. n brings the largest to about 2¹⁶:
+ * then no product that matters is a subnormal, which rounds more and is slow on some processors.
  */
 export function raise(to: usize, q: usize, count: i32): f32 {
   const exponent = largestBits(q, count) >> 23; // 127 for 1 ≤ |q| < 2
   const n = max(-15, min(112, 16 + 127 - exponent));
   const up = f32x4.splat(powerOfTwo(n));
-  for (const end = q + ((<usize>count) << 2); q < end; q += 16) {
-    v128.store(to, f32x4.mul(v128.load(q), up));
-    to += 16;
+  for (const end = q + ((<usize>count) << 2); q < end; q += 32) {
+    const low = f32x4.mul(v128.load(q), up);
+    const high = f32x4.mul(v128.load(q, 16), up);
+    v128.store(to, v128.shuffle<f32>(low, high, 0, 2, 4, 6));
+    v128.store(to, v128.shuffle<f32>(low, high, 1, 3, 5, 7), 16);
+    to += 32;
   }
   return powerOfTwo(112 - n);
 }

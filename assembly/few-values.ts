@@ -1,36 +1,46 @@
 // O = O + P·V for a few query rows. P stands [row][key], rows SCORE_ROW apart; O stays in L1.
 //
-// Four keys go side by side, each from a quarter of its own, then those that are left. Each loop is a function of its own, so that its
-// registers are.
+// Key after key, or four keys side by side, each from a quarter of its own, then those that are left key after key. Each loop is a function
+// of its own, so that its registers are.
 
-import { HALF_BITS } from "./exp";
+import { EVENS, HALF_BITS, ODDS } from "./exp";
 import { SCORE_ROW } from "./few-scores";
 import { madd } from "./lanes";
-import { HALF, high4, low4 } from "./rows";
+import { HALF, firstFour, secondFour, widen } from "./rows";
 
-/** A weight in four lanes, for values as low4 gives them. */
+/** A weight in four lanes, for values as firstFour gives them. */
 // @ts-ignore: decorator
 @inline function weight<T>(p: usize): v128 {
   if (isInteger<T>() && sizeof<T>() == 2) return f32x4.splat(load<f32>(p) * HALF);
   return v128.load32_splat(p);
 }
 
-/** One row of O, f32, key after key. Eight loads, then eight stores: by twos a streaming read of 22 GB/s becomes one of 18. */
-export function addOne(o: usize, v: usize, p: usize, count: i32, dim: i32, vRow: usize): void {
+/**
+ * One row of O, key after key, 32 values at a time: eight loads, then eight stores. By twos a streaming read of 22 GB/s becomes one of 18.
+ */
+export function addOne<T>(o: usize, v: usize, p: usize, count: i32, dim: i32, vRow: usize, table: usize): void {
+  const evens = v128.load32_splat(table, EVENS);
+  const odds = v128.load32_splat(table, ODDS);
+  const bits = v128.load32_splat(table, HALF_BITS);
+  const size: usize = 8 * sizeof<T>();
   const oEnd = o + ((<usize>dim) << 2);
   for (const end = p + ((<usize>count) << 2); p < end; p += 4) {
-    const w = v128.load32_splat(p);
+    const w = weight<T>(p);
     let at = v;
     let od = o;
     for (; od + 128 <= oEnd; od += 128) {
-      const o0 = madd(w, v128.load(at), v128.load(od));
-      const o1 = madd(w, v128.load(at, 16), v128.load(od, 16));
-      const o2 = madd(w, v128.load(at, 32), v128.load(od, 32));
-      const o3 = madd(w, v128.load(at, 48), v128.load(od, 48));
-      const o4 = madd(w, v128.load(at, 64), v128.load(od, 64));
-      const o5 = madd(w, v128.load(at, 80), v128.load(od, 80));
-      const o6 = madd(w, v128.load(at, 96), v128.load(od, 96));
-      const o7 = madd(w, v128.load(at, 112), v128.load(od, 112));
+      let x = v128.load(at);
+      const o0 = madd(w, isFloat<T>() ? x : widen(x, evens, bits), v128.load(od));
+      const o1 = madd(w, isFloat<T>() ? v128.load(at, 16) : widen(x, odds, bits), v128.load(od, 16));
+      x = v128.load(at, 8 * sizeof<T>());
+      const o2 = madd(w, isFloat<T>() ? x : widen(x, evens, bits), v128.load(od, 32));
+      const o3 = madd(w, isFloat<T>() ? v128.load(at, 48) : widen(x, odds, bits), v128.load(od, 48));
+      x = v128.load(at, 16 * sizeof<T>());
+      const o4 = madd(w, isFloat<T>() ? x : widen(x, evens, bits), v128.load(od, 64));
+      const o5 = madd(w, isFloat<T>() ? v128.load(at, 80) : widen(x, odds, bits), v128.load(od, 80));
+      x = v128.load(at, 24 * sizeof<T>());
+      const o6 = madd(w, isFloat<T>() ? x : widen(x, evens, bits), v128.load(od, 96));
+      const o7 = madd(w, isFloat<T>() ? v128.load(at, 112) : widen(x, odds, bits), v128.load(od, 112));
       v128.store(od, o0);
       v128.store(od, o1, 16);
       v128.store(od, o2, 32);
@@ -39,36 +49,22 @@ export function addOne(o: usize, v: usize, p: usize, count: i32, dim: i32, vRow:
       v128.store(od, o5, 80);
       v128.store(od, o6, 96);
       v128.store(od, o7, 112);
-      at += 128;
+      at += 4 * size;
     }
-    for (; od < oEnd; od += 16) {
-      v128.store(od, madd(w, v128.load(at), v128.load(od)));
-      at += 16;
-    }
-    v += vRow;
-  }
-}
-
-/** One row of O, the few keys that four side by side leave. */
-function addRest<T>(o: usize, v: usize, p: usize, count: i32, dim: i32, vRow: usize, table: usize): void {
-  const signAndBits = v128.load32_splat(table, HALF_BITS);
-  const oEnd = o + ((<usize>dim) << 2);
-  for (const end = p + ((<usize>count) << 2); p < end; p += 4) {
-    const w = weight<T>(p);
-    for (let od = o, at = v; od < oEnd; od += 32) {
-      v128.store(od, madd(w, low4<T>(at, signAndBits), v128.load(od)));
-      v128.store(od, madd(w, high4<T>(at, signAndBits), v128.load(od, 16)), 16);
-      at += 8 * sizeof<T>();
+    for (; od < oEnd; od += 32) {
+      v128.store(od, madd(w, firstFour<T>(at, evens, bits), v128.load(od)));
+      v128.store(od, madd(w, secondFour<T>(at, odds, bits), v128.load(od, 16)), 16);
+      at += size;
     }
     v += vRow;
   }
 }
 
-/** One row of O, four keys side by side. */
-export function addFour<T>(o: usize, v: usize, p: usize, count: i32, dim: i32, vRow: usize, table: usize): void {
+/** One row of O, f32, four keys side by side. */
+export function addFour(o: usize, v: usize, p: usize, count: i32, dim: i32, vRow: usize, table: usize): void {
   const quarter = count >> 2;
-  addQuarters<T>(o, v, p, quarter, 1, dim, vRow, table, false);
-  addRest<T>(o, v + 4 * <usize>quarter * vRow, p + ((<usize>quarter) << 4), count & 3, dim, vRow, table);
+  addQuarters<f32>(o, v, p, quarter, 1, dim, vRow, table, false);
+  addOne<f32>(o, v + 4 * <usize>quarter * vRow, p + ((<usize>quarter) << 4), count & 3, dim, vRow, table);
 }
 
 /** `pairs` pairs of rows of O, four keys side by side. */
@@ -87,7 +83,7 @@ export function addPairs<T>(
   v += 4 * <usize>quarter * vRow;
   p += (<usize>quarter) << 4;
   for (let row = 2 * pairs; row > 0; row--) {
-    addRest<T>(o, v, p, count & 3, dim, vRow, table);
+    addOne<T>(o, v, p, count & 3, dim, vRow, table);
     o += (<usize>dim) << 2;
     p += SCORE_ROW;
   }
@@ -106,7 +102,9 @@ export function addPairs<T>(
   table: usize,
   both: bool,
 ): void {
-  const signAndBits = v128.load32_splat(table, HALF_BITS);
+  const evens = v128.load32_splat(table, EVENS);
+  const odds = v128.load32_splat(table, ODDS);
+  const bits = v128.load32_splat(table, HALF_BITS);
   const step = (<usize>count) << 2;
   let v0 = v;
   let v1 = v0 + <usize>count * vRow;
@@ -130,28 +128,28 @@ export function addPairs<T>(
       pa = pb + SCORE_ROW;
       const oEnd = od + oRow;
       for (let at: usize = 0; od < oEnd; od += 32) {
-        let x = low4<T>(v0 + at, signAndBits);
+        let x = firstFour<T>(v0 + at, evens, bits);
         let a = madd(a0, x, v128.load(od));
         let b = both ? madd(b0, x, v128.load(od + oRow)) : a;
-        x = low4<T>(v1 + at, signAndBits);
+        x = firstFour<T>(v1 + at, evens, bits);
         a = madd(a1, x, a);
         if (both) b = madd(b1, x, b);
-        x = low4<T>(v2 + at, signAndBits);
+        x = firstFour<T>(v2 + at, evens, bits);
         a = madd(a2, x, a);
         if (both) b = madd(b2, x, b);
-        x = low4<T>(v3 + at, signAndBits);
+        x = firstFour<T>(v3 + at, evens, bits);
         v128.store(od, madd(a3, x, a));
         if (both) v128.store(od + oRow, madd(b3, x, b));
-        x = high4<T>(v0 + at, signAndBits);
+        x = secondFour<T>(v0 + at, odds, bits);
         a = madd(a0, x, v128.load(od, 16));
         if (both) b = madd(b0, x, v128.load(od + oRow, 16));
-        x = high4<T>(v1 + at, signAndBits);
+        x = secondFour<T>(v1 + at, odds, bits);
         a = madd(a1, x, a);
         if (both) b = madd(b1, x, b);
-        x = high4<T>(v2 + at, signAndBits);
+        x = secondFour<T>(v2 + at, odds, bits);
         a = madd(a2, x, a);
         if (both) b = madd(b2, x, b);
-        x = high4<T>(v3 + at, signAndBits);
+        x = secondFour<T>(v3 + at, odds, bits);
         v128.store(od, madd(a3, x, a), 16);
         if (both) v128.store(od + oRow, madd(b3, x, b), 16);
         at += 8 * sizeof<T>();
@@ -161,5 +159,15 @@ export function addPairs<T>(
     v1 += vRow;
     v2 += vRow;
     v3 += vRow;
+  }
+}
+
+/** O of f16, whose eights have the values of even places first, in the order of the values. */
+export function sortEights(o: usize, dim: i32): void {
+  for (const end = o + ((<usize>dim) << 2); o < end; o += 32) {
+    const evens = v128.load(o);
+    const odds = v128.load(o, 16);
+    v128.store(o, v128.shuffle<f32>(evens, odds, 0, 4, 1, 5));
+    v128.store(o, v128.shuffle<f32>(evens, odds, 2, 6, 3, 7), 16);
   }
 }

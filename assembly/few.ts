@@ -1,18 +1,17 @@
 // Both products of attention for a few query rows, S = q·Kᵀ and O = O + P·V, over rows of K and V as they are stored. Which kernel
 // reads them, and in which order, is chosen here.
 //
-// How many keys go side by side decides. GB/s of f32, one query row, from memory that streams at 22 and from the cache:
+// The order of the keys decides. GB/s of f32, one query row, from memory (that streams at) and from the cache:
 //
-//                                       K           V
-//     row after row                  21   48     21   43     the prefetcher follows one stream a page
-//     two neighbours side by side     8   53      8   52
-//     four, a quarter step apart     17   60     17   60     four streams; q, and O, are loaded once for four keys
+//                                   Zen 4 (22)   Zen 5 (28)   Xeon (15)   cache, Zen 4
+//     row after row                     21           22           9            48       the prefetcher follows one stream a page
+//     four, a quarter step apart        17           19          12            60       four streams; q, and O, are loaded once for four keys
+//     two neighbours side by side        8                                     53
 //
-// So one query row reads f32 from memory row after row, and all else goes four keys a quarter step apart: f32 from the cache, f16 and
-// int8, which take longer to convert than to stream (a quarter apart 32 heads of 4096 keys × 128 take half the time of row after row),
-// and pairs of query rows, which share each vector of K or V. int8 goes in whole numbers, row by row. On a Xeon whose memory is farther
-// away f32, too, is faster a quarter apart, 12 GB/s to 9; but the order of V's rows shows in the last bits, and those must not hang on
-// the machine.
+// So one query row reads f32 and f16 row after row, and f32 from the cache four keys a quarter step apart, as pairs of query rows do, which
+// share each vector of K or V. int8 goes in whole numbers, query row by query row, two or four neighbours at a time: there the window is
+// small. On Zen 5 row after row gains 11 % on f16 and 14 % on int8. The Xeon, whose memory is farther away, would rather have four streams;
+// but the order of V's rows shows in the last bits, and those must not hang on the machine.
 
 import { Head } from "./head";
 import { addFour, addOne, addPairs } from "./few-values";
@@ -89,11 +88,11 @@ export function scoreStored(
     for (let row: usize = 0; row <= last; row++) sumBytes(work + row * SUM_ROW, k, q + row * qRow, count, dim, kRow);
   } else if (type == F16) {
     sumPairs<u16>(work, k, q + HEADER, qRow, count, rows >> 1, dim, kRow, table);
-    if (rows & 1) sumFour<u16>(lastSums, k, lastQ + HEADER, count, dim, kRow, table);
+    if (rows & 1) sumOne<u16>(lastSums, k, lastQ + HEADER, count, dim, kRow, table);
   } else {
     sumPairs<f32>(work, k, q, qRow, count, rows >> 1, dim, kRow, table);
-    if (rows & 1 && cached(head)) sumFour<f32>(lastSums, k, lastQ, count, dim, kRow, table);
-    else if (rows & 1) sumOne(lastSums, k, lastQ, count, dim, kRow);
+    if (rows & 1 && cached(head)) sumFour(lastSums, k, lastQ, count, dim, kRow, table);
+    else if (rows & 1) sumOne<f32>(lastSums, k, lastQ, count, dim, kRow, table);
   }
   for (let row: usize = 0; row <= last; row++) {
     const unit: f32 = type == F16 ? load<f32>(q + row * qRow) : 1;
@@ -102,10 +101,19 @@ export function scoreStored(
 }
 
 /**
- * O [rows][valueDim] += P·V for the keys from `first` on; P is overwritten behind them, up to a multiple of eight. False, and O
- * undefined, where int8 meets a P that has no whole numbers.
+ * O [rows][valueDim] += P·V for the keys from `first` on; P is overwritten behind them, up to a multiple of eight. `added` is scratch of
+ * addedBytes of whole.ts. False, and O undefined, where int8 meets a P that has no whole numbers.
  */
-export function addRows(head: Head, o: usize, p: usize, work: usize, first: i32, count: i32, rows: i32): bool {
+export function addRows(
+  head: Head,
+  o: usize,
+  p: usize,
+  work: usize,
+  added: usize,
+  first: i32,
+  count: i32,
+  rows: i32,
+): bool {
   const v = keyAddress(head, head.v, first, head.vRow);
   const dim = head.valueDim;
   const oRow = (<usize>dim) << 2;
@@ -113,7 +121,7 @@ export function addRows(head: Head, o: usize, p: usize, work: usize, first: i32,
   if (head.vType == INT8) {
     for (let row = 0; row < rows; row++) {
       if (!toPairs(work, p + <usize>row * SCORE_ROW, count)) return false;
-      addBytes(o + <usize>row * oRow, v, work, count, dim, vRow);
+      addBytes(o + <usize>row * oRow, v, work, added, count, dim, vRow);
     }
     return true;
   }
@@ -124,11 +132,11 @@ export function addRows(head: Head, o: usize, p: usize, work: usize, first: i32,
   const lastP = p + last * SCORE_ROW;
   if (head.vType == F16) {
     addPairs<u16>(o, v, p, count, rows >> 1, dim, vRow, table);
-    if (rows & 1) addFour<u16>(lastO, v, lastP, count, dim, vRow, table);
+    if (rows & 1) addOne<u16>(lastO, v, lastP, count, dim, vRow, table);
   } else {
     addPairs<f32>(o, v, p, count, rows >> 1, dim, vRow, table);
-    if (rows & 1 && cached(head)) addFour<f32>(lastO, v, lastP, count, dim, vRow, table);
-    else if (rows & 1) addOne(lastO, v, lastP, count, dim, vRow);
+    if (rows & 1 && cached(head)) addFour(lastO, v, lastP, count, dim, vRow, table);
+    else if (rows & 1) addOne<f32>(lastO, v, lastP, count, dim, vRow, table);
   }
   return true;
 }

@@ -34,26 +34,45 @@ import { largestLane } from "./lanes";
   return page + base + <usize>(key % PAGE_KEYS) * row;
 }
 
-/** What low4 and high4 leave binary16 short of: 2¹¹². */
+/** What the functions below leave binary16 short of: 2¹¹². */
 // @ts-ignore: decorator
 @inline export const HALF: f32 = reinterpret<f32>(0x77800000);
 
 /**
- * Values 0 … 3 of the eight at `at`, as f32; T is f32, u16 (binary16) or i8. Binary16 comes out 1/HALF of its size: exponent and fraction
- * move to their f32 places, and the exponent bias stays. `signAndBits` has 0x8fffe000 in every lane.
+ * The binary16 at even or at odd places of eight, as f32: `factors` has EVENS or ODDS of exp.ts in every lane, `bits` has HALF_BITS. They come
+ * out 1/HALF of their size: exponent and fraction move to their f32 places, and the exponent bias stays. A product of pairs is sign
+ * extension and shift in one.
  */
 // @ts-ignore: decorator
-@inline export function low4<T>(at: usize, signAndBits: v128): v128 {
+@inline export function widen(x: v128, factors: v128, bits: v128): v128 {
+  return v128.and(i32x4.dot_i16x8_s(x, factors), bits);
+}
+
+/** Four of the eight values at `at`, for the kernels of few rows: of T = f32 the first four, of u16 (binary16) those at even places. */
+// @ts-ignore: decorator
+@inline export function firstFour<T>(at: usize, evens: v128, bits: v128): v128 {
   if (isFloat<T>()) return v128.load(at);
-  if (sizeof<T>() == 2) return v128.and(i32x4.shl(v128.load16x4_s(at), 13), signAndBits);
+  return widen(v128.load(at), evens, bits);
+}
+
+/** The other four. */
+// @ts-ignore: decorator
+@inline export function secondFour<T>(at: usize, odds: v128, bits: v128): v128 {
+  if (isFloat<T>()) return v128.load(at, 16);
+  return widen(v128.load(at), odds, bits);
+}
+
+/** Values 0 … 3 of the eight at `at`, as f32; T is u16 (binary16, 1/HALF of its size) or i8. */
+// @ts-ignore: decorator
+@inline function low4<T>(at: usize, bits: v128): v128 {
+  if (sizeof<T>() == 2) return v128.and(i32x4.shl(v128.load16x4_s(at), 13), bits);
   return f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(v128.load8x8_s(at)));
 }
 
 /** Values 4 … 7 of the eight at `at`. */
 // @ts-ignore: decorator
-@inline export function high4<T>(at: usize, signAndBits: v128): v128 {
-  if (isFloat<T>()) return v128.load(at, 16);
-  if (sizeof<T>() == 2) return v128.and(i32x4.shl(v128.load16x4_s(at, 8), 13), signAndBits);
+@inline function high4<T>(at: usize, bits: v128): v128 {
+  if (sizeof<T>() == 2) return v128.and(i32x4.shl(v128.load16x4_s(at, 8), 13), bits);
   return f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(v128.load8x8_s(at)));
 }
 
@@ -123,10 +142,10 @@ function copyEight(to: usize, from: usize, dim: i32, toRow: usize, fromRow: usiz
 
 // @ts-ignore: decorator
 @inline function convertRow<T>(to: usize, from: usize, dim: i32, scale: f32): void {
-  const signAndBits = i32x4.splat(0x8fffe000);
+  const bits = i32x4.splat(0x8fffe000);
   for (const end = to + ((<usize>dim) << 2); to < end; to += 32) {
-    v128.store(to, f32x4.mul(low4<T>(from, signAndBits), f32x4.splat(scale)));
-    v128.store(to, f32x4.mul(high4<T>(from, signAndBits), f32x4.splat(scale)), 16);
+    v128.store(to, f32x4.mul(low4<T>(from, bits), f32x4.splat(scale)));
+    v128.store(to, f32x4.mul(high4<T>(from, bits), f32x4.splat(scale)), 16);
     from += 8 * sizeof<T>();
   }
 }

@@ -9,7 +9,6 @@
 //     q [dim]      2¹⁵·unit [4]   unit [4]   [dim/8] of 8 highs, 8 lows
 //     P [count]    2¹⁵·unit [4]   unit [4]   [count/2] of 2 highs, 2 lows        0 up to a multiple of eight keys
 
-import { quarterStart, storeFour } from "./few-scores";
 import { largestBits, madd, powerOfTwo } from "./lanes";
 
 /** Bytes of 2¹⁵·unit and unit. */
@@ -98,87 +97,80 @@ function writeUnits(to: usize, from: usize, count: i32): bool {
   return madd(f32x4.convert_i32x4_s(high), v128.load(units), small);
 }
 
-/** The sums of few-scores.ts for one row of q, four keys side by side. */
+/** The sums of few-scores.ts for one row of q, two neighbouring keys at a time; an odd last one reads, and writes, one key further. */
 export function sumBytes(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRow: usize): void {
-  const each = (count + 3) >> 2;
-  const second = quarterStart(1, each, count);
-  const third = quarterStart(2, each, count);
-  const fourth = quarterStart(3, each, count);
-  let k0 = k;
-  let k1 = k + second * kRow;
-  let k2 = k + third * kRow;
-  let k3 = k + fourth * kRow;
   const qFirst = q + UNITS;
   const qEnd = qFirst + ((<usize>dim) << 2);
-  for (const end = sums + ((<usize>each) << 4); sums < end; sums += 16) {
+  for (const end = sums + ((<usize>count) << 4); sums < end; sums += 32) {
     let h0 = i32x4.splat(0);
     let h1 = i32x4.splat(0);
-    let h2 = i32x4.splat(0);
-    let h3 = i32x4.splat(0);
     let l0 = i32x4.splat(0);
     let l1 = i32x4.splat(0);
-    let l2 = i32x4.splat(0);
-    let l3 = i32x4.splat(0);
-    for (let qd = qFirst, at: usize = 0; qd < qEnd; qd += 32) {
+    let at = k;
+    for (let qd = qFirst; qd < qEnd; qd += 32) {
       const high = v128.load(qd);
       const low = v128.load(qd, 16);
-      let x = v128.load8x8_s(k0 + at);
+      let x = v128.load8x8_s(at);
       h0 = i32x4.add(h0, i32x4.dot_i16x8_s(x, high));
       l0 = i32x4.add(l0, i32x4.dot_i16x8_s(x, low));
-      x = v128.load8x8_s(k1 + at);
+      x = v128.load8x8_s(at + kRow);
       h1 = i32x4.add(h1, i32x4.dot_i16x8_s(x, high));
       l1 = i32x4.add(l1, i32x4.dot_i16x8_s(x, low));
-      x = v128.load8x8_s(k2 + at);
-      h2 = i32x4.add(h2, i32x4.dot_i16x8_s(x, high));
-      l2 = i32x4.add(l2, i32x4.dot_i16x8_s(x, low));
-      x = v128.load8x8_s(k3 + at);
-      h3 = i32x4.add(h3, i32x4.dot_i16x8_s(x, high));
-      l3 = i32x4.add(l3, i32x4.dot_i16x8_s(x, low));
       at += 8;
     }
-    storeFour(sums, second, third, fourth, join(h0, l0, q), join(h1, l1, q), join(h2, l2, q), join(h3, l3, q));
-    k0 += kRow;
-    k1 += kRow;
-    k2 += kRow;
-    k3 += kRow;
+    v128.store(sums, join(h0, l0, q));
+    v128.store(sums, join(h1, l1, q), 16);
+    k += 2 * kRow;
   }
 }
 
+/** Bytes of the sums of {@link addBytes}. */
+export function addedBytes(dim: i32): usize {
+  return (<usize>dim) << 3;
+}
+
 /**
- * O += P·V for one row of O: eight values over all keys, two keys at a time, whose values are laid side by side for the sake of dot. An
- * odd last key lies beside itself, which P weighs 0.
+ * O += P·V for one row of O, four neighbouring keys at a time: two pairs of them, whose values are laid side by side for the sake of dot.
+ * The last four may run over `count`, where P is 0.
+ *
+ *     added [dim/8] of 8 sums of highs, 8 of lows
  */
-export function addBytes(o: usize, v: usize, p: usize, count: i32, dim: i32, vRow: usize): void {
-  const pFirst = p + UNITS;
-  const pEven = pFirst + ((<usize>(count & ~1)) << 2);
-  const pEnd = pFirst + ((<usize>count) << 2);
-  for (const oEnd = o + ((<usize>dim) << 2); o < oEnd; o += 32) {
-    let h0 = i32x4.splat(0);
-    let h1 = i32x4.splat(0);
-    let l0 = i32x4.splat(0);
-    let l1 = i32x4.splat(0);
-    let at = v;
-    let next = vRow;
-    let end = pEven;
-    for (let pair = pFirst; pair < pEnd;) {
-      for (; pair < end; pair += 8) {
-        const even = v128.load8x8_s(at);
-        const odd = v128.load8x8_s(at + next);
-        const x0 = v128.shuffle<i16>(even, odd, 0, 8, 1, 9, 2, 10, 3, 11);
-        const x1 = v128.shuffle<i16>(even, odd, 4, 12, 5, 13, 6, 14, 7, 15);
-        const high = v128.load32_splat(pair);
-        const low = v128.load32_splat(pair + 4);
-        h0 = i32x4.add(h0, i32x4.dot_i16x8_s(x0, high));
-        h1 = i32x4.add(h1, i32x4.dot_i16x8_s(x1, high));
-        l0 = i32x4.add(l0, i32x4.dot_i16x8_s(x0, low));
-        l1 = i32x4.add(l1, i32x4.dot_i16x8_s(x1, low));
-        at += 2 * vRow;
-      }
-      next = 0;
-      end = pEnd;
+export function addBytes(o: usize, v: usize, p: usize, added: usize, count: i32, dim: i32, vRow: usize): void {
+  const end = added + addedBytes(dim);
+  memory.fill(added, 0, end - added);
+  let pair = p + UNITS;
+  for (const last = pair + ((<usize>count) << 2); pair < last; pair += 16) {
+    const ha = v128.load32_splat(pair);
+    const la = v128.load32_splat(pair + 4);
+    const hb = v128.load32_splat(pair + 8);
+    const lb = v128.load32_splat(pair + 12);
+    const v1 = v + vRow;
+    const v2 = v1 + vRow;
+    const v3 = v2 + vRow;
+    for (let to = added, at: usize = 0; to < end; to += 64) {
+      let even = v128.load8x8_s(v + at);
+      let odd = v128.load8x8_s(v1 + at);
+      let x0 = v128.shuffle<i16>(even, odd, 0, 8, 1, 9, 2, 10, 3, 11);
+      let x1 = v128.shuffle<i16>(even, odd, 4, 12, 5, 13, 6, 14, 7, 15);
+      const h0 = i32x4.add(v128.load(to), i32x4.dot_i16x8_s(x0, ha));
+      const h1 = i32x4.add(v128.load(to, 16), i32x4.dot_i16x8_s(x1, ha));
+      const l0 = i32x4.add(v128.load(to, 32), i32x4.dot_i16x8_s(x0, la));
+      const l1 = i32x4.add(v128.load(to, 48), i32x4.dot_i16x8_s(x1, la));
+      even = v128.load8x8_s(v2 + at);
+      odd = v128.load8x8_s(v3 + at);
+      x0 = v128.shuffle<i16>(even, odd, 0, 8, 1, 9, 2, 10, 3, 11);
+      x1 = v128.shuffle<i16>(even, odd, 4, 12, 5, 13, 6, 14, 7, 15);
+      v128.store(to, i32x4.add(h0, i32x4.dot_i16x8_s(x0, hb)));
+      v128.store(to, i32x4.add(h1, i32x4.dot_i16x8_s(x1, hb)), 16);
+      v128.store(to, i32x4.add(l0, i32x4.dot_i16x8_s(x0, lb)), 32);
+      v128.store(to, i32x4.add(l1, i32x4.dot_i16x8_s(x1, lb)), 48);
+      at += 8;
     }
-    v128.store(o, f32x4.add(v128.load(o), join(h0, l0, p)));
-    v128.store(o, f32x4.add(v128.load(o, 16), join(h1, l1, p)), 16);
-    v += 8;
+    v = v3 + vRow;
+  }
+  for (; added < end; added += 64) {
+    v128.store(o, f32x4.add(v128.load(o), join(v128.load(added), v128.load(added, 32), p)));
+    v128.store(o, f32x4.add(v128.load(o, 16), join(v128.load(added, 16), v128.load(added, 48), p)), 16);
+    o += 32;
   }
 }

@@ -1,12 +1,14 @@
-import { addBytes, sumBytes, toPairs, toWhole, wholeBytes } from "../../assembly/whole";
+import { addBytes, addedBytes, sumBytes, toPairs, toWhole, wholeBytes } from "../../assembly/whole";
 
 const DIM: i32 = 24;
 const KEYS: i32 = 7;
 
 const x = heap.alloc(128 * 4);
 const whole = heap.alloc(wholeBytes(128));
-const rows = heap.alloc(KEYS * DIM);
-const sums = heap.alloc(2 * KEYS * 16);
+// One row more than there are keys: it is read, and must not count.
+const rows = heap.alloc((KEYS + 1) * DIM);
+const sums = heap.alloc((KEYS + 1) * 16);
+const added = heap.alloc(addedBytes(DIM));
 const o = heap.alloc(DIM * 4);
 
 /** Floats of magnitudes up to `size`, the first of them `size` itself. */
@@ -15,7 +17,7 @@ function fill(count: i32, size: f32): void {
   for (let i = 0; i < count; i++) {
     store<f32>(x + ((<usize>i) << 2), i ? (size * <f32>(((i * 7919) % 1009) - 504)) / 505 : size);
   }
-  for (let i = 0; i < KEYS * DIM; i++) store<i8>(rows + <usize>i, <i8>(((i * 104729) % 255) - 127));
+  for (let i = 0; i < (KEYS + 1) * DIM; i++) store<i8>(rows + <usize>i, <i8>(((i * 104729) % 255) - 127));
 }
 
 function byteAt(key: i32, d: i32): f64 {
@@ -51,7 +53,7 @@ describe("whole numbers", () => {
         fill(count, size);
         memory.fill(o, 0, DIM * 4);
         expect(toPairs(whole, x, count)).toBe(true);
-        addBytes(o, rows, whole, count, DIM, DIM);
+        addBytes(o, rows, whole, added, count, DIM, DIM);
         for (let d = 0; d < DIM; d++) {
           let exact: f64 = 0;
           for (let key = 0; key < count; key++) exact += byteAt(key, d) * floatAt(x, key);
@@ -66,7 +68,7 @@ describe("whole numbers", () => {
       fill(1, <f32>(1 + <f64>i / 999));
       memory.fill(o, 0, DIM * 4);
       toPairs(whole, x, 1);
-      addBytes(o, rows, whole, 1, DIM, DIM);
+      addBytes(o, rows, whole, added, 1, DIM, DIM);
       for (let d = 0; d < DIM; d++) expect(floatAt(o, d)).toBe(<f64>(<f32>(byteAt(0, d) * floatAt(x, 0))));
     }
   });
