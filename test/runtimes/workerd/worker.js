@@ -3,16 +3,17 @@ import { runCases } from "../cases.js";
 
 export default {
   /**
-   * /cases: the report. /keys/N: one query of 12 heads against N keys; 413 where that does not fit.
+   * /cases: the report. /keys/N: one query of 12 heads against N keys; /tokens/N: N queries; 413 where that does not fit.
    * @param {Request} request
    */
   async fetch(request) {
-    const [, route, keys] = new URL(request.url).pathname.split("/");
+    const [, route, count] = new URL(request.url).pathname.split("/");
     if (route === "cases") return Response.json(await runCases());
     const heed = await load();
     try {
-      const rows = new Float32Array(Number(keys) * 12 * 64).fill(0.5);
-      const { out } = heed.attention(rows.subarray(0, 12 * 64), rows, rows, { numHeads: 12, headDim: 64 });
+      const rows = new Float32Array(Number(count) * 12 * 64).fill(0.5);
+      const q = route === "keys" ? rows.subarray(0, 12 * 64) : rows;
+      const { out } = heed.attention(q, rows, rows, { numHeads: 12, headDim: 64 });
       return Response.json({ first: out[0] });
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
