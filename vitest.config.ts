@@ -64,11 +64,17 @@ const quiet = [
   "--no-first-run",
 ];
 
-/** The totals on a line of their own, for whoever reads the log. */
+/** What skipped itself, and why, and the totals on a line of their own, for whoever reads the log. */
 const totals: Reporter = {
   onTestRunEnd(modules) {
     const count = { passed: 0, failed: 0, skipped: 0, pending: 0 };
-    for (const module of modules) for (const test of module.children.allTests()) count[test.result().state]++;
+    for (const module of modules) {
+      for (const test of module.children.allTests()) {
+        const result = test.result();
+        count[result.state]++;
+        if (result.state === "skipped" && result.note) console.log(`skipped: ${test.fullName}: ${result.note}`);
+      }
+    }
     console.log(`vitest: ${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`);
   },
 };

@@ -22,7 +22,6 @@ export function addOne<T>(o: usize, v: usize, p: usize, count: i32, dim: i32, vR
   const evens = v128.load32_splat(table, EVENS);
   const odds = v128.load32_splat(table, ODDS);
   const bits = v128.load32_splat(table, HALF_BITS);
-  const size: usize = 8 * sizeof<T>();
   const oEnd = o + ((<usize>dim) << 2);
   for (const end = p + ((<usize>count) << 2); p < end; p += 4) {
     const w = weight<T>(p);
@@ -49,12 +48,12 @@ export function addOne<T>(o: usize, v: usize, p: usize, count: i32, dim: i32, vR
       v128.store(od, o5, 80);
       v128.store(od, o6, 96);
       v128.store(od, o7, 112);
-      at += 4 * size;
+      at += 32 * sizeof<T>();
     }
     for (; od < oEnd; od += 32) {
       v128.store(od, madd(w, firstFour<T>(at, evens, bits), v128.load(od)));
       v128.store(od, madd(w, secondFour<T>(at, odds, bits), v128.load(od, 16)), 16);
-      at += size;
+      at += 8 * sizeof<T>();
     }
     v += vRow;
   }

@@ -112,7 +112,7 @@ function attendGroup(head: Head, blocks: usize, rows: i32, whole: bool): bool {
   let written: bool = true;
   for (let row = 0; row < rows;) {
     const count = passBlocks(head.headDim, head.valueDim, rows - row);
-    written = attendPass(head, row, count, blocks, whole);
+    if (!attendPass(head, row, count, blocks, whole)) written = false;
     row += count * LANES;
   }
   return written;

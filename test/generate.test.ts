@@ -175,7 +175,8 @@ describe("the command", () => {
 });
 
 if (!existsSync(MODEL) || !existsSync(TOKENIZER)) {
-  it.skip("no stories260K.bin and tok512.bin: put them in ../shared/models or name their folder in HEED_MODELS", () => {});
+  it("stories260K.bin and tok512.bin", ({ skip }) =>
+    skip("put them in ../shared/models or name their folder in HEED_MODELS"));
 } else {
   describe("stories260K", () => {
     const { golden } = JSON.parse(readFileSync(join(models, "stories260K.json"), "utf8")) as {

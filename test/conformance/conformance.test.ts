@@ -75,7 +75,8 @@ function read(suite: (typeof suites)[number]): { cases: CaseRef[]; bytes: ArrayB
 }
 
 if (!existsSync(folder)) {
-  it.skip("no third-party cases: put them in ../shared/conformance or name their folder in HEED_CONFORMANCE", () => {});
+  it("third-party cases", ({ skip }) =>
+    skip("put them in ../shared/conformance or name their folder in HEED_CONFORMANCE"));
 } else {
   forEachBuild((_, open) => {
     const heed = open();
