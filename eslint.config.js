@@ -19,7 +19,7 @@ export default defineConfig(
   },
   // The types of the peers are only there once bench/ is installed, and `npm --prefix bench run typecheck` checks them then.
   {
-    files: ["bench/peers/*.ts", "bench/chart.ts", "bench/limit.ts", "bench/stream.ts"],
+    files: ["bench/peers/*.ts", "bench/chart.ts", "bench/harness/limit.ts", "bench/harness/stream.ts"],
     extends: [tseslint.configs.disableTypeChecked],
   },
   // Likewise the hosts of test/runtimes/ and its own typecheck.

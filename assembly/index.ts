@@ -1,13 +1,13 @@
-import { CONSTANT_BYTES } from "./exp";
+import { CONSTANT_BYTES } from "./simd/exp";
 
-export { attend, scratchBytes } from "./flash";
-export { writeConstants } from "./exp";
-export { linear, linearScratchBytes, packPanels, panelBytes } from "./linear";
-export { storeRows } from "./rows";
-export { rotate } from "./rotary";
-export { mergeBytes, mergeRows } from "./merge";
-export { topOfRow } from "./top";
-export { addRows, divideRow, normalizeRows, weigh, weighBytes } from "./weights";
+export { attend, scratchBytes } from "./attend";
+export { writeConstants } from "./simd/exp";
+export { linear, linearScratchBytes, packPanels, panelBytes } from "./ops/linear";
+export { storeRows } from "./kv/rows";
+export { rotate } from "./ops/rotary";
+export { mergeBytes, mergeRows } from "./ops/merge";
+export { topOfRow } from "./ops/top-k";
+export { addRows, divideRow, normalizeRows, weigh, weighBytes } from "./ops/probabilities";
 
 /** Bytes of the table that `writeConstants` writes. */
 export function constantBytes(): i32 {

@@ -1,7 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
-import type { ShapeResult } from "./report.ts";
+import type { ShapeResult } from "./harness/report.ts";
 
 /** Shapes in the picture, from the results of a full run; the rest is in the table. */
 const SHAPES = [

@@ -1,16 +1,16 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
-import { LIMIT_FLOPS, makeLimit } from "./limit.ts";
-import { type DecodeRow, formatDecode, measureDecode } from "./decode.ts";
-import { type LayerRow, formatLayer, measureLayer } from "./layer.ts";
-import { FULL, QUICK, type Effort, type Entrant, measure } from "./measure.ts";
+import { LIMIT_FLOPS, makeLimit } from "./harness/limit.ts";
+import { type DecodeRow, formatDecode, measureDecode } from "./cases/decode.ts";
+import { type LayerRow, formatLayer, measureLayer } from "./cases/layer.ts";
+import { FULL, QUICK, type Effort, type Entrant, measure } from "./harness/measure.ts";
 import type { Contender, Peer } from "./peers/peer.ts";
-import { makeReference, maxError } from "./reference.ts";
-import { type ShapeResult, formatBars, formatShape, progress, resultOf } from "./report.ts";
-import { type Figure, formatFigures, measureScaling } from "./scaling.ts";
-import { SHAPES, type Shape, flops, makeProblem } from "./shapes.ts";
-import { measureWeights } from "./weights.ts";
+import { makeReference, maxError } from "./harness/reference.ts";
+import { type ShapeResult, formatBars, formatShape, progress, resultOf } from "./harness/report.ts";
+import { type Figure, formatFigures, measureScaling } from "./cases/scaling.ts";
+import { SHAPES, type Shape, flops, makeProblem } from "./cases/shapes.ts";
+import { measureWeights } from "./cases/weights.ts";
 
 const HELP = `npm run bench -- [options]
 

@@ -1,5 +1,5 @@
-import type { Arena } from "./arena.ts";
-import { Tensor } from "./tensor.ts";
+import type { Arena } from "./memory/arena.ts";
+import { Tensor } from "./memory/tensor.ts";
 
 // Every complaint names the argument, what was expected and what came:
 //   "k" expected a length divisible by 768 (numKvHeads × headDim), got 1000

@@ -1,5 +1,5 @@
-import { Arena } from "./arena.ts";
-import { type AttentionResult, type Context, attention } from "./attention.ts";
+import { Arena } from "./memory/arena.ts";
+import { type AttentionResult, type Instance, attention } from "./attention/attention.ts";
 import { checkInteger } from "./check.ts";
 import {
   type LinearOptions,
@@ -8,24 +8,24 @@ import {
   type WeightOptions,
   linear,
   packLinear,
-} from "./linear.ts";
-import { KvCache } from "./kv-cache.ts";
-import type { KvCacheOptions } from "./kv-options.ts";
-import type { MultiHeadAttentionOptions } from "./layer-options.ts";
-import { type MergeOptions, type MergeResult, type Part, merge } from "./merge.ts";
-import { type Kernels, type Variant, isRecent } from "./module.ts";
-import { MultiHeadAttention } from "./multi-head-attention.ts";
-import type { AttentionOptions } from "./options.ts";
-import { type RotaryOptions, type RotaryResult, rotary } from "./rotary.ts";
-import { Tensor } from "./tensor.ts";
-import type { LinearWeights } from "./weight.ts";
-import { type WeightsOptions, type WeightsResult, attentionWeights } from "./weights.ts";
+} from "./layer/linear.ts";
+import { KvCache } from "./kv-cache/kv-cache.ts";
+import type { KvCacheOptions } from "./kv-cache/options.ts";
+import type { MultiHeadAttentionOptions } from "./layer/options.ts";
+import { type MergeOptions, type MergeResult, type Part, merge } from "./attention/merge.ts";
+import { type Kernels, type Variant, isRecent } from "./engine/kernels.ts";
+import { MultiHeadAttention } from "./layer/multi-head-attention.ts";
+import type { AttentionOptions } from "./attention/options.ts";
+import { type RotaryOptions, type RotaryResult, rotary } from "./rotary/rotary.ts";
+import { Tensor } from "./memory/tensor.ts";
+import type { LinearWeights } from "./layer/linear-weights.ts";
+import { type WeightsOptions, type WeightsResult, attentionWeights } from "./attention-weights/options.ts";
 
 /** One instance: a linear memory and the kernels that work on it. Instances share nothing. */
 export class Heed {
   /** The build that runs: "relaxed" has fused multiply-add, "simd" gives the same bits on every machine. */
   readonly variant: Variant;
-  readonly #context: Context;
+  readonly #instance: Instance;
 
   /** @internal Made by `load` and `loadSync`. */
   constructor(kernels: Kernels, memory: WebAssembly.Memory) {
@@ -33,7 +33,7 @@ export class Heed {
     const constants = arena.allocate(kernels.constantBytes());
     kernels.writeConstants(constants);
     this.variant = kernels.isRelaxed() ? "relaxed" : "simd";
-    this.#context = { kernels, arena, constants, tall: isRecent(), angles: [] };
+    this.#instance = { kernels, arena, constants, tall: isRecent(), angles: [] };
   }
 
   /**
@@ -54,7 +54,7 @@ export class Heed {
     v: Float32Array | Tensor,
     options: O,
   ): AttentionResult<O> {
-    return attention(this.#context, q, k, v, options) as AttentionResult<O>;
+    return attention(this.#instance, q, k, v, options) as AttentionResult<O>;
   }
 
   /**
@@ -74,7 +74,7 @@ export class Heed {
     k: Float32Array | Tensor,
     options: O,
   ): WeightsResult<O> {
-    return attentionWeights(this.#context, q, k, options) as WeightsResult<O>;
+    return attentionWeights(this.#instance, q, k, options) as WeightsResult<O>;
   }
 
   /**
@@ -87,7 +87,7 @@ export class Heed {
    * @throws as {@link attention}
    */
   merge<const O extends MergeOptions>(parts: readonly Part[], options: O): MergeResult<O> {
-    return merge(this.#context, parts, options) as MergeResult<O>;
+    return merge(this.#instance, parts, options) as MergeResult<O>;
   }
 
   /**
@@ -103,7 +103,7 @@ export class Heed {
    * memory cannot grow, ReferenceError for a disposed Tensor or instance. Nothing is written then, and the instance works on.
    */
   rotary<const O extends RotaryOptions>(x: Float32Array | Tensor, options: O): RotaryResult<O> {
-    return rotary(this.#context, x, options) as RotaryResult<O>;
+    return rotary(this.#instance, x, options) as RotaryResult<O>;
   }
 
   /**
@@ -122,7 +122,7 @@ export class Heed {
     bias?: LinearWeights["bias"],
     options: O = {} as O,
   ): LinearResult<O> {
-    return linear(this.#context, x, weight, bias, options) as LinearResult<O>;
+    return linear(this.#instance, x, weight, bias, options) as LinearResult<O>;
   }
 
   /**
@@ -133,7 +133,7 @@ export class Heed {
    * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or where memory cannot grow
    */
   packLinear(weight: LinearWeights["weight"], bias?: LinearWeights["bias"], options: WeightOptions = {}): PackedLinear {
-    return packLinear(this.#context, weight, bias, options);
+    return packLinear(this.#instance, weight, bias, options);
   }
 
   /**
@@ -142,7 +142,7 @@ export class Heed {
    * @throws RangeError for a length that is no integer of at least 0, or where memory cannot grow
    */
   tensor(length: number): Tensor {
-    return new Tensor(this.#context.arena, checkInteger("length", length, 0));
+    return new Tensor(this.#instance.arena, checkInteger("length", length, 0));
   }
 
   /**
@@ -151,7 +151,7 @@ export class Heed {
    * @throws TypeError or RangeError for wrong options
    */
   createKvCache(options: KvCacheOptions): KvCache {
-    return new KvCache(this.#context, options);
+    return new KvCache(this.#instance, options);
   }
 
   /**
@@ -160,17 +160,17 @@ export class Heed {
    * @throws TypeError for an option of the wrong kind, RangeError for a wrong size or value or where memory cannot grow
    */
   createMultiHeadAttention(options: MultiHeadAttentionOptions): MultiHeadAttention {
-    return new MultiHeadAttention(this.#context, options);
+    return new MultiHeadAttention(this.#instance, options);
   }
 
   /** Bytes handed out now, bytes handed out at most so far, bytes that the linear memory has. */
   get memory(): { used: number; peak: number; reserved: number } {
-    return this.#context.arena.stats;
+    return this.#instance.arena.stats;
   }
 
   /** Lets go of the memory. Calling it again does nothing; any other use throws a ReferenceError, its tensors' too. */
   dispose(): void {
-    this.#context.arena.dispose();
+    this.#instance.arena.dispose();
   }
 
   [Symbol.dispose](): void {

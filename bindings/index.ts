@@ -5,8 +5,8 @@ import simd from "../dist/simd.wasm";
 import type { Heed } from "./heed.ts";
 import { type Host, type LoadOptions, type LoadSyncOptions, WASM32_BYTES, loadFrom, loadSyncFrom } from "./load.ts";
 
-export type { AttentionResult } from "./attention.ts";
-export type { ForwardOptions, LayerWeights } from "./forward.ts";
+export type { AttentionResult } from "./attention/attention.ts";
+export type { ForwardOptions, LayerWeights } from "./layer/forward.ts";
 export type { Heed } from "./heed.ts";
 export {
   type ImportOptions,
@@ -14,24 +14,24 @@ export {
   MultiHeadAttention,
   type OnnxAttributes,
   type TorchOptions,
-} from "./importers.ts";
-export type { LayerRotary, MultiHeadAttentionOptions, MultiHeadWeights } from "./layer-options.ts";
-export type { LinearOptions, LinearResult, PackedLinear, WeightOptions } from "./linear.ts";
-export type { KvCache } from "./kv-cache.ts";
-export type { AppendOptions, CacheAttentionOptions, CacheWeightsOptions, KvCacheOptions } from "./kv-options.ts";
+} from "./importers/index.ts";
+export type { LayerRotary, MultiHeadAttentionOptions, MultiHeadWeights } from "./layer/options.ts";
+export type { LinearOptions, LinearResult, PackedLinear, WeightOptions } from "./layer/linear.ts";
+export type { KvCache } from "./kv-cache/kv-cache.ts";
+export type { AppendOptions, CacheAttentionOptions, CacheWeightsOptions, KvCacheOptions } from "./kv-cache/options.ts";
 export type { LoadOptions, LoadSyncOptions } from "./load.ts";
-export type { MergeOptions, MergeResult, Part } from "./merge.ts";
-export type { Variant } from "./module.ts";
-export type { ForwardResult, MultiHeadAttention as MultiHeadAttentionLayer } from "./multi-head-attention.ts";
-export type { AttentionOptions, Layout } from "./options.ts";
-export type { Dtype } from "./pages.ts";
-export type { Written } from "./result.ts";
-export type { RotaryForm, RotaryOptions, RotaryResult } from "./rotary.ts";
-export type { ModuleSource } from "./source.ts";
-export type { StateDict } from "./state-dict.ts";
-export type { Tensor } from "./tensor.ts";
-export type { LinearWeights, Weight } from "./weight.ts";
-export type { Stage, WeightsOptions, WeightsResult } from "./weights.ts";
+export type { MergeOptions, MergeResult, Part } from "./attention/merge.ts";
+export type { Variant } from "./engine/kernels.ts";
+export type { ForwardResult, MultiHeadAttention as MultiHeadAttentionLayer } from "./layer/multi-head-attention.ts";
+export type { AttentionOptions, Layout } from "./attention/options.ts";
+export type { Dtype } from "./kv-cache/pages.ts";
+export type { Written } from "./memory/output.ts";
+export type { RotaryForm, RotaryOptions, RotaryResult } from "./rotary/rotary.ts";
+export type { ModuleSource } from "./engine/source.ts";
+export type { StateDict } from "./importers/state-dict.ts";
+export type { Tensor } from "./memory/tensor.ts";
+export type { LinearWeights, Weight } from "./layer/linear-weights.ts";
+export type { Stage, WeightsOptions, WeightsResult } from "./attention-weights/options.ts";
 
 const host: Host = {
   source: (variant) => Uint8Array.from(atob(variant === "relaxed" ? relaxed : simd), (char) => char.charCodeAt(0)),

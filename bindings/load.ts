@@ -1,7 +1,7 @@
 import { checkChoice, checkInteger, checkObject, wrongValue } from "./check.ts";
 import { Heed } from "./heed.ts";
-import { PAGE_BYTES, type Variant, bestVariant, instantiate } from "./module.ts";
-import { type ModuleSource, compile, compileSync } from "./source.ts";
+import { PAGE_BYTES, type Variant, bestVariant, instantiate } from "./engine/kernels.ts";
+import { type ModuleSource, compile, compileSync } from "./engine/source.ts";
 
 /** How to load. */
 export interface LoadOptions {

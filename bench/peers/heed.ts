@@ -1,5 +1,5 @@
 import { type AttentionOptions, type Heed, load } from "heed";
-import type { Problem } from "../shapes.ts";
+import type { Problem } from "../cases/shapes.ts";
 import type { Contender, Peer } from "./peer.ts";
 
 /** heed, with ordinary arrays copied in and out, and with everything resident in linear memory. */

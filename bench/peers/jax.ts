@@ -1,5 +1,5 @@
 import { type Array as JaxArray, defaultDevice, init, jit, nn, numpy as np } from "@jax-js/jax";
-import type { Floats, Problem } from "../shapes.ts";
+import type { Floats, Problem } from "../cases/shapes.ts";
 import {
   type Contender,
   type Peer,

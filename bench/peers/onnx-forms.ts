@@ -1,4 +1,4 @@
-import { type Floats, type Problem, sees } from "../shapes.ts";
+import { type Floats, type Problem, sees } from "../cases/shapes.ts";
 import { type Input, Int, type Node } from "./onnx.ts";
 import { MASKED, biasOf, byHeads, expandHeads, fromHeads, scaled, transpose } from "./peer.ts";
 

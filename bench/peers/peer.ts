@@ -1,5 +1,5 @@
-import type { Entrant } from "../measure.ts";
-import { type Floats, type Problem, sees } from "../shapes.ts";
+import type { Entrant } from "../harness/measure.ts";
+import { type Floats, type Problem, sees } from "../cases/shapes.ts";
 
 /** A way of computing one problem whose result can be looked at. */
 export interface Contender extends Entrant {

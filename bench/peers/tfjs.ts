@@ -2,7 +2,7 @@ import { dirname } from "node:path";
 import { createRequire } from "node:module";
 import * as tf from "@tensorflow/tfjs-core";
 import { setThreadsCount, setWasmPaths, version_wasm } from "@tensorflow/tfjs-backend-wasm";
-import type { Floats, Problem } from "../shapes.ts";
+import type { Floats, Problem } from "../cases/shapes.ts";
 import {
   type Contender,
   type Peer,

@@ -10,7 +10,7 @@ import {
   type OnnxTensor,
   Operands,
   checkShape,
-} from "./tensor.ts";
+} from "./operands.ts";
 
 /** Inputs of the operator Attention of ai.onnx, opsets 23 to 25. */
 export interface OnnxAttentionInputs {

@@ -4,7 +4,7 @@ import type { OnnxPadding } from "./masks.ts";
 import { attendWithPast } from "./multi-head-attention.ts";
 import { outputsOf } from "./outputs.ts";
 import { Rows, columns } from "./rows.ts";
-import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./tensor.ts";
+import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./operands.ts";
 
 /** Inputs of com.microsoft's Attention, which projects as well. */
 export interface ContribAttentionInputs {

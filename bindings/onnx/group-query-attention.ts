@@ -4,7 +4,7 @@ import { outputsOf } from "./outputs.ts";
 import { biasOf } from "./masks.ts";
 import { normalized, rotatedRows } from "./query-key.ts";
 import { Rows, type ScoreOptions, attend, columns, scores, written } from "./rows.ts";
-import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./tensor.ts";
+import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./operands.ts";
 
 /** Inputs of com.microsoft's GroupQueryAttention. */
 export interface OnnxGroupQueryAttentionInputs {

@@ -29,4 +29,4 @@ export {
   type OnnxRotaryEmbeddingOutputs,
   onnxRotaryEmbedding,
 } from "./rotary-embedding.ts";
-export type { OnnxBooleans, OnnxIntegers, OnnxNumber, OnnxTensor } from "./tensor.ts";
+export type { OnnxBooleans, OnnxIntegers, OnnxNumber, OnnxTensor } from "./operands.ts";

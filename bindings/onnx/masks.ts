@@ -1,6 +1,6 @@
 import { wrongValue } from "../check.ts";
 import type { ScoreOptions } from "./rows.ts";
-import { type OnnxBooleans, type OnnxIntegers, type OnnxTensor, Operands } from "./tensor.ts";
+import { type OnnxBooleans, type OnnxIntegers, type OnnxTensor, Operands } from "./operands.ts";
 
 /** Which keys are no padding, in one of the forms that the operators of com.microsoft know. */
 export type OnnxPadding = OnnxIntegers | OnnxBooleans;

@@ -3,7 +3,7 @@ import type { Heed } from "../heed.ts";
 import { type OnnxPadding, biasOf, maskOptions } from "./masks.ts";
 import { outputsOf } from "./outputs.ts";
 import { Rows, type ScoreOptions, appended, attend, columns, scores, written } from "./rows.ts";
-import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./tensor.ts";
+import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./operands.ts";
 
 /** Inputs of com.microsoft's MultiHeadAttention. */
 export interface OnnxMultiHeadAttentionInputs {

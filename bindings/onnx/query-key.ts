@@ -3,7 +3,7 @@ import { wrongKind, wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
 import { rotated, tablesOf } from "./rotary-embedding.ts";
 import { Rows } from "./rows.ts";
-import { type Operands, checkShape } from "./tensor.ts";
+import { type Operands, checkShape } from "./operands.ts";
 
 interface QueryKey {
   q: Rows;

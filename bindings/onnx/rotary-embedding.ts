@@ -2,7 +2,7 @@ import { wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
 import { outputsOf } from "./outputs.ts";
 import { Rows } from "./rows.ts";
-import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./tensor.ts";
+import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./operands.ts";
 
 /** Inputs of RotaryEmbedding: `X` of ai.onnx, opset 23, or `input` of com.microsoft. */
 export type OnnxRotaryEmbeddingInputs = ({ X: OnnxTensor } | { input: OnnxTensor }) & {

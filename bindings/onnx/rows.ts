@@ -1,8 +1,8 @@
 import { wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
-import type { AttentionOptions, Layout } from "../options.ts";
-import type { Stage } from "../weights.ts";
-import { type OnnxTensor, checkShape } from "./tensor.ts";
+import type { AttentionOptions, Layout } from "../attention/options.ts";
+import type { Stage } from "../attention-weights/options.ts";
+import { type OnnxTensor, checkShape } from "./operands.ts";
 
 interface Sizes {
   batch: number;

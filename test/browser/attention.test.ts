@@ -2,8 +2,8 @@
 import fc from "fast-check";
 import { load } from "heed";
 import { describe, expect, it } from "vitest";
-import { expectWithinBudget, floorOf } from "../budget.ts";
-import { combinations } from "../combinations.ts";
+import { expectWithinBudget, floorOf } from "../support/budget.ts";
+import { combinations } from "../support/combinations.ts";
 
 describe.each(["default", "simd"] as const)("load, variant %s", (variant) => {
   const open = () => load(variant === "simd" ? { variant } : {});

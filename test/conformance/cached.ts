@@ -1,8 +1,8 @@
 import type { Heed } from "../../bindings/heed.ts";
-import type { KvCache } from "../../bindings/kv-cache.ts";
-import type { CacheAttentionOptions } from "../../bindings/kv-options.ts";
-import type { AttentionOptions } from "../../bindings/options.ts";
-import type { Dtype } from "../kv-model.ts";
+import type { KvCache } from "../../bindings/kv-cache/kv-cache.ts";
+import type { CacheAttentionOptions } from "../../bindings/kv-cache/options.ts";
+import type { AttentionOptions } from "../../bindings/attention/options.ts";
+import type { Dtype } from "../support/kv-model.ts";
 
 /** `heed.attention` and `attentionWeights` by way of a KvCache to which the first `past` keys are appended before the others. */
 export function throughCache(heed: Heed, past: number, dtype: Dtype): Heed {

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { describe, expect, it } from "vitest";
 import type { Heed } from "../../bindings/heed.ts";
-import { forEachBuild } from "../builds.ts";
+import { forEachBuild } from "../support/builds.ts";
 import { throughCache } from "./cached.ts";
 import { type CaseRef, type DType, type Manifest, type Value, type Values, valueOf } from "./load.ts";
 import { isOperator, runOperator } from "./operators.ts";

@@ -1,4 +1,4 @@
-import { CONSTANT_BYTES, exp, exp64, expColumn, log, softcap, writeConstants } from "../../assembly/exp";
+import { CONSTANT_BYTES, exp, exp64, expColumn, log, softcap, writeConstants } from "../../assembly/simd/exp";
 import { ulps } from "./ulp";
 
 const table = heap.alloc(CONSTANT_BYTES);

@@ -3,11 +3,11 @@
 import { load, loadSync } from "heed";
 import { load as loadAgain } from "heed-again";
 import simd from "heed/simd.wasm";
-import { floorOf, maxError } from "../distance.ts";
-import { naive } from "../naive.ts";
-import { type Problem, type Sizes, problemOf, randomBias, randomMask } from "../problems.ts";
-import { floats, uniform } from "../random.ts";
-import { type PlainOptions, reference } from "../reference.ts";
+import { floorOf, maxError } from "../support/distance.ts";
+import { naive } from "../support/naive.ts";
+import { type Problem, type Sizes, problemOf, randomBias, randomMask } from "../support/problems.ts";
+import { floats, uniform } from "../support/random.ts";
+import { type PlainOptions, reference } from "../support/reference.ts";
 import { golden } from "./golden.ts";
 
 type Heed = Awaited<ReturnType<typeof load>>;

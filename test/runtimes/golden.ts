@@ -1,5 +1,5 @@
 // One small call with its answer written down: two query heads over one KV head, causal, with a sink.
-import type { PlainOptions } from "../reference.ts";
+import type { PlainOptions } from "../support/reference.ts";
 
 const numbers = (length: number, step: number) => Float32Array.from({ length }, (_, i) => (((i * step) % 13) - 6) / 4);
 

@@ -1,7 +1,7 @@
 // `npm run bench -- --cold`: what the first answer costs in every host that is here, the median of several fresh starts.
 import type { Miniflare } from "miniflare";
-import { median } from "../../bench/measure.ts";
-import { formatTable } from "../../bench/report.ts";
+import { median } from "../../bench/harness/measure.ts";
+import { formatTable } from "../../bench/harness/report.ts";
 import type { Cold } from "./cold.ts";
 import { openFunction } from "./edge-light/edge-light.ts";
 import { type BrowserName, PAGES, buildPages, isInstalled, launch, serveFolder, textOf } from "./page/pages.ts";

@@ -1,0 +1,192 @@
+// The linear layer: out = x·Wᵀ + bias, the tile of tile.ts over blocks that stay in the caches.
+//
+//     W is packed once, in panels of LANES output features, so that a tile reads it in address order:
+//
+//         W [outFeatures][inFeatures]               panel p    B[t][LANES]
+//         ┌────────────────────────────┐              ┌────────────────┐ t = 0
+//         │ feature p·LANES            │              │ W[·][0]        │
+//         │  …           LANES rows    │     →        │ W[·][1]        │   zeros where features run out
+//         │ feature p·LANES + LANES−1  │              │  …             │
+//         └────────────────────────────┘              └────────────────┘ t = inFeatures − 1
+//
+//     out[row][p·LANES + lane] = bias + Σ_t x[row][t] · B[t][lane]
+//
+// The sum runs over t in order whatever the number of rows, so that a row has the same bits in every batch.
+
+import { LANES, LANE_BYTES, madd, storeTransposed } from "../simd/lanes";
+import { ROWS_OVER, multiply } from "../simd/gemm";
+
+/**
+ * Rows of x that pass over a panel before the next panel comes: with BLOCK_IN they take 200 kB, of an L2 cache of 512 kB and more; a
+ * multiple of 6. Measured on Zen 4 at 512×768×3072 with tiles of two rows, GFLOP/s of 58 (relaxed): 16×384 43, 64×384 47, 128×256 48, 128×384 49.
+ */
+// @ts-ignore: decorator
+@inline const BLOCK_ROWS: i32 = 132;
+
+/** Steps of the sum that a tile takes at once: that part of a panel, 24 kB, stays in L1 while the rows pass. */
+// @ts-ignore: decorator
+@inline const BLOCK_IN: i32 = 384;
+
+/** Bytes of scratch that `linear` needs: the products of one block of rows with one panel. */
+export function linearScratchBytes(): usize {
+  return <usize>(BLOCK_ROWS + ROWS_OVER) * LANE_BYTES;
+}
+
+/** Bytes of a packed weight. */
+export function panelBytes(inFeatures: i32, outFeatures: i32): usize {
+  return <usize>((outFeatures + LANES - 1) / LANES) * <usize>inFeatures * LANE_BYTES;
+}
+
+/**
+ * Packs W into panels.
+ *
+ *   panels    [⌈outFeatures / LANES⌉][inFeatures][LANES], overwritten
+ *   weight    W[o][t] at weight + o·outStep + t·inStep
+ *   outStep   bytes from one output feature to the next
+ *   inStep    bytes from one input feature to the next; one of the two is 4
+ */
+export function packPanels(
+  panels: usize,
+  weight: usize,
+  inFeatures: i32,
+  outFeatures: i32,
+  outStep: usize,
+  inStep: usize,
+): void {
+  assert(inFeatures > 0 && outFeatures > 0, "a weight must not be empty");
+  assert(outStep == 4 || inStep == 4, "one step must be 4 bytes");
+  const panel = <usize>inFeatures * LANE_BYTES;
+  if (outFeatures & (LANES - 1)) {
+    const last = panels + <usize>(outFeatures / LANES) * panel;
+    memory.fill(last, 0, panel);
+  }
+  for (let o = 0; o < outFeatures; o += 4) {
+    const to = panels + <usize>(o / LANES) * panel + ((<usize>(o & (LANES - 1))) << 2);
+    const from = weight + <usize>o * outStep;
+    const features = min(4, outFeatures - o);
+    let t = 0;
+    if (features == 4) t = packFour(to, from, inFeatures, outStep, inStep);
+    for (; t < inFeatures; t++) {
+      for (let lane = 0; lane < features; lane++) {
+        const x = load<f32>(from + <usize>lane * outStep + <usize>t * inStep);
+        store<f32>(to + <usize>t * LANE_BYTES + ((<usize>lane) << 2), x);
+      }
+    }
+  }
+}
+
+/** Packs four output features as far as whole vectors go, and returns how many input features that are. */
+// @ts-ignore: decorator
+@inline function packFour(to: usize, from: usize, inFeatures: i32, outStep: usize, inStep: usize): i32 {
+  if (outStep == 4) {
+    for (let t = 0; t < inFeatures; t++) {
+      v128.store(to, v128.load(from));
+      to += LANE_BYTES;
+      from += inStep;
+    }
+    return inFeatures;
+  }
+  const whole = inFeatures & ~3;
+  for (let t = 0; t < whole; t += 4) {
+    storeTransposed(
+      to,
+      to + LANE_BYTES,
+      to + 2 * LANE_BYTES,
+      to + 3 * LANE_BYTES,
+      v128.load(from),
+      v128.load(from + outStep),
+      v128.load(from + 2 * outStep),
+      v128.load(from + 3 * outStep),
+    );
+    to += 4 * LANE_BYTES;
+    from += 16;
+  }
+  return whole;
+}
+
+/**
+ * out = x·Wᵀ + bias
+ *
+ *   out      [rows] rows of outFeatures floats, outRow bytes apart, overwritten; apart from everything else
+ *   x        [rows] rows of inFeatures floats, xRow bytes apart
+ *   panels   W as packed by packPanels
+ *   bias     [outFeatures], or 0
+ *   scratch  linearScratchBytes() bytes, overwritten
+ *   tall     see tile.ts
+ */
+export function linear(
+  out: usize,
+  x: usize,
+  panels: usize,
+  bias: usize,
+  scratch: usize,
+  rows: i32,
+  inFeatures: i32,
+  outFeatures: i32,
+  outRow: usize,
+  xRow: usize,
+  tall: bool,
+): void {
+  assert(inFeatures > 0 && outFeatures > 0, "a weight must not be empty");
+  assert(((out | x | panels | bias | outRow | xRow) & 3) == 0, "pointers and strides must be aligned to 4 bytes");
+  for (; rows > 0; rows -= BLOCK_ROWS) {
+    const count = min(BLOCK_ROWS, rows);
+    let panel = panels;
+    for (let feature = 0; feature < outFeatures; feature += LANES) {
+      const width = min(LANES, outFeatures - feature);
+      for (let t = 0; t < inFeatures; t += BLOCK_IN) {
+        const steps = min(BLOCK_IN, inFeatures - t);
+        const at = x + ((<usize>t) << 2);
+        if (count == 1) multiplyRow(scratch, at, panel, steps, t > 0);
+        else multiply(scratch, at, panel, count, steps, (width + 3) >> 2, tall, xRow, 4, t > 0);
+        panel += <usize>steps * LANE_BYTES;
+      }
+      const column = (<usize>feature) << 2;
+      storeBlock(out + column, scratch, bias ? bias + column : 0, count, width, outRow);
+    }
+    out += <usize>BLOCK_ROWS * outRow;
+    x += <usize>BLOCK_ROWS * xRow;
+  }
+}
+
+/** C[LANES] = (accumulate ? C : 0) + Σ_t a[t]·B[t][LANES]: one row of `multiply`, whose tiles would compute it twice. */
+function multiplyRow(c: usize, a: usize, b: usize, count: i32, accumulate: bool): void {
+  let c0 = f32x4.splat(0);
+  let c1 = f32x4.splat(0);
+  let c2 = f32x4.splat(0);
+  let c3 = f32x4.splat(0);
+  if (accumulate) {
+    c0 = v128.load(c, 0);
+    c1 = v128.load(c, 16);
+    c2 = v128.load(c, 32);
+    c3 = v128.load(c, 48);
+  }
+  for (const end = b + <usize>count * LANE_BYTES; b < end; b += LANE_BYTES, a += 4) {
+    const x = v128.load32_splat(a);
+    c0 = madd(x, v128.load(b, 0), c0);
+    c1 = madd(x, v128.load(b, 16), c1);
+    c2 = madd(x, v128.load(b, 32), c2);
+    c3 = madd(x, v128.load(b, 48), c3);
+  }
+  v128.store(c, c0, 0);
+  v128.store(c, c1, 16);
+  v128.store(c, c2, 32);
+  v128.store(c, c3, 48);
+}
+
+/** out[row][width] = C[row][LANES] + bias */
+function storeBlock(out: usize, c: usize, bias: usize, rows: i32, width: i32, outRow: usize): void {
+  for (; rows > 0; rows--) {
+    let n: usize = 0;
+    for (const end = (<usize>(width & ~3)) << 2; n < end; n += 16) {
+      const sum = v128.load(c + n);
+      v128.store(out + n, bias ? f32x4.add(sum, v128.load(bias + n)) : sum);
+    }
+    for (const end = (<usize>width) << 2; n < end; n += 4) {
+      const sum = load<f32>(c + n);
+      store<f32>(out + n, bias ? sum + load<f32>(bias + n) : sum);
+    }
+    c += LANE_BYTES;
+    out += outRow;
+  }
+}

@@ -1,0 +1,107 @@
+// Attention over keys that were split: each part is exact over its own, and its lse says how much it weighs.
+//
+//     M = max(lse_p, sink)    l = Σ_p exp(lse_p − M) + exp(sink − M)
+//     out = Σ_p exp(lse_p − M)/l · out_p                                lse = M + ln l
+//
+// A part that saw no key has lse_p = −Infinity and is not read. All sums are in f64, so that order changes nothing but a last bit.
+
+import { exp64, log } from "../simd/exp";
+
+/** Bytes of scratch for `parts` parts: [parts] weights and addresses. */
+export function mergeBytes(parts: i32): usize {
+  return (<usize>parts) << 4;
+}
+
+/**
+ * Rows [first, first + rows) of out, in memory order, and of lse.
+ *
+ *   out      [rows][dim]; may be the same memory as a part's
+ *   lse      [batch][numHeads][seqLenQ], whole; may be a part's
+ *   outs     [parts] addresses of [rows][dim]
+ *   lses     [parts] addresses of lse arrays, whole
+ *   sinks    [numHeads], or 0
+ *   scratch  mergeBytes(parts)
+ *   byHead   whether rows are [batch][numHeads][seqLenQ]; else [batch][seqLenQ][numHeads]
+ */
+export function mergeRows(
+  out: usize,
+  lse: usize,
+  outs: usize,
+  lses: usize,
+  sinks: usize,
+  scratch: usize,
+  parts: i32,
+  first: i32,
+  rows: i32,
+  numHeads: i32,
+  seqLenQ: i32,
+  dim: i32,
+  byHead: bool,
+): void {
+  assert(parts > 0, "parts must be positive");
+  const outRow = (<usize>dim) << 2;
+  for (let row = 0; row < rows; row++) {
+    const n = first + row;
+    const b = n / (numHeads * seqLenQ);
+    const head = byHead ? (n / seqLenQ) % numHeads : n % numHeads;
+    const query = byHead ? n % seqLenQ : (n / numHeads) % seqLenQ;
+    const at = (<usize>((b * numHeads + head) * seqLenQ + query)) << 2;
+    const sink: f32 = sinks ? load<f32>(sinks + ((<usize>head) << 2)) : -Infinity;
+
+    let top = sink;
+    for (let p = 0; p < parts; p++) top = larger(top, load<f32>(pointer(lses, p) + at));
+    // Weights and addresses of the parts that have any.
+    let count: i32 = 0;
+    let l = weightOf(sink, top);
+    for (let p = 0; p < parts; p++) {
+      const w = weightOf(load<f32>(pointer(lses, p) + at), top);
+      if (w == 0) continue;
+      l += w;
+      store<f64>(scratch + ((<usize>count) << 4), w);
+      store<usize>(scratch + ((<usize>count) << 4), pointer(outs, p) + <usize>row * outRow, 8);
+      count++;
+    }
+    mixRow(out + <usize>row * outRow, scratch, count, outRow, l);
+    store<f32>(lse + at, l == 0 ? -Infinity : <f32>(<f64>top + log(l)));
+  }
+}
+
+// @ts-ignore: decorator
+@inline function pointer(array: usize, p: i32): usize {
+  return load<usize>(array + ((<usize>p) << 2));
+}
+
+/** The larger one; NaN where either is. */
+// @ts-ignore: decorator
+@inline function larger(a: f32, b: f32): f32 {
+  return max<f32>(a, b);
+}
+
+/** exp(lse − top), 0 for −Infinity. */
+// @ts-ignore: decorator
+@inline function weightOf(lse: f32, top: f32): f64 {
+  return lse == -Infinity && top == top ? 0 : exp64(<f64>lse - <f64>top);
+}
+
+/** out = Σ w/l · row over `count` weights and addresses. */
+function mixRow(out: usize, mix: usize, count: i32, bytes: usize, l: f64): void {
+  const end = mix + ((<usize>count) << 4);
+  for (let at = mix; at < end; at += 16) store<f64>(at, load<f64>(at) / l);
+  let d: usize = 0;
+  for (; d + 16 <= bytes; d += 16) {
+    let low = f64x2.splat(0);
+    let high = f64x2.splat(0);
+    for (let at = mix; at < end; at += 16) {
+      const w = v128.load64_splat(at);
+      const x = v128.load(load<usize>(at, 8) + d);
+      low = f64x2.add(low, f64x2.mul(w, f64x2.promote_low_f32x4(x)));
+      high = f64x2.add(high, f64x2.mul(w, f64x2.promote_low_f32x4(v128.shuffle<f32>(x, x, 2, 3, 2, 3))));
+    }
+    v128.store(out + d, v128.shuffle<f32>(f32x4.demote_f64x2_zero(low), f32x4.demote_f64x2_zero(high), 0, 1, 4, 5));
+  }
+  for (; d < bytes; d += 4) {
+    let sum: f64 = 0;
+    for (let at = mix; at < end; at += 16) sum += load<f64>(at) * <f64>load<f32>(load<usize>(at, 8) + d);
+    store<f32>(out + d, <f32>sum);
+  }
+}

@@ -1,0 +1,178 @@
+// Decoding: one query a head against a resident KV cache. The work is to read K and V once, so the limit is the rate of reading.
+import { type Heed, load } from "heed";
+import { type Effort, type Timing, measure } from "../harness/measure.ts";
+import type { Contender, Peer } from "../peers/peer.ts";
+import { makeReference, maxError } from "../harness/reference.ts";
+import { formatTable, milliseconds } from "../harness/report.ts";
+import { type Problem, makeProblem, shape } from "./shapes.ts";
+import { STREAM_BYTES, makeStream } from "../harness/stream.ts";
+
+type Dtype = "f32" | "f16" | "int8";
+
+interface Case {
+  dims: string;
+  dtypes: readonly Dtype[];
+  /** Whether onnxruntime takes part. */
+  peers: boolean;
+}
+
+const MHA = "1×32×1×4096×128";
+const GQA = "1×32/8×1×4096×128";
+const SMALL = "1×12×1×1024×64";
+
+const CASES: readonly Case[] = [
+  { dims: SMALL, dtypes: ["f32"], peers: true },
+  { dims: MHA, dtypes: ["f32", "f16", "int8"], peers: true },
+  { dims: GQA, dtypes: ["f32"], peers: true },
+];
+
+/** A line of the table. */
+export interface DecodeRow {
+  shape: string;
+  name: string;
+  form: string;
+  /** Milliseconds a token, median. */
+  median: number;
+  tokensPerSecond: number;
+  /** 10⁹ bytes of K and V a second, and as a share of the streaming read in the same rounds. */
+  gigabytesPerSecond: number;
+  percentOfStream: number;
+  maxError: number;
+}
+
+/** A ratio that the project promises itself. */
+export interface DecodeBar {
+  what: string;
+  value: number;
+  atLeast: number;
+}
+
+export async function measureDecode(
+  effort: Effort,
+  variant: "relaxed" | "simd",
+  peers: readonly Peer[],
+  progress: (text: string) => void,
+): Promise<{ rows: DecodeRow[]; bars: DecodeBar[]; skipped: string[] }> {
+  const heed = await load({ variant });
+  const stream = await makeStream();
+  const rows: DecodeRow[] = [];
+  const skipped: string[] = [];
+  for (const { dims, dtypes, peers: raced } of CASES) {
+    const say = (text: string): void => progress(`decode ${dims}: ${text}`);
+    const problem = makeProblem(shape(dims));
+    const reference = makeReference(problem);
+    const contenders = dtypes.map((dtype) => cached(heed, problem, dtype));
+    for (const peer of raced ? peers : []) contenders.push(...(await withBytes(peer, problem)));
+
+    const errors = new Map<string, number>();
+    const right: typeof contenders = [];
+    for (const contender of contenders) {
+      say(`checking ${contender.name} ${contender.form}`);
+      try {
+        const error = maxError(await contender.result(), reference);
+        // f16 and int8 are exact attention over rounded keys; how far off that may be is the tests' business.
+        if (!(error <= (contender.lossy ? 0.05 : reference.tolerance))) throw new Error(`wrong by ${error}`);
+        errors.set(contender.name, Math.max(error, errors.get(contender.name) ?? 0));
+        right.push(contender);
+      } catch (error) {
+        const reason = error instanceof Error ? error.message.split("\n")[0]!.slice(0, 100) : String(error);
+        skipped.push(`${dims}: ${contender.name}, ${contender.form} skipped: ${reason}`);
+      }
+    }
+    const timings = await measure([...right, stream], effort, say);
+    const limit = STREAM_BYTES / timings.find(({ kind }) => kind === "limit")!.median / 1e6;
+    for (const timing of timings) {
+      const { bytes } = right.find(({ name }) => name === timing.name) ?? { bytes: STREAM_BYTES };
+      rows.push(rowOf(dims, timing, bytes, limit, errors.get(timing.name) ?? 0));
+    }
+    for (const contender of contenders) await contender.dispose?.();
+  }
+  heed.dispose();
+  return { rows, bars: barsOf(rows), skipped };
+}
+
+type Reader = Contender & { bytes: number; lossy: boolean };
+
+/** Bytes of K and V in f32. */
+function bytesOf({ k, v }: Problem): number {
+  return (k.length + v.length) * 4;
+}
+
+async function withBytes(peer: Peer, problem: Problem): Promise<Reader[]> {
+  const contenders = await peer.prepare(problem);
+  return contenders.map((contender) => ({ ...contender, bytes: bytesOf(problem), lossy: false }));
+}
+
+/** heed with K and V in a cache, q copied in and out copied back. */
+function cached(heed: Heed, problem: Problem, dtype: Dtype): Reader {
+  const { numHeads, numKvHeads, headDim, seqLenKv } = problem.shape;
+  const cache = heed.createKvCache({ numKvHeads, headDim, capacity: seqLenKv, dtype });
+  cache.append(problem.k, problem.v);
+  const out = new Float32Array(problem.q.length);
+  const options = { numHeads, causal: true, out };
+  return {
+    name: `heed ${dtype}`,
+    form: `KvCache, ${heed.variant}`,
+    kind: "heed",
+    run: () => cache.attention(problem.q, options),
+    result: () => cache.attention(problem.q, { numHeads, causal: true }).out,
+    dispose: () => cache.dispose(),
+    bytes: cache.bytes,
+    lossy: dtype !== "f32",
+  };
+}
+
+function rowOf(
+  dims: string,
+  { name, form, median }: Timing,
+  bytes: number,
+  limit: number,
+  maxError: number,
+): DecodeRow {
+  const rate = bytes / median / 1e6;
+  const percentOfStream = (100 * rate) / limit;
+  const tokensPerSecond = 1000 / median;
+  return { shape: dims, name, form, median, tokensPerSecond, gigabytesPerSecond: rate, percentOfStream, maxError };
+}
+
+function barsOf(rows: readonly DecodeRow[]): DecodeBar[] {
+  const bars: DecodeBar[] = [];
+  const find = (dims: string, name: string) => rows.find((row) => row.shape === dims && row.name === name);
+  const add = (what: string, slow: DecodeRow | undefined, fast: DecodeRow | undefined, atLeast: number): void => {
+    if (slow && fast) bars.push({ what, value: slow.median / fast.median, atLeast });
+  };
+  const [small, full] = [find(SMALL, "heed f32"), find(MHA, "heed f32")];
+  add(`${SMALL} × onnxruntime-web`, find(SMALL, "onnxruntime-web"), small, 3);
+  add(`${SMALL} × onnxruntime-node`, find(SMALL, "onnxruntime-node"), small, 0.8);
+  add(`${MHA} × onnxruntime-web`, find(MHA, "onnxruntime-web"), full, 4);
+  add(`${MHA} × onnxruntime-node`, find(MHA, "onnxruntime-node"), full, 1.4);
+  add(`${MHA} int8 × f32`, full, find(MHA, "heed int8"), 2);
+  add(`${MHA} f16 × f32`, full, find(MHA, "heed f16"), 1.4);
+  // As many query heads on a quarter of the keys.
+  add(`${GQA} × the same without groups`, full, find(GQA, "heed f32"), 2.5);
+  if (full)
+    bars.push({ what: `${MHA} f32, share of the streaming read`, value: full.percentOfStream / 100, atLeast: 0.8 });
+  return bars;
+}
+
+export function formatDecode({ rows, bars, skipped }: Awaited<ReturnType<typeof measureDecode>>): string {
+  const table = formatTable(
+    ["", "", "ms a token", "tokens/s", "GB/s", "% of stream", "error", "form"],
+    rows.map((row) => [
+      row.shape,
+      row.name,
+      milliseconds(row.median),
+      row.tokensPerSecond.toFixed(0),
+      row.gigabytesPerSecond.toFixed(1),
+      row.percentOfStream.toFixed(0),
+      row.maxError.toExponential(0),
+      row.form,
+    ]),
+    2,
+  );
+  const verdicts = formatTable(
+    ["", "ratio", "bar", ""],
+    bars.map(({ what, value, atLeast }) => [what, value.toFixed(2), `≥ ${atLeast}`, value >= atLeast ? "ok" : "below"]),
+  );
+  return [table, ...skipped, "", verdicts].join("\n");
+}

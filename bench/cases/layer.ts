@@ -1,0 +1,124 @@
+// The linear layer and the whole multi-head layer, beside the same graphs in onnxruntime.
+import { type Heed, load } from "heed";
+import { layerRace } from "./layer-race.ts";
+import { PRODUCTS, linearRace } from "./linear-race.ts";
+import { type Effort, type Entrant, type Timing, measure } from "../harness/measure.ts";
+import type { OnnxRuntime } from "../peers/onnxruntime.ts";
+import type { Contender } from "../peers/peer.ts";
+import { formatTable, gflops, milliseconds } from "../harness/report.ts";
+
+/** A line of the table. */
+export interface LayerRow {
+  what: string;
+  name: string;
+  form: string;
+  /** Milliseconds a call, median. */
+  median: number;
+  gflops: number;
+  percentOfLimit: number;
+  maxError: number;
+}
+
+/** A ratio that the project promises itself. */
+export interface LayerBar {
+  what: string;
+  value: number;
+  atLeast: number;
+}
+
+export async function measureLayer(
+  effort: Effort,
+  runtimes: readonly OnnxRuntime[],
+  limit: { entrant: Entrant; flops: number },
+  progress: (text: string) => void,
+): Promise<{ rows: LayerRow[]; bars: LayerBar[]; skipped: string[] }> {
+  const builds: Heed[] = [];
+  const skipped: string[] = [];
+  for (const variant of ["relaxed", "simd"] as const) {
+    try {
+      builds.push(await load({ variant }));
+    } catch (error) {
+      skipped.push(`heed ${variant} skipped: ${messageOf(error)}`);
+    }
+  }
+  const rows: LayerRow[] = [];
+  const races = [
+    ...PRODUCTS.map((dims) => () => linearRace(builds, runtimes, dims)),
+    () => layerRace(builds, runtimes),
+  ];
+  for (const make of races) {
+    const { what, flops, entrants, exact, tolerance } = await make();
+    const say = (text: string): void => progress(`${what}: ${text}`);
+    const errors = new Map<string, number>();
+    const right: Contender[] = [];
+    for (const entrant of entrants) {
+      say(`checking ${entrant.name} ${entrant.form}`);
+      try {
+        const out = await entrant.result();
+        const error = Math.max(...Array.from(exact, ([at, value]) => Math.abs(out[at]! - value)));
+        if (!(error <= tolerance)) throw new Error(`wrong by ${error}`);
+        errors.set(entrant.name, Math.max(error, errors.get(entrant.name) ?? 0));
+        right.push(entrant);
+      } catch (error) {
+        skipped.push(`${what}: ${entrant.name}, ${entrant.form} skipped: ${messageOf(error)}`);
+      }
+    }
+    const timings = await measure([...right, limit.entrant], effort, say);
+    const most = gflops(limit.flops, timings.find(({ kind }) => kind === "limit")!.median);
+    for (const timing of timings) {
+      if (timing.kind !== "limit") rows.push(rowOf(what, timing, flops, most, errors.get(timing.name)!));
+    }
+    for (const entrant of entrants) await entrant.dispose?.();
+  }
+  for (const heed of builds) heed.dispose();
+  return { rows, bars: barsOf(rows), skipped };
+}
+
+function rowOf(what: string, { name, form, median }: Timing, flops: number, most: number, maxError: number): LayerRow {
+  const rate = gflops(flops, median);
+  return { what, name, form, median, gflops: rate, percentOfLimit: (100 * rate) / most, maxError };
+}
+
+function barsOf(rows: readonly LayerRow[]): LayerBar[] {
+  const bars: LayerBar[] = [];
+  const what = new Set(rows.map((row) => row.what));
+  for (const one of what) {
+    const web = rows.find((row) => row.what === one && row.name === "onnxruntime-web");
+    for (const { name, median } of rows.filter((row) => row.what === one && row.name.startsWith("heed"))) {
+      if (!web || name.includes("resident")) continue;
+      bars.push({ what: `${one}, ${name} × onnxruntime-web`, value: web.median / median, atLeast: barOf(one, name) });
+    }
+  }
+  return bars;
+}
+
+/** A single row is a stream of the weight for everyone; it only must not be slower. */
+function barOf(what: string, name: string): number {
+  if (what.startsWith("linear 1×")) return 1;
+  return name.includes("relaxed") ? 1.5 : 1.2;
+}
+
+export function formatLayer({ rows, bars, skipped }: Awaited<ReturnType<typeof measureLayer>>): string {
+  const table = formatTable(
+    ["", "", "ms", "GFLOP/s", "% of limit", "error", "form"],
+    rows.map((row) => [
+      row.what,
+      row.name,
+      milliseconds(row.median),
+      row.gflops.toFixed(1),
+      row.percentOfLimit.toFixed(0),
+      row.maxError.toExponential(0),
+      row.form,
+    ]),
+    2,
+  );
+  const verdicts = formatTable(
+    ["", "ratio", "bar", ""],
+    bars.map(({ what, value, atLeast }) => [what, value.toFixed(2), `≥ ${atLeast}`, value >= atLeast ? "ok" : "below"]),
+  );
+  return [table, ...skipped, "", verdicts].join("\n");
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message.split("\n")[0]!.slice(0, 100) : String(error);
+}

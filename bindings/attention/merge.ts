@@ -1,0 +1,169 @@
+import type { Arena } from "../memory/arena.ts";
+import type { Instance } from "./attention.ts";
+import {
+  type Floats,
+  checkChoice,
+  checkFloats,
+  checkFloatsOf,
+  checkInteger,
+  checkObject,
+  checkRows,
+  wrongKind,
+  wrongValue,
+} from "../check.ts";
+import { CallScope } from "../memory/call-scope.ts";
+import type { Layout } from "./options.ts";
+import { Output, type Written } from "../memory/output.ts";
+import type { Tensor } from "../memory/tensor.ts";
+
+/** Attention over some of the keys. */
+export interface Part {
+  /** [batch, seqLenQ, numHeads, valueDim] in the layout of the call. */
+  out: Float32Array | Tensor;
+  /** [batch, numHeads, seqLenQ]; packed [numHeads, totalQ]. */
+  lse: Float32Array | Tensor;
+}
+
+/** What `merge` takes besides the parts. */
+export interface MergeOptions {
+  numHeads: number;
+  /** Floats in a row of out. Required where valueDim is absent. */
+  headDim?: number | undefined;
+  /** Default headDim. */
+  valueDim?: number | undefined;
+  /** Default 1, also for packed sequences. */
+  batch?: number | undefined;
+  /** Of out. Default "blhd". */
+  layout?: Layout | undefined;
+  /** [numHeads]: one more logit a head, in the denominator only, which no part has counted. */
+  sinks?: Float32Array | Tensor | undefined;
+  /** Where to write; may be the out of a part. Default a fresh Float32Array. */
+  out?: Float32Array | Tensor | undefined;
+  /** Where to write; may be the lse of a part. Default, and true, a fresh Float32Array. */
+  lse?: true | Float32Array | Tensor | undefined;
+}
+
+/** What `merge` returns. */
+export interface MergeResult<O extends MergeOptions = MergeOptions> {
+  /** [batch, seqLenQ, numHeads, valueDim] in the layout of the call. */
+  out: Written<O["out"]>;
+  /** [batch, numHeads, seqLenQ]; packed [numHeads, totalQ]. */
+  lse: Written<O["lse"]>;
+}
+
+/** A checked call of merge. */
+interface MergeCall {
+  parts: { out: Floats; lse: Floats }[];
+  sinks: Floats | undefined;
+  numHeads: number;
+  dim: number;
+  layout: Layout;
+  seqLenQ: number;
+  /** batch × seqLenQ × numHeads */
+  rows: number;
+}
+
+/** What the rows of parts that are copied in may take. */
+const BYTES = 2 ** 20;
+
+/** Check, copy in piece by piece, run, copy out, release. */
+export function merge(
+  instance: Instance,
+  partsIn: unknown,
+  options: MergeOptions,
+): { out: Float32Array | Tensor; lse: Float32Array | Tensor } {
+  const { arena } = instance;
+  const problem = checkMerge(arena, partsIn, options);
+  const { parts, sinks, dim, rows } = problem;
+  const out = new Output("out", options.out, "when absent", arena, rows * dim, "that of every part");
+  const lseOption = options.lse === true ? undefined : options.lse;
+  const lse = new Output("lse", lseOption, "when absent", arena, rows, "that of every part");
+  out.checkApartFrom({ sinks, lse: lse.place });
+  lse.checkApartFrom({ sinks });
+  parts.forEach((part, p) => {
+    // A part may be written over as it stands, since its rows are read before.
+    const titles = { out: `parts[${p}].out`, lse: `parts[${p}].lse` };
+    out.checkApartFrom({ [titles.out]: isSame(out.place, part.out) ? undefined : part.out, [titles.lse]: part.lse });
+    lse.checkApartFrom({ [titles.out]: part.out, [titles.lse]: isSame(lse.place, part.lse) ? undefined : part.lse });
+  });
+
+  const scope = new CallScope(arena);
+  try {
+    run(instance, problem, scope, out.reserve(scope), lse.reserve(scope));
+    return { out: out.take()!, lse: lse.take()! };
+  } finally {
+    scope.release();
+  }
+}
+
+function isSame(a: Floats | undefined, b: Floats): boolean {
+  return a?.ptr !== undefined && a.ptr === b.ptr && a.length === b.length;
+}
+
+function run({ arena, kernels }: Instance, problem: MergeCall, scope: CallScope, out: number, lse: number): void {
+  const { parts, numHeads, dim, layout, seqLenQ, rows } = problem;
+  const count = parts.length;
+  const row = dim * 4;
+  const copied = parts.filter((part) => part.out.array).length;
+  const together = copied === 0 ? rows : Math.max(1, Math.min(rows, Math.floor(BYTES / (copied * row))));
+  const scratch = scope.reserve(kernels.mergeBytes(count));
+  const sinks = scope.input(problem.sinks);
+  const lses = parts.map((part) => scope.input(part.lse));
+  const pieces = parts.map((part) => (part.out.array ? scope.reserve(together * row) : 0));
+  const outTable = scope.reserve(count * 4);
+  const lseTable = scope.reserve(count * 4);
+  new Int32Array(arena.buffer, lseTable, count).set(lses);
+  for (let first = 0; first < rows; first += together) {
+    const some = Math.min(together, rows - first);
+    parts.forEach((part, p) => {
+      const { array } = part.out;
+      if (!array) return;
+      const from = array.subarray(first * dim, (first + some) * dim);
+      new Float32Array(arena.buffer, pieces[p], from.length).set(from);
+    });
+    const outs = parts.map((part, p) => (part.out.ptr === undefined ? pieces[p]! : part.out.ptr + first * row));
+    new Int32Array(arena.buffer, outTable, count).set(outs);
+    const dims = [numHeads, seqLenQ, dim, layout === "bhld"] as const;
+    kernels.mergeRows(out + first * row, lse, outTable, lseTable, sinks, scratch, count, first, some, ...dims);
+  }
+}
+
+function checkMerge(arena: Arena, partsIn: unknown, options: MergeOptions): MergeCall {
+  checkObject("options", options);
+  const numHeads = checkInteger("numHeads", options.numHeads, 1);
+  const { headDim, valueDim, batch = 1, layout = "blhd", sinks } = options;
+  if (headDim !== undefined) checkInteger("headDim", headDim, 1);
+  const dim = checkInteger(headDim === undefined ? "headDim" : "valueDim", valueDim ?? headDim, 1);
+  checkInteger("batch", batch, 1);
+  checkChoice("layout", layout, ["blhd", "bhld"]);
+  if (!Array.isArray(partsIn)) throw wrongKind("parts", "an array of { out, lse }", partsIn);
+  if (partsIn.length === 0) throw wrongValue("parts", "at least one part", 0);
+
+  const what = `${batch > 1 ? "batch × " : ""}numHeads × ${valueDim === undefined ? "headDim" : "valueDim"}`;
+  let seqLenQ: number | undefined;
+  const parts = partsIn.map((part: unknown, p) => {
+    checkObject(`parts[${p}]`, part);
+    const { out, lse } = part as { out?: unknown; lse?: unknown };
+    const floats = checkFloats(`parts[${p}].out`, out, arena);
+    const rows = checkRows(`parts[${p}].out`, floats.length, batch * numHeads * dim, what);
+    seqLenQ ??= rows;
+    if (rows !== seqLenQ) {
+      throw wrongValue(
+        `parts[${p}].out`,
+        `a length of ${batch * numHeads * dim * seqLenQ} (that of parts[0].out)`,
+        floats.length,
+      );
+    }
+    const length = batch * numHeads * seqLenQ;
+    return { out: floats, lse: checkFloatsOf(`parts[${p}].lse`, lse, arena, length, "batch × numHeads × seqLenQ") };
+  });
+  return {
+    parts,
+    sinks: sinks === undefined ? undefined : checkFloatsOf("sinks", sinks, arena, numHeads, "numHeads"),
+    numHeads,
+    dim,
+    layout,
+    seqLenQ: seqLenQ!,
+    rows: batch * numHeads * seqLenQ!,
+  };
+}

@@ -1,0 +1,119 @@
+import { nameOf, wrongKind, wrongValue } from "../check.ts";
+
+/** Where a build comes from: compiled, as bytes, as the answer to a request, or by its URL. */
+export type ModuleSource = WebAssembly.Module | ArrayBuffer | ArrayBufferView | Response | URL | string;
+
+/** The version of the package, which build.js writes here and into a custom section of each build. */
+declare const HEED_VERSION: string;
+
+/**
+ * The module of `source`, fetched and compiled as far as need be.
+ *
+ * @throws TypeError for another kind of source; RangeError for what is no build of this version, or a response that brings none;
+ * Error where a URL cannot be read or the host compiles nothing
+ */
+export async function compile(source: unknown): Promise<WebAssembly.Module> {
+  if (isModule(source)) return checkBuild(source);
+  const bytes = bytesOf(source) ?? (await requestBytes(source));
+  const module = await WebAssembly.compile(bytes).catch((cause: unknown) => {
+    throw compileError(bytes, cause);
+  });
+  return checkBuild(module);
+}
+
+/** {@link compile} of what is there already. */
+export function compileSync(source: unknown): WebAssembly.Module {
+  if (isModule(source)) return checkBuild(source);
+  const bytes = bytesOf(source);
+  if (!bytes) throw wrongKind("module", "a WebAssembly.Module or its bytes", source);
+  let module: WebAssembly.Module;
+  try {
+    module = new WebAssembly.Module(bytes);
+  } catch (cause) {
+    throw compileError(bytes, cause);
+  }
+  return checkBuild(module);
+}
+
+/** By its tag: what another realm made, as edge runtimes do, is no instance of this one's class. */
+function isA(name: string, value: unknown): boolean {
+  return typeof value === "object" && value !== null && nameOf(value) === name;
+}
+
+function isModule(value: unknown): value is WebAssembly.Module {
+  return isA("WebAssembly.Module", value);
+}
+
+/** A copy, since no engine compiles shared memory. */
+function bytesOf(value: unknown): Uint8Array<ArrayBuffer> | undefined {
+  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice();
+  if (isA("ArrayBuffer", value)) return new Uint8Array(value as ArrayBuffer).slice();
+  return undefined;
+}
+
+async function requestBytes(source: unknown): Promise<Uint8Array<ArrayBuffer>> {
+  if (isA("Response", source)) return bodyOf(source as Response);
+  if (typeof source !== "string" && !isA("URL", source)) {
+    throw wrongKind("module", "a WebAssembly.Module, its bytes, a Response or a URL", source);
+  }
+  const url = urlOf(source as string | URL);
+  try {
+    const read = url.protocol === "file:" && fileReader();
+    if (read) return new Uint8Array(await read(url));
+    return await bodyOf(await fetch(url));
+  } catch (cause) {
+    if (cause instanceof RangeError) throw cause;
+    throw new Error(`"module" expected a build at ${url.href}, got ${String(cause)}`, { cause });
+  }
+}
+
+function urlOf(source: string | URL): URL {
+  const { location } = globalThis as { location?: Location };
+  try {
+    return new URL(source, location?.href);
+  } catch {
+    throw wrongValue("module", location ? "a URL" : "an absolute URL", source);
+  }
+}
+
+/** How Node reads a `file:` URL, which its `fetch` does not; undefined elsewhere. */
+function fileReader(): ((url: URL) => Promise<Uint8Array>) | undefined {
+  interface Node {
+    process?: { getBuiltinModule?(name: "fs"): { promises: { readFile(url: URL): Promise<Uint8Array> } } };
+  }
+  const files = (globalThis as Node).process?.getBuiltinModule?.("fs").promises;
+  return files && ((url) => files.readFile(url));
+}
+
+async function bodyOf(response: Response): Promise<Uint8Array<ArrayBuffer>> {
+  const from = response.url && ` from ${response.url}`;
+  if (!response.ok)
+    throw new RangeError(`"module" expected a response with a build, got status ${response.status}${from}`);
+  if (response.bodyUsed) throw new RangeError(`"module" expected a response with a build, got one already read${from}`);
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+function compileError(bytes: Uint8Array<ArrayBuffer>, cause: unknown): Error {
+  if (WebAssembly.validate(bytes)) {
+    return new Error(
+      'this host compiles no WebAssembly from bytes: import "heed/simd.wasm" as a module and load({ module }), ' +
+        "or, in a page, allow 'wasm-unsafe-eval' in the script-src of its Content-Security-Policy",
+      { cause },
+    );
+  }
+  return new RangeError(
+    `"module" expected the bytes of heed/simd.wasm or heed/relaxed.wasm, got ${bytes.length} bytes that this engine does not compile`,
+    { cause },
+  );
+}
+
+/** Refuses a module of something else, and a build that was copied somewhere and left behind by an update. */
+function checkBuild(module: WebAssembly.Module): WebAssembly.Module {
+  const [section] = WebAssembly.Module.customSections(module, "heed");
+  const version = section && String.fromCharCode(...new Uint8Array(section));
+  if (version !== HEED_VERSION) {
+    const got = version === undefined ? "a module that is none" : `one of version ${version}`;
+    throw new RangeError(`"module" expected a build of heed ${HEED_VERSION}, got ${got}`);
+  }
+  return module;
+}

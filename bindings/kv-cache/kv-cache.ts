@@ -1,0 +1,273 @@
+import type { Arena } from "../memory/arena.ts";
+import { type AttentionResult, type Instance, solve } from "../attention/attention.ts";
+import { checkChoice, checkInt32Array, checkInteger, checkObject, wrongValue } from "../check.ts";
+import { CallScope } from "../memory/call-scope.ts";
+import { StagedRows } from "../memory/staged-rows.ts";
+import {
+  type AppendOptions,
+  type CacheAttentionOptions,
+  type CacheWeightsOptions,
+  type KvCacheOptions,
+  checkDtype,
+} from "./options.ts";
+import { KvStore } from "./kv-store.ts";
+import { PAGE_KEYS } from "../engine/kernels.ts";
+import { type Problem, checkKeys, checkProblem } from "../attention/options.ts";
+import { type Dtype, PageLayout } from "./pages.ts";
+import type { RotaryForm } from "../rotary/rotary.ts";
+import { Rotation } from "./cache-rotary.ts";
+import type { Tensor } from "../memory/tensor.ts";
+import { weigh } from "../attention-weights/attention-weights.ts";
+import { type WeightsResult, checkSelection, checkStage, upTo } from "../attention-weights/options.ts";
+
+const NOTHING = { ptr: 0, length: 0 };
+
+/** Tokens before those of the latest append that a window's cache can still take back. */
+const ROLLBACK = 32;
+
+/** K and V of a batch of sequences, in linear memory, read where they stand. Made by `heed.createKvCache`. */
+export class KvCache {
+  readonly numKvHeads: number;
+  readonly headDim: number;
+  readonly valueDim: number;
+  readonly capacity: number;
+  readonly batch: number;
+  readonly dtype: Readonly<{ k: Dtype; v: Dtype }>;
+  /** Keys to the left of its position that a query may see; Infinity without a window. */
+  readonly window: number;
+  readonly #instance: Instance;
+  readonly #rotation: Rotation | undefined;
+  readonly #store: KvStore;
+  #disposed = false;
+
+  /** @internal */
+  constructor(instance: Instance, options: KvCacheOptions) {
+    instance.arena.check();
+    checkObject("options", options);
+    const { numKvHeads, headDim, valueDim = headDim, capacity, batch = 1, dtype = "f32", window, rotary } = options;
+    this.numKvHeads = checkInteger("numKvHeads", numKvHeads, 1);
+    this.headDim = checkInteger("headDim", headDim, 1);
+    this.valueDim = checkInteger("valueDim", valueDim, 1);
+    this.capacity = checkInteger("capacity", capacity, 0, 2 ** 30);
+    this.batch = checkInteger("batch", batch, 1);
+    this.dtype = checkDtype(dtype);
+    this.window = window === undefined ? Infinity : checkInteger("window", window, 0);
+    this.#instance = instance;
+    this.#rotation = rotary === undefined ? undefined : new Rotation(instance, rotary, headDim, capacity);
+    const layout = new PageLayout(numKvHeads, headDim, valueDim, this.dtype.k, this.dtype.v);
+    this.#store = new KvStore(instance, layout, batch);
+    instance.arena.watch(this, this.#store.held);
+  }
+
+  /** The rotary embedding that the cache applies, as it was given. */
+  get rotary(): Readonly<RotaryForm> | undefined {
+    return this.#rotation?.given;
+  }
+
+  /** Tokens in the longest sequence. */
+  get length(): number {
+    this.#check();
+    return Math.max(...this.#store.lengths);
+  }
+
+  /** Tokens in each sequence, [batch]; a copy. */
+  get lengths(): Int32Array {
+    this.#check();
+    return this.#store.lengths.slice();
+  }
+
+  /** Bytes of linear memory that the cache holds. */
+  get bytes(): number {
+    this.#check();
+    return this.#store.bytes;
+  }
+
+  /** @internal Whether its memory is that of `arena`. */
+  livesIn(arena: Arena): boolean {
+    this.#check();
+    return arena === this.#instance.arena;
+  }
+
+  /**
+   * Appends tokens to every sequence.
+   *
+   * @param k [batch, newTokens, numKvHeads, headDim], or as `layout` says
+   * @param v [batch, newTokens, numKvHeads, valueDim]
+   * @throws RangeError past `capacity`, for a wrong size or where memory cannot grow, TypeError for the wrong kind, ReferenceError
+   * after `dispose`; nothing changes then
+   */
+  append(k: Float32Array | Tensor, v: Float32Array | Tensor, options: AppendOptions = {}): void {
+    this.#check();
+    checkObject("options", options);
+    const { batch, numKvHeads, headDim, valueDim } = this;
+    const { layout = "blhd", lengths } = options;
+    checkChoice("layout", layout, ["blhd", "bhld"]);
+    const { arena } = this.#instance;
+    const { k: kIn, v: vIn, rowsKv: newTokens } = checkKeys(arena, k, v, this);
+    if (lengths !== undefined) checkInt32Array("lengths", lengths, batch, "batch", 0, newTokens);
+    const grown = this.#store.lengths.slice();
+    for (let b = 0; b < batch; b++) {
+      const count = lengths?.[b] ?? newTokens;
+      const left = this.capacity - grown[b]!;
+      if (count > left) throw wrongValue("k", `at most ${left} more tokens (capacity ${this.capacity})`, count);
+      grown[b]! += count;
+    }
+    if (newTokens === 0) return;
+
+    const scope = new CallScope(arena);
+    try {
+      const rotation = this.#rotation;
+      rotation?.check(0, 1);
+      // Small enough to stay in the processor's cache, whatever the length of the prompt.
+      const most = Math.min(newTokens, PAGE_KEYS);
+      const keys = new StagedRows(scope, kIn, layout, newTokens, numKvHeads, headDim, most, rotation !== undefined);
+      const values = new StagedRows(scope, vIn, layout, newTokens, numKvHeads, valueDim, most);
+      this.#store.append(grown, keys, values, rotation);
+    } finally {
+      scope.release();
+    }
+    if (this.window === Infinity) return;
+    // The next queries may be as many as the new tokens, and the next append may take as many pages as this one.
+    const spare = Math.ceil(newTokens / PAGE_KEYS) + 1;
+    this.#store.keepLast(newTokens + this.window + ROLLBACK, spare);
+  }
+
+  /**
+   * Attention from q over the tokens in the cache, see `Heed.attention`. Masks and bias broadcast to
+   * [batch, numHeads, seqLenQ, cache.length]. By default the last query of a sequence stands at its last token.
+   *
+   * @param q [batch, seqLenQ, numHeads, headDim]
+   * @throws as `Heed.attention`, and a RangeError where a query could see tokens that the window has given back
+   */
+  attention<const O extends CacheAttentionOptions>(q: Float32Array | Tensor, options: O): AttentionResult<O> {
+    const { problem, full } = this.#problemOf(q, options);
+    this.#checkReach(problem);
+    const rotation = this.#rotation;
+    let [from, to] = [0, 0];
+    const keysIn = (scope: CallScope) => {
+      const source = this.#store.keysIn(scope);
+      rotation?.rotateQueries(to, from, problem);
+      return source;
+    };
+    // A copy of q is rotated in place.
+    const queriesIn = (scope: CallScope) => {
+      from = scope.input(problem.q);
+      return (to = problem.q.array || !rotation ? from : scope.reserve(problem.q.length * 4));
+    };
+    return solve(this.#instance, problem, full, keysIn, queriesIn) as AttentionResult<O>;
+  }
+
+  /**
+   * The attention weights of q over the tokens in the cache, see `Heed.attentionWeights`; seqLenKv is cache.length.
+   *
+   * @param q [batch, seqLenQ, numHeads, headDim]
+   * @throws as `Heed.attentionWeights`, and a RangeError where a chosen query could see tokens that the window has given back
+   */
+  attentionWeights<const O extends CacheWeightsOptions>(q: Float32Array | Tensor, options: O): WeightsResult<O> {
+    const { problem: whole, full } = this.#problemOf(q, options);
+    const problem = upTo(checkStage(options), whole, this.window);
+    const selection = checkSelection(this.#instance.arena, problem, full);
+    this.#checkReach(problem, selection.rows);
+    const rotation = this.#rotation;
+    const keysIn = (scope: CallScope) => {
+      if (rotation) {
+        const { array, length } = problem.q;
+        const from = scope.input(problem.q);
+        const to = array ? from : scope.reserve(length * 4);
+        rotation.rotateQueries(to, from, problem);
+        problem.q = { ptr: to, length };
+      }
+      return this.#store.keysIn(scope);
+    };
+    return weigh(this.#instance, problem, selection, full, keysIn) as WeightsResult<O>;
+  }
+
+  /** Forgets the tokens from `length` on, of all sequences or [batch] of each. */
+  truncate(length: number | Int32Array): void {
+    this.#check();
+    const before = this.#store.lengths;
+    const lengths =
+      typeof length === "number"
+        ? new Int32Array(this.batch).fill(checkInteger("length", length, 0, Math.min(...before)))
+        : checkInt32Array("length", length, this.batch, "batch", 0, this.capacity);
+    lengths.forEach((to, b) => {
+      const gone = this.#store.firstToken(b);
+      const title = `length[${b}]`;
+      if (to > before[b]!) throw wrongValue(title, `at most ${before[b]!} (tokens of the sequence)`, to);
+      if (gone > 0 && to < gone + this.window)
+        throw wrongValue(title, `at least ${gone + this.window} (keys before ${gone} are gone)`, to);
+    });
+    this.#store.truncate(lengths);
+  }
+
+  /** Forgets all tokens. */
+  reset(): void {
+    this.#check();
+    this.#store.clear();
+  }
+
+  /** Sequence b becomes what sequence indices[b] was: beam search, batch compaction. */
+  reorder(indices: Int32Array): void {
+    this.#check();
+    checkInt32Array("indices", indices, this.batch, "batch", 0, this.batch - 1);
+    this.#store.reorder(indices);
+  }
+
+  /** A cache with the same tokens that shares nothing with this one. */
+  fork(): KvCache {
+    this.#check();
+    const window = this.window === Infinity ? undefined : this.window;
+    const { numKvHeads, headDim, valueDim, capacity, batch, dtype, rotary } = this;
+    const options = { numKvHeads, headDim, valueDim, capacity, batch, dtype, window, rotary };
+    const fork = new KvCache(this.#instance, options);
+    try {
+      fork.#store.copyFrom(this.#store);
+    } catch (error) {
+      fork.dispose();
+      throw error;
+    }
+    return fork;
+  }
+
+  /** Gives the memory back. Calling it again does nothing; any other use throws a ReferenceError. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#instance.arena.unwatch(this);
+    this.#store.release();
+    this.#rotation?.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #check(): void {
+    if (this.#disposed) throw new ReferenceError('"cache" expected a live KvCache, got a disposed one');
+    this.#instance.arena.check();
+  }
+
+  /** The options and the problem of a call over all tokens. */
+  #problemOf<O extends CacheAttentionOptions | CacheWeightsOptions>(q: unknown, options: O) {
+    this.#check();
+    checkObject("options", options);
+    const { numKvHeads, headDim, valueDim, batch } = this;
+    const full = { ...options, numKvHeads, headDim, valueDim, batch, kvLengths: this.#store.lengths };
+    const keys = { k: NOTHING, v: NOTHING, rowsKv: this.length };
+    const problem = checkProblem(this.#instance.arena, q, full, () => keys);
+    problem.left = Math.min(problem.left, this.window);
+    return { problem, full };
+  }
+
+  /** Throws a RangeError where a query, of `rows` or of all, could see keys that are gone, or stands where there are no angles. */
+  #checkReach({ sequences, left }: Problem, rows?: Int32Array): void {
+    for (const { batch: b, seqLenQ, queryOffset } of sequences) {
+      const gone = this.#store.firstToken(b);
+      const firstRow = rows ? rows.reduce((least, row) => Math.min(least, row), seqLenQ) : 0;
+      if (gone > 0 && firstRow < seqLenQ && queryOffset + firstRow - left < gone) {
+        throw wrongValue("queryOffset", `at least ${gone + left - firstRow} (keys further left are gone)`, queryOffset);
+      }
+    }
+    for (const { queryOffset, seqLenQ } of sequences) this.#rotation?.check(queryOffset, seqLenQ);
+  }
+}

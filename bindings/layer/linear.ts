@@ -1,0 +1,160 @@
+import type { Arena } from "../memory/arena.ts";
+import type { Instance } from "../attention/attention.ts";
+import { type Floats, checkFloats, checkObject, checkRows, wrongValue } from "../check.ts";
+import { CallScope } from "../memory/call-scope.ts";
+import { PANEL_FEATURES } from "../engine/kernels.ts";
+import { Output, type Written } from "../memory/output.ts";
+import type { Tensor } from "../memory/tensor.ts";
+import { type CheckedWeight, type Features, checkBias, checkWeight } from "./linear-weights.ts";
+
+/** How a weight is to be read. */
+export interface WeightOptions extends Features {
+  /** Whether the weight is [inFeatures, outFeatures], as Keras and ONNX have it. Default false. */
+  transposed?: boolean | undefined;
+}
+
+/** What `linear` takes besides x, the weight and the bias. */
+export interface LinearOptions extends WeightOptions {
+  /** Where to write, [rows, outFeatures]. Default a fresh Float32Array. */
+  out?: Float32Array | Tensor | undefined;
+}
+
+/** What `linear` returns. */
+export interface LinearResult<O extends LinearOptions = LinearOptions> {
+  /** [rows, outFeatures] */
+  out: Written<O["out"]>;
+}
+
+/** A weight in linear memory, and its bias where it has one, packed as the kernel reads it. Made by `heed.packLinear`. */
+export class PackedLinear {
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly #arena: Arena;
+  /** Of panels and bias. */
+  readonly #ptrs: number[] = [];
+  readonly #bytes: number;
+  #disposed = false;
+
+  /** @internal */
+  constructor({ arena, kernels }: Instance, weight: CheckedWeight) {
+    arena.check();
+    const { data, bias, inFeatures, outFeatures, outStep, inStep } = weight;
+    this.inFeatures = inFeatures;
+    this.outFeatures = outFeatures;
+    this.#arena = arena;
+    const panelBytes = Math.ceil(outFeatures / PANEL_FEATURES) * PANEL_FEATURES * inFeatures * 4;
+    this.#bytes = panelBytes + (bias ? outFeatures * 4 : 0);
+    const scope = new CallScope(arena);
+    try {
+      this.#ptrs.push(arena.allocate(panelBytes));
+      if (bias) this.#ptrs.push(arena.allocate(outFeatures * 4));
+      const weightPtr = scope.input(data);
+      const biasPtr = scope.input(bias);
+      kernels.packPanels(this.#ptrs[0]!, weightPtr, inFeatures, outFeatures, outStep * 4, inStep * 4);
+      if (bias) new Uint8Array(arena.buffer).copyWithin(this.#ptrs[1]!, biasPtr, biasPtr + outFeatures * 4);
+    } catch (error) {
+      for (const ptr of this.#ptrs) arena.release(ptr);
+      throw error;
+    } finally {
+      scope.release();
+    }
+    arena.watch(this, this.#ptrs);
+  }
+
+  /** Bytes of linear memory that it holds. */
+  get bytes(): number {
+    this.placesIn(this.#arena, "weight");
+    return this.#bytes;
+  }
+
+  /** @internal Where the kernel finds it, for the instance that owns `arena`; `title` names the argument in errors. */
+  placesIn(arena: Arena, title: string): { panels: number; bias: Floats | undefined } {
+    if (this.#disposed) throw new ReferenceError(`"${title}" expected a live PackedLinear, got a disposed one`);
+    if (arena !== this.#arena) {
+      throw new TypeError(`"${title}" expected a PackedLinear of this instance, got one of another`);
+    }
+    arena.check();
+    const [panels, bias] = this.#ptrs as [number, number?];
+    return { panels, bias: bias === undefined ? undefined : { ptr: bias, length: this.outFeatures } };
+  }
+
+  /** Gives the memory back. Calling it again does nothing; any other use throws a ReferenceError. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#arena.unwatch(this);
+    for (const ptr of this.#ptrs) this.#arena.release(ptr);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** A weight, packed. */
+export function packLinear(instance: Instance, weight: unknown, bias: unknown, options: WeightOptions): PackedLinear {
+  checkObject("options", options);
+  return new PackedLinear(instance, checkWeight(instance.arena, { ...options, weight, bias }, options));
+}
+
+/** out = x·Wᵀ + bias: check, copy in, run, copy out, release. */
+export function linear(
+  instance: Instance,
+  xIn: unknown,
+  weight: unknown,
+  biasIn: unknown,
+  options: LinearOptions,
+): { out: Float32Array | Tensor } {
+  const { arena, kernels, tall } = instance;
+  checkObject("options", options);
+  const x = checkFloats("x", xIn, arena);
+  const packed = weight instanceof PackedLinear ? checkPacked(arena, weight, biasIn, options) : undefined;
+  const raw = packed ? undefined : checkWeight(arena, { ...options, weight, bias: biasIn }, options);
+  const { inFeatures, outFeatures, bias } = packed ?? raw!;
+  const rows = checkRows("x", x.length, inFeatures, "inFeatures");
+  const out = new Output("out", options.out, "when absent", arena, rows * outFeatures, "rows of x × outFeatures");
+  out.checkApartFrom({ x, weight: raw?.data, bias });
+
+  const scope = new CallScope(arena);
+  try {
+    const xPtr = scope.input(x);
+    const biasPtr = scope.input(bias);
+    const weightPtr = scope.input(raw?.data);
+    const panel = packed ? 0 : scope.reserve(PANEL_FEATURES * inFeatures * 4);
+    const scratch = scope.reserve(kernels.linearScratchBytes());
+    const outPtr = out.reserve(scope);
+    const [outRow, xRow] = [outFeatures * 4, inFeatures * 4];
+    if (packed) {
+      kernels.linear(outPtr, xPtr, packed.panels, biasPtr, scratch, rows, inFeatures, outFeatures, outRow, xRow, tall);
+    } else {
+      const { outStep, inStep } = raw!;
+      // Panel by panel: each is used while it is in the cache, and the packed weight is never there as a whole.
+      for (let o = 0; o < outFeatures; o += PANEL_FEATURES) {
+        const features = Math.min(PANEL_FEATURES, outFeatures - o);
+        const biasAt = biasPtr && biasPtr + o * 4;
+        kernels.packPanels(panel, weightPtr + o * outStep * 4, inFeatures, features, outStep * 4, inStep * 4);
+        kernels.linear(outPtr + o * 4, xPtr, panel, biasAt, scratch, rows, inFeatures, features, outRow, xRow, tall);
+      }
+    }
+    return { out: out.take()! };
+  } finally {
+    scope.release();
+  }
+}
+
+/** A packed weight, beside which nothing may be said that it settles. */
+function checkPacked(
+  arena: Arena,
+  weight: PackedLinear,
+  biasIn: unknown,
+  options: LinearOptions,
+): { panels: number; bias: Floats | undefined; inFeatures: number; outFeatures: number } {
+  const { panels, bias } = weight.placesIn(arena, "weight");
+  const { inFeatures, outFeatures } = weight;
+  for (const name of ["inFeatures", "outFeatures", "transposed"] as const) {
+    if (options[name] !== undefined) throw wrongValue(name, "nothing beside a packed weight", options[name]);
+  }
+  if (biasIn === undefined) return { panels, bias, inFeatures, outFeatures };
+  if (bias) throw wrongValue("bias", "nothing beside a packed weight that brings one", biasIn);
+  return { panels, bias: checkBias("bias", biasIn, arena, outFeatures), inFeatures, outFeatures };
+}

@@ -1,0 +1,225 @@
+import { load } from "heed";
+import { beforeAll, describe, expect, it } from "vitest";
+import {
+  attended,
+  type Attended,
+  bestWindow,
+  lookedAt,
+  previousTokenRight,
+  scoreOf,
+} from "../../examples/read/findings.ts";
+import {
+  buildHeads,
+  HEAD_DIM,
+  HEADS,
+  INDUCTION,
+  LOCAL,
+  lseAt,
+  positionCode,
+  PREVIOUS,
+  readBack,
+  SAME,
+  SHARPNESS,
+  sunkAt,
+  tokenCode,
+  weightAt,
+} from "../../examples/read/heads.ts";
+import { clip, textWidth } from "../../examples/read/columns.ts";
+import { drawHeatMap } from "../../examples/read/heatmap.ts";
+import { drawLinks } from "../../examples/read/links.ts";
+import { colourDepth, painter } from "../../examples/read/paint.ts";
+import { report } from "../../examples/read/report.ts";
+import { mobyDick, TextError } from "../../examples/read/text.ts";
+import { tokenise, tokenLabel } from "../../examples/read/tokens.ts";
+
+const ESCAPE = "\x1b";
+const plain = painter(1);
+
+async function attend(tokens: number[]): Promise<Attended> {
+  const built = buildHeads(tokens);
+  const { q, k, v, alibiSlopes, sinks } = built;
+  const heed = await load();
+  try {
+    const shape = { numHeads: HEADS.length, headDim: HEAD_DIM };
+    const answer = heed.attention(q, k, v, { ...shape, scale: 1, causal: true, alibiSlopes, sinks, lse: true });
+    return attended(tokens, tokens.map(tokenLabel), built, answer);
+  } finally {
+    heed.dispose();
+  }
+}
+
+function argmax(text: Attended, head: number, i: number): number {
+  const weights = Array.from({ length: i + 1 }, (_, j) => weightAt(text.built, text.answer.lse, head, i, j));
+  return weights.indexOf(Math.max(...weights));
+}
+
+describe("the codes", () => {
+  it("tell every position from all others up to the most that --tokens allows", () => {
+    const zero = positionCode(0);
+    const dot = (n: number): number => positionCode(n).reduce((sum, value, d) => sum + value * zero[d]!, 0);
+    expect(dot(0)).toBeCloseTo(1, 6);
+    for (let n = 1; n < 32768; n++) expect(dot(n)).toBeLessThan(0.6);
+  });
+
+  it("are of unit length and a function of the token alone", () => {
+    const code = tokenCode(12345);
+    expect(code.reduce((sum, value) => sum + value * value, 0)).toBeCloseTo(1, 6);
+    expect(tokenCode(12345)).toEqual(code);
+    expect(tokenCode(12346)).not.toEqual(code);
+  });
+});
+
+describe("the heads", () => {
+  let text: Attended;
+  beforeAll(async () => {
+    text = await attend(tokenise(mobyDick(1).text, 1500).tokens);
+  });
+
+  it("share out 1 among the keys and the sink", () => {
+    for (let head = 0; head < HEADS.length; head++) {
+      for (const i of [0, 1, 700, 1499]) {
+        let sum = sunkAt(text.built, text.answer.lse, head, i);
+        for (let j = 0; j <= i; j++) sum += weightAt(text.built, text.answer.lse, head, i, j);
+        // lse near 48 is rounded to float32, and the scores are sums of 64 products that were.
+        expect(Math.abs(sum - 1)).toBeLessThan(1e-4);
+      }
+    }
+  });
+
+  it("previous token: looks one back, and its output is that token", () => {
+    for (let i = 1; i < 1500; i += 13) expect(argmax(text, PREVIOUS, i)).toBe(i - 1);
+    const read = readBack(text.tokens, text.built, text.answer, PREVIOUS);
+    expect(read).toEqual([undefined, ...text.tokens.slice(0, -1)]);
+    expect(previousTokenRight(text)).toBe(1499);
+  });
+
+  it("same token: reads the token itself, and lse counts its occurrences", () => {
+    expect(readBack(text.tokens, text.built, text.answer, SAME)).toEqual(text.tokens);
+    for (let i = 0; i < 1500; i += 7) {
+      const times = text.tokens.slice(0, i + 1).filter((token) => token === text.tokens[i]).length;
+      expect(Math.exp(lseAt(text.answer.lse, SAME, i) - SHARPNESS) / times).toBeCloseTo(1, 2);
+    }
+  });
+
+  it("induction: looks at what followed the token before, and at nothing where there is no such place", () => {
+    let found = 0;
+    for (let i = 0; i < 1500; i++) {
+      const seenBefore = text.tokens.indexOf(text.tokens[i]!) < i;
+      expect(text.guesses[i] !== undefined).toBe(seenBefore);
+      if (!seenBefore || i % 11 !== 0) continue;
+      found++;
+      expect(text.tokens[argmax(text, INDUCTION, i) - 1]).toBe(text.tokens[i]);
+    }
+    expect(found).toBeGreaterThan(50);
+  });
+
+  it("local: halves every four tokens", () => {
+    const weight = (j: number): number => weightAt(text.built, text.answer.lse, LOCAL, 1000, j);
+    expect(weight(996) / weight(1000)).toBeCloseTo(0.5, 6);
+    expect(weight(992) / weight(1000)).toBeCloseTo(0.25, 6);
+  });
+
+  it("continue a repeated phrase without a mistake", async () => {
+    const { tokens } = tokenise(" the white whale swam by".repeat(3), 100);
+    const repeated = await attend(tokens);
+    const phrase = tokens.length / 3;
+    expect(scoreOf(repeated, phrase, tokens.length)).toEqual({
+      possible: 2 * phrase - 1,
+      made: 2 * phrase - 1,
+      right: 2 * phrase - 1,
+    });
+    expect(lookedAt(repeated, INDUCTION, phrase).seen).toMatchObject([
+      { token: tokens[1], places: 1, back: phrase - 1 },
+    ]);
+  });
+});
+
+describe("the text", () => {
+  it("never gives the terminal anything to obey, and shows part of a character as bytes", () => {
+    const labels = (text: string): string[] => tokenise(text, 100).tokens.map(tokenLabel);
+    expect(labels("\x1b[31mred\x00\x9b\u202e\r\n").join("")).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+    expect(labels("\x1b")).toEqual(["␛"]);
+    expect(labels("𒀀").join("")).toBe("⟨f0⟩⟨92⟩⟨80⟩⟨80⟩");
+    expect(labels("日本").join("")).toBe("日本");
+  });
+
+  it("takes special tokens as the characters they are", () => {
+    expect(tokenise("<|endoftext|>", 100).tokens.map(tokenLabel).join("")).toBe("<|endoftext|>");
+  });
+
+  it("says how much of the text the tokens cover", () => {
+    const { text } = mobyDick(1);
+    const { tokens, covered } = tokenise(text, 100);
+    expect(tokens).toHaveLength(100);
+    expect(tokens.map(tokenLabel).join("")).toBe(text.slice(0, covered).replaceAll("\n", "⏎"));
+  });
+
+  it("has 135 chapters", () => {
+    expect(mobyDick(135).title).toBe("Moby-Dick, chapter 135, “The Chase.—Third Day”");
+    expect(() => mobyDick(136)).toThrow(TextError);
+  });
+});
+
+describe("the drawing", () => {
+  it("joins the two ends of a link, on one line and across lines", () => {
+    const link = { from: 2, to: 0, colour: [255, 255, 255] } as const;
+    const labels = ["one", " two", " three"];
+    const styles = [{}, {}, {}];
+    expect(drawLinks(labels, [link], styles, 40, plain)).toEqual([
+      "    ╭───────╮",
+      "    ▾       │",
+      "    one two three",
+    ]);
+    expect(drawLinks(labels, [link], styles, 12, plain)).toEqual([
+      " ╭──╮",
+      " │  ▾",
+      " │  one two",
+      " ╰───╮",
+      "     │",
+      "     three",
+    ]);
+  });
+
+  it("takes wide and combining characters for what they take", () => {
+    expect(textWidth("日本🦄e\u0301")).toBe(7);
+    expect(clip("日本語", 5)).toBe("日本…");
+    expect(drawLinks(["日本", "語"], [], [{}, {}], 20, plain)).toEqual(["   日本語"]);
+  });
+
+  it("shades a heat map where there are no colours, two rows to a line", () => {
+    expect(drawHeatMap([[1], [0, 1], [0, 0.3, 0]], [255, 255, 255], 1, plain)).toEqual(["██ ", "·▒·"]);
+  });
+
+  it("follows the terminal, NO_COLOR and FORCE_COLOR", () => {
+    const term = { TERM: "xterm-256color" };
+    expect(colourDepth(true, term)).toBe(8);
+    expect(colourDepth(false, term)).toBe(1);
+    expect(colourDepth(true, { ...term, NO_COLOR: "1" })).toBe(1);
+    expect(colourDepth(true, { ...term, COLORTERM: "truecolor" })).toBe(24);
+    expect(colourDepth(false, { FORCE_COLOR: "3", NO_COLOR: "1" })).toBe(24);
+    expect(colourDepth(true, { FORCE_COLOR: "0" })).toBe(1);
+  });
+
+  it("stays within the width, in colour and without", async () => {
+    const text = await attend(tokenise(mobyDick(1).text, 600).tokens);
+    const replayed = { tokens: 600, seconds: 0.1, cacheBytes: 1e6, difference: 1e-7 };
+    const run = { variant: "simd", first: 0.1, warm: 0.05, memory: { used: 0, peak: 1e6, reserved: 2e6 }, replayed };
+    for (const columns of [60, 100, 140]) {
+      for (const depth of [1, 4, 8, 24] as const) {
+        const page = report({ title: "a text", cut: undefined, scope: "the whole text", text, run }, columns, depth);
+        // eslint-disable-next-line no-control-regex
+        const lines = page.replace(/\x1b\[[\d;]*m/g, "").split("\n");
+        expect(Math.max(...lines.map(textWidth))).toBeLessThanOrEqual(columns);
+        expect(page.includes(ESCAPE)).toBe(depth > 1);
+      }
+    }
+  });
+
+  it("chooses the famous passage", async () => {
+    const text = await attend(tokenise(mobyDick(1).text, 8192).tokens);
+    const start = bestWindow(text, 47);
+    expect(text.labels.slice(start, start + 47).join("")).toContain(
+      " Whenever I find myself growing grim about the mouth",
+    );
+  });
+});

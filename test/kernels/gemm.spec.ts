@@ -1,0 +1,111 @@
+import { LANES, LANE_BYTES, VECTORS, madd } from "../../assembly/simd/lanes";
+import { ROWS_OVER, multiply } from "../../assembly/simd/gemm";
+
+const MAX_ROWS: i32 = 26;
+const MAX_COUNT: i32 = 9;
+/** Floats from one row of A to the next, or from one step to the next. */
+const STRIDE: i32 = 31;
+
+const a = heap.alloc((<usize>(STRIDE * STRIDE)) << 2);
+const b = heap.alloc(<usize>MAX_COUNT * LANE_BYTES);
+const c = heap.alloc(<usize>(MAX_ROWS + ROWS_OVER + 1) * LANE_BYTES);
+
+function at(array: usize, index: i32): usize {
+  return array + ((<usize>index) << 2);
+}
+
+function fill(): void {
+  for (let i = 0; i < STRIDE * STRIDE; i++) store<f32>(at(a, i), <f32>((i * 7919) % 1009) / 333 - 1.5);
+  for (let i = 0; i < MAX_COUNT * LANES; i++) store<f32>(at(b, i), <f32>((i * 104729) % 997) / 333 - 1.5);
+  for (let i = 0; i < (MAX_ROWS + ROWS_OVER + 1) * LANES; i++) store<f32>(at(c, i), <f32>(i % 13) - 6);
+}
+
+/** a·b + c with the product rounded, as mul and add do it. */
+function unfused(a: f32, b: f32, c: f32): f32 {
+  return a * b + c;
+}
+
+/** a·b + c rounded once: the product of two floats is exact in f64. */
+function fused(a: f32, b: f32, c: f32): f32 {
+  return <f32>(<f64>a * <f64>b + <f64>c);
+}
+
+/** Whether this engine fuses relaxed_madd; the build without it never does. */
+function fuses(): bool {
+  if (!ASC_FEATURE_RELAXED_SIMD) return false;
+  const x: f32 = 1 + f32.EPSILON;
+  return f32x4.extract_lane(madd(f32x4.splat(x), f32x4.splat(x), f32x4.splat(-1)), 0) == fused(x, x, -1);
+}
+
+const step = fuses() ? fused : unfused;
+
+/** How many cells differ from three plain loops, and whether anything past the scratch rows was written. */
+function wrongCells(rows: i32, count: i32, vectors: i32, tall: bool, accumulate: bool, transposed: bool): i32 {
+  fill();
+  const row = transposed ? 1 : STRIDE;
+  const next = transposed ? STRIDE : 1;
+  multiply(c, a, b, rows, count, vectors, tall, (<usize>row) << 2, (<usize>next) << 2, accumulate);
+  let wrong = 0;
+  for (let i = 0; i < rows; i++) {
+    for (let lane = 0; lane < 4 * vectors; lane++) {
+      let sum: f32 = accumulate ? <f32>((i * LANES + lane) % 13) - 6 : 0;
+      for (let t = 0; t < count; t++) {
+        sum = step(load<f32>(at(a, i * row + t * next)), load<f32>(at(b, t * LANES + lane)), sum);
+      }
+      // The same products in the same order: the same bits.
+      if (load<f32>(at(c, i * LANES + lane)) != sum) wrong++;
+    }
+  }
+  for (let i = (rows + ROWS_OVER) * LANES; i < (MAX_ROWS + ROWS_OVER + 1) * LANES; i++) {
+    if (load<f32>(at(c, i)) != <f32>(i % 13) - 6) wrong++;
+  }
+  return wrong;
+}
+
+function comparePlainLoops(tall: bool): void {
+  for (let vectors = 1; vectors <= VECTORS; vectors++) {
+    for (let rows = 1; rows <= MAX_ROWS; rows++) {
+      for (let count = 0; count <= MAX_COUNT; count++) {
+        expect(wrongCells(rows, count, vectors, tall, false, false)).toBe(0, "scores");
+        expect(wrongCells(rows, count, vectors, tall, true, false)).toBe(0, "scores, accumulated");
+        expect(wrongCells(rows, count, vectors, tall, false, true)).toBe(0, "weighted sum");
+        expect(wrongCells(rows, count, vectors, tall, true, true)).toBe(0, "weighted sum, accumulated");
+      }
+    }
+  }
+}
+
+describe("multiply", () => {
+  it("is three plain loops, for every remainder of rows, few steps and many, both strides", () => {
+    comparePlainLoops(false);
+  });
+
+  it("is the same to the bit in the tall tile", () => {
+    comparePlainLoops(true);
+  });
+
+  it("does nothing without rows", () => {
+    expect(wrongCells(0, 3, VECTORS, true, true, false)).toBe(0);
+  });
+
+  it("asserts its number of vectors", () => {
+    expect(() => {
+      multiply(c, a, b, 1, 1, 0, false, 4, 4, false);
+    }).toThrow();
+    expect(() => {
+      multiply(c, a, b, 1, 1, VECTORS + 1, false, 4, 4, false);
+    }).toThrow();
+  });
+
+  it("keeps NaN and Infinity of A in the rows they stand in", () => {
+    fill();
+    store<f32>(at(a, STRIDE), NaN);
+    multiply(c, a, b, 4, 3, VECTORS, false, (<usize>STRIDE) << 2, 4, false);
+    for (let i = 0; i < 4; i++) {
+      for (let lane = 0; lane < LANES; lane++) {
+        const x = load<f32>(at(c, i * LANES + lane));
+        expect(x != x).toBe(i == 1);
+      }
+    }
+  });
+});

@@ -1,0 +1,158 @@
+// Errors of KvCache: each names its argument, and the cache is afterwards what it was, bit for bit.
+import { describe, expect, it } from "vitest";
+import { forEachBuild } from "../support/builds.ts";
+import type { Cache } from "../support/kv-model.ts";
+import { floats, uniform } from "../support/random.ts";
+
+const ints = (...numbers: number[]) => Int32Array.from(numbers);
+const rows = (length: number) => floats(length, uniform(length));
+
+/** Expects the error, and the cache as it was. */
+function expectUnchanged(
+  cache: Cache,
+  kind: typeof TypeError | typeof RangeError,
+  named: string,
+  call: () => unknown,
+): void {
+  const q = rows(cache.batch * 3 * 2 * cache.numKvHeads * cache.headDim);
+  const numHeads = 2 * cache.numKvHeads;
+  const state = () => ({
+    ...cache.attention(q, { numHeads, lse: true }),
+    lengths: cache.lengths,
+    length: cache.length,
+    bytes: cache.bytes,
+  });
+  const before = state();
+  let error: unknown;
+  try {
+    call();
+  } catch (caught) {
+    error = caught;
+  }
+  expect(error).toBeInstanceOf(kind);
+  expect((error as Error).message).toMatch(/^".+" expected .+, got .+/);
+  expect((error as Error).message.split(" expected ")[0]).toBe(`"${named}"`);
+  expect(state()).toEqual(before);
+}
+
+forEachBuild((_, open) => {
+  describe("errors leave the cache as it was", () => {
+    const heed = open();
+    const options = { numKvHeads: 2, headDim: 6, valueDim: 10, capacity: 140, batch: 2 } as const;
+    const filled = (more: { dtype?: "int8"; window?: number } = {}) => {
+      const cache = heed.createKvCache({ ...options, ...more });
+      cache.append(rows(2 * 130 * 12), rows(2 * 130 * 20), { lengths: ints(130, 7) });
+      return cache;
+    };
+    const k = (tokens: number) => rows(2 * tokens * 12);
+    const v = (tokens: number) => rows(2 * tokens * 20);
+    const q = rows(2 * 3 * 4 * 6);
+    const any = (value: unknown) => value as never;
+
+    it.each<[string, typeof TypeError | typeof RangeError, string, (cache: Cache) => unknown]>([
+      ["append past capacity", RangeError, "k", (cache) => cache.append(k(11), v(11))],
+      [
+        "append past capacity, one sequence",
+        RangeError,
+        "k",
+        (cache) => cache.append(k(99), v(99), { lengths: ints(11, 0) }),
+      ],
+      ["append k that does not divide", RangeError, "k", (cache) => cache.append(rows(23), v(1))],
+      ["append v of other tokens", RangeError, "v", (cache) => cache.append(k(2), v(1))],
+      ["append k an array", TypeError, "k", (cache) => cache.append(any([1, 2]), v(1))],
+      ["append v missing", TypeError, "v", (cache) => cache.append(k(1), any(undefined))],
+      ["append doubles", TypeError, "k", (cache) => cache.append(any(new Float64Array(24)), v(1))],
+      ["append options null", TypeError, "options", (cache) => cache.append(k(1), v(1), any(null))],
+      ["append layout unknown", RangeError, "layout", (cache) => cache.append(k(1), v(1), { layout: any("lbhd") })],
+      ["append lengths an array", TypeError, "lengths", (cache) => cache.append(k(1), v(1), { lengths: any([1, 1]) })],
+      [
+        "append lengths of one sequence",
+        RangeError,
+        "lengths",
+        (cache) => cache.append(k(1), v(1), { lengths: ints(1) }),
+      ],
+      [
+        "append lengths beyond the tokens",
+        RangeError,
+        "lengths[1]",
+        (cache) => cache.append(k(1), v(1), { lengths: ints(1, 2) }),
+      ],
+      [
+        "append lengths below 0",
+        RangeError,
+        "lengths[0]",
+        (cache) => cache.append(k(1), v(1), { lengths: ints(-1, 1) }),
+      ],
+      ["truncate beyond every sequence", RangeError, "length", (cache) => cache.truncate(131)],
+      ["truncate beyond one", RangeError, "length[1]", (cache) => cache.truncate(ints(130, 8))],
+      ["truncate to -1", RangeError, "length", (cache) => cache.truncate(-1)],
+      ["truncate to 0.5", RangeError, "length", (cache) => cache.truncate(0.5)],
+      ["truncate one to -1", RangeError, "length[0]", (cache) => cache.truncate(ints(-1, 1))],
+      ["truncate lengths of three", RangeError, "length", (cache) => cache.truncate(ints(1, 1, 1))],
+      ["truncate to a string", TypeError, "length", (cache) => cache.truncate(any("3"))],
+      ["reorder out of range", RangeError, "indices[1]", (cache) => cache.reorder(ints(0, 2))],
+      ["reorder below 0", RangeError, "indices[0]", (cache) => cache.reorder(ints(-1, 0))],
+      ["reorder of one", RangeError, "indices", (cache) => cache.reorder(ints(0))],
+      ["reorder by an array", TypeError, "indices", (cache) => cache.reorder(any([0, 1]))],
+      ["attention without options", TypeError, "options", (cache) => cache.attention(q, any(undefined))],
+      ["attention without numHeads", TypeError, "numHeads", (cache) => cache.attention(q, any({}))],
+      [
+        "attention of heads that do not group",
+        RangeError,
+        "numKvHeads",
+        (cache) => cache.attention(q, { numHeads: 3 }),
+      ],
+      ["attention of q that does not divide", RangeError, "q", (cache) => cache.attention(rows(25), { numHeads: 4 })],
+      ["attention of q an array", TypeError, "q", (cache) => cache.attention(any([1]), { numHeads: 4 })],
+      [
+        "attention with a mask of other keys",
+        RangeError,
+        "keepMask.shape[0]",
+        (cache) => cache.attention(q, { numHeads: 4, keepMask: { data: new Uint8Array(131), shape: [131] } }),
+      ],
+      ["attention into a short out", RangeError, "out", (cache) => cache.attention(q, { numHeads: 4, out: rows(5) })],
+    ])("%s", (_, kind, named, call) => {
+      for (const more of [{}, { dtype: "int8" }, { window: 1000 }] as const) {
+        using cache = filled(more);
+        expectUnchanged(cache, kind, named, () => call(cache));
+      }
+    });
+
+    it.each<[string, typeof TypeError | typeof RangeError, string, object]>([
+      ["numKvHeads missing", TypeError, "numKvHeads", { numKvHeads: undefined }],
+      ["headDim 0", RangeError, "headDim", { headDim: 0 }],
+      ["valueDim 1.5", RangeError, "valueDim", { valueDim: 1.5 }],
+      ["capacity missing", TypeError, "capacity", { capacity: undefined }],
+      ["capacity -1", RangeError, "capacity", { capacity: -1 }],
+      ["batch 0", RangeError, "batch", { batch: 0 }],
+      ["dtype unknown", RangeError, "dtype", { dtype: "f64" }],
+      ["dtype a number", TypeError, "dtype", { dtype: 16 }],
+      ["dtype of v unknown", RangeError, "dtype.v", { dtype: { k: "f32", v: "int4" } }],
+      ["dtype of k missing", TypeError, "dtype.k", { dtype: { v: "f32" } }],
+      ["window -1", RangeError, "window", { window: -1 }],
+      ["window a string", TypeError, "window", { window: "4" }],
+    ])("createKvCache: %s", (_, kind, named, wrong) => {
+      const { used } = heed.memory;
+      expect(() => heed.createKvCache(any({ ...options, ...wrong }))).toThrow(kind);
+      expect(() => heed.createKvCache(any({ ...options, ...wrong }))).toThrow(
+        new RegExp(`^"${named}" expected .+, got .+`),
+      );
+      expect(heed.memory.used).toBe(used);
+    });
+  });
+
+  it("memory that may not grow", () => {
+    const heed = open(32 * 65536);
+    const holding: Cache[] = [];
+    using cache = heed.createKvCache({ numKvHeads: 1, headDim: 64, capacity: 100_000, batch: 2 });
+    cache.append(rows(2 * 600 * 64), rows(2 * 600 * 64), { lengths: ints(600, 200) });
+    expectUnchanged(cache, RangeError, "memory", () => cache.append(rows(2 * 1900 * 64), rows(2 * 1900 * 64)));
+    expectUnchanged(cache, RangeError, "memory", () => {
+      for (;;) holding.push(cache.fork());
+    });
+    expectUnchanged(cache, RangeError, "memory", () => cache.reorder(ints(0, 0)));
+    for (const fork of holding) fork.dispose();
+    cache.reorder(ints(0, 0));
+    expect(cache.lengths).toEqual(ints(600, 600));
+  });
+});

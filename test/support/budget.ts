@@ -1,0 +1,34 @@
+import { expect } from "vitest";
+import type { Heed } from "../../bindings/heed.ts";
+import { maxError } from "./distance.ts";
+import { naive } from "./naive.ts";
+import type { Problem } from "./problems.ts";
+import { type Answer, reference } from "./reference.ts";
+
+export { ULP, floorOf, largest, maxError } from "./distance.ts";
+
+/** No floor below the 2× rule. */
+const STRICT = { out: 0, lse: 0 };
+
+/**
+ * Expects the largest error of out and of lse against f64 to be at most twice that of the plain f32 implementation on the same
+ * input, or at most `floor` where that is more.
+ */
+export function expectWithinBudget(heed: Heed, problem: Problem, floor: { out: number; lse: number } = STRICT): void {
+  const { q, k, v, options } = problem;
+  const got = heed.attention(q, k, v, { ...options, lse: true });
+  expectClose(got, reference(q, k, v, options), naive(q, k, v, options), floor);
+}
+
+/** The same for an answer that is there already. */
+export function expectClose(
+  got: { out: ArrayLike<number>; lse: ArrayLike<number> },
+  exact: Answer,
+  plain: Answer,
+  floor: { out: number; lse: number } = STRICT,
+): void {
+  for (const name of ["out", "lse"] as const) {
+    const budget = Math.max(2 * maxError(plain[name], exact[name]), floor[name]);
+    expect(maxError(got[name], exact[name]), `error of ${name}`).toBeLessThanOrEqual(budget);
+  }
+}

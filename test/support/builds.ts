@@ -1,0 +1,34 @@
+import { readFileSync } from "node:fs";
+import { instantiateSync } from "@assemblyscript/loader";
+import { describe } from "vitest";
+import { Heed } from "../../bindings/heed.ts";
+import { type Kernels, PAGE_BYTES, instantiate } from "../../bindings/engine/kernels.ts";
+
+export type Build = "debug" | "simd" | "relaxed";
+
+/** Makes an instance whose memory may grow to `maxMemory` bytes. */
+export type Open = (maxMemory?: number) => Heed;
+
+const bytesOf = (name: Build) => readFileSync(new URL(`../../build/${name}.wasm`, import.meta.url));
+
+/** Describes the same tests for every build; an engine without relaxed SIMD shows that one as skipped. */
+export function forEachBuild(body: (name: Build, open: Open) => void): void {
+  for (const name of ["debug", "simd", "relaxed"] as const) {
+    const bytes = bytesOf(name);
+    describe.skipIf(!WebAssembly.validate(bytes))(name, () => body(name, opener(name, bytes)));
+  }
+}
+
+function opener(name: Build, bytes: Uint8Array<ArrayBuffer>): Open {
+  let module: WebAssembly.Module | undefined;
+  return (maxMemory = 2 ** 30) => {
+    module ??= new WebAssembly.Module(bytes);
+    if (name !== "debug") {
+      const { kernels, memory } = instantiate(module, maxMemory);
+      return new Heed(kernels, memory);
+    }
+    // The loader brings env.abort, which turns a failed assert into an Error that says where.
+    const memory = new WebAssembly.Memory({ initial: 1, maximum: Math.floor(maxMemory / PAGE_BYTES) });
+    return new Heed(instantiateSync(module, { env: { memory } }).exports as unknown as Kernels, memory);
+  };
+}
