@@ -1,6 +1,3 @@
-import type { Arena } from "./memory/arena.ts";
-import { Tensor } from "./memory/tensor.ts";
-
 // Every complaint names the argument, what was expected and what came:
 //   "k" expected a length divisible by 768 (numKvHeads × headDim), got 1000
 // TypeError for the wrong kind, RangeError for the wrong size or value.
@@ -82,77 +79,8 @@ export function checkInt32Array(
   return value;
 }
 
-/** Data to read or write: an array of the caller's, or a place in linear memory that needs no copy. */
-export type Data<A> =
-  { array: A; ptr?: undefined; length: number } | { array?: undefined; ptr: number; length: number };
-
-export type Floats = Data<Float32Array>;
-export type Bytes = Data<Uint8Array>;
-
-/** A Float32Array or a Tensor of this instance. */
-export function checkFloats(title: string, value: unknown, arena: Arena): Floats {
-  if (value instanceof Tensor) return { ptr: value.ptrIn(arena, title), length: value.length };
-  if (!(value instanceof Float32Array)) throw wrongKind(title, "a Float32Array or a Tensor", value);
-  return placeOf(value, arena);
-}
-
-export function checkBytes(title: string, value: unknown, arena: Arena): Bytes {
-  if (!(value instanceof Uint8Array)) throw wrongKind(title, "a Uint8Array", value);
-  return placeOf(value, arena);
-}
-
-/** A view of this instance's memory counts as the place it shows: growth would detach it. */
-function placeOf<A extends Float32Array | Uint8Array>(array: A, arena: Arena): Data<A> {
-  const { length } = array;
-  return array.buffer === arena.buffer ? { ptr: array.byteOffset, length } : { array, length };
-}
-
-/** Like {@link checkFloats}, of exactly `length` floats. */
-export function checkFloatsOf(title: string, value: unknown, arena: Arena, length: number, what: string): Floats {
-  const floats = checkFloats(title, value, arena);
-  if (floats.length !== length) throw wrongValue(title, `a length of ${length} (${what})`, floats.length);
-  return floats;
-}
-
 /** How many rows of `row` floats there are. */
 export function checkRows(title: string, length: number, row: number, what: string): number {
   if (length % row !== 0) throw wrongValue(title, `a length divisible by ${row} (${what})`, length);
   return length / row;
-}
-
-/** Bytes from one batch entry, head, query and key of an array over the scores to the next; 0 where it is broadcast. */
-export interface ScoreStrides {
-  batch: number;
-  head: number;
-  row: number;
-  key: number;
-}
-
-/** The strides of an array of `shape` broadcast, right-aligned, to the four dimensions of `target`; `length` is that of the data. */
-export function checkBroadcast(
-  title: string,
-  shape: unknown,
-  length: number,
-  target: readonly number[],
-  what: string,
-  elementBytes: number,
-): ScoreStrides {
-  if (!Array.isArray(shape)) throw wrongKind(`${title}.shape`, "an array of integers", shape);
-  if (shape.length > 4) throw wrongValue(`${title}.shape`, `at most 4 dimensions (${what})`, shape.length);
-  const strides = [0, 0, 0, 0];
-  let elements = 1;
-  for (let i = shape.length - 1; i >= 0; i--) {
-    const at = 4 - shape.length + i;
-    const size = checkInteger(`${title}.shape[${i}]`, shape[i], 0);
-    if (size !== 1 && size !== target[at]) {
-      throw wrongValue(`${title}.shape[${i}]`, `1 or ${target[at]!} (${what} = [${target.join(", ")}])`, size);
-    }
-    if (size !== 1) strides[at] = elements * elementBytes;
-    elements *= size;
-  }
-  if (length !== elements) {
-    throw wrongValue(`${title}.data`, `a length of ${elements} (the product of shape [${shape.join(", ")}])`, length);
-  }
-  const [batch, head, row, key] = strides as [number, number, number, number];
-  return { batch, head, row, key };
 }

@@ -1,6 +1,15 @@
-import { Arena } from "./memory/arena.ts";
-import { type AttentionResult, type Instance, attention } from "./attention/attention.ts";
+import { attentionWeights } from "./attention-weights/attention-weights.ts";
+import type { WeightsOptions, WeightsResult } from "./attention-weights/options.ts";
+import { type AttentionResult, attention } from "./attention/attention.ts";
+import { type MergeOptions, type MergeResult, type Part, merge } from "./attention/merge.ts";
+import type { AttentionOptions } from "./attention/options.ts";
 import { checkInteger } from "./check.ts";
+import { isRecent } from "./engine/features.ts";
+import type { Instance } from "./engine/instance.ts";
+import type { Kernels, Variant } from "./engine/kernels.ts";
+import { KvCache } from "./kv-cache/kv-cache.ts";
+import type { KvCacheOptions } from "./kv-cache/options.ts";
+import type { LinearWeights } from "./layer/linear-weights.ts";
 import {
   type LinearOptions,
   type LinearResult,
@@ -9,17 +18,12 @@ import {
   linear,
   packLinear,
 } from "./layer/linear.ts";
-import { KvCache } from "./kv-cache/kv-cache.ts";
-import type { KvCacheOptions } from "./kv-cache/options.ts";
-import type { MultiHeadAttentionOptions } from "./layer/options.ts";
-import { type MergeOptions, type MergeResult, type Part, merge } from "./attention/merge.ts";
-import { type Kernels, type Variant, isRecent } from "./engine/kernels.ts";
 import { MultiHeadAttention } from "./layer/multi-head-attention.ts";
-import type { AttentionOptions } from "./attention/options.ts";
-import { type RotaryOptions, type RotaryResult, rotary } from "./rotary/rotary.ts";
+import type { MultiHeadAttentionOptions } from "./layer/options.ts";
+import { Arena } from "./memory/arena.ts";
 import { Tensor } from "./memory/tensor.ts";
-import type { LinearWeights } from "./layer/linear-weights.ts";
-import { type WeightsOptions, type WeightsResult, attentionWeights } from "./attention-weights/options.ts";
+import type { RotaryOptions, RotaryResult } from "./rotary/options.ts";
+import { rotary } from "./rotary/rotary.ts";
 
 /** One instance: a linear memory and the kernels that work on it. Instances share nothing. */
 export class Heed {
@@ -33,7 +37,7 @@ export class Heed {
     const constants = arena.allocate(kernels.constantBytes());
     kernels.writeConstants(constants);
     this.variant = kernels.isRelaxed() ? "relaxed" : "simd";
-    this.#instance = { kernels, arena, constants, tall: isRecent(), angles: [] };
+    this.#instance = { kernels, arena, constants, tall: isRecent() };
   }
 
   /**

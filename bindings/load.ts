@@ -1,7 +1,9 @@
 import { checkChoice, checkInteger, checkObject, wrongValue } from "./check.ts";
-import { Heed } from "./heed.ts";
-import { PAGE_BYTES, type Variant, bestVariant, instantiate } from "./engine/kernels.ts";
+import { bestVariant } from "./engine/features.ts";
+import { type Variant, instantiate } from "./engine/kernels.ts";
 import { type ModuleSource, compile, compileSync } from "./engine/source.ts";
+import { Heed } from "./heed.ts";
+import { PAGE_BYTES } from "./memory/arena.ts";
 
 /** How to load. */
 export interface LoadOptions {

@@ -1,18 +1,37 @@
-import type { Instance } from "../attention/attention.ts";
-import { wrongKind, wrongValue } from "../check.ts";
+import { type KeySource, keysOfArray } from "../attention/kv-source.ts";
+import { type Dims, type Keys, type Problem, UNLIMITED, checkProblem } from "../attention/problem.ts";
+import { checkRows, wrongKind, wrongValue } from "../check.ts";
+import type { Instance } from "../engine/instance.ts";
+import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
-import type { KeySource } from "../attention/kv-source.ts";
-import type { Problem } from "../attention/options.ts";
+import { checkFloats } from "../memory/data.ts";
 import { Output } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
+import type { Results, WeightsOptions } from "./options.ts";
 import { type Answer, Weighing, batchOf } from "./plan.ts";
-import type { Results, Selection } from "./options.ts";
+import { type Selection, checkSelection, checkStage, upTo } from "./selection.ts";
 
 /** What a call returns, whatever its options. */
 export interface PlainWeights {
   weights: Float32Array | Tensor;
   indices?: Int32Array;
   entropy?: Float32Array | Tensor;
+}
+
+/** The weights of q over the array k. */
+export function attentionWeights(instance: Instance, q: unknown, k: unknown, options: WeightsOptions): PlainWeights {
+  const { arena } = instance;
+  const checked = checkProblem(arena, q, options, (dims) => checkKeyRows(arena, k, dims));
+  const problem = upTo(checkStage(options), checked, UNLIMITED);
+  const selection = checkSelection(arena, problem, options);
+  return weigh(instance, problem, selection, options, (scope) => keysOfArray(arena, problem, scope));
+}
+
+/** Checks k alone. */
+function checkKeyRows(arena: Arena, kIn: unknown, { batch, numKvHeads, headDim }: Dims): Keys {
+  const k = checkFloats("k", kIn, arena);
+  const what = `${batch > 1 ? "batch × " : ""}numKvHeads × headDim`;
+  return { k, v: { ptr: 0, length: 0 }, rowsKv: checkRows("k", k.length, batch * numKvHeads * headDim, what) };
 }
 
 /** A checked call: reserve, weigh, copy out, release. */

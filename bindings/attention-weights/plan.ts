@@ -1,19 +1,14 @@
-import {
-  type Instance,
-  type MaskedSequence,
-  type CallPointers,
-  attendArgsOf,
-  splitScale,
-  withoutPadding,
-} from "../attention/attention.ts";
-import type { Floats } from "../check.ts";
-import type { CallScope } from "../memory/call-scope.ts";
-import { ATTEND_ARGS_BYTES, type AttendArgs, writeAttendArgs } from "../engine/abi.ts";
+import { type CallPointers, type MaskedSequence, attendArgsOf, splitScale, withoutPadding } from "../attention/call.ts";
 import type { KeySource } from "../attention/kv-source.ts";
-import { PAGE_KEYS } from "../engine/kernels.ts";
-import { type Problem, stridesOf } from "../attention/options.ts";
+import type { Problem } from "../attention/problem.ts";
 import type { Sequence } from "../attention/sequences.ts";
-import type { Selection } from "./options.ts";
+import { ATTEND_ARGS_BYTES, type AttendArgs, writeAttendArgs } from "../engine/abi.ts";
+import type { Instance } from "../engine/instance.ts";
+import { PAGE_KEYS } from "../engine/kernels.ts";
+import type { CallScope } from "../memory/call-scope.ts";
+import type { Floats } from "../memory/data.ts";
+import { stridesOf } from "../memory/layout.ts";
+import type { Selection } from "./selection.ts";
 
 /** Words of one `Chosen` of assembly/ops/probabilities.ts. */
 const CHOSEN_WORDS = 6;

@@ -1,22 +1,12 @@
-import type { AngleTable } from "../rotary/angles.ts";
-import type { Arena } from "../memory/arena.ts";
+import { ATTEND_ARGS_BYTES } from "../engine/abi.ts";
+import type { Instance } from "../engine/instance.ts";
 import { CallScope } from "../memory/call-scope.ts";
-import { ATTEND_ARGS_BYTES, type AttendArgs, writeAttendArgs } from "../engine/abi.ts";
-import { type KeySource, type KeysOf, keysAndValues } from "./kv-source.ts";
-import { keptLength } from "./broadcast.ts";
-import { type Kernels, PAGE_KEYS } from "../engine/kernels.ts";
-import {
-  type AttentionOptions,
-  type Problem,
-  checkKeys,
-  checkProblem,
-  rowsOf,
-  seenKeys,
-  stridesOf,
-} from "./options.ts";
 import { Output, type Written } from "../memory/output.ts";
-import type { Sequence } from "./sequences.ts";
 import type { Tensor } from "../memory/tensor.ts";
+import { run } from "./call.ts";
+import { type KeySource, keysAndValues } from "./kv-source.ts";
+import type { AttentionOptions } from "./options.ts";
+import { type Problem, checkKeys, checkProblem, rowsOf } from "./problem.ts";
 
 /** What `attention` returns. */
 export type AttentionResult<O extends Pick<AttentionOptions, "out" | "lse"> = AttentionOptions> = {
@@ -28,18 +18,6 @@ export type AttentionResult<O extends Pick<AttentionOptions, "out" | "lse"> = At
       lse: Written<O["lse"]>;
     }
   : { lse?: Written<O["lse"]> });
-
-/** What the kernels of one instance need besides their arguments. */
-export interface Instance {
-  kernels: Kernels;
-  arena: Arena;
-  /** The table of constants. */
-  constants: number;
-  /** Whether the engine keeps the tall tile of assembly/simd/gemm.ts in registers. */
-  tall: boolean;
-  /** What the caches that rotate share. */
-  angles: AngleTable[];
-}
 
 /** Exact attention over the arrays k and v. */
 export function attention(
@@ -101,133 +79,3 @@ export function solve(
 }
 
 const OUT_SHAPE = "batch × seqLenQ × numHeads × valueDim";
-
-/** Pointers to everything that a call reads and writes. */
-export interface CallPointers {
-  head: number;
-  scratch: number;
-  q: number;
-  keepMask: number;
-  bias: number;
-  alibiSlopes: number;
-  sinks: number;
-  out: number;
-  lse: number;
-}
-
-/** One kernel call for each sequence, or for each piece of its keys. */
-function run(instance: Instance, problem: Problem, pointers: CallPointers, source: KeySource): void {
-  problem.sequences.forEach((whole, s) => {
-    const sequence = withoutPadding(instance, problem, whole);
-    if (!attendPieces(instance, problem, pointers, source, sequence, s, false)) {
-      attendPieces(instance, problem, pointers, source, sequence, s, true);
-    }
-  });
-}
-
-/** One sequence; false where it must be done once more, carefully. */
-function attendPieces(
-  instance: Instance,
-  problem: Problem,
-  pointers: CallPointers,
-  { atOnce, keysOf }: KeySource,
-  sequence: MaskedSequence,
-  s: number,
-  careful: boolean,
-): boolean {
-  const { seqLenKv } = sequence;
-  const [first, end] = seenKeys(problem, sequence);
-  // Keys before the first that a row sees are none of the kernels' business: the first piece takes them, and the last those behind the last.
-  for (let fromKey = 0, start = first; ;) {
-    const next = start - (start % PAGE_KEYS) + atOnce;
-    const toKey = next < end ? next : seqLenKv;
-    const keys = keysOf(sequence, s, start, Math.min(next, end), 0);
-    const head = attendArgsOf(instance, problem, pointers, sequence, s, keys);
-    Object.assign(head, { fromKey, toKey, careful: Number(careful) });
-    writeAttendArgs(instance.arena.buffer, pointers.head, head);
-    const written = instance.kernels.attend(pointers.head);
-    if (toKey === seqLenKv) return written !== 0;
-    fromKey = start = toKey;
-  }
-}
-
-/** A sequence, and whether keepMask says more of it than how many keys it has. */
-export interface MaskedSequence extends Sequence {
-  masked: boolean;
-}
-
-/** A sequence, shorter where all that keepMask takes away is keys at the end. */
-export function withoutPadding({ arena }: Instance, { keepMask }: Problem, sequence: Sequence): MaskedSequence {
-  const kept = keepMask && keptLength(keepMask, sequence, arena.buffer);
-  return { ...sequence, seqLenKv: kept ?? sequence.seqLenKv, masked: kept === undefined };
-}
-
-/** The arguments of the kernels for one sequence. */
-export function attendArgsOf(
-  { constants, tall }: Instance,
-  problem: Problem,
-  pointers: CallPointers,
-  sequence: MaskedSequence,
-  s: number,
-  keys: ReturnType<KeysOf>,
-): AttendArgs {
-  const { numHeads, numKvHeads, headDim, valueDim, layout, rowsQ, keepMask, bias } = problem;
-  const { batch, startQ, startKv, seqLenQ, seqLenKv, queryOffset, masked } = sequence;
-  const q = stridesOf(layout, rowsQ, numHeads, headDim);
-  const out = stridesOf(layout, rowsQ, numHeads, valueDim);
-  const slopesOfSequence = problem.alibiSlopes && problem.alibiSlopes.length > numHeads ? numHeads * 4 : 0;
-  const { queryScale, scoreScale } = splitScale(problem.scale);
-  const at = (base: number, of: { batch: number; row: number; key?: number } | undefined): number =>
-    base && of ? base + batch * of.batch + startQ * of.row + startKv * (of.key ?? 0) : 0;
-  return {
-    out: at(pointers.out, out),
-    lse: pointers.lse && pointers.lse + (batch * numHeads * rowsQ + startQ) * 4,
-    q: at(pointers.q, q),
-    ...keys,
-    keepMask: at(masked ? pointers.keepMask : 0, keepMask),
-    bias: at(pointers.bias, bias),
-    alibiSlopes: pointers.alibiSlopes && pointers.alibiSlopes + s * slopesOfSequence,
-    sinks: pointers.sinks,
-    scratch: pointers.scratch,
-    constants,
-    numKvHeads,
-    group: numHeads / numKvHeads,
-    seqLenQ,
-    seqLenKv,
-    headDim,
-    valueDim,
-    fromKey: 0,
-    toKey: seqLenKv,
-    outRow: out.row,
-    outHead: out.head,
-    lseHead: rowsQ * 4,
-    qRow: q.row,
-    qHead: q.head,
-    maskRow: keepMask?.row ?? 0,
-    maskHead: keepMask?.head ?? 0,
-    maskKey: keepMask?.key ?? 0,
-    biasRow: bias?.row ?? 0,
-    biasHead: bias?.head ?? 0,
-    biasKey: bias?.key ?? 0,
-    tall: Number(tall),
-    careful: 0,
-    queryOffset,
-    left: problem.left,
-    right: problem.right,
-    queryScale,
-    scoreScale,
-    softcap: problem.softcap,
-  };
-}
-
-/**
- * scale = queryScale · scoreScale. q is multiplied by ± a power of two, which rounds nothing and keeps q·k from overflowing where
- * scale·q·k does not; the scores by the rest, once, as a plain implementation does.
- */
-export function splitScale(scale: number): { queryScale: number; scoreScale: number } {
-  const magnitude = Math.abs(Math.fround(scale));
-  if (magnitude === 0) return { queryScale: 0, scoreScale: 1 };
-  // Far below 1 the product with q would leave the normal floats, above 1 it might overflow.
-  const power = magnitude > 1 || magnitude < 2 ** -24 ? 1 : 2 ** Math.floor(Math.log2(magnitude));
-  return { queryScale: Math.sign(scale) * power, scoreScale: magnitude / power };
-}

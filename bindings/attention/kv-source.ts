@@ -1,9 +1,10 @@
+import type { AttendArgs } from "../engine/abi.ts";
+import { PAGE_KEYS } from "../engine/kernels.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
-import type { AttendArgs } from "../engine/abi.ts";
+import { stridesOf } from "../memory/layout.ts";
 import { StagedRows } from "../memory/staged-rows.ts";
-import { PAGE_KEYS } from "../engine/kernels.ts";
-import { type Problem, rowsOf, seenKeys, stridesOf } from "./options.ts";
+import { type Problem, rowsOf, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
 
 /** Where the kernels find the keys [first, end) of sequence s: fields of `Head`, for the first KV head, as if key 0 stood there too. */

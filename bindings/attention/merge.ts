@@ -1,18 +1,9 @@
+import { checkChoice, checkInteger, checkObject, checkRows, wrongKind, wrongValue } from "../check.ts";
+import type { Instance } from "../engine/instance.ts";
 import type { Arena } from "../memory/arena.ts";
-import type { Instance } from "./attention.ts";
-import {
-  type Floats,
-  checkChoice,
-  checkFloats,
-  checkFloatsOf,
-  checkInteger,
-  checkObject,
-  checkRows,
-  wrongKind,
-  wrongValue,
-} from "../check.ts";
 import { CallScope } from "../memory/call-scope.ts";
-import type { Layout } from "./options.ts";
+import { type Floats, checkFloats, checkFloatsOf } from "../memory/data.ts";
+import type { Layout } from "../memory/layout.ts";
 import { Output, type Written } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 

@@ -1,3 +1,5 @@
+import { PAGE_BYTES } from "../memory/arena.ts";
+
 /** Which build of the kernels: `"simd"` runs wherever wasm SIMD does, `"relaxed"` has fused multiply-add. */
 export type Variant = "simd" | "relaxed";
 
@@ -103,35 +105,6 @@ export interface Kernels {
   isRelaxed(): number;
 }
 
-// (module (func (result v128) i32.const 0 i8x16.splat i8x16.popcnt))
-const SIMD_PROBE = [
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
-];
-// (module (func (result v128) i32.const 1 i8x16.splat i32.const 2 i8x16.splat i8x16.relaxed_swizzle))
-const RELAXED_PROBE = [
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15,
-  253, 128, 2, 11,
-];
-
-// (module (table i64 1 funcref))
-const TABLE64_PROBE = [0, 97, 115, 109, 1, 0, 0, 0, 4, 4, 1, 112, 4, 1];
-
-/**
- * Whether the engine is recent, which 64-bit tables tell: Node 24's V8 has them and leaves loads where they stand; that of Node 22 has
- * neither, and spills the accumulators of the tall tile in assembly/simd/gemm.ts. The choice changes speed and no bit of a result.
- */
-export function isRecent(): boolean {
-  return WebAssembly.validate(new Uint8Array(TABLE64_PROBE));
-}
-
-/** The fastest build that this engine runs. Throws an Error where it has no wasm SIMD at all. */
-export function bestVariant(): Variant {
-  if (typeof WebAssembly === "undefined" || !WebAssembly.validate(new Uint8Array(SIMD_PROBE))) {
-    throw new Error("heed needs an engine with WebAssembly SIMD, and this one has none");
-  }
-  return WebAssembly.validate(new Uint8Array(RELAXED_PROBE)) ? "relaxed" : "simd";
-}
-
 /** An instance of the kernels over a memory of their own that may grow to `maxMemory` bytes. */
 export function instantiate(
   module: WebAssembly.Module,
@@ -141,8 +114,6 @@ export function instantiate(
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   return { kernels: exports as unknown as Kernels, memory };
 }
-
-export const PAGE_BYTES = 65536;
 
 /** How the kernels number the stored types of K and V, and the bytes of one value (assembly/kv/rows.ts). */
 export const TYPES = {

@@ -1,9 +1,11 @@
-import { AngleTable } from "../rotary/angles.ts";
-import type { Instance } from "../attention/attention.ts";
-import { type Floats, checkFloats, checkObject, wrongValue } from "../check.ts";
+import type { Problem } from "../attention/problem.ts";
+import { checkObject, wrongValue } from "../check.ts";
+import type { Instance } from "../engine/instance.ts";
 import { PAGE_KEYS } from "../engine/kernels.ts";
-import { type Problem, stridesOf } from "../attention/options.ts";
-import { type CheckedForm, type RotaryForm, checkForm } from "../rotary/rotary.ts";
+import { type Floats, checkFloats } from "../memory/data.ts";
+import { stridesOf } from "../memory/layout.ts";
+import { AngleTable } from "../rotary/angles.ts";
+import { type CheckedForm, type RotaryForm, checkForm } from "../rotary/options.ts";
 
 /** The rotary embedding of a cache: turns rows of q and k by the angles of consecutive positions. */
 export class Rotation {
@@ -24,7 +26,7 @@ export class Rotation {
     const rows = tables ? tables.cos.length / (rotaryDim / 2) : Infinity;
     if (rows < capacity) throw wrongValue("rotary.cos", `at least ${capacity} rows (capacity)`, rows);
     const inPlace = tables?.cos.ptr !== undefined && tables.sin.ptr !== undefined;
-    this.#angles = inPlace ? undefined : AngleTable.take(instance.angles, instance.arena, this.#form);
+    this.#angles = inPlace ? undefined : AngleTable.take(instance.arena, this.#form);
   }
 
   /** Checks that there are angles for `count` positions from `first` on. */
@@ -78,7 +80,7 @@ export class Rotation {
 
   /** Ends it. */
   release(): void {
-    this.#angles?.release(this.#instance.angles);
+    this.#angles?.release();
   }
 }
 

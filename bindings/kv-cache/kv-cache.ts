@@ -1,8 +1,18 @@
-import type { Arena } from "../memory/arena.ts";
-import { type AttentionResult, type Instance, solve } from "../attention/attention.ts";
+import { weigh } from "../attention-weights/attention-weights.ts";
+import type { WeightsResult } from "../attention-weights/options.ts";
+import { checkSelection, checkStage, upTo } from "../attention-weights/selection.ts";
+import { type AttentionResult, solve } from "../attention/attention.ts";
+import { type Problem, checkKeys, checkProblem } from "../attention/problem.ts";
 import { checkChoice, checkInt32Array, checkInteger, checkObject, wrongValue } from "../check.ts";
+import type { Instance } from "../engine/instance.ts";
+import { PAGE_KEYS } from "../engine/kernels.ts";
+import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { StagedRows } from "../memory/staged-rows.ts";
+import type { Tensor } from "../memory/tensor.ts";
+import type { RotaryForm } from "../rotary/options.ts";
+import { Rotation } from "./cache-rotary.ts";
+import { KvStore } from "./kv-store.ts";
 import {
   type AppendOptions,
   type CacheAttentionOptions,
@@ -10,15 +20,7 @@ import {
   type KvCacheOptions,
   checkDtype,
 } from "./options.ts";
-import { KvStore } from "./kv-store.ts";
-import { PAGE_KEYS } from "../engine/kernels.ts";
-import { type Problem, checkKeys, checkProblem } from "../attention/options.ts";
 import { type Dtype, PageLayout } from "./pages.ts";
-import type { RotaryForm } from "../rotary/rotary.ts";
-import { Rotation } from "./cache-rotary.ts";
-import type { Tensor } from "../memory/tensor.ts";
-import { weigh } from "../attention-weights/attention-weights.ts";
-import { type WeightsResult, checkSelection, checkStage, upTo } from "../attention-weights/options.ts";
 
 const NOTHING = { ptr: 0, length: 0 };
 

@@ -1,10 +1,10 @@
-import type { Instance } from "../attention/attention.ts";
+import type { KeySource, KeysOf } from "../attention/kv-source.ts";
+import type { Instance } from "../engine/instance.ts";
+import { PAGE_KEYS } from "../engine/kernels.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { StagedRows } from "../memory/staged-rows.ts";
-import type { KeySource, KeysOf } from "../attention/kv-source.ts";
-import { PAGE_KEYS } from "../engine/kernels.ts";
-import { type PageLayout, type PageRows, Pages, allocatePages } from "./pages.ts";
 import type { Rotation } from "./cache-rotary.ts";
+import { type PageLayout, type PageRows, Pages } from "./pages.ts";
 
 /** The tokens of a batch of sequences in linear memory: how many each has, and its pages. A call that throws leaves them as they were. */
 export class KvStore {
@@ -129,7 +129,7 @@ export class KvStore {
   #extend(lengths: Int32Array, rotation: Rotation | undefined): void {
     const { arena } = this.#instance;
     const missing = this.#pages.reduce((sum, pages, b) => sum + pages.missing(lengths[b]!), 0);
-    const fresh = allocatePages(arena, this.#layout.bytes, missing);
+    const fresh = arena.allocateMany(this.#layout.bytes, missing);
     try {
       rotation?.reserve(
         this.#lengths,

@@ -1,8 +1,9 @@
-import { checkChoice, wrongKind } from "../check.ts";
-import type { AttentionOptions, Layout } from "../attention/options.ts";
-import type { Dtype } from "./pages.ts";
-import type { RotaryForm } from "../rotary/rotary.ts";
 import type { WeightsOptions } from "../attention-weights/options.ts";
+import type { AttentionOptions } from "../attention/options.ts";
+import { checkChoice, wrongKind } from "../check.ts";
+import type { Layout } from "../memory/layout.ts";
+import type { RotaryForm } from "../rotary/options.ts";
+import type { Dtype } from "./pages.ts";
 
 /** What a cache holds. */
 export interface KvCacheOptions {

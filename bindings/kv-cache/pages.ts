@@ -99,7 +99,7 @@ export class Pages {
   copy(held: Set<number>): Pages {
     const copy = new Pages(this.#arena, this.#bytes, held);
     copy.#first = this.#first;
-    const fresh = allocatePages(this.#arena, this.#bytes, this.#ptrs.length);
+    const fresh = this.#arena.allocateMany(this.#bytes, this.#ptrs.length);
     const bytes = new Uint8Array(this.#arena.buffer);
     for (const ptr of this.#ptrs) {
       const to = fresh.pop()!;
@@ -134,16 +134,4 @@ export class Pages {
     this.#held.delete(ptr);
     this.#arena.release(ptr);
   }
-}
-
-/** `count` pages, or none where memory does not suffice. */
-export function allocatePages(arena: Arena, bytes: number, count: number): number[] {
-  const pages: number[] = [];
-  try {
-    while (pages.length < count) pages.push(arena.allocate(bytes));
-  } catch (error) {
-    for (const ptr of pages) arena.release(ptr);
-    throw error;
-  }
-  return pages;
 }

@@ -1,4 +1,5 @@
-import { type ScoreStrides, checkBroadcast, checkObject, wrongKind } from "../check.ts";
+import { type ScoreStrides, checkBroadcast } from "../attention/broadcast.ts";
+import { checkObject, wrongKind } from "../check.ts";
 
 /** Bytes over the scores, broadcast right-aligned. */
 export interface Mask {

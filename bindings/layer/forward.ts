@@ -1,8 +1,7 @@
-import type { Arena } from "../memory/arena.ts";
+import type { WeightsOptions } from "../attention-weights/options.ts";
+import type { AttentionOptions } from "../attention/options.ts";
 import {
-  type Floats,
   checkBoolean,
-  checkFloats,
   checkInt32Array,
   checkInteger,
   checkObject,
@@ -10,12 +9,12 @@ import {
   wrongKind,
   wrongValue,
 } from "../check.ts";
-import { type Mask, keepMaskOf } from "./drop-mask.ts";
 import { KvCache } from "../kv-cache/kv-cache.ts";
-import type { LayerDefaults, LayerDims } from "./options.ts";
-import type { AttentionOptions } from "../attention/options.ts";
+import type { Arena } from "../memory/arena.ts";
+import { type Floats, checkFloats } from "../memory/data.ts";
 import { Tensor } from "../memory/tensor.ts";
-import type { WeightsOptions } from "../attention-weights/options.ts";
+import { type Mask, keepMaskOf } from "./drop-mask.ts";
+import type { LayerDefaults, LayerDims } from "./options.ts";
 
 /** What the layer settles itself. */
 type Settled = "numHeads" | "headDim" | "numKvHeads" | "valueDim" | "layout";

@@ -1,5 +1,6 @@
+import { checkBoolean, checkInteger, checkRows, wrongKind, wrongValue } from "../check.ts";
 import type { Arena } from "../memory/arena.ts";
-import { type Floats, checkBoolean, checkFloats, checkInteger, checkRows, wrongKind, wrongValue } from "../check.ts";
+import { type Floats, checkFloats } from "../memory/data.ts";
 import { Tensor } from "../memory/tensor.ts";
 
 /** A weight as checkpoints have it: the floats of an array of `shape`, in C order. */

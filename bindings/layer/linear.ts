@@ -1,8 +1,9 @@
-import type { Arena } from "../memory/arena.ts";
-import type { Instance } from "../attention/attention.ts";
-import { type Floats, checkFloats, checkObject, checkRows, wrongValue } from "../check.ts";
-import { CallScope } from "../memory/call-scope.ts";
+import { checkObject, checkRows, wrongValue } from "../check.ts";
+import type { Instance } from "../engine/instance.ts";
 import { PANEL_FEATURES } from "../engine/kernels.ts";
+import type { Arena } from "../memory/arena.ts";
+import { CallScope } from "../memory/call-scope.ts";
+import { type Floats, checkFloats } from "../memory/data.ts";
 import { Output, type Written } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { type CheckedWeight, type Features, checkBias, checkWeight } from "./linear-weights.ts";

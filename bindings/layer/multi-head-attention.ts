@@ -1,10 +1,18 @@
-import type { Arena } from "../memory/arena.ts";
-import { type AttentionResult, type Instance, attention } from "../attention/attention.ts";
-import { type Floats, checkFloats, wrongKind } from "../check.ts";
-import { type Forward, type ForwardOptions, type LayerWeights, checkForward } from "./forward.ts";
-import { CallScope } from "../memory/call-scope.ts";
+import { attentionWeights } from "../attention-weights/attention-weights.ts";
+import type { WeightsResult } from "../attention-weights/options.ts";
+import { type AttentionResult, attention } from "../attention/attention.ts";
+import { wrongKind } from "../check.ts";
+import type { Instance } from "../engine/instance.ts";
 import { KvCache } from "../kv-cache/kv-cache.ts";
 import type { KvCacheOptions } from "../kv-cache/options.ts";
+import type { Arena } from "../memory/arena.ts";
+import { CallScope } from "../memory/call-scope.ts";
+import { type Floats, checkFloats } from "../memory/data.ts";
+import { Output, type Written } from "../memory/output.ts";
+import { Tensor } from "../memory/tensor.ts";
+import { rotary } from "../rotary/rotary.ts";
+import { type Forward, type ForwardOptions, type LayerWeights, checkForward } from "./forward.ts";
+import { PackedLinear } from "./linear.ts";
 import {
   type LayerDefaults,
   type LayerDims,
@@ -16,11 +24,6 @@ import {
   checkLayerRotary,
   checkWeights,
 } from "./options.ts";
-import { PackedLinear } from "./linear.ts";
-import { Output, type Written } from "../memory/output.ts";
-import { rotary } from "../rotary/rotary.ts";
-import { Tensor } from "../memory/tensor.ts";
-import { type WeightsResult, attentionWeights } from "../attention-weights/options.ts";
 
 /** What `forward` returns. */
 export type ForwardResult<O extends ForwardOptions = ForwardOptions> = Omit<AttentionResult<O>, "out"> & {

@@ -1,7 +1,7 @@
-import type { Arena } from "../memory/arena.ts";
-import { checkBoolean, checkInteger, checkObject, wrongKind, wrongValue } from "../check.ts";
 import type { AttentionOptions } from "../attention/options.ts";
-import type { RotaryForm } from "../rotary/rotary.ts";
+import { checkBoolean, checkInteger, checkObject, wrongKind, wrongValue } from "../check.ts";
+import type { Arena } from "../memory/arena.ts";
+import type { RotaryForm } from "../rotary/options.ts";
 import { type CheckedWeight, type LinearWeights, checkWeight } from "./linear-weights.ts";
 
 /** The projections of a layer. */

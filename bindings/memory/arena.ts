@@ -1,4 +1,5 @@
-import { PAGE_BYTES } from "../engine/kernels.ts";
+/** A page of WebAssembly memory. */
+export const PAGE_BYTES = 65536;
 
 /** Every block starts on a cache line. */
 const ALIGNMENT = 64;
@@ -59,6 +60,18 @@ export class Arena {
     this.#used += size;
     this.#peak = Math.max(this.#peak, this.#used);
     return ptr;
+  }
+
+  /** `count` blocks of `bytes` bytes, or none where memory does not suffice. */
+  allocateMany(bytes: number, count: number): number[] {
+    const ptrs: number[] = [];
+    try {
+      while (ptrs.length < count) ptrs.push(this.allocate(bytes));
+    } catch (error) {
+      for (const ptr of ptrs) this.release(ptr);
+      throw error;
+    }
+    return ptrs;
   }
 
   /** Takes a block back; `ptr` must have come from `allocate`. Once the arena is disposed there is nothing to take. */

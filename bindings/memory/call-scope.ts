@@ -1,5 +1,5 @@
 import type { Arena } from "./arena.ts";
-import type { Bytes, Floats } from "../check.ts";
+import type { Bytes, Floats } from "./data.ts";
 
 /** The memory of one call: what it reserves and copies in is given back by `release`, whatever happened between. */
 export class CallScope {

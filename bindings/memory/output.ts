@@ -1,6 +1,7 @@
+import { wrongKind, wrongValue } from "../check.ts";
 import type { Arena } from "./arena.ts";
-import { type Floats, checkFloatsOf, wrongKind, wrongValue } from "../check.ts";
 import type { CallScope } from "./call-scope.ts";
+import { type Floats, checkFloatsOf } from "./data.ts";
 import { Tensor } from "./tensor.ts";
 
 /** Where a result went: the place that the option gave, else a fresh Float32Array. */

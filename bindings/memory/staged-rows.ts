@@ -1,8 +1,7 @@
 import type { Arena } from "./arena.ts";
-import type { Floats } from "../check.ts";
 import type { CallScope } from "./call-scope.ts";
-import { type Layout, stridesOf } from "../attention/options.ts";
-import { floatsOf } from "../rotary/rotary.ts";
+import { type Floats, floatsOf } from "./data.ts";
+import { type Layout, stridesOf } from "./layout.ts";
 
 /**
  * Rows of k or v of all heads on their way to the kernels, some of them at a time: read where they stand in linear memory, or copied to a

@@ -1,7 +1,8 @@
+import type { Stage } from "../attention-weights/options.ts";
+import type { AttentionOptions } from "../attention/options.ts";
 import { wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
-import type { AttentionOptions, Layout } from "../attention/options.ts";
-import type { Stage } from "../attention-weights/options.ts";
+import type { Layout } from "../memory/layout.ts";
 import { type OnnxTensor, checkShape } from "./operands.ts";
 
 interface Sizes {

@@ -1,13 +1,16 @@
-import type { Arena } from "../memory/arena.ts";
 import { PAGE_KEYS } from "../engine/kernels.ts";
-import { allocatePages } from "../kv-cache/pages.ts";
-import { type CheckedForm, floatsOf, frequenciesOf, turn } from "./rotary.ts";
+import type { Arena } from "../memory/arena.ts";
+import { floatsOf } from "../memory/data.ts";
+import type { CheckedForm } from "./options.ts";
 
 /** Positions that a table holds at most, in slots of PAGE_KEYS. */
 const SLOTS = 64;
 
 /** No position: |queryOffset| ≤ 2³⁰, and a cache has at most 2³⁰ tokens. */
 const NONE = 2 ** 31 - 1;
+
+/** The tables that the caches of an instance share, by its memory. */
+const shared = new WeakMap<Arena, AngleTable[]>();
 
 interface Slot {
   /** Cosines [PAGE_KEYS][rotaryDim / 2] f32, the sines behind them. */
@@ -29,10 +32,12 @@ export class AngleTable {
   readonly #slots: (Slot | undefined)[] = [];
   #users = 0;
 
-  /** The table of `all` with the angles of `form`, which may be new; `release` ends its use. */
-  static take(all: AngleTable[], arena: Arena, form: CheckedForm): AngleTable {
-    let table = all.find((other) => sameAngles(other.#form, form));
-    if (!table) all.push((table = new AngleTable(arena, form)));
+  /** The table with the angles of `form`, which may be new; `release` ends its use. */
+  static take(arena: Arena, form: CheckedForm): AngleTable {
+    const tables = shared.get(arena) ?? [];
+    shared.set(arena, tables);
+    let table = tables.find((other) => sameAngles(other.#form, form));
+    if (!table) tables.push((table = new AngleTable(arena, form)));
     table.#users++;
     return table;
   }
@@ -53,7 +58,7 @@ export class AngleTable {
       for (let at = page; at < end; at++) if (!this.#slots[modulo(at, SLOTS)]) missing.add(modulo(at, SLOTS));
     }
     if (missing.size === 0) return;
-    const fresh = allocatePages(this.#arena, 2 * this.apart, missing.size);
+    const fresh = this.#arena.allocateMany(2 * this.apart, missing.size);
     for (const slot of missing) {
       this.#slots[slot] = { ptr: fresh.pop()!, positions: new Int32Array(PAGE_KEYS).fill(NONE) };
     }
@@ -77,9 +82,10 @@ export class AngleTable {
   }
 
   /** Gives the memory back after the last use. */
-  release(all: AngleTable[]): void {
+  release(): void {
     if (--this.#users > 0) return;
-    all.splice(all.indexOf(this), 1);
+    const tables = shared.get(this.#arena)!;
+    tables.splice(tables.indexOf(this), 1);
     for (const slot of this.#slots.splice(0)) if (slot) this.#arena.release(slot.ptr);
   }
 
@@ -104,4 +110,23 @@ function sameAngles(a: CheckedForm, b: CheckedForm): boolean {
 
 function modulo(n: number, size: number): number {
   return ((n % size) + size) % size;
+}
+
+/** base^(−j / half) for each pair j. */
+export function frequenciesOf(base: number, half: number): Float64Array {
+  return Float64Array.from({ length: half }, (_, j) => base ** (-j / half));
+}
+
+/** Writes the angles of one position from element `at` on. */
+export function turn(
+  cosines: Float32Array,
+  sines: Float32Array,
+  at: number,
+  position: number,
+  frequencies: Float64Array,
+): void {
+  for (let j = 0; j < frequencies.length; j++) {
+    cosines[at + j] = Math.cos(position * frequencies[j]!);
+    sines[at + j] = Math.sin(position * frequencies[j]!);
+  }
 }

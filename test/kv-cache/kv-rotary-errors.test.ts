@@ -1,6 +1,7 @@
 // What a KvCache that applies rotary embedding refuses.
+
 import { describe, expect, it } from "vitest";
-import type { RotaryForm } from "../../bindings/rotary/rotary.ts";
+import type { RotaryForm } from "../../bindings/rotary/options.ts";
 import { forEachBuild } from "../support/builds.ts";
 import { floats, uniform } from "../support/random.ts";
 import { tablesOf } from "../support/rotary.ts";

@@ -1,8 +1,9 @@
 // A KvCache that applies rotary embedding, against heed.rotary before a plain one: the same bits.
+
 import { describe, expect, it, vi } from "vitest";
 import type { Heed } from "../../bindings/heed.ts";
 import type { KvCacheOptions } from "../../bindings/kv-cache/options.ts";
-import type { RotaryForm } from "../../bindings/rotary/rotary.ts";
+import type { RotaryForm } from "../../bindings/rotary/options.ts";
 import { forEachBuild } from "../support/builds.ts";
 import type { Cache } from "../support/kv-model.ts";
 import { floats, integer, uniform } from "../support/random.ts";

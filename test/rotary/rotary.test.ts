@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Heed } from "../../bindings/heed.ts";
-import type { RotaryOptions } from "../../bindings/rotary/rotary.ts";
+import type { RotaryOptions } from "../../bindings/rotary/options.ts";
 import { maxError } from "../support/budget.ts";
 import { type Open, forEachBuild } from "../support/builds.ts";
 import { floats, uniform } from "../support/random.ts";

@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
 import { instantiateSync } from "@assemblyscript/loader";
 import { describe } from "vitest";
+import { type Kernels, instantiate } from "../../bindings/engine/kernels.ts";
 import { Heed } from "../../bindings/heed.ts";
-import { type Kernels, PAGE_BYTES, instantiate } from "../../bindings/engine/kernels.ts";
+import { PAGE_BYTES } from "../../bindings/memory/arena.ts";
 
 export type Build = "debug" | "simd" | "relaxed";
 

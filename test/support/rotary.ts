@@ -1,4 +1,4 @@
-import type { RotaryOptions } from "../../bindings/rotary/rotary.ts";
+import type { RotaryOptions } from "../../bindings/rotary/options.ts";
 
 /** Options, with every array plain. */
 export type PlainRotaryOptions = Omit<RotaryOptions, "cos" | "sin" | "out"> & {
