@@ -1,6 +1,7 @@
 import { type KeySource, keysOfArray } from "../attention/kv-source.ts";
-import { type Dims, type Keys, type Problem, UNLIMITED, checkProblem } from "../attention/problem.ts";
+import { type Dims, type Keys, type Problem, checkProblem } from "../attention/problem.ts";
 import { checkRows, wrongKind, wrongValue } from "../check.ts";
+import { UNLIMITED } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";

@@ -2,19 +2,16 @@ import { type CallPointers, type MaskedSequence, attendArgsOf, splitScale, witho
 import type { KeySource } from "../attention/kv-source.ts";
 import type { Problem } from "../attention/problem.ts";
 import type { Sequence } from "../attention/sequences.ts";
-import { ATTEND_ARGS_BYTES, type AttendArgs, writeAttendArgs } from "../engine/abi.ts";
+import { ATTEND_ARGS, type AttendArgs, MAX_DECODE_ROWS, PAGE_KEYS, SCORE_ROW } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
-import { PAGE_KEYS } from "../engine/kernels.ts";
+import { structBytes, writeStruct } from "../engine/kernels.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { Floats } from "../memory/data.ts";
 import { stridesOf } from "../memory/layout.ts";
 import type { Selection } from "./selection.ts";
 
-/** Words of one `Chosen` of assembly/ops/probabilities.ts. */
-const CHOSEN_WORDS = 6;
-
-/** Rows that the kernel takes together. */
-const ROWS = 4;
+/** Words of one `ScoreRow`. */
+const SCORE_ROW_WORDS = SCORE_ROW.fields.length;
 
 /** −FLT_MAX, lower than every score. */
 const LOWEST = -3.4028234663852886e38;
@@ -93,15 +90,19 @@ export class Weighing {
     const apart = reduce !== undefined || topK !== undefined;
     // Keys that are copied in should serve many rows; else the scores should still be near when they are normalized.
     const most = apart || source.atOnce === Infinity ? fit : BYTES / (this.#dim * 4);
-    this.#together = Math.min(Math.max(1, Math.floor(most / ROWS)) * ROWS, rows.length * heads.length);
-    this.#table = scope.reserve(this.#together * CHOSEN_WORDS * 4);
+    this.#together = Math.min(
+      Math.max(1, Math.floor(most / MAX_DECODE_ROWS)) * MAX_DECODE_ROWS,
+      rows.length * heads.length,
+    );
+    this.#table = scope.reserve(this.#together * SCORE_ROW_WORDS * 4);
     this.#q = scope.reserve(this.#together * this.#dim * 4);
     this.#rows = apart ? scope.reserve(this.#together * keys) : 0;
     this.#sumsTogether = Math.min(fit, reduce === "mean" ? rows.length : heads.length);
     this.#sums = reduce !== undefined && topK !== undefined ? scope.reserve(this.#sumsTogether * keys) : 0;
     this.#pointers = {
-      head: scope.reserve(ATTEND_ARGS_BYTES),
-      scratch: scope.reserve(instance.kernels.weighBytes(this.#dim)),
+      args: scope.reserve(structBytes(ATTEND_ARGS)),
+      scratch: scope.reserve(instance.kernels.scoreRowsBytes(this.#dim)),
+      tiles: 0,
       q: 0,
       keepMask: scope.input(problem.keepMask?.data),
       bias: scope.input(problem.bias?.data),
@@ -204,7 +205,7 @@ export class Weighing {
     const { rowsKv, headDim } = this.#problem;
     const { reduce, topK, lse, stage } = this.#selection;
     const { startKv, seqLenKv } = this.#sequences[s]!;
-    const { head } = this.#pointers;
+    const { args, scratch } = this.#pointers;
     const table = this.#table;
     const hasLse = lse !== undefined;
     if (topK !== undefined && !reduce && !this.#coversKeys) this.#fill(this.#rows, cells.length, 0);
@@ -212,17 +213,17 @@ export class Weighing {
     let first = 0;
     do {
       const end = Math.min(first + this.#source.atOnce, seqLenKv);
-      writeAttendArgs(arena.buffer, head, this.#headOf(s, kvHead, first, end));
-      kernels.weigh(head, table, this.#q, cells.length, headDim, first, end, hasLse);
+      writeStruct(arena.buffer, args, ATTEND_ARGS, this.#argsOf(s, kvHead, first, end));
+      kernels.scoreRows(args, scratch, table, this.#q, cells.length, headDim, first, end, hasLse);
       first = end;
     } while (first < seqLenKv);
     if (stage !== "softmax") return;
-    kernels.normalizeRows(head, table, cells.length, headDim, hasLse);
+    kernels.normalizeRows(args, scratch, table, cells.length, headDim, hasLse);
     if (reduce) {
       for (let from = 0, to = 0; from < cells.length; from = to) {
         const { unit } = cells[from]!;
         while (to < cells.length && cells[to]!.unit === unit) to++;
-        kernels.addRows(sumOf(unit) + startKv * 4, table + from * CHOSEN_WORDS * 4, to - from, seqLenKv);
+        kernels.sumRows(sumOf(unit) + startKv * 4, table + from * SCORE_ROW_WORDS * 4, to - from, seqLenKv);
       }
     } else if (topK !== undefined) {
       cells.forEach(({ unit }, n) => this.#takeTop(unit, this.#rows + n * rowsKv * 4));
@@ -236,8 +237,6 @@ export class Weighing {
     const { rows, heads, lse } = this.#selection;
     const { batch, startQ, startKv } = this.#sequences[s]!;
     const group = numHeads / numKvHeads;
-    const words = new Int32Array(buffer, this.#table, cells.length * CHOSEN_WORDS);
-    const floats = new Float32Array(buffer, this.#table, words.length);
     const lses = lse && floatsOf(buffer, lse);
     const from = floatsOf(buffer, q);
     const to = new Float32Array(buffer, this.#q, cells.length * this.#dim);
@@ -245,15 +244,16 @@ export class Weighing {
     const { queryScale } = splitScale(scale);
     cells.forEach(({ row, head, unit }, n) => {
       const [i, h] = [rows[row]!, heads[head]!];
-      const at = n * CHOSEN_WORDS;
       const base = this.#rows ? this.#rows + n * rowsKv * 4 : this.#answer.weights + unit * rowsKv * 4;
-      words[at] = (i - startQ) * group + h - kvHead * group;
-      words[at + 1] = base + startKv * 4;
       const rowAt = (batch * heads.length + head) * rows.length + row;
-      words[at + 2] = this.#answer.entropy && this.#answer.entropy + rowAt * 4;
-      floats[at + 3] = lses ? lses[(batch * numHeads + h) * rowsQ + i]! : 0;
-      floats[at + 4] = LOWEST;
-      floats[at + 5] = 0;
+      writeStruct(buffer, this.#table + n * SCORE_ROW_WORDS * 4, SCORE_ROW, {
+        row: (i - startQ) * group + h - kvHead * group,
+        weights: base + startKv * 4,
+        entropy: this.#answer.entropy && this.#answer.entropy + rowAt * 4,
+        lse: lses ? lses[(batch * numHeads + h) * rowsQ + i]! : 0,
+        m: LOWEST,
+        magnitude: 0,
+      });
       const qAt = (batch * of.batch + i * of.row + h * of.head) / 4;
       to.fill(0, n * this.#dim + headDim, (n + 1) * this.#dim);
       for (let d = 0; d < headDim; d++) to[n * this.#dim + d] = from[qAt + d]! * queryScale;
@@ -261,19 +261,19 @@ export class Weighing {
   }
 
   /** The arguments of the kernels for one KV head, where the keys [first, end) can be read. */
-  #headOf(s: number, kvHead: number, first: number, end: number): AttendArgs {
+  #argsOf(s: number, kvHead: number, first: number, end: number): AttendArgs {
     const sequence = this.#sequences[s]!;
     const keys = this.#source.keysOf(sequence, s, first, end, kvHead);
-    const head = attendArgsOf(this.#instance, this.#problem, this.#pointers, sequence, s, keys);
-    const query = kvHead * head.group;
+    const args = attendArgsOf(this.#instance, this.#problem, this.#pointers, sequence, s, keys);
+    const query = kvHead * args.group;
     return {
-      ...head,
-      k: head.k + kvHead * head.kHead,
-      kScales: head.kScales && head.kScales + kvHead * PAGE_KEYS * 4,
-      keepMask: head.keepMask && head.keepMask + query * head.maskHead,
-      bias: head.bias && head.bias + query * head.biasHead,
-      alibiSlopes: head.alibiSlopes && head.alibiSlopes + query * 4,
-      sinks: head.sinks && head.sinks + query * 4,
+      ...args,
+      k: args.k + kvHead * args.kHeadStride,
+      kScales: args.kScales && args.kScales + kvHead * PAGE_KEYS * 4,
+      keepMask: args.keepMask && args.keepMask + query * args.maskHeadStride,
+      bias: args.bias && args.bias + query * args.biasHeadStride,
+      alibiSlopes: args.alibiSlopes && args.alibiSlopes + query * 4,
+      sinks: args.sinks && args.sinks + query * 4,
       numKvHeads: 1,
       headDim: this.#dim,
     };

@@ -1,7 +1,8 @@
+import type { Problem } from "../attention/problem.ts";
 import { checkChoice, checkInteger, wrongKind, wrongValue } from "../check.ts";
+import { UNLIMITED } from "../engine/abi.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, checkFloatsOf } from "../memory/data.ts";
-import { type Problem, UNLIMITED } from "../attention/problem.ts";
 import type { Choice, Stage } from "./options.ts";
 
 /** A checked call but for its problem: which rows, and what of them. */

@@ -1,5 +1,6 @@
-import { ATTEND_ARGS_BYTES } from "../engine/abi.ts";
+import { ATTEND_ARGS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
+import { structBytes } from "../engine/kernels.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { Output, type Written } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
@@ -57,10 +58,12 @@ export function solve(
   try {
     const queries = queriesIn(scope);
     const source = keysIn(scope);
-    const heads = source.atOnce < Infinity ? problem.numKvHeads : 1;
+    const dims = [problem.headDim, problem.valueDim, rowsOf(problem)] as const;
+    const inPieces = source.atOnce < Infinity;
     const places = {
-      head: scope.reserve(ATTEND_ARGS_BYTES),
-      scratch: scope.reserve(kernels.scratchBytes(problem.headDim, problem.valueDim, rowsOf(problem), heads)),
+      args: scope.reserve(structBytes(ATTEND_ARGS)),
+      scratch: scope.reserve(kernels.scratchBytes(...dims)),
+      tiles: inPieces ? scope.reserve(problem.numKvHeads * kernels.pieceTileBytes(...dims)) : 0,
       q: queries,
       keepMask: scope.input(problem.keepMask?.data),
       bias: scope.input(bias?.data),

@@ -1,6 +1,6 @@
-import { type AttendArgs, writeAttendArgs } from "../engine/abi.ts";
+import { ATTEND_ARGS, type AttendArgs, PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
-import { PAGE_KEYS } from "../engine/kernels.ts";
+import { writeStruct } from "../engine/kernels.ts";
 import { stridesOf } from "../memory/layout.ts";
 import { keptLength } from "./broadcast.ts";
 import type { KeySource, KeysOf } from "./kv-source.ts";
@@ -9,8 +9,10 @@ import type { Sequence } from "./sequences.ts";
 
 /** Pointers to everything that a call reads and writes. */
 export interface CallPointers {
-  head: number;
+  args: number;
   scratch: number;
+  /** Where K and V come in pieces, the query tiles of every KV head; else 0. */
+  tiles: number;
   q: number;
   keepMask: number;
   bias: number;
@@ -40,17 +42,17 @@ function attendPieces(
   s: number,
   careful: boolean,
 ): boolean {
+  const { arena, kernels } = instance;
   const { seqLenKv } = sequence;
   const [first, end] = seenKeys(problem, sequence);
-  // Keys before the first that a row sees are none of the kernels' business: the first piece takes them, and the last those behind the last.
+  // The first piece also stands for the keys before the first that a row sees, the last piece for those behind the last.
   for (let fromKey = 0, start = first; ;) {
     const next = start - (start % PAGE_KEYS) + atOnce;
     const toKey = next < end ? next : seqLenKv;
     const keys = keysOf(sequence, s, start, Math.min(next, end), 0);
-    const head = attendArgsOf(instance, problem, pointers, sequence, s, keys);
-    Object.assign(head, { fromKey, toKey, careful: Number(careful) });
-    writeAttendArgs(instance.arena.buffer, pointers.head, head);
-    const written = instance.kernels.attend(pointers.head);
+    const args = attendArgsOf(instance, problem, pointers, sequence, s, keys);
+    writeStruct(arena.buffer, pointers.args, ATTEND_ARGS, { ...args, fromKey, toKey, careful: Number(careful) });
+    const written = kernels.attend(pointers.args, pointers.scratch, 0, kernels.workItems(pointers.args));
     if (toKey === seqLenKv) return written !== 0;
     fromKey = start = toKey;
   }
@@ -69,7 +71,7 @@ export function withoutPadding({ arena }: Instance, { keepMask }: Problem, seque
 
 /** The arguments of the kernels for one sequence. */
 export function attendArgsOf(
-  { constants, tall }: Instance,
+  { constants, useTile6x2 }: Instance,
   problem: Problem,
   pointers: CallPointers,
   sequence: MaskedSequence,
@@ -93,7 +95,7 @@ export function attendArgsOf(
     bias: at(pointers.bias, bias),
     alibiSlopes: pointers.alibiSlopes && pointers.alibiSlopes + s * slopesOfSequence,
     sinks: pointers.sinks,
-    scratch: pointers.scratch,
+    tiles: pointers.tiles,
     constants,
     numKvHeads,
     group: numHeads / numKvHeads,
@@ -103,18 +105,18 @@ export function attendArgsOf(
     valueDim,
     fromKey: 0,
     toKey: seqLenKv,
-    outRow: out.row,
-    outHead: out.head,
-    lseHead: rowsQ * 4,
-    qRow: q.row,
-    qHead: q.head,
-    maskRow: keepMask?.row ?? 0,
-    maskHead: keepMask?.head ?? 0,
-    maskKey: keepMask?.key ?? 0,
-    biasRow: bias?.row ?? 0,
-    biasHead: bias?.head ?? 0,
-    biasKey: bias?.key ?? 0,
-    tall: Number(tall),
+    outRowStride: out.row,
+    outHeadStride: out.head,
+    lseHeadStride: rowsQ * 4,
+    qRowStride: q.row,
+    qHeadStride: q.head,
+    maskRowStride: keepMask?.row ?? 0,
+    maskHeadStride: keepMask?.head ?? 0,
+    maskKeyStride: keepMask?.key ?? 0,
+    biasRowStride: bias?.row ?? 0,
+    biasHeadStride: bias?.head ?? 0,
+    biasKeyStride: bias?.key ?? 0,
+    useTile6x2: Number(useTile6x2),
     careful: 0,
     queryOffset,
     left: problem.left,

@@ -1,5 +1,4 @@
-import type { AttendArgs } from "../engine/abi.ts";
-import { PAGE_KEYS } from "../engine/kernels.ts";
+import { type AttendArgs, MAX_PIECE_ROWS, PAGE_KEYS } from "../engine/abi.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import { stridesOf } from "../memory/layout.ts";
@@ -16,7 +15,18 @@ export type KeysOf = (
   kvHead: number,
 ) => Pick<
   AttendArgs,
-  "k" | "v" | "kRow" | "kHead" | "vRow" | "vHead" | "pages" | "pageCount" | "kType" | "vType" | "kScales" | "vScales"
+  | "k"
+  | "v"
+  | "kRowStride"
+  | "kHeadStride"
+  | "vRowStride"
+  | "vHeadStride"
+  | "pages"
+  | "pageCount"
+  | "kType"
+  | "vType"
+  | "kScales"
+  | "vScales"
 >;
 
 /** Where a call finds K and V, and how many keys of a sequence it may ask for at once: whole pages of PAGE_KEYS, or Infinity. */
@@ -25,9 +35,8 @@ export interface KeySource {
   keysOf: KeysOf;
 }
 
-/** What the keys and values that are copied in at once should take, and the most query rows of a KV head for which they come in pieces. */
+/** What the keys and values that are copied in at once should take. */
 const PIECE_BYTES = 2 ** 19;
-const PIECE_ROWS = 64;
 
 /**
  * K and V of `attention`, all KV heads at once. Arrays are copied in, one sequence at a time: whole, or, where few rows look at them, piece
@@ -40,7 +49,7 @@ export function keysAndValues(arena: Arena, problem: Problem, scope: CallScope):
     return Math.max(most, end - first);
   }, 0);
   const pages = Math.max(1, Math.floor(PIECE_BYTES / (PAGE_KEYS * numKvHeads * (headDim + valueDim) * 4)));
-  const inPieces = (k.array ?? v.array) !== undefined && rowsOf(problem) <= PIECE_ROWS;
+  const inPieces = (k.array ?? v.array) !== undefined && rowsOf(problem) <= MAX_PIECE_ROWS;
   const atOnce = inPieces && pages * PAGE_KEYS < longest ? pages * PAGE_KEYS : Infinity;
   const most = Math.min(atOnce, longest);
   const keys = new StagedRows(scope, k, layout, rowsKv, numKvHeads, headDim, most);
@@ -52,10 +61,10 @@ export function keysAndValues(arena: Arena, problem: Problem, scope: CallScope):
       ...CONTIGUOUS,
       k: keys.ptr - first * keys.row,
       v: values.ptr - first * values.row,
-      kRow: keys.row,
-      kHead: keys.head,
-      vRow: values.row,
-      vHead: values.head,
+      kRowStride: keys.row,
+      kHeadStride: keys.head,
+      vRowStride: values.row,
+      vHeadStride: values.head,
     };
   };
   return { atOnce, keysOf };
@@ -67,7 +76,7 @@ const BYTES = 2 ** 18;
 /** Rows of f32 in linear memory. */
 const CONTIGUOUS = { pages: 0, pageCount: 0, kType: 0, vType: 0, kScales: 0, vScales: 0 };
 
-const NO_VALUES = { ...CONTIGUOUS, v: 0, vRow: 0, vHead: 0 };
+const NO_VALUES = { ...CONTIGUOUS, v: 0, vRowStride: 0, vHeadStride: 0 };
 
 /** K of `attentionWeights`, one KV head at a time: an array is copied in piece by piece, so that it never stands in linear memory as a whole. */
 export function keysOfArray(arena: Arena, problem: Problem, scope: CallScope): KeySource {
@@ -76,7 +85,12 @@ export function keysOfArray(arena: Arena, problem: Problem, scope: CallScope): K
   const placeOf = ({ batch, startKv }: Sequence): number => batch * of.batch + startKv * of.row;
   if (k.array === undefined) {
     const { ptr } = k;
-    const keysOf: KeysOf = (sequence) => ({ ...NO_VALUES, k: ptr + placeOf(sequence), kRow: of.row, kHead: of.head });
+    const keysOf: KeysOf = (sequence) => ({
+      ...NO_VALUES,
+      k: ptr + placeOf(sequence),
+      kRowStride: of.row,
+      kHeadStride: of.head,
+    });
     return { atOnce: Infinity, keysOf };
   }
   const { array } = k;
@@ -91,7 +105,7 @@ export function keysOfArray(arena: Arena, problem: Problem, scope: CallScope): K
       if (of.row === row) to.set(array.subarray(from, from + to.length));
       else copyRows(to, array, from, of.row / 4, headDim);
       // As if key 0, and every KV head, stood in the same memory.
-      return { ...NO_VALUES, k: piece - first * row, kRow: row, kHead: 0 };
+      return { ...NO_VALUES, k: piece - first * row, kRowStride: row, kHeadStride: 0 };
     },
   };
 }

@@ -1,4 +1,5 @@
 import { checkBoolean, checkChoice, checkFinite, checkInteger, checkObject, checkRows, wrongValue } from "../check.ts";
+import { UNLIMITED } from "../engine/abi.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Bytes, type Floats, checkBytes, checkFloats, checkFloatsOf } from "../memory/data.ts";
 import type { Layout } from "../memory/layout.ts";
@@ -38,8 +39,6 @@ export interface Problem {
   outLength: number;
   lseLength: number;
 }
-
-export const UNLIMITED = 2 ** 31 - 1;
 
 /** What is known of K and V: the arrays, or nothing where they stand in a cache, and the rows of a batch entry. */
 export interface Keys {

@@ -1,4 +1,5 @@
 import { checkInt32Array, checkInteger, wrongKind, wrongValue } from "../check.ts";
+import { MAX_OFFSET } from "../engine/abi.ts";
 import type { AttentionOptions } from "./options.ts";
 
 /** One stretch of queries against one stretch of keys: a batch entry, or a packed sequence. */
@@ -13,8 +14,6 @@ export interface Sequence {
   seqLenKv: number;
   queryOffset: number;
 }
-
-const MAX_OFFSET = 2 ** 30;
 
 /** The sequences of a batch, or those that are packed into its rows. */
 export function checkSequences(options: AttentionOptions, batch: number, rowsQ: number, rowsKv: number): Sequence[] {

@@ -4,8 +4,8 @@ import { checkSelection, checkStage, upTo } from "../attention-weights/selection
 import { type AttentionResult, solve } from "../attention/attention.ts";
 import { type Problem, checkKeys, checkProblem } from "../attention/problem.ts";
 import { checkChoice, checkInt32Array, checkInteger, checkObject, wrongValue } from "../check.ts";
+import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
-import { PAGE_KEYS } from "../engine/kernels.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { StagedRows } from "../memory/staged-rows.ts";
