@@ -56,6 +56,8 @@ it("knows of assembly/ what its sources say: structs, constants and kernels", ()
   expect(() => node("scripts/abi.js", "--check")).not.toThrow();
 });
 
+const namesOf = (name: string) => /^export \{(.*?)\};/ms.exec(read(`dist/${name}.js`).toString())![1]!.trim();
+
 describe("the bundle", () => {
   it("has at most 65 kB of minified JavaScript without the wasm", async () => {
     const { outputFiles } = await build({
@@ -91,6 +93,14 @@ describe("the bundle", () => {
     expect(code.length).toBeLessThanOrEqual(24_000);
   });
 
+  it("heed/slim is heed without the builds", () => {
+    const source = read("dist/slim.js").toString();
+    expect(source).not.toMatch(/AGFzbQ|\.wasm"|^import /m);
+    const { code } = transformSync(source, { minify: true });
+    expect(code.length).toBeLessThanOrEqual(65_000);
+    expect(namesOf("slim")).toBe(namesOf("index"));
+  });
+
   it("does nothing when it is imported", () => {
     const watch = `
       for (const name of ["compile", "validate", "instantiate", "Module", "Instance", "Memory"]) {
@@ -103,7 +113,7 @@ describe("the bundle", () => {
     expect(node("--input-type=module", "-e", watch).trim()).toBe("0");
   });
 
-  it.each(["index", "workerd", "edge-light"])(
+  it.each(["index", "slim", "workerd", "edge-light"])(
     "%s.js imports no module of one runtime, and makes no code or thread",
     (name) => {
       const source = read(`dist/${name}.js`).toString();
@@ -112,12 +122,13 @@ describe("the bundle", () => {
       );
       const imports = Array.from(source.matchAll(/^import .* from "(.*)";/gm), ([, from]) => from);
       const suffix = name === "workerd" ? "" : "?module";
-      expect(imports).toEqual(name === "index" ? [] : [`./relaxed.wasm${suffix}`, `./simd.wasm${suffix}`]);
+      expect(imports).toEqual(
+        name === "index" || name === "slim" ? [] : [`./relaxed.wasm${suffix}`, `./simd.wasm${suffix}`],
+      );
     },
   );
 
   it("exports the same for every host", () => {
-    const namesOf = (name: string) => /^export \{(.*?)\};/ms.exec(read(`dist/${name}.js`).toString())![1]!.trim();
     for (const name of ["workerd", "edge-light"]) expect(namesOf(name)).toBe(namesOf("index"));
   });
 
