@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { build, transformSync } from "esbuild";
 import { load, loadSync } from "heed";
 import { onnxAttention } from "heed/onnx";
@@ -212,35 +212,15 @@ describe("heed/onnx", () => {
   });
 });
 
-describe("README", () => {
-  const readme = read("README.md").toString();
-  const blocks = Array.from(readme.matchAll(/```js\n(.*?)```/gs), ([, code]) => code!);
-
-  it("has examples", () => expect(blocks.length).toBeGreaterThan(0));
-
-  it.each(blocks.map((code, i) => [i + 1, code] as const))("example %i runs", async (i, code) => {
-    mkdirSync(new URL("build/", root), { recursive: true });
-    const file = new URL(`build/readme-${i}.mjs`, root);
-    // `using` is compiled, since Node 20 and 22 do not parse it.
-    const { outputFiles } = await build({
-      stdin: { contents: code, loader: "ts", resolveDir: root.pathname },
-      bundle: true,
-      external: ["heed", "heed/onnx"],
-      format: "esm",
-      target: "es2022",
-      write: false,
-    });
-    writeFileSync(file, outputFiles[0]!.contents);
-    expect(node(file.pathname)).not.toMatch(/NaN|undefined/);
-  });
-
-  it("gives the sizes as they are, to a kilobyte", () => {
+describe("the sizes that README.md and docs/hosts.md state", () => {
+  it("are right to a kilobyte", () => {
     const rowsOf = (text: string) =>
       Array.from(
         text.matchAll(/^\| (.+?) +\| ([\d.]+) kB +\| ([\d.]+) kB +\| ([\d.]+) kB +\|$/gm),
         ([, ...cells]) => cells,
       );
-    const said = new Map(rowsOf(readme).map(([name, ...sizes]) => [name, sizes.map(Number)]));
+    const pages = ["README.md", "docs/hosts.md"].map((page) => read(page).toString()).join("\n");
+    const said = new Map(rowsOf(pages).map(([name, ...sizes]) => [name, sizes.map(Number)]));
     const rows = rowsOf(node("scripts/tables.js", "--print"));
     expect([...said.keys()]).toEqual(rows.map(([name]) => name));
     for (const [name, ...sizes] of rows) {
