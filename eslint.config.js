@@ -4,7 +4,7 @@ import tseslint from "typescript-eslint";
 
 export default defineConfig(
   // eslint cannot parse the decorators of AssemblyScript; asc and tsc check that code.
-  globalIgnores(["assembly/", "test/kernels/", "**/build/", "dist/", "**/node_modules/"]),
+  globalIgnores(["assembly/", "test/kernels/", "test/package/module/", "**/build/", "dist/", "**/node_modules/"]),
   js.configs.recommended,
   tseslint.configs.strictTypeChecked,
   {

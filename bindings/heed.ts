@@ -6,6 +6,7 @@ import type { AttentionOptions } from "./attention/options.ts";
 import { checkInteger } from "./check.ts";
 import type { Kernels } from "./engine/abi.ts";
 import { Instance } from "./engine/instance.ts";
+import { INSTANCE } from "./engine/module.ts";
 import type { Variant } from "./engine/kernels.ts";
 import { KvCache } from "./kv-cache/kv-cache.ts";
 import type { KvCacheOptions } from "./kv-cache/options.ts";
@@ -161,6 +162,11 @@ export class Heed {
    */
   createMultiHeadAttention(options: MultiHeadAttentionOptions): MultiHeadAttention {
     return new MultiHeadAttention(this.#instance, options);
+  }
+
+  /** @internal For entries of the package that bring a wasm module of their own. */
+  get [INSTANCE](): Instance {
+    return this.#instance;
   }
 
   /** Bytes handed out now, bytes handed out at most so far, bytes that the linear memory has. */

@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { build } from "esbuild";
 import { buildPage } from "../examples/lens/build.js";
+import { stamp } from "./stamp.js";
 
 const asc = fileURLToPath(import.meta.resolve("assemblyscript/bin/asc.js"));
 const targets = process.argv.length > 2 ? process.argv.slice(2) : ["debug", "simd", "relaxed"];
@@ -31,10 +32,8 @@ mkdirSync("dist");
 
 const manifest = /** @type {unknown} */ (JSON.parse(readFileSync("package.json", "utf8")));
 const { version } = /** @type {{ version: string }} */ (manifest);
-// A custom section: id, bytes, name, content. bindings/engine/source.ts refuses a build of another version.
-const stamp = [0, 5 + version.length, 4, ...Buffer.from(`heed${version}`)];
 for (const variant of ["simd", "relaxed"]) {
-  writeFileSync(`dist/${variant}.wasm`, Buffer.concat([readFileSync(`build/${variant}.wasm`), Buffer.from(stamp)]));
+  writeFileSync(`dist/${variant}.wasm`, stamp(readFileSync(`build/${variant}.wasm`), version));
 }
 copyFileSync("bindings/wasm-file.d.ts", "dist/wasm-file.d.ts");
 

@@ -12,18 +12,18 @@ declare const HEED_VERSION: string;
  * @throws TypeError for another kind of source; RangeError for what is no build of this version, or a response that brings none;
  * Error where a URL cannot be read or the host compiles nothing
  */
-export async function compile(source: unknown): Promise<WebAssembly.Module> {
-  if (isModule(source)) return checkBuild(source);
+export async function compile(source: unknown, name?: string): Promise<WebAssembly.Module> {
+  if (isModule(source)) return checkBuild(source, name);
   const bytes = bytesOf(source) ?? (await requestBytes(source));
   const module = await WebAssembly.compile(bytes).catch((cause: unknown) => {
     throw compileError(bytes, cause);
   });
-  return checkBuild(module);
+  return checkBuild(module, name);
 }
 
 /** {@link compile} of what is there already. */
-export function compileSync(source: unknown): WebAssembly.Module {
-  if (isModule(source)) return checkBuild(source);
+export function compileSync(source: unknown, name?: string): WebAssembly.Module {
+  if (isModule(source)) return checkBuild(source, name);
   const bytes = bytesOf(source);
   if (!bytes) throw wrongKind("module", "a WebAssembly.Module or its bytes", source);
   let module: WebAssembly.Module;
@@ -32,7 +32,7 @@ export function compileSync(source: unknown): WebAssembly.Module {
   } catch (cause) {
     throw compileError(bytes, cause);
   }
-  return checkBuild(module);
+  return checkBuild(module, name);
 }
 
 /** By its tag: what another realm made, as edge runtimes do, is no instance of this one's class. */
@@ -107,13 +107,17 @@ function compileError(bytes: Uint8Array<ArrayBuffer>, cause: unknown): Error {
   );
 }
 
-/** Refuses a module of something else, and a build that was copied somewhere and left behind by an update. */
-function checkBuild(module: WebAssembly.Module): WebAssembly.Module {
+/**
+ * Refuses a module of something else, and a build that was copied somewhere and left behind by an update. The stamp is the version,
+ * and for a further module its name behind it.
+ */
+function checkBuild(module: WebAssembly.Module, name?: string): WebAssembly.Module {
   const [section] = WebAssembly.Module.customSections(module, "heed");
-  const version = section && String.fromCharCode(...new Uint8Array(section));
-  if (version !== HEED_VERSION) {
-    const got = version === undefined ? "a module that is none" : `one of version ${version}`;
-    throw new RangeError(`"module" expected a build of heed ${HEED_VERSION}, got ${got}`);
+  const stamp = section && String.fromCharCode(...new Uint8Array(section));
+  const expected = name === undefined ? HEED_VERSION : `${HEED_VERSION} ${name}`;
+  if (stamp !== expected) {
+    const got = stamp === undefined ? "a module that is none" : `one of version ${stamp}`;
+    throw new RangeError(`"module" expected a build of heed ${expected}, got ${got}`);
   }
   return module;
 }

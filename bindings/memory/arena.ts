@@ -38,6 +38,11 @@ export class Arena {
     return this.#live().buffer;
   }
 
+  /** The memory itself, for a module that works on it; only the arena grows it. */
+  get memory(): WebAssembly.Memory {
+    return this.#live();
+  }
+
   /** Bytes handed out now, bytes handed out at most so far, bytes the memory has. */
   get stats(): { used: number; peak: number; reserved: number } {
     return { used: this.#used, peak: this.#peak, reserved: this.buffer.byteLength };
