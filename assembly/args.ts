@@ -1,12 +1,12 @@
 /**
  * The arguments of one call of {@link attend}: the query heads of one sequence, and the KV heads that they share.
  *
- * TypeScript writes them once (bindings/engine/abi.ts is generated from this class); every kernel only reads them, so that
- * several threads can share one call. Every field has four bytes.
+ * TypeScript writes them once (bindings/engine/abi.ts is generated from this class); every kernel only reads them, so
+ * that several threads can share one call. Every field has four bytes.
  *
- * Row i of query head h stands at `q + i·qRowStride + h·qHeadStride`; query head h reads KV head ⌊h / group⌋. Key j of KV
- * head n stands at `k + j·kRowStride + n·kHeadStride`. A pointer of 0 is an absent option. Strides are in bytes, dims and
- * lengths in elements.
+ * Row i of query head h stands at `q + i·qRowStride + h·qHeadStride`; query head h reads KV head ⌊h / group⌋. Key j of
+ * KV head n stands at `k + j·kRowStride + n·kHeadStride`. A pointer of 0 is an absent option. Strides are in bytes,
+ * dims and lengths in elements.
  *
  * K and V may come in pieces, one call for each piece: then k and v are where key 0 would stand, and only the keys
  * [fromKey, toKey) are in memory.
@@ -26,7 +26,9 @@ export class AttendArgs {
   k: usize;
   /** [seqLenKv][numKvHeads] rows of valueDim values. */
   v: usize;
-  /** [numHeads][seqLenQ][seqLenKv] bytes, 0 = masked; a stride of 0 broadcasts; three bytes behind the end are readable. */
+  /**
+   * [numHeads][seqLenQ][seqLenKv] bytes, 0 = masked; a stride of 0 broadcasts; three bytes behind the end are readable.
+   */
   keepMask: usize;
   /** [numHeads][seqLenQ][seqLenKv] floats; a stride of 0 broadcasts; three floats behind the end are readable. */
   bias: usize;
@@ -36,7 +38,10 @@ export class AttendArgs {
   sinks: usize;
 
   // how k and v are stored (kv/rows.ts)
-  /** [pageCount] addresses of pages, or 0: k and v are contiguous. With pages, k, v and the scales are offsets in a page. */
+  /**
+   * [pageCount] addresses of pages, or 0: k and v are contiguous. With pages, k, v and the scales are offsets in a
+   * page.
+   */
   pages: usize;
   pageCount: i32;
   /** F32, F16 or INT8. */
@@ -93,7 +98,9 @@ export class AttendArgs {
   /** Keys that a query sees to the left and to the right of its position, at most UNLIMITED. Causal is right = 0. */
   left: i32;
   right: i32;
-  /** scale = queryScale·scoreScale. queryScale is ± a power of two, which multiplies q without rounding; scoreScale > 0. */
+  /**
+   * scale = queryScale·scoreScale. queryScale is ± a power of two, which multiplies q without rounding; scoreScale > 0.
+   */
   queryScale: f32;
   scoreScale: f32;
   /** 0 = off. */

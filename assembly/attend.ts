@@ -1,12 +1,13 @@
-// Exact attention without a score matrix (FlashAttention-2, arXiv 2307.08691): query rows stay, keys and values stream past them
-// once, through an online softmax.
+// Exact attention without a score matrix (FlashAttention-2, arXiv 2307.08691): query rows stay, keys and values stream
+// past them once, through an online softmax.
 //
-// A call is cut into work items, numbered KV head by KV head: item n is pass n % passes of KV head n / passes, where a pass is up
-// to 64 tiles of query rows (prefill/passes.ts). Items share nothing but the arguments, which nobody writes, and out and lse, of
-// which each writes rows of its own. So any number of threads may take items of one call, each with scratch of its own.
+// A call is cut into work items, numbered KV head by KV head: item n is pass n % passes of KV head n / passes, where a
+// pass is up to 64 tiles of query rows (prefill/passes.ts). Items share nothing but the arguments, which nobody writes,
+// and out and lse, of which each writes rows of its own. So any number of threads may take items of one call, each with
+// scratch of its own.
 //
-//     attend ─ per item ─┬─ decode/decode.ts     up to four query rows and whole eights of values: K and V are read once
-//                        └─ prefill/passes.ts    everything else, and what decode leaves to it (prefill/nonfinite.ts)
+//     for each item    decode/decode.ts     up to four query rows, whole eights of values: K and V are read once
+//                      prefill/passes.ts    everything else, and what decode leaves to it (prefill/nonfinite.ts)
 
 import { AttendArgs, isFirstPiece, isLastPiece } from "./args";
 import { QueryTile, rowsPerKvHead } from "./attention/query-tile";
@@ -19,7 +20,10 @@ export function workItems(args: AttendArgs): i32 {
   return args.numKvHeads * passesPerKvHead(args);
 }
 
-/** Bytes of scratch for {@link attend} of at most `rows` query rows a KV head: O(headDim + valueDim), whatever the lengths. */
+/**
+ * Bytes of scratch for {@link attend} of at most `rows` query rows a KV head: O(headDim + valueDim), whatever the
+ * lengths.
+ */
 export function scratchBytes(headDim: i32, valueDim: i32, rows: i32): usize {
   return kvTileScratchBytes(headDim, valueDim) + passTileBytes(headDim, valueDim, rows);
 }
@@ -30,13 +34,13 @@ export function pieceTileBytes(headDim: i32, valueDim: i32, rows: i32): usize {
 }
 
 /**
- * out and lse of the work items [firstItem, endItem). Where K and V come in pieces, in the order of the keys, a KV head has at most
- * MAX_PIECE_ROWS query rows, and out and lse are written with the last piece.
+ * out and lse of the work items [firstItem, endItem). Where K and V come in pieces, in the order of the keys, a KV head
+ * has at most MAX_PIECE_ROWS query rows, and out and lse are written with the last piece.
  *
  *   scratch   scratchBytes(headDim, valueDim, rows), overwritten; one for each thread
  *
- * False where out and lse of some rows are not written, since masked values that are not finite got into what came in pieces: then
- * every piece must come once more, with args.careful.
+ * False where out and lse of some rows are not written, since masked values that are not finite got into what came in
+ * pieces: then every piece must come once more, with args.careful.
  */
 export function attend(args: AttendArgs, scratch: usize, firstItem: i32, endItem: i32): bool {
   assert(args.numKvHeads > 0 && args.group > 0 && args.headDim > 0 && args.valueDim > 0, "dims must be positive");

@@ -1,6 +1,6 @@
-// node scripts/abi.js: writes bindings/engine/abi.ts, what TypeScript must know of assembly/: the fields of structs, constants and the
-// signatures of the exported kernels, read from the sources themselves.
-// node scripts/abi.js --check: fails where the file is not what the sources say.
+// node scripts/abi.js: writes bindings/engine/abi.ts, what TypeScript must know of assembly/: the fields of structs,
+// constants and the signatures of the exported kernels, read from the sources themselves. node scripts/abi.js --check:
+// fails where the file is not what the sources say.
 import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import process from "node:process";
@@ -135,7 +135,9 @@ function struct(file, name) {
   if (types.slice(0, integers).includes("f32")) throw new Error(`${name}: floats must come last`);
   const title = name.replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase();
   return `
-/** ${name} (${file}) in memory: its fields, of four bytes each; the first \`integers\` are integers, the others floats. */
+/**
+ * ${name} (${file}) in memory: its fields, of four bytes each; the first \`integers\` are integers, the others floats.
+ */
 export const ${title} = {
   integers: ${integers},
   fields: ${JSON.stringify(fields.map((field) => field.name.getText()))},

@@ -1,6 +1,6 @@
-// node scripts/build.js [target …]: compiles assembly/ for the targets of asconfig.json (all of them by default), side by side, then
-// bundles bindings/ to dist/ and each example to build/, where `npm start`, `npm run generate` and `npm run split` run it, and
-// build/lens.html, the page of `npm run lens`.
+// node scripts/build.js [target …]: compiles assembly/ for the targets of asconfig.json (all of them by default), side
+// by side, then bundles bindings/ to dist/ and each example to build/, where `npm start`, `npm run generate` and `npm
+// run split` run it, and build/lens.html, the page of `npm run lens`.
 import { execFile } from "node:child_process";
 import process from "node:process";
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
- * A wasm module with a custom section that says of which version of heed it is, and for a further module its name behind that.
- * bindings/engine/source.ts refuses a module with another stamp.
+ * A wasm module with a custom section that says of which version of heed it is, and for a further module its name
+ * behind that. bindings/engine/source.ts refuses a module with another stamp.
  * @param {Uint8Array} bytes
  * @param {string} version
  * @param {string} [name]

@@ -1,15 +1,17 @@
-// node scripts/tables.js: prints the tables of sizes and hosts and writes them between their markers: whole into docs/hosts.md, short into
-// README.md. Sizes are those of dist/; hosts are what `npm run test:runtimes` and `npm run test:browsers` found, where they have run
-// (build/hosts/).
-// node scripts/tables.js --print: prints them only.
-// node scripts/tables.js --check: fails where the hosts of either page are not what they found just now.
+// node scripts/tables.js: prints the tables of sizes and hosts and writes them between their markers: whole into
+// docs/hosts.md, short into README.md. Sizes are those of dist/; hosts are what `npm run test:runtimes` and `npm run
+// test:browsers` found, where they have run (build/hosts/). node scripts/tables.js --print: prints them only. node
+// scripts/tables.js --check: fails where the hosts of either page are not what they found just now.
 import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import { transform } from "esbuild";
 import { format, resolveConfig } from "prettier";
 
-/** @typedef {{ name: string; how: string; version: string; isSystem?: boolean; variant: string; passed: number; failed: number }} Host */
+/**
+ * @typedef {{ name: string; how: string; version: string; isSystem?: boolean; variant: string; passed: number; failed:
+ * number }} Host
+ */
 
 /**
  * @param {string[]} head

@@ -55,7 +55,8 @@ export function maskScores(tile: QueryTile, args: AttendArgs, s: usize, first: i
 }
 
 /**
- * Row form: the same for the row in `lane`. The last vector of S is masked to its end, so that sums may take whole vectors.
+ * Row form: the same for the row in `lane`. The last vector of S is masked to its end, so that sums may take whole
+ * vectors.
  */
 export function maskRow(tile: QueryTile, args: AttendArgs, s: usize, lane: i32, first: i32, count: i32): void {
   const laneOffset = (<usize>lane) << 2;

@@ -5,10 +5,10 @@
 //     │ 64 bytes  │ m l alpha … biasRow       │    [LANES]   │    ROWS_OVER][LANES]    │
 //     └───────────┴───────────────────────────┴──────────────┴─────────────────────────┘
 //
-// The query rows of a KV head are numbered query by query, the heads of the group within a query: row r is query r / group of
-// head kvHead·group + r % group. So a group of query heads is more rows over the same keys, and the rows of one tile stand
-// close together in position. Where rows run out, the remaining lanes repeat the last row: they compute, and store, the same
-// values again.
+// The query rows of a KV head are numbered query by query, the heads of the group within a query: row r is query r /
+// group of head kvHead·group + r % group. So a group of query heads is more rows over the same keys, and the rows of
+// one tile stand close together in position. Where rows run out, the remaining lanes repeat the last row: they compute,
+// and store, the same values again.
 
 import { AttendArgs } from "../args";
 import { LANES, LANE_BYTES, VECTORS, storeTransposed } from "../simd/lanes";

@@ -1,6 +1,7 @@
-// From products to scores: scale, softcap, ALiBi, bias, in that order; the masks follow in mask.ts, the sink in softmax.ts.
-// Each step has a lane form over S [count][LANES], where each lane is a query row, and a row form over the scores of one row,
-// side by side. The row form goes key by key: ALiBi and bias are there for few calls, and take little beside the products.
+// From products to scores: scale, softcap, ALiBi, bias, in that order; the masks follow in mask.ts, the sink in
+// softmax.ts. Each step has a lane form over S [count][LANES], where each lane is a query row, and a row form over the
+// scores of one row, side by side. The row form goes key by key: ALiBi and bias are there for few calls, and take
+// little beside the products.
 
 import { AttendArgs } from "../args";
 import { LANE_BYTES, VECTORS, scaleRow, storeTransposed } from "../simd/lanes";
@@ -56,7 +57,10 @@ function addAlibiToRow(tile: QueryTile, s: usize, lane: i32, first: i32, count: 
   }
 }
 
-/** Lane form: S[key] += bias[row][key], four keys of four rows at a time; the last four may run into the scratch rows of S. */
+/**
+ * Lane form: S[key] += bias[row][key], four keys of four rows at a time; the last four may run into the scratch rows of
+ * S.
+ */
 export function addBias(tile: QueryTile, args: AttendArgs, s: usize, first: i32, count: i32): void {
   const keyStride = args.biasKeyStride;
   const four = lanes(tile, ALPHA); // overwritten: the softmax has yet to write it

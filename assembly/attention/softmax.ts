@@ -1,5 +1,5 @@
-// The online softmax (Milakov & Gimelshein, arXiv 1805.02867; FlashAttention, arXiv 2205.14135): a lane form, where each lane
-// is a query row, and a row form, where the scores of one row stand side by side.
+// The online softmax (Milakov & Gimelshein, arXiv 1805.02867; FlashAttention, arXiv 2205.14135): a lane form, where
+// each lane is a query row, and a row form, where the scores of one row stand side by side.
 //
 //     m' = max(m, max S)    P = exp(S − m')    α = exp(m − m')    l' = α·l + Σ P
 //
@@ -70,7 +70,9 @@ function columnMax(s: usize, count: i32, m: v128): v128 {
   return maxNumber(maxNumber(m0, m1), maxNumber(m2, m3));
 }
 
-/** Row form: P = exp(S − m'), l' = α·l + Σ P of the row in `lane`; returns α. Writes whole vectors; `powers` is scratch. */
+/**
+ * Row form: P = exp(S − m'), l' = α·l + Σ P of the row in `lane`; returns α. Writes whole vectors; `powers` is scratch.
+ */
 export function softmaxRow(tile: QueryTile, s: usize, powers: usize, lane: i32, count: i32, constants: usize): f32 {
   const mPtr = lanes(tile, M) + ((<usize>lane) << 2);
   const lPtr = lanes(tile, L) + ((<usize>lane) << 2);

@@ -1,6 +1,6 @@
-// Attention for up to four query rows of a KV head: decoding, where the work is to read K and V once. Rows of K and V are read as
-// vectors, and the scores of one row stand side by side, so that no lane is idle for want of query rows. From five rows on the
-// register tile of simd/gemm.ts is faster.
+// Attention for up to four query rows of a KV head: decoding, where the work is to read K and V once. Rows of K and V
+// are read as vectors, and the scores of one row stand side by side, so that no lane is idle for want of query rows.
+// From five rows on the register tile of simd/gemm.ts is faster.
 //
 //     for each page of keys
 //       S = q·Kᵀ · scale of the key        products.ts
@@ -10,9 +10,12 @@
 //
 // Memory:
 //
-//     scratch of the thread        S, P [MAX_DECODE_ROWS][PAGE_KEYS]  │  work of products.ts, and powers of expColumn
-//     behind the lane arrays       q [MAX_DECODE_ROWS][headDim]  │  O [MAX_DECODE_ROWS][valueDim]  │  prepared q  │  sums of int8.ts
-//     of the query tile
+//     scratch of the thread       S, P [MAX_DECODE_ROWS][PAGE_KEYS]
+//                                 work of products.ts; also the powers of expColumn
+//     query tile, behind its      q [MAX_DECODE_ROWS][headDim]
+//     lane arrays                 O [MAX_DECODE_ROWS][valueDim]
+//                                 prepared q of products.ts
+//                                 sums of int8.ts
 
 import { AttendArgs, isFirstPiece, isLastPiece } from "../args";
 import { keptByAny, maskRow } from "../attention/mask";
@@ -54,8 +57,9 @@ import { SCORE_ROW_BYTES } from "./qk";
 }
 
 /**
- * All query rows of one KV head over the keys of this call. False where prefill must do it, and nothing is written then: masked
- * values that are not finite may have got into the result (prefill/nonfinite.ts), or int8.ts does not take the numbers.
+ * All query rows of one KV head over the keys of this call. False where prefill must do it, and nothing is written
+ * then: masked values that are not finite may have got into the result (prefill/nonfinite.ts), or int8.ts does not take
+ * the numbers.
  */
 export function decode(tile: QueryTile, args: AttendArgs, kvHead: i32, scratch: usize): bool {
   const rows = rowsPerKvHead(args);

@@ -1,10 +1,10 @@
-// The two products of decoding for one query row over rows of int8, in integers. Eight bytes become 16-bit integers in one
-// instruction, four bytes become floats in three. So q, or P, is split into two 16-bit integers as well:
+// The two products of decoding for one query row over rows of int8, in integers. Eight bytes become 16-bit integers in
+// one instruction, four bytes become floats in three. So q, or P, is split into two 16-bit integers as well:
 //
 //     x = (high·2¹⁵ + low)·unit        |high|, |low| ≤ 2¹⁴, unit a power of two, ≤ 2⁻²⁸·max|x|
 //
-// The split is exact for every |x| ≥ max|x|/16, and off by at most unit/2 below. Sums of products with bytes stay below 2³¹, where
-// f32 would round sooner.
+// The split is exact for every |x| ≥ max|x|/16, and off by at most unit/2 below. Sums of products with bytes stay below
+// 2³¹, where f32 would round sooner.
 //
 //     q [dim]      2¹⁵·unit [4]   unit [4]   [dim/8] of 8 highs, 8 lows
 //     P [count]    2¹⁵·unit [4]   unit [4]   [count/2] of 2 highs, 2 lows        0 up to a multiple of eight keys
@@ -40,8 +40,8 @@ export function splitInt16(to: usize, q: usize, dim: i32): bool {
 }
 
 /**
- * Splits P [count] of at most PAGE_KEYS keys, in pairs of keys; false where {@link writeUnits} refuses it. Writes zeros behind P, up
- * to a multiple of eight keys.
+ * Splits P [count] of at most PAGE_KEYS keys, in pairs of keys; false where {@link writeUnits} refuses it. Writes zeros
+ * behind P, up to a multiple of eight keys.
  */
 export function splitInt16Pairs(to: usize, p: usize, count: i32): bool {
   const end = p + ((<usize>count) << 2);
@@ -62,8 +62,8 @@ export function splitInt16Pairs(to: usize, p: usize, count: i32): bool {
 }
 
 /**
- * Writes 2¹⁵·unit and unit of [count] floats in whole vectors. False where max|x| is NaN or Infinity, or so small or large that
- * the units are no normal floats.
+ * Writes 2¹⁵·unit and unit of [count] floats in whole vectors. False where max|x| is NaN or Infinity, or so small or
+ * large that the units are no normal floats.
  */
 function writeUnits(to: usize, from: usize, count: i32): bool {
   const bits = maxMagnitudeBits(from, count);
@@ -103,7 +103,10 @@ function writeUnits(to: usize, from: usize, count: i32): bool {
   return madd(f32x4.convert_i32x4_s(high), v128.load(units), small);
 }
 
-/** The partial sums of qk.ts for one row of q, two neighbouring keys at a time; an odd last key reads, and writes, one key further. */
+/**
+ * The partial sums of qk.ts for one row of q, two neighbouring keys at a time; an odd last key reads, and writes, one
+ * key further.
+ */
 export function dotInt8(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRowStride: usize): void {
   const qFirst = q + UNIT_BYTES;
   const qEnd = qFirst + ((<usize>dim) << 2);
@@ -136,8 +139,8 @@ export function valueSumBytes(dim: i32): usize {
 }
 
 /**
- * O += P·V for one row of O, four neighbouring keys at a time: two pairs of keys, whose values are interleaved, since dot multiplies
- * pairs. The last four keys may run over `count`, where P is 0.
+ * O += P·V for one row of O, four neighbouring keys at a time: two pairs of keys, whose values are interleaved, since
+ * dot multiplies pairs. The last four keys may run over `count`, where P is 0.
  *
  *     sums [dim/8] of 8 sums of highs, 8 of lows
  */

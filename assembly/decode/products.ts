@@ -1,18 +1,19 @@
-// The two products of decoding, S = q·Kᵀ and O = O + P·V, over rows of K and V as they are stored: this file chooses which kernel
-// reads them, and in which order.
+// The two products of decoding, S = q·Kᵀ and O = O + P·V, over rows of K and V as they are stored: this file chooses
+// which kernel reads them, and in which order.
 //
-// The order of the keys decides the speed. GB/s of f32 for one query row, from memory (in brackets: a plain read loop) and from the
-// cache:
+// The order of the keys decides the speed. GB/s of f32 for one query row, from memory (in brackets: a plain read loop)
+// and from the cache:
 //
 //                                  Zen 4 (22)   Zen 5 (28)   Xeon (15)   cache, Zen 4
-//     row after row                    21           22           9            48     one stream, which the prefetcher follows
-//     four rows, a quarter apart       17           19          12            60     four streams; q and O are loaded once for four
+//     row after row                    21           22           9            48        one stream, which is prefetched
+//     four rows, a quarter apart       17           19          12            60        q and O are loaded once for four
 //     two neighbours side by side       8                                     53
 //
-// So one query row reads f32 and f16 row after row. Pairs of query rows share each vector of K or V and read four rows, a quarter
-// of the page apart; so does one query row over f32 that stays in the cache. int8 is read in split integers, query row by query
-// row, two or four neighbours at a time. On Zen 5 row after row gains 11 % for f16 and 14 % for int8. The Xeon, whose memory is
-// farther away, gains by four streams; but the order of V's rows shows in the last bits, and these must not depend on the machine.
+// So one query row reads f32 and f16 row after row. Pairs of query rows share each vector of K or V and read four rows,
+// a quarter of the page apart; so does one query row over f32 that stays in the cache. int8 is read in split integers,
+// query row by query row, two or four neighbours at a time. On Zen 5 row after row gains 11 % for f16 and 14 % for
+// int8. The Xeon, whose memory is farther away, gains by four streams; but the order of V's rows shows in the last
+// bits, and these must not depend on the machine.
 
 import { AttendArgs } from "../args";
 import { F16, F32, INT8, kAddress, kScaleAddress, vAddress } from "../kv/rows";
@@ -56,8 +57,8 @@ function staysCached(args: AttendArgs): bool {
 }
 
 /**
- * q [rows][dim] as {@link scoreStored} takes it over rows of K of `type`: f32 as it is, f16 scaled up and in even-odd order, int8 as
- * split integers. Returns where it is, `q` itself or `to`; 0 where int8.ts does not take a row.
+ * q [rows][dim] as {@link scoreStored} takes it over rows of K of `type`: f32 as it is, f16 scaled up and in even-odd
+ * order, int8 as split integers. Returns where it is, `q` itself or `to`; 0 where int8.ts does not take a row.
  */
 export function prepareQuery(to: usize, q: usize, rows: i32, dim: i32, type: i32): usize {
   if (type == F32) return q;
@@ -70,7 +71,9 @@ export function prepareQuery(to: usize, q: usize, rows: i32, dim: i32, type: i32
   return to;
 }
 
-/** S [rows][count] = q·Kᵀ for keys of one page, from `first` on. `q` is as prepareQuery gives it, `work` has WORK_BYTES. */
+/**
+ * S [rows][count] = q·Kᵀ for keys of one page, from `first` on. `q` is as prepareQuery gives it, `work` has WORK_BYTES.
+ */
 export function scoreRowsOfPage(
   args: AttendArgs,
   kvHead: i32,
@@ -95,7 +98,10 @@ export function scaleByKey(row: usize, scales: usize, count: i32): void {
   }
 }
 
-/** S [rows][count] = q·Kᵀ for `count` rows of headDim values at k, without their scales; `q` is as prepareQuery gives it. */
+/**
+ * S [rows][count] = q·Kᵀ for `count` rows of headDim values at k, without their scales; `q` is as prepareQuery gives
+ * it.
+ */
 export function scoreStored(
   args: AttendArgs,
   s: usize,
@@ -132,8 +138,9 @@ export function scoreStored(
 }
 
 /**
- * O [rows][valueDim] += P·V for keys of one page, from `first` on. P is overwritten behind them, up to a multiple of eight keys; O of
- * f16 is in even-odd order. `sums` has valueSumBytes of int8.ts. False, and O undefined, where int8.ts does not take a P.
+ * O [rows][valueDim] += P·V for keys of one page, from `first` on. P is overwritten behind them, up to a multiple of
+ * eight keys; O of f16 is in even-odd order. `sums` has valueSumBytes of int8.ts. False, and O undefined, where int8.ts
+ * does not take a P.
  */
 export function accumulateRows(
   args: AttendArgs,

@@ -1,8 +1,8 @@
-// O = O + P·V for up to four query rows over the keys of one page. P stands [row][key], rows SCORE_ROW_BYTES apart; O [row][dim] stays
-// in the first-level cache.
+// O = O + P·V for up to four query rows over the keys of one page. P stands [row][key], rows SCORE_ROW_BYTES apart; O
+// [row][dim] stays in the first-level cache.
 //
-// Two orders: key after key, or four keys side by side, each from a quarter of the keys, and the keys that are left key after key.
-// Each loop is a function of its own, so that V8 gives it registers of its own.
+// Two orders: key after key, or four keys side by side, each from a quarter of the keys, and the keys that are left key
+// after key. Each loop is a function of its own, so that V8 gives it registers of its own.
 
 import { F16_SCALE, loadHalf0, loadHalf1, widen } from "../kv/float16";
 import { F16_EVEN, F16_MASK, F16_ODD } from "../simd/exp";
@@ -111,7 +111,10 @@ export function accumulateRowPairs<T>(
   }
 }
 
-/** Quarters of `count` keys, for `groups` times one row of O (a) or two (a and b): `both` is a literal, so the compiler drops b. */
+/**
+ * Quarters of `count` keys, for `groups` times one row of O (a) or two (a and b): `both` is a literal, so the compiler
+ * drops b.
+ */
 // @ts-ignore: decorator
 @inline function accumulateQuarters<T>(
   o: usize,

@@ -1,11 +1,12 @@
-// S = q·Kᵀ for up to four query rows over the keys of one page: for each key a vector of four partial sums, which reduceSums adds up.
+// S = q·Kᵀ for up to four query rows over the keys of one page: for each key a vector of four partial sums, which
+// reduceSums adds up.
 //
 //     sums [row][key][4]       rows SUM_ROW_BYTES apart
 //     q    [row][dim]          rows qRowBytes apart
 //
-// Two orders: key after key, or four keys side by side, each from a quarter of the keys. Where the number of keys is no multiple of
-// four the quarters overlap; what is written twice is the same twice. Each loop is a function of its own, so that V8 gives it
-// registers of its own.
+// Two orders: key after key, or four keys side by side, each from a quarter of the keys. Where the number of keys is no
+// multiple of four the quarters overlap; what is written twice is the same twice. Each loop is a function of its own,
+// so that V8 gives it registers of its own.
 
 import { loadHalf0, loadHalf1, toEvenOdd, widen } from "../kv/float16";
 import { PAGE_KEYS } from "../kv/rows";
@@ -20,7 +21,9 @@ import { madd, maxMagnitudeBits, powerOfTwo } from "../simd/lanes";
 // @ts-ignore: decorator
 @inline export const SUM_ROW_BYTES: usize = PAGE_KEYS * 16;
 
-/** The first key of quarter `which` of `count` keys: each quarter has `each` keys, and the last ends with the last key. */
+/**
+ * The first key of quarter `which` of `count` keys: each quarter has `each` keys, and the last ends with the last key.
+ */
 // @ts-ignore: decorator
 @inline function quarterStart(which: i32, each: i32, count: i32): usize {
   return <usize>min(which * each, count - each);
@@ -212,8 +215,9 @@ export function reduceSums(s: usize, sums: usize, count: i32, unit: f32): void {
 }
 
 /**
- * to = q·2ⁿ on [count] floats, in the even-odd order of kv/float16.ts. Returns the factor of its sums: 2⁻ⁿ·F16_SCALE. n brings the
- * largest |q| to about 2¹⁶: so no product that matters is a subnormal, which rounds more and is slow on some processors.
+ * to = q·2ⁿ on [count] floats, in the even-odd order of kv/float16.ts. Returns the factor of its sums: 2⁻ⁿ·F16_SCALE. n
+ * brings the largest |q| to about 2¹⁶: so no product that matters is a subnormal, which rounds more and is slow on some
+ * processors.
  */
 export function scaleQueryF16(to: usize, q: usize, count: i32): f32 {
   const exponent = maxMagnitudeBits(q, count) >> 23; // 127 for 1 ≤ |q| < 2

@@ -4,16 +4,19 @@
 //     moved left by 13    s···eeeeeffffffffff0000000000000     exponent and fraction at their f32 places,
 //                         & WIDENED_BITS                       sign extended, so bits 28 … 30 are cleared
 //
-// The exponent bias stays that of binary16 (15, not 127), so a widened value is 2⁻¹¹² of its size: multiply by F16_SCALE.
+// The exponent bias stays that of binary16 (15, not 127), so a widened value is 2⁻¹¹² of its size: multiply by
+// F16_SCALE.
 //
-// One instruction widens four values: i32x4.dot_i16x8_s multiplies pairs of i16 and adds them, so (2¹³, 0) sign-extends and
-// shifts the value at the even place of each pair, and (0, 2¹³) that at the odd place. So eight values come in two vectors:
+// One instruction widens four values: i32x4.dot_i16x8_s multiplies pairs of i16 and adds them, so (2¹³, 0) sign-extends
+// and shifts the value at the even place of each pair, and (0, 2¹³) that at the odd place. So eight values come in two
+// vectors:
 //
 //     in memory      x0 x1 x2 x3 x4 x5 x6 x7
 //     widenEven      x0 x2 x4 x6
 //     widenOdd       x1 x3 x5 x7
 //
-// The kernels of decode/ keep q, and O, in that order as well ("even-odd order"), and restore the order of O at the end.
+// The kernels of decode/ keep q, and O, in that order as well ("even-odd order"), and restore the order of O at the
+// end.
 
 import { WIDENED_BITS } from "../simd/exp";
 
@@ -22,15 +25,18 @@ import { WIDENED_BITS } from "../simd/exp";
 @inline export const F16_SCALE: f32 = reinterpret<f32>(0x77800000);
 
 /**
- * Four of eight binary16 as f32, 1/F16_SCALE of their size. `factors` has F16_EVEN or F16_ODD of simd/exp.ts in every lane,
- * `mask` has F16_MASK.
+ * Four of eight binary16 as f32, 1/F16_SCALE of their size. `factors` has F16_EVEN or F16_ODD of simd/exp.ts in every
+ * lane, `mask` has F16_MASK.
  */
 // @ts-ignore: decorator
 @inline export function widen(x: v128, factors: v128, mask: v128): v128 {
   return v128.and(i32x4.dot_i16x8_s(x, factors), mask);
 }
 
-/** Half of the eight values at `address`: of f32 the first four; of binary16 (T = u16) those at even places, see {@link widen}. */
+/**
+ * Half of the eight values at `address`: of f32 the first four; of binary16 (T = u16) those at even places, see {@link
+ * widen}.
+ */
 // @ts-ignore: decorator
 @inline export function loadHalf0<T>(address: usize, evenFactors: v128, mask: v128): v128 {
   if (isFloat<T>()) return v128.load(address);
@@ -77,7 +83,8 @@ export function convertF16(to: usize, from: usize, count: i32): void {
 }
 
 /**
- * Four floats as binary16, each in the low half of its lane, rounded to nearest even. Beyond ±65504, and for NaN, they saturate.
+ * Four floats as binary16, each in the low half of its lane, rounded to nearest even. Beyond ±65504, and for NaN, they
+ * saturate.
  *
  *     normal halves      the bits, exponent bias 127 → 15, rounded by a carry out of the 13 bits that go
  *     subnormal halves   whole multiples of 2⁻²⁴, the last place of numbers from ½ on: adding ½ rounds to them

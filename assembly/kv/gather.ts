@@ -1,11 +1,13 @@
-// The K and V of one kv tile: copied together as f32, where reading them in place is slower or not every key is wanted, or
-// fetched into the cache and read in place.
+// The K and V of one kv tile: copied together as f32, where reading them in place is slower or not every key is wanted,
+// or fetched into the cache and read in place.
 
 import { AttendArgs } from "../args";
 import { convertF16 } from "./float16";
 import { F16, F32, kAddress, kScaleAddress, vAddress, vScaleAddress } from "./rows";
 
-/** Bytes from one gathered row to the next: an odd number of cache lines, so that the rows of a tile fall on all sets. */
+/**
+ * Bytes from one gathered row to the next: an odd number of cache lines, so that the rows of a tile fall on all sets.
+ */
 // @ts-ignore: decorator
 @inline export function gatheredRowStride(dim: i32): usize {
   return ((((<usize>dim) << 2) + 63) & ~63) | 64;
@@ -22,8 +24,8 @@ export function gatherKeys(args: AttendArgs, kvHead: i32, toK: usize, toV: usize
 }
 
 /**
- * Whether keepMask is the same for every query row of a KV head and nothing else depends on where a key stands, so that the
- * kept keys alone can be gathered.
+ * Whether keepMask is the same for every query row of a KV head and nothing else depends on where a key stands, so that
+ * the kept keys alone can be gathered.
  */
 // @ts-ignore: decorator
 @inline export function canPickKeys(args: AttendArgs): bool {
@@ -31,7 +33,9 @@ export function gatherKeys(args: AttendArgs, kvHead: i32, toK: usize, toV: usize
   return args.keepMask != 0 && !differs && !args.bias && !args.alibiSlopes;
 }
 
-/** K and V of those of [first, end), keys of one page, that keepMask keeps; returns how many. See {@link canPickKeys}. */
+/**
+ * K and V of those of [first, end), keys of one page, that keepMask keeps; returns how many. See {@link canPickKeys}.
+ */
 export function gatherKept(args: AttendArgs, kvHead: i32, toK: usize, toV: usize, first: i32, end: i32): i32 {
   const kRowStride = gatheredRowStride(args.headDim);
   const vRowStride = gatheredRowStride(args.valueDim);
@@ -48,9 +52,9 @@ export function gatherKept(args: AttendArgs, kvHead: i32, toK: usize, toV: usize
 }
 
 /**
- * Reads one float of every cache line of `count` rows, so that the lines come in side by side: the register tile, which reads
- * two rows at a time, would wait for each. 8 to 32 query rows of 12 heads over 2048 keys gain up to a third by it, 8×12 heads
- * of 64 × 64 × 64 five per cent (simd). `sink` is scratch: the loads must come to something.
+ * Reads one float of every cache line of `count` rows, so that the lines come in side by side: the register tile, which
+ * reads two rows at a time, would wait for each. 8 to 32 query rows of 12 heads over 2048 keys gain up to a third by
+ * it, 8×12 heads of 64 × 64 × 64 five per cent (simd). `sink` is scratch: the loads must come to something.
  */
 export function fetchRows(row: usize, count: i32, dim: i32, rowStride: usize, sink: usize): void {
   const bytes = (<usize>dim) << 2;
@@ -63,8 +67,8 @@ export function fetchRows(row: usize, count: i32, dim: i32, rowStride: usize, si
 }
 
 /**
- * to = `count` rows of `dim` values as f32, toRowStride bytes apart. May write 28 bytes behind the last row; reads whole eights.
- * `scales` [count] is read for int8 alone.
+ * to = `count` rows of `dim` values as f32, toRowStride bytes apart. May write 28 bytes behind the last row; reads
+ * whole eights. `scales` [count] is read for int8 alone.
  */
 export function gatherRows(
   to: usize,
@@ -103,8 +107,8 @@ export function gatherRows(
 }
 
 /**
- * Eight rows side by side. Rows of many heads stand on pages of their own: a copy that waits for one page after the other takes
- * 2 to 7 % of a call at 8 heads of 2048 × 2048 × 128, with eight under way half of that.
+ * Eight rows side by side. Rows of many heads stand on pages of their own: a copy that waits for one page after the
+ * other takes 2 to 7 % of a call at 8 heads of 2048 × 2048 × 128, with eight under way half of that.
  */
 function copyEightRows(to: usize, from: usize, dim: i32, toRowStride: usize, fromRowStride: usize): void {
   for (const end = to + ((<usize>dim) << 2); to < end; to += 16) {

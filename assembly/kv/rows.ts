@@ -28,7 +28,10 @@ import { AttendArgs } from "../args";
 // @ts-ignore: decorator
 @inline export const PAGE_KEYS: i32 = 128;
 
-/** Where key `key` stands; with pages `base` is an offset in a page. All keys up to the next multiple of PAGE_KEYS follow. */
+/**
+ * Where key `key` stands; with pages `base` is an offset in a page. All keys up to the next multiple of PAGE_KEYS
+ * follow.
+ */
 // @ts-ignore: decorator
 @inline function addressOf(args: AttendArgs, base: usize, key: i32, rowStride: usize): usize {
   if (!args.pages) return base + <usize>key * rowStride;

@@ -68,8 +68,8 @@ function storeF16(to: usize, from: usize, dim: i32): void {
 }
 
 /**
- * Stores `dim` floats as bytes, and zeros up to the next multiple of eight. Returns their scale, max |x| / 127. A row with NaN
- * or Infinity has such a scale, and so reads as NaN.
+ * Stores `dim` floats as bytes, and zeros up to the next multiple of eight. Returns their scale, max |x| / 127. A row
+ * with NaN or Infinity has such a scale, and so reads as NaN.
  */
 function storeInt8(to: usize, from: usize, dim: i32): f32 {
   // Bits of magnitudes have the order of the magnitudes; NaN is above all.

@@ -21,8 +21,9 @@ import { ROWS_OVER, multiply } from "../simd/gemm";
 @inline export const PANEL_FEATURES: i32 = LANES;
 
 /**
- * Rows of x that pass over a panel before the next panel comes. With BLOCK_IN they take 200 kB, of an L2 cache of 512 kB and more; a
- * multiple of 6. Measured on Zen 4 at 512×768×3072 with tiles of two rows, GFLOP/s of 58 (relaxed): 16×384 43, 64×384 47, 128×256 48, 128×384 49.
+ * Rows of x that pass over a panel before the next panel comes. With BLOCK_IN they take 200 kB, of an L2 cache of 512
+ * kB and more; a multiple of 6. Measured on Zen 4 at 512×768×3072 with tiles of two rows, GFLOP/s of 58 (relaxed):
+ * 16×384 43, 64×384 47, 128×256 48, 128×384 49.
  */
 // @ts-ignore: decorator
 @inline export const BLOCK_ROWS: i32 = 132;
@@ -151,7 +152,9 @@ export function linear(
   }
 }
 
-/** C[LANES] = (accumulate ? C : 0) + Σ_t a[t]·B[t][LANES]: one row of `multiply`, whose tiles would compute it twice. */
+/**
+ * C[LANES] = (accumulate ? C : 0) + Σ_t a[t]·B[t][LANES]: one row of `multiply`, whose tiles would compute it twice.
+ */
 function multiplyOneRow(c: usize, a: usize, b: usize, count: i32, accumulate: bool): void {
   let c0 = f32x4.splat(0);
   let c1 = f32x4.splat(0);

@@ -3,7 +3,8 @@
 //     M = max(lse_p, sink)    l = Σ_p exp(lse_p − M) + exp(sink − M)
 //     out = Σ_p exp(lse_p − M)/l · out_p                                lse = M + ln l
 //
-// A part that saw no key has lse_p = −Infinity and is not read. All sums are in f64, so the order of the parts changes a last bit at most.
+// A part that saw no key has lse_p = −Infinity and is not read. All sums are in f64, so the order of the parts changes
+// a last bit at most.
 
 import { exp64, log } from "../simd/exp";
 

@@ -12,8 +12,8 @@ import { LOG2_E, exp64, expColumn, log } from "../simd/exp";
 import { ScoreRow, fill, rowAt } from "./score-rows";
 
 /**
- * The softmax of chosen rows over all seqLenKv keys, in place. A row that sees no key becomes 0; one that sees NaN, or only −Infinity,
- * becomes NaN where it sees, 0 elsewhere.
+ * The softmax of chosen rows over all seqLenKv keys, in place. A row that sees no key becomes 0; one that sees NaN, or
+ * only −Infinity, becomes NaN where it sees, 0 elsewhere.
  *
  *   args     those of one KV head, as for scoreRows
  *   scratch  scoreRowsBytes(headDim) bytes, overwritten
@@ -54,7 +54,8 @@ function normalizeRow(args: AttendArgs, scratch: usize, row: ScoreRow, dim: i32,
   let l = args.sinks ? sum + exp64(<f64>sink - <f64>m) : sum;
 
   if (hasLse && l > 0) {
-    // Another order of the same sums may be off by this: a given lse as close is taken for l itself, and the row sums to 1.
+    // Another order of the same sums may be off by this: a given lse as close is taken for l itself, and the row sums
+    // to 1.
     const off = <f64>f32.EPSILON * (sqrt(<f64>dim) * <f64>row.magnitude + 4 * (1 + abs(<f64>row.lse)));
     const apart = <f64>row.lse - (<f64>m + log(l));
     if (!(abs(apart) <= off)) l = exp64(<f64>row.lse - <f64>m);

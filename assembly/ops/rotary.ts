@@ -1,4 +1,5 @@
-// Rotary position embedding (RoFormer, Su et al., arXiv 2104.09864): pair j of a row is rotated by an angle of its position.
+// Rotary position embedding (RoFormer, Su et al., arXiv 2104.09864): pair j of a row is rotated by an angle of its
+// position.
 //
 //     ┌ a′ ┐   ┌ cos θ  −sin θ ┐ ┌ a ┐
 //     └ b′ ┘ = └ sin θ   cos θ ┘ └ b ┘

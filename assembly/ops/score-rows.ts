@@ -1,4 +1,5 @@
-// The scores of chosen rows, which attention makes and forgets, are kept here, as they reach the softmax of probabilities.ts.
+// The scores of chosen rows, which attention makes and forgets, are kept here, as they reach the softmax of
+// probabilities.ts.
 //
 //     for each MAX_DECODE_ROWS chosen rows
 //       for each page of keys
@@ -6,8 +7,8 @@
 //         S = softcap, ALiBi, bias, masks       attention/scores.ts, attention/mask.ts, row form
 //         W[page] = S, m = max(m, max S)
 //
-// Rows are numbered as in attention/query-tile.ts: row r is query r / group of head r % group. Each has a query tile of its own, of
-// which only lane 0 counts. The arguments are those of one KV head.
+// Rows are numbered as in attention/query-tile.ts: row r is query r / group of head r % group. Each has a query tile of
+// its own, of which only lane 0 counts. The arguments are those of one KV head.
 
 import { AttendArgs } from "../args";
 import { maskRow } from "../attention/mask";
@@ -26,7 +27,9 @@ import { gatherRows } from "../kv/gather";
 import { F32, PAGE_KEYS, kAddress, kScaleAddress } from "../kv/rows";
 import { maxLane, maxNumber } from "../simd/lanes";
 
-/** A chosen row. TypeScript writes it (bindings/engine/abi.ts is generated from this class); every field has four bytes. */
+/**
+ * A chosen row. TypeScript writes it (bindings/engine/abi.ts is generated from this class); every field has four bytes.
+ */
 @unmanaged
 export class ScoreRow {
   row: i32;
@@ -50,7 +53,10 @@ export class ScoreRow {
   return changetype<ScoreRow>(rows + <usize>r * ROW_STRUCT_BYTES);
 }
 
-/** Bytes of scratch: query tiles, S, the work of products.ts and the keys of one page as f32; `headDim` is a multiple of 8. */
+/**
+ * Bytes of scratch: query tiles, S, the work of products.ts and the keys of one page as f32; `headDim` is a multiple of
+ * 8.
+ */
 export function scoreRowsBytes(headDim: i32): usize {
   const gathered = ((<usize>PAGE_KEYS) << 2) * <usize>headDim;
   const perRow = queryTileBytes(0, 0) + SCORE_ROW_BYTES;
@@ -60,7 +66,7 @@ export function scoreRowsBytes(headDim: i32): usize {
 /**
  * The scores of chosen rows for the keys [first, end), as they reach the softmax; −Infinity where a key is masked.
  *
- *   args            those of one KV head; headDim is `dim` rounded up to a multiple of 8; out, lse, q and v are not read
+ *   args            those of one KV head; headDim is `dim` rounded up to whole eights; out, lse, q, v are not read
  *   scratch         scoreRowsBytes(headDim) bytes, overwritten
  *   rows            [count] of ScoreRow; writes weights[first … end), raises m
  *   q               [count][headDim] = the chosen rows of q · queryScale, 0 beyond `dim`
@@ -175,7 +181,9 @@ function largest(s: usize, count: i32, m: f32): f32 {
   return maxLane(top);
 }
 
-/** Σ |q_d·k_d| · scale of the key whose score is `top`, one of those in s; the first score in s is that of key `first`. */
+/**
+ * Σ |q_d·k_d| · scale of the key whose score is `top`, one of those in s; the first score in s is that of key `first`.
+ */
 function magnitudeOf(args: AttendArgs, q: usize, gathered: usize, s: usize, top: f32, first: i32, dim: i32): f32 {
   while (load<f32>(s) != top) {
     s += 4;

@@ -52,7 +52,9 @@ export function attendKvTile(
   softmaxAndAccumulate(tile, args, s, count, v + <usize>first * vRowStride, vRowStride);
 }
 
-/** One query tile over `count` keys at k and v that every row sees, wherever they stand (canPickKeys of kv/gather.ts). */
+/**
+ * One query tile over `count` keys at k and v that every row sees, wherever they stand (canPickKeys of kv/gather.ts).
+ */
 export function attendPickedKeys(
   tile: QueryTile,
   args: AttendArgs,

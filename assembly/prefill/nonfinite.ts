@@ -1,21 +1,21 @@
 // Masked values that are not finite.
 //
-// The fast passes multiply a masked key's value by a probability of 0. That stands for "not read", unless the value is NaN or
-// Infinity: 0·NaN and 0·Infinity are NaN. So a pass is checked once, at its end, and done again where need be:
+// The fast passes multiply a masked key's value by a probability of 0. That stands for "not read", unless the value is
+// NaN or Infinity: 0·NaN and 0·Infinity are NaN. So a pass is checked once, at its end, and done again where need be:
 //
-//     after the last key                                                   then
-//     O is finite, or nothing was masked                                   close: out = O/l
-//     O is not finite, and some row met a masked key                       careful: key by key, 0 in place of p·v
-//                                                                          where the lane does not see the key
-//     l = 0 in a row that sees keys: all its scores are −Infinity          careful, and l = NaN in that row, as IEEE has it
-//                                                                          (with a sink: out = 0, lse = sink)
-//     l = 0 in a row that sees no key                                      close: out = 0, lse = −Infinity
+//     after the last key                                     then
+//     O is finite, or nothing was masked                     close: out = O/l
+//     O is not finite, and some row met a masked key         careful: key by key, with 0 in place of p·v
+//                                                            where the lane does not see the key
+//     l = 0 in a row that sees keys, so all its scores       careful, and l = NaN in that row, as IEEE has it
+//       are −Infinity                                        (with a sink: out = 0, lse = sink)
+//     l = 0 in a row that sees no key                        close: out = 0, lse = −Infinity
 //
-//     who checks                 what is done again
-//     decode, all keys           the same rows by prefill, which checks for itself
-//     prefill, all keys          the tile, at once
-//     either, keys in pieces     `attend` returns false with the last piece: the caller hands in every piece once more with
-//                                args.careful = 1; tiles that are closed stay as they are
+//     who checks                    what is done again
+//     decode, all keys              the same rows by prefill, which checks for itself
+//     prefill, all keys             the tile, at once
+//     either, K and V in pieces     `attend` returns false with the last piece: the caller hands in every piece once
+//                                   more with args.careful = 1; tiles that are closed stay as they are
 //
 // What a row does see keeps its NaN and Infinity: p·v of a key that a lane sees is never replaced.
 
@@ -68,8 +68,8 @@ function isFiniteRow(row: usize, count: i32): bool {
 }
 
 /**
- * The tile once more, key by key, over the keys of this call, with 0 in place of p·v where a lane does not see the key. k and v
- * take one gathered row each; s is SCORE_BYTES of scratch.
+ * The tile once more, key by key, over the keys of this call, with 0 in place of p·v where a lane does not see the key.
+ * k and v take one gathered row each; s is SCORE_BYTES of scratch.
  */
 export function attendCarefully(tile: QueryTile, args: AttendArgs, s: usize, k: usize, v: usize): void {
   const seen = s + 6 * LANE_BYTES; // behind the rows of one register tile: −Infinity in lanes that do not see this key
@@ -118,7 +118,10 @@ export function attendCarefully(tile: QueryTile, args: AttendArgs, s: usize, k: 
   }
 }
 
-/** l = NaN in rows that saw keys and whose scores are all −Infinity: −Infinity − −Infinity is NaN. (A sink would be the maximum.) */
+/**
+ * l = NaN in rows that saw keys and whose scores are all −Infinity: −Infinity − −Infinity is NaN. (A sink would be the
+ * maximum.)
+ */
 // @ts-ignore: decorator
 @inline function markLostRows(tile: QueryTile, seenAny: usize): void {
   for (let vector = 0; vector < tile.vectors; vector++) {

@@ -1,5 +1,5 @@
-// A pass: up to 64 query tiles of one KV head go through its keys together, one kv tile after the other, so that K and V come
-// from memory once a pass and all operands of a kv tile are in the first or second-level cache.
+// A pass: up to 64 query tiles of one KV head go through its keys together, one kv tile after the other, so that K and
+// V come from memory once a pass and all operands of a kv tile are in the first or second-level cache.
 //
 //     for each kv tile that some row of the pass sees
 //       gather its K and V, or read them in place
@@ -22,7 +22,9 @@ import { LANES } from "../simd/lanes";
 import { SCORE_BYTES, attendKvTile, attendPickedKeys, scoreUnit } from "./kv-tile";
 import { attendCarefully, mustRepeat } from "./nonfinite";
 
-/** What the query tiles of one pass may take: of the order of a second-level cache, which they pass in address order. */
+/**
+ * What the query tiles of one pass may take: of the order of a second-level cache, which they pass in address order.
+ */
 // @ts-ignore: decorator
 @inline const PASS_BYTES: usize = 1280 * 1024;
 
@@ -39,15 +41,16 @@ import { attendCarefully, mustRepeat } from "./nonfinite";
 @inline export const MAX_PIECE_ROWS: i32 = MIN_PASS_TILES * LANES;
 
 /**
- * From this many query tiles on, a pass gathers K and V. Rows that are numHeads·headDim floats apart fall on few cache sets:
- * read in place they cost 18 % at 8 heads of 128, the copy costs 2 %.
+ * From this many query tiles on, a pass gathers K and V. Rows that are numHeads·headDim floats apart fall on few cache
+ * sets: read in place they cost 18 % at 8 heads of 128, the copy costs 2 %.
  */
 // @ts-ignore: decorator
 @inline const GATHER_TILES: i32 = 3;
 
 /**
- * Up to SMALL_PASS query tiles read a kv tile of up to SMALL_BYTES in place after all, unless its rows stand a multiple of
- * CACHE_SET_BYTES apart: it stays in the first-level cache by itself, and the copy would cost 4 % at 8×12 heads of 64 × 64 × 64.
+ * Up to SMALL_PASS query tiles read a kv tile of up to SMALL_BYTES in place after all, unless its rows stand a multiple
+ * of CACHE_SET_BYTES apart: it stays in the first-level cache by itself, and the copy would cost 4 % at 8×12 heads of
+ * 64 × 64 × 64.
  */
 // @ts-ignore: decorator
 @inline const SMALL_PASS: i32 = 8;
@@ -81,8 +84,9 @@ export function kvTileScratchBytes(headDim: i32, valueDim: i32): usize {
 }
 
 /**
- * Pass `pass` of one KV head over the keys of this call; its query tiles stand at `tiles`. Where K and V come in pieces, out and
- * lse are written with the last piece. False where a tile must come once more, with args.careful (nonfinite.ts).
+ * Pass `pass` of one KV head over the keys of this call; its query tiles stand at `tiles`. Where K and V come in
+ * pieces, out and lse are written with the last piece. False where a tile must come once more, with args.careful
+ * (nonfinite.ts).
  */
 export function attendPass(args: AttendArgs, kvHead: i32, pass: i32, scratch: usize, tiles: usize): bool {
   const rows = rowsPerKvHead(args);
@@ -170,7 +174,10 @@ function attendKeys(args: AttendArgs, kvHead: i32, scratch: usize, tiles: usize,
   return !(spread && count <= SMALL_PASS && keys * ((args.headDim + args.valueDim) << 2) <= SMALL_BYTES);
 }
 
-/** Checks the query tiles [tiles, end), does again what must be, and closes them with the last key; false as attendPass says. */
+/**
+ * Checks the query tiles [tiles, end), does again what must be, and closes them with the last key; false as attendPass
+ * says.
+ */
 function closeTiles(args: AttendArgs, scratch: usize, tiles: usize, end: usize): bool {
   const bytes = queryTileBytes(args.headDim, args.valueDim);
   const gatheredK = scratch + SCORE_BYTES;

@@ -1,7 +1,7 @@
 // Elementary functions on four lanes, and the table of constants they read.
 //
-// V8 rebuilds a v128 literal at every use (three instructions, never hoisted out of a loop): with ten literals an exp took
-// 4.2 cycles a score, with the constants read from memory into locals before the loop it takes 1.7.
+// V8 rebuilds a v128 literal at every use (three instructions, never hoisted out of a loop): with ten literals an exp
+// took 4.2 cycles a score, with the constants read from memory into locals before the loop it takes 1.7.
 
 import { madd, maxNumber } from "./lanes";
 
@@ -115,8 +115,9 @@ export function exp(x: v128, table: usize): v128 {
  *   powers  [count] vectors of scratch, one after the other
  *   m       one vector; (x − m)·factor ≤ 126
  *
- * In two passes, f and 2ⁿ first, then the polynomial by pairs of terms: in one, each vector is a chain of some 60 cycles, and
- * the processor does not look far enough ahead to overlap enough of them (simd 11.8 cycles a vector, in two passes 9.2).
+ * In two passes, f and 2ⁿ first, then the polynomial by pairs of terms: in one, each vector is a chain of some 60
+ * cycles, and the processor does not look far enough ahead to overlap enough of them (simd 11.8 cycles a vector, in two
+ * passes 9.2).
  */
 export function expColumn(x: usize, powers: usize, step: usize, count: i32, m: v128, factor: f32, table: usize): v128 {
   reduceColumn(x, powers, step, count, m, factor, table);

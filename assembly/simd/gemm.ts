@@ -3,8 +3,8 @@
 //     C[i][LANES] (+)= Σ_t A[i][t] · B[t][LANES]
 //
 //                      A                     B            C             A[i][t] at
-//     scores           K  [key][d]           Qᵗ [d]       S  [key]      k + key·kRow + d·4
-//     weighted sum     Vᵗ [column][key]      P  [key]     Oᵗ [column]   v + key·vRow + column·4
+//     scores           K  [key][d]           Qᵗ [d]       S  [key]      k + key·kRowStride + d·4
+//     weighted sum     Vᵗ [column][key]      P  [key]     Oᵗ [column]   v + key·vRowStride + column·4
 //
 //                       B[t]  ┌────┬────┬────┬────┐ ← 16 query rows, one vector a box
 //             ┌───┐           └────┴────┴────┴────┘
@@ -13,20 +13,22 @@
 //     A[1][t] │ • │ splat →   └────┴────┴────┴────┘
 //             └───┘
 //
-// K and V are read one float at a time with v128.load32_splat, so they need no packing. x64 engines leave 15 vector registers to a
-// loop. Measured on Zen 4, GFLOP/s of 59, Node 20 and 24 (simd: without the fused multiply-add, which needs a register for the product):
+// K and V are read one float at a time with v128.load32_splat, so they need no packing. x64 engines leave 15 vector
+// registers to a loop. Measured on Zen 4, GFLOP/s of 59, Node 20 and 24 (simd: without the fused multiply-add, which
+// needs a register for the product):
 //
 //     rows × vectors     2 × 4      3 × 3      4 × 2      5 × 2      6 × 2
 //     relaxed           55  54     55  55     54  54     24  55     27  58
 //     simd              43  46     22  48     40  44     25  45     28  29
 //
-// Two things decide. A chain of fused multiply-adds advances every four cycles, two of them start in each, so eight accumulators leave
-// no slack and twelve do. And V8 before Turboshaft (Node 20, 22) hoists every load of an iteration above its arithmetic: accumulators,
-// all of A and B and a product must fit at once, or they spill. So `useTile6x2`, which JavaScript sets where the engine is newer than that,
-// chooses 6 × 2, one half of the query tile after the other; the order of every sum is the same.
+// Two things decide. A chain of fused multiply-adds advances every four cycles, two of them start in each, so eight
+// accumulators leave no slack and twelve do. And V8 before Turboshaft (Node 20, 22) hoists every load of an iteration
+// above its arithmetic: accumulators, all of A and B and a product must fit at once, or they spill. So `useTile6x2`,
+// which JavaScript sets where the engine is newer than that, chooses 6 × 2, one half of the query tile after the other;
+// the order of every sum is the same.
 //
-// A base and one shared offset cost V8 one lea a row; a pointer advanced in place costs two instructions, and offsets in the
-// load are not folded. One reduction step an iteration, because Binaryen sinks the loads of a longer body into spills.
+// A base and one shared offset cost V8 one lea a row. A pointer advanced in place costs two instructions, and offsets in
+// the load are not folded. Each iteration is one step of the sum: Binaryen sinks the loads of a longer body into spills.
 
 import { LANE_BYTES, VECTORS, madd } from "./lanes";
 
@@ -37,12 +39,11 @@ import { LANE_BYTES, VECTORS, madd } from "./lanes";
 /**
  * C[i][LANES] = (accumulate ? C : 0) + Σ_t A[i][t] · B[t][LANES] for i < rows, t < count.
  *
- *   c          [rows + ROWS_OVER][LANES]; the rows past `rows` are scratch
- *   a          A[i][t] at a + i·aRow + t·aStep; nothing past A[rows − 1] is read
- *   b          [count][LANES]
- *   vectors    how many vectors of each row are needed, 1 … VECTORS; others may be left as they were
- *   useTile6x2       whether the engine keeps 6 × 2 in registers
- *   aRow aStep bytes
+ *   c            [rows + ROWS_OVER][LANES]; the rows past `rows` are scratch
+ *   a            A[i][t] at a + i·aRow + t·aStep (bytes); nothing past A[rows − 1] is read
+ *   b            [count][LANES]
+ *   vectors      how many vectors of each row are needed, 1 … VECTORS; others may be left as they were
+ *   useTile6x2   whether the engine keeps 6 × 2 in registers
  */
 // @ts-ignore: decorator
 @inline export function multiply(
@@ -98,7 +99,8 @@ function multiply6x2(
   }
 }
 
-// Each shape is a function of its own: with several in one, the V8 of Node 20 moves six accumulators about in every iteration (−7 %).
+// Each shape is a function of its own: with several in one, the V8 of Node 20 moves six accumulators about in every
+// iteration (−7 %).
 
 /** 8 accumulators, 4 vectors of B, 2 splats. */
 function multiply2x4(
@@ -143,7 +145,8 @@ function multiply6x1(
 }
 
 /**
- * Tiles of R rows, one below the other. Where rows run out a tile repeats the last one; what comes of it lands in the scratch rows of C.
+ * Tiles of R rows, one below the other. Where rows run out a tile repeats the last one; what comes of it lands in the
+ * scratch rows of C.
  */
 // @ts-ignore: decorator
 @inline function tiles(
@@ -171,7 +174,10 @@ function multiply6x1(
   }
 }
 
-/** One tile of R × V accumulators: 2 × 4, 4 × 2, 6 × 2 or 6 × 1. R and V are literals, so that the compiler drops what they do not need. */
+/**
+ * One tile of R × V accumulators: 2 × 4, 4 × 2, 6 × 2 or 6 × 1. R and V are literals, so that the compiler drops what
+ * they do not need.
+ */
 // @ts-ignore: decorator
 @inline function tile(
   c: usize,

@@ -1,5 +1,6 @@
-// Query rows stand in the lanes. A query tile holds LANES rows of q in VECTORS vectors of four. Everything that belongs to a
-// row (its scores, its maximum, its column of the output) stays in that row's lane, so no step reduces across lanes.
+// Query rows stand in the lanes. A query tile holds LANES rows of q in VECTORS vectors of four. Everything that belongs
+// to a row (its scores, its maximum, its column of the output) stays in that row's lane, so no step reduces across
+// lanes.
 
 /** Vectors of query rows in one query tile; simd/gemm.ts says why. */
 // @ts-ignore: decorator
@@ -26,8 +27,8 @@
 }
 
 /**
- * The bits of max |x| over [count] floats in whole vectors. Bits of magnitudes have the order of the magnitudes; NaN is above
- * all.
+ * The bits of max |x| over [count] floats in whole vectors. Bits of magnitudes have the order of the magnitudes; NaN is
+ * above all.
  */
 export function maxMagnitudeBits(x: usize, count: i32): i32 {
   let top = i32x4.splat(0);

@@ -30,7 +30,9 @@ export const PANEL_FEATURES = 16;
 /** Rows of x that pass over a panel before the next panel comes. (assembly/ops/linear.ts) */
 export const BLOCK_ROWS = 132;
 
-/** AttendArgs (assembly/args.ts) in memory: its fields, of four bytes each; the first `integers` are integers, the others floats. */
+/**
+ * AttendArgs (assembly/args.ts) in memory: its fields, of four bytes each; the first `integers` are integers, the others floats.
+ */
 export const ATTEND_ARGS = {
   integers: 45,
   fields: [
@@ -88,7 +90,9 @@ export const ATTEND_ARGS = {
 /** The values of AttendArgs. */
 export type AttendArgs = Record<(typeof ATTEND_ARGS)["fields"][number], number>;
 
-/** ScoreRow (assembly/ops/score-rows.ts) in memory: its fields, of four bytes each; the first `integers` are integers, the others floats. */
+/**
+ * ScoreRow (assembly/ops/score-rows.ts) in memory: its fields, of four bytes each; the first `integers` are integers, the others floats.
+ */
 export const SCORE_ROW = {
   integers: 3,
   fields: ["row", "weights", "entropy", "lse", "m", "magnitude"],
