@@ -1,5 +1,5 @@
-// node tools/run.js SCRIPT [argument …]: installs what tools/package.json lists, on first use and whenever its lock file
-// has changed, and runs tools/SCRIPT.
+// node tools/run.js SCRIPT [argument …]: runs tools/SCRIPT. Installs what tools/package.json lists, on first use and
+// whenever its lock file has changed.
 import { spawnSync } from "node:child_process";
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";

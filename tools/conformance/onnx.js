@@ -1,4 +1,4 @@
-// The backend tests of ONNX: a folder for each case, with a model of one node, its inputs and outputs as protocol buffers.
+// The backend tests of ONNX: a folder for each case, with a model of one node, its inputs and outputs in protobuf.
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import protobuf from "protobufjs";

@@ -13,7 +13,7 @@ export const SOURCE = {
   licence: "MIT",
 };
 
-/** How far their own runner lets a result be off (js/web/test/test-runner.ts, WebGPU): many values have four decimals. */
+/** How far off their own runner lets a result be (js/web/test/test-runner.ts, WebGPU): many values have 4 decimals. */
 const TOLERANCE = { rtol: 1e-5, atol: 1e-3 };
 
 /** Their expected values are of one kernel, which leaves past_key unread unless present_key is asked for. */
