@@ -79,6 +79,7 @@ const BROKEN = [
     "export class Heed {}",
   ],
   ["onnx-on-top", "bindings/layer/a.ts", 'import "../onnx/c.ts";', "bindings/onnx/c.ts"],
+  ["resolves", "bindings/rotary/a.ts", 'import "./nowhere.ts";', "bindings/rotary/b.ts"],
   ["no-test-in-a-test", "test/a.test.ts", 'import "./b.test.ts";', "test/b.test.ts"],
 ];
 

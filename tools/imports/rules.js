@@ -46,8 +46,15 @@ const ASSEMBLY = [
   ["args.ts"],
 ];
 
-/** The benchmark: what is measured, who is measured, and how. */
-const BENCH = [["main.ts", "chart.ts"], ["cases/"], ["peers/"], ["harness/"]];
+/** The benchmark: the commands, what is measured, who is measured, and how. */
+const BENCH = [
+  ["main.ts"],
+  ["baseline.ts", "chart.ts", "list.ts", "prepare.ts", "run.ts"],
+  ["options.ts"],
+  ["cases/"],
+  ["peers/"],
+  ["harness/"],
+];
 
 /** heed/onnx is handed an instance and holds no part of heed: it imports the checks, and nothing but types besides. */
 const ONNX = {
@@ -148,6 +155,12 @@ export const forbidden = [
     comment: `nothing of heed needs ${ONNX.folder}`,
     from: { path: "^bindings/", pathNot: pattern([ONNX.folder]) },
     to: { path: pattern([ONNX.folder]) },
+  },
+  {
+    name: "resolves",
+    comment: "an import that leads nowhere would slip through the rules above; dist/ need not be built",
+    from: { path: "^(assembly|bindings)/" },
+    to: { couldNotResolve: true, pathNot: "\\.wasm(\\?module)?$" },
   },
   {
     name: "no-test-in-a-test",
