@@ -35,8 +35,8 @@ const BINDINGS = [
 /** AssemblyScript: mathematics on pointers. */
 const ASSEMBLY = [
   ["index.ts"],
-  // Kernels beside attention: linear, rotary, merge, probabilities, top-k.
-  ["ops/"],
+  // Kernels beside attention, and those of further wasm files (docs/decisions/modules.md).
+  ["ops/", "modules/"],
   ["attend.ts"],
   ["decode/"],
   ["prefill/"],
@@ -122,8 +122,8 @@ export const forbidden = [
   ...runsDown("bench", "bench/", BENCH, { beside: ["start.js"] }),
   {
     name: "ops-beside-prefill",
-    comment: "kernels of ops/ use the parts that decode shares, and not attention as a whole",
-    from: { path: "^assembly/ops/" },
+    comment: "kernels beside attention use the parts that decode shares, and not attention as a whole",
+    from: { path: "^assembly/(ops|modules)/" },
     to: { path: pattern(["assembly/attend.ts", "assembly/prefill/"]) },
   },
   {
