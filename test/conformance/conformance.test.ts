@@ -8,9 +8,11 @@ import { type CaseRef, type DType, type Manifest, type Value, type Values, value
 import { isOperator, runOperator } from "./operators.ts";
 import { torchLayer } from "./torch.ts";
 
-// Third-party cases. They are not part of the project: they lie beside it, or where HEED_CONFORMANCE says.
+// Third-party cases. They are not part of the project. HEED_CONFORMANCE names their folder; else they lie beside the
+// project, or where `npm run conformance` writes the public ones.
 const given = process.env.HEED_CONFORMANCE;
-const folder = given ? pathToFileURL(`${given}/`) : new URL("../../../shared/conformance/", import.meta.url);
+const places = [new URL("../../../shared/conformance/", import.meta.url), new URL("vectors/", import.meta.url)];
+const folder = given ? pathToFileURL(`${given}/`) : places.find((place) => existsSync(place));
 const suites = [
   "onnx-attention",
   "onnx-attention-window",
@@ -20,6 +22,7 @@ const suites = [
   "stories260K-attention",
   "torch-transformer-layer",
 ] as const;
+type Suite = (typeof suites)[number];
 
 const isLayer = ({ op }: CaseRef): boolean => op.startsWith("TorchTransformer");
 
@@ -69,19 +72,25 @@ function run(heed: Heed, test: CaseRef, bin: ArrayBuffer): void {
   }
 }
 
-function read(suite: (typeof suites)[number]): { cases: CaseRef[]; bytes: ArrayBuffer } {
+function read(folder: URL, suite: Suite): { cases: CaseRef[]; bytes: ArrayBuffer } {
   const { cases, bin } = JSON.parse(readFileSync(new URL(`${suite}.json`, folder), "utf8")) as Manifest;
   return { cases, bytes: new Uint8Array(readFileSync(new URL(bin, folder))).buffer };
 }
 
-if (!existsSync(folder)) {
+if (!folder) {
   it("third-party cases", ({ skip }) =>
-    skip("put them in ../shared/conformance or name their folder in HEED_CONFORMANCE"));
+    skip("npm run conformance fetches the public ones; HEED_CONFORMANCE names another folder"));
 } else {
+  const [there, absent] = [true, false].map((wanted) =>
+    suites.filter((suite) => existsSync(new URL(`${suite}.json`, folder)) === wanted),
+  ) as [Suite[], Suite[]];
+  it("are there at all", () => expect(there).not.toEqual([]));
+  for (const suite of absent) it(suite, ({ skip }) => skip(`${suite}.json is not in ${folder.pathname}`));
+
   forEachBuild((_, open) => {
     const heed = open();
-    describe.each(suites)("%s", (suite) => {
-      const { cases, bytes } = read(suite);
+    describe.each(there)("%s", (suite) => {
+      const { cases, bytes } = read(folder, suite);
       for (const test of cases) {
         const reason = reasonToSkip(test);
         const title = [test.name, ...(reason ? [`skipped: ${reason}`] : [])].join(", ");
@@ -89,8 +98,9 @@ if (!existsSync(folder)) {
       }
     });
 
+    if (!there.includes("onnx-attention")) return;
     describe("onnx-attention, past and padding in a KvCache", () => {
-      const { cases, bytes } = read("onnx-attention");
+      const { cases, bytes } = read(folder, "onnx-attention");
       for (const test of cases) {
         const { past_key: past, nonpad_kv_seqlen: nonpad, K } = test.inputs;
         if (!past && !nonpad) continue;

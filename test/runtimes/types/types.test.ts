@@ -1,11 +1,13 @@
-// The types of the packed package, as TypeScript reads them in a project that sets little: no skipLibCheck, no lib for `using`.
-import { writeFileSync } from "node:fs";
+// The types of the packed package, as TypeScript reads them in a project that sets little: no skipLibCheck, no lib for
+// `using`. By the oldest TypeScript that heed supports and by its own, with every way of resolving modules.
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, it } from "vitest";
-import { output, pathIn } from "../project.ts";
+import { describe, expect, it } from "vitest";
+import { installed, output, pathIn } from "../project.ts";
 
 const consumer = `
 import { type AttentionOptions, type Heed, type LoadOptions, load, loadSync } from "heed";
+import { onnxAttention } from "heed/onnx";
 import relaxed from "heed/relaxed.wasm";
 import simd from "heed/simd.wasm";
 
@@ -25,23 +27,45 @@ out satisfies Float32Array;
 lse satisfies Float32Array;
 // @ts-expect-error headDim is required
 heed.attention(x, x, x, { numHeads: 1 });
+
+const one = { data: x, shape: [1, 1, 1, 8] };
+onnxAttention(heed, { Q: one, K: one, V: one }).Y.shape satisfies readonly number[];
 `;
 
-it.each([
-  { module: "nodenext", moduleResolution: "nodenext" },
-  { module: "esnext", moduleResolution: "bundler" },
-])("compiles with $moduleResolution", async (resolution) => {
-  writeFileSync(pathIn("consumer.ts"), consumer);
-  const compilerOptions = {
-    ...resolution,
-    target: "es2022",
-    lib: ["es2022", "dom"],
-    types: [],
-    strict: true,
-    noEmit: true,
-  };
-  writeFileSync(pathIn("consumer.json"), JSON.stringify({ compilerOptions, files: ["consumer.ts"] }));
-  const tsc = join(import.meta.dirname, "../../../node_modules/typescript/bin/tsc");
-  // tsc prints what it finds, and fails then.
-  expect(await output(process.execPath, [tsc, "-p", "consumer.json"])).toBe("");
+/** An import of everything that package.json exports, so that no entry is without types where `exports` is not read. */
+function importsOfAll(): string {
+  const { exports } = JSON.parse(readFileSync(pathIn("node_modules/heed/package.json"), "utf8")) as { exports: object };
+  const paths = Object.keys(exports).filter((path) => path !== "./package.json");
+  return paths.map((path, n) => `import * as all${n} from "heed${path.slice(1)}"; void all${n};`).join("\n");
+}
+
+const compilers = [
+  { name: "the oldest", tsc: installed("typescript-5.7/bin/tsc"), node10: {} },
+  // TypeScript 6 calls node10 deprecated.
+  {
+    name: "heed's own",
+    tsc: join(import.meta.dirname, "../../../node_modules/typescript/bin/tsc"),
+    node10: { ignoreDeprecations: "6.0" },
+  },
+];
+
+describe.each(compilers)("$name TypeScript", ({ tsc, node10 }) => {
+  it.each([
+    { module: "esnext", moduleResolution: "node10", ...node10 },
+    { module: "node16", moduleResolution: "node16" },
+    { module: "esnext", moduleResolution: "bundler" },
+  ])("compiles with $moduleResolution", async (resolution) => {
+    writeFileSync(pathIn("consumer.ts"), `${importsOfAll()}\n${consumer}`);
+    const compilerOptions = {
+      ...resolution,
+      target: "es2022",
+      lib: ["es2022", "dom"],
+      types: [],
+      strict: true,
+      noEmit: true,
+    };
+    writeFileSync(pathIn("consumer.json"), JSON.stringify({ compilerOptions, files: ["consumer.ts"] }));
+    // tsc prints what it finds, and fails then.
+    expect(await output(process.execPath, [tsc, "-p", "consumer.json"])).toBe("");
+  });
 });

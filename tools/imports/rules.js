@@ -1,0 +1,171 @@
+// Which file may import which. Imports run down the lists below, and types count like values; `npm run lint` proves it.
+// A folder ends with a slash. What stands on one line is one layer, whose members do not import each other.
+
+/** @typedef {import("dependency-cruiser").IRegularForbiddenRuleType} Rule */
+
+/** What is there, from those who use to what is used. */
+const REPOSITORY = [
+  ["test/"],
+  ["tools/"],
+  ["scripts/"],
+  ["examples/", "bench/"],
+  // Kernels are called through WebAssembly; their specs in test/kernels/ alone import them.
+  ["bindings/", "assembly/"],
+];
+
+/** TypeScript: the API, and the memory and the engine beneath it. */
+const BINDINGS = [
+  // One entry for each way to bring the wasm files.
+  ["index.ts", "precompiled.ts", "slim.ts"],
+  ["load.ts"],
+  // The public class: one method for each folder below.
+  ["heed.ts"],
+  ["importers/"],
+  ["layer/"],
+  ["kv-cache/"],
+  ["attention-weights/"],
+  ["attention/"],
+  ["rotary/"],
+  // The wasm instance, and what both languages must know.
+  ["engine/"],
+  ["memory/"],
+  ["check.ts"],
+];
+
+/** AssemblyScript: mathematics on pointers. */
+const ASSEMBLY = [
+  ["index.ts"],
+  // Kernels beside attention, and those of further wasm files (docs/decisions/modules.md).
+  ["ops/", "modules/"],
+  ["attend.ts"],
+  ["decode/"],
+  ["prefill/"],
+  ["attention/"],
+  ["kv/"],
+  ["simd/"],
+  ["args.ts"],
+];
+
+/** The benchmark: the commands, what is measured, who is measured, and how. */
+const BENCH = [
+  ["main.ts"],
+  ["baseline.ts", "chart.ts", "list.ts", "prepare.ts", "run.ts"],
+  ["options.ts"],
+  ["cases/"],
+  ["peers/"],
+  ["harness/"],
+];
+
+/** heed/onnx is handed an instance and holds no part of heed: it imports the checks, and nothing but types besides. */
+const ONNX = {
+  folder: "bindings/onnx/",
+  code: ["bindings/check.ts"],
+  types: [
+    "bindings/heed.ts",
+    "bindings/attention/options.ts",
+    "bindings/attention-weights/options.ts",
+    "bindings/memory/layout.ts",
+  ],
+};
+
+/**
+ * A pattern for folders and files.
+ * @param {string[]} paths
+ */
+const pattern = (paths) =>
+  `^(?:${paths.map((path) => path.replaceAll(/[.-]/g, "\\$&") + (path.endsWith("/") ? "" : "$")).join("|")})`;
+
+/**
+ * No import up a list, and no file outside it.
+ * @param {string} name
+ * @param {string} folder
+ * @param {string[][]} layers from the top
+ * @param {{ beside?: string[] }} [options] what is in the folder and has rules of its own
+ * @returns {Rule[]}
+ */
+function runsDown(name, folder, layers, { beside = [] } = {}) {
+  const placed = layers.map((layer) => layer.map((path) => folder + path));
+  const known = pattern([...placed.flat(), ...beside.map((path) => folder + path)]);
+  const rules = placed.flatMap((layer, at) =>
+    layer.flatMap((member) => {
+      const others = placed.slice(0, at + 1).flatMap((above) => above.filter((path) => path !== member));
+      return others.length === 0 ? [] : [{ name, from: { path: pattern([member]) }, to: { path: pattern(others) } }];
+    }),
+  );
+  if (folder === "") return rules;
+  const unplaced = {
+    name: `${name}-unplaced`,
+    comment: `every file of ${folder} has a layer in tools/imports/rules.js`,
+  };
+  const stray = { path: pattern([folder]), pathNot: `${known}|\\.d\\.ts$` };
+  return [...rules, { ...unplaced, from: stray, to: {} }, { ...unplaced, from: {}, to: stray }];
+}
+
+/** @type {Rule[]} */
+export const forbidden = [
+  {
+    name: "no-circle-of-files",
+    comment: "two files that import each other are one file, or hide a third",
+    from: {},
+    to: { circular: true },
+  },
+  {
+    name: "no-circle-of-folders",
+    comment: "a folder is a concept that can be read before those that use it",
+    scope: "folder",
+    from: {},
+    to: { circular: true },
+  },
+  ...runsDown("repository", "", REPOSITORY),
+  ...runsDown("bindings", "bindings/", BINDINGS, { beside: ["onnx/"] }),
+  ...runsDown("assembly", "assembly/", ASSEMBLY),
+  ...runsDown("bench", "bench/", BENCH, { beside: ["start.js"] }),
+  {
+    name: "ops-beside-prefill",
+    comment: "kernels beside attention use the parts that decode shares, and not attention as a whole",
+    from: { path: "^assembly/(ops|modules)/" },
+    to: { path: pattern(["assembly/attend.ts", "assembly/prefill/"]) },
+  },
+  {
+    name: "assembly-alone",
+    comment: "asc compiles assembly/ by itself",
+    from: { path: "^assembly/" },
+    to: { pathNot: "^assembly/" },
+  },
+  {
+    name: "kernels-through-wasm",
+    comment: "TypeScript calls kernels through WebAssembly",
+    from: { pathNot: "^(assembly|test/kernels)/" },
+    to: { path: "^assembly/" },
+  },
+  {
+    name: "onnx-is-handed-heed",
+    comment: `${ONNX.folder} imports ${ONNX.code.join(", ")}, and types of ${ONNX.types.join(", ")}`,
+    from: { path: pattern([ONNX.folder]) },
+    to: { path: "^bindings/", pathNot: pattern([ONNX.folder, ...ONNX.code, ...ONNX.types]) },
+  },
+  {
+    name: "onnx-takes-types",
+    comment: `what ${ONNX.folder} imports beside the checks are types, so that dist/onnx.js has no heed in it`,
+    from: { path: pattern([ONNX.folder]) },
+    to: { path: pattern(ONNX.types), dependencyTypesNot: ["type-only"] },
+  },
+  {
+    name: "onnx-on-top",
+    comment: `nothing of heed needs ${ONNX.folder}`,
+    from: { path: "^bindings/", pathNot: pattern([ONNX.folder]) },
+    to: { path: pattern([ONNX.folder]) },
+  },
+  {
+    name: "resolves",
+    comment: "an import that leads nowhere would slip through the rules above; dist/ need not be built",
+    from: { path: "^(assembly|bindings)/" },
+    to: { couldNotResolve: true, pathNot: "\\.wasm(\\?module)?$" },
+  },
+  {
+    name: "no-test-in-a-test",
+    comment: "what tests share lives in test/support/",
+    from: {},
+    to: { path: "\\.(test|spec)\\.ts$" },
+  },
+];
