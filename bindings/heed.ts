@@ -146,7 +146,7 @@ export class Heed {
    * @throws RangeError for a length that is no integer of at least 0, or where memory cannot grow
    */
   tensor(length: number): Tensor {
-    return new Tensor(this.#instance.arena, checkInteger("length", length, 0));
+    return Tensor.allocate(this.#instance.arena, checkInteger("length", length, 0));
   }
 
   /**

@@ -3,7 +3,7 @@ import type { Instance } from "../engine/instance.ts";
 import { PAGE_KEYS } from "../engine/kernels.ts";
 import { stridesOf } from "../memory/layout.ts";
 import { keptLength } from "./broadcast.ts";
-import type { KeySource, KeysOf } from "./kv-source.ts";
+import type { KvArgs, KvSource } from "./kv-source.ts";
 import { type Problem, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
 
@@ -21,7 +21,7 @@ export interface CallPointers {
 }
 
 /** One kernel call for each sequence, or for each piece of its keys. */
-export function run(instance: Instance, problem: Problem, pointers: CallPointers, source: KeySource): void {
+export function run(instance: Instance, problem: Problem, pointers: CallPointers, source: KvSource): void {
   problem.sequences.forEach((whole, s) => {
     const sequence = withoutPadding(instance, problem, whole);
     if (!attendPieces(instance, problem, pointers, source, sequence, s, false)) {
@@ -35,7 +35,7 @@ function attendPieces(
   instance: Instance,
   problem: Problem,
   pointers: CallPointers,
-  { atOnce, keysOf }: KeySource,
+  source: KvSource,
   sequence: MaskedSequence,
   s: number,
   careful: boolean,
@@ -44,9 +44,9 @@ function attendPieces(
   const [first, end] = seenKeys(problem, sequence);
   // Keys before the first that a row sees are none of the kernels' business: the first piece takes them, and the last those behind the last.
   for (let fromKey = 0, start = first; ;) {
-    const next = start - (start % PAGE_KEYS) + atOnce;
+    const next = start - (start % PAGE_KEYS) + source.maxKeys;
     const toKey = next < end ? next : seqLenKv;
-    const keys = keysOf(sequence, s, start, Math.min(next, end), 0);
+    const keys = source.locate(sequence, s, start, Math.min(next, end), 0);
     const head = attendArgsOf(instance, problem, pointers, sequence, s, keys);
     Object.assign(head, { fromKey, toKey, careful: Number(careful) });
     writeAttendArgs(instance.arena.buffer, pointers.head, head);
@@ -74,7 +74,7 @@ export function attendArgsOf(
   pointers: CallPointers,
   sequence: MaskedSequence,
   s: number,
-  keys: ReturnType<KeysOf>,
+  keys: KvArgs,
 ): AttendArgs {
   const { numHeads, numKvHeads, headDim, valueDim, layout, rowsQ, keepMask, bias } = problem;
   const { batch, startQ, startKv, seqLenQ, seqLenKv, queryOffset, masked } = sequence;

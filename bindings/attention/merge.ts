@@ -66,9 +66,9 @@ export function merge(
   const { arena } = instance;
   const problem = checkMerge(arena, partsIn, options);
   const { parts, sinks, dim, rows } = problem;
-  const out = new Output("out", options.out, "when absent", arena, rows * dim, "that of every part");
+  const out = Output.required(arena, "out", options.out, rows * dim, "that of every part");
   const lseOption = options.lse === true ? undefined : options.lse;
-  const lse = new Output("lse", lseOption, "when absent", arena, rows, "that of every part");
+  const lse = Output.required(arena, "lse", lseOption, rows, "that of every part");
   out.checkApartFrom({ sinks, lse: lse.place });
   lse.checkApartFrom({ sinks });
   parts.forEach((part, p) => {
