@@ -25,8 +25,8 @@ export function attentionWeights(instance: Instance, q: unknown, k: unknown, opt
 }
 
 /**
- * A checked call: places the operands, runs the kernels and hands the outputs over. Whatever happens, the memory of the call is given
- * back. Operands.v is not used.
+ * A checked call: places the operands, runs the kernels and hands the outputs over. Whatever happens, the memory of the
+ * call is given back. Operands.v is not used.
  *
  * @throws as `Heed.attentionWeights` for the options weights, entropy and indices, and where memory cannot grow
  */

@@ -71,8 +71,8 @@ export function planCall(
   const rowBytes = problem.rowsKv * 4;
   const fit = Math.max(1, Math.floor(BUFFER_BYTES / Math.max(1, rowBytes)));
   const buffered = reduce !== undefined || topK !== undefined;
-  // Keys that are copied in should serve as many rows as possible. Where nothing is copied, the passes are short, so that the scores
-  // are still in the processor's cache when they are normalized.
+  // Keys that are copied in should serve as many rows as possible. Where nothing is copied, the passes are short, so
+  // that the scores are still in the processor's cache when they are normalized.
   const most = buffered || kv.maxKeys === Infinity ? fit : BUFFER_BYTES / (paddedDim * 4);
   const passRows = Math.min(Math.max(1, Math.floor(most / KERNEL_ROWS)) * KERNEL_ROWS, rows.length * heads.length);
   const scoreRows = scope.reserve(passRows * SCORE_ROW_WORDS * 4);

@@ -17,7 +17,10 @@ export interface Subset {
   readonly heads: readonly number[];
 }
 
-/** The row of the result that a selected row of a selected head goes to: [batch, heads, rows], or without what is summed up. */
+/**
+ * The row of the result that a selected row of a selected head goes to: [batch, heads, rows], or without what is summed
+ * up.
+ */
 export function resultRowOf({ rows, heads, reduce }: Selection, batch: number, row: number, head: number): number {
   if (reduce === "mean") return batch * rows.length + row;
   if (reduce === "keySum") return batch * heads.length + head;
@@ -25,8 +28,8 @@ export function resultRowOf({ rows, heads, reduce }: Selection, batch: number, r
 }
 
 /**
- * The row heads of a subset that belong to one sequence and one KV head. Those of one result row follow each other, so that they can be
- * added up together.
+ * The row heads of a subset that belong to one sequence and one KV head. Those of one result row follow each other, so
+ * that they can be added up together.
  */
 export function rowHeadsOf(
   { numHeads, numKvHeads }: Problem,

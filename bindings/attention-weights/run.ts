@@ -30,7 +30,10 @@ function fillRows({ instance, problem }: Plan, ptr: number, rows: number, value:
   new Float32Array(instance.arena.buffer, ptr, rows * problem.rowsKv).fill(value);
 }
 
-/** A subset of the rows and heads of one batch entry: pass by pass for each sequence and KV head, then what is left of their sums. */
+/**
+ * A subset of the rows and heads of one batch entry: pass by pass for each sequence and KV head, then what is left of
+ * their sums.
+ */
 function runSubset(plan: Plan, batch: number, subset: Subset): void {
   const { instance, problem, selection, outputs, sums } = plan;
   const { reduce, heads } = selection;

@@ -8,8 +8,8 @@ import type { RowHead } from "./row-heads.ts";
 const LOWEST = -3.4028234663852886e38;
 
 /**
- * Writes what the kernels need of each row head of one pass: a Chosen in Plan.scoreRows, and q · queryScale in Plan.queries, with zeros
- * behind it up to paddedDim.
+ * Writes what the kernels need of each row head of one pass: a Chosen in Plan.scoreRows, and q · queryScale in
+ * Plan.queries, with zeros behind it up to paddedDim.
  */
 export function writeScoreRows(plan: Plan, sequenceIndex: number, kvHead: number, rowHeads: readonly RowHead[]): void {
   const { instance, problem, selection, outputs, paddedDim, weightRows } = plan;

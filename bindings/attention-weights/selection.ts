@@ -23,8 +23,8 @@ export function checkStage({ stage = "softmax" }: SelectionOptions): Stage {
 }
 
 /**
- * The problem without the steps that come after `stage`. Before the masks are applied, a query sees every key; only keys more than
- * `windowLeft` to the left of its position stay unseen, since a cache may have given them back.
+ * The problem without the steps that come after `stage`. Before the masks are applied, a query sees every key; only
+ * keys more than `windowLeft` to the left of its position stay unseen, since a cache may have given them back.
  */
 export function throughStage(stage: Stage, problem: Problem, windowLeft: number): Problem {
   if (stage === "masked" || stage === "softmax") return problem;

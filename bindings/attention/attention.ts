@@ -1,9 +1,9 @@
 // A call of attention goes through four steps:
 //
-//     checkQueries, checkKeysAndValues, checkProblem   problem.ts      the arguments become a Problem, which never changes
-//     Operands.place(scope)                            operands.ts     q, K and V come to where the kernels read them
-//     run(…)                                           call.ts         one kernel call for each sequence, or piece of its keys
-//     Output.take(), scope.release()                   ../memory/      the caller gets the outputs, the memory is given back
+//     checkQueries, checkKeysAndValues, checkProblem   the arguments become a Problem, which never changes   problem.ts
+//     Operands.place(scope)                            q, K and V come to where the kernels read them       operands.ts
+//     run(…)                                           one kernel call for each sequence, or piece of it    call.ts
+//     Output.take(), scope.release()                   the caller gets the outputs, memory is given back    ../memory/
 //
 // `heed.attention` places the caller's arrays. A KV cache places q, which it may rotate first, and its page tables.
 
@@ -51,8 +51,8 @@ export function attention(
 }
 
 /**
- * A checked call: places the operands, runs the kernels and hands the outputs over. Whatever happens, the memory of the call is given
- * back.
+ * A checked call: places the operands, runs the kernels and hands the outputs over. Whatever happens, the memory of the
+ * call is given back.
  *
  * @throws as `Heed.attention` for the options out and lse, and where memory cannot grow
  */

@@ -7,7 +7,7 @@ import type { KvArgs, KvSource } from "./kv-source.ts";
 import { type Problem, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
 
-/** Pointers to everything that a call reads and writes. */
+/** Addresses of what a call reads and writes, but for K and V. 0 for an option that is absent. */
 export interface CallPointers {
   head: number;
   scratch: number;
@@ -20,7 +20,7 @@ export interface CallPointers {
   lse: number;
 }
 
-/** One kernel call for each sequence, or for each piece of its keys. */
+/** Computes attention: one kernel call for each sequence, or one for each piece of its keys. */
 export function run(instance: Instance, problem: Problem, pointers: CallPointers, source: KvSource): void {
   problem.sequences.forEach((whole, s) => {
     const sequence = withoutPadding(instance, problem, whole);
@@ -30,7 +30,12 @@ export function run(instance: Instance, problem: Problem, pointers: CallPointers
   });
 }
 
-/** One sequence; false where it must be done once more, carefully. */
+/**
+ * Runs the kernel over the keys of one sequence, piece by piece.
+ *
+ * @returns false where masked values that are not finite spoiled a row: then the sequence must be done once more, with
+ * `careful`
+ */
 function attendPieces(
   instance: Instance,
   problem: Problem,
@@ -42,7 +47,8 @@ function attendPieces(
 ): boolean {
   const { seqLenKv } = sequence;
   const [first, end] = seenKeys(problem, sequence);
-  // Keys before the first that a row sees are none of the kernels' business: the first piece takes them, and the last those behind the last.
+  // Only the keys [first, end) are seen by any query, so only they are located. The pieces cover all keys nevertheless:
+  // the first piece begins at key 0, the last ends at seqLenKv.
   for (let fromKey = 0, start = first; ;) {
     const next = start - (start % PAGE_KEYS) + source.maxKeys;
     const toKey = next < end ? next : seqLenKv;
@@ -56,12 +62,13 @@ function attendPieces(
   }
 }
 
-/** A sequence, and whether keepMask says more of it than how many keys it has. */
+/** A sequence for the kernels. */
 export interface MaskedSequence extends Sequence {
-  masked: boolean;
+  /** Whether the kernels must read keepMask; false where there is none, or where seqLenKv says it all. */
+  readonly masked: boolean;
 }
 
-/** A sequence, shorter where all that keepMask takes away is keys at the end. */
+/** A sequence for the kernels; a shorter one without a mask where keepMask is padding. */
 export function withoutPadding({ arena }: Instance, { keepMask }: Problem, sequence: Sequence): MaskedSequence {
   const kept = keepMask && keptLength(keepMask, sequence, arena.buffer);
   return { ...sequence, seqLenKv: kept ?? sequence.seqLenKv, masked: kept === undefined };
@@ -126,13 +133,14 @@ export function attendArgsOf(
 }
 
 /**
- * scale = queryScale · scoreScale. q is multiplied by ± a power of two, which rounds nothing and keeps q·k from overflowing where
- * scale·q·k does not; the scores by the rest, once, as a plain implementation does.
+ * Splits the scale into queryScale · scoreScale. q is multiplied by queryScale, ± a power of two: that rounds nothing,
+ * and q·k overflows only where scale·q·k does. The scores are multiplied by scoreScale, the rest, which rounds once, as
+ * a plain implementation does.
  */
 export function splitScale(scale: number): { queryScale: number; scoreScale: number } {
   const magnitude = Math.abs(Math.fround(scale));
   if (magnitude === 0) return { queryScale: 0, scoreScale: 1 };
-  // Far below 1 the product with q would leave the normal floats, above 1 it might overflow.
+  // With a larger power, q·queryScale might overflow; with a smaller one, it might become subnormal and lose bits.
   const power = magnitude > 1 || magnitude < 2 ** -24 ? 1 : 2 ** Math.floor(Math.log2(magnitude));
   return { queryScale: Math.sign(scale) * power, scoreScale: magnitude / power };
 }

@@ -19,8 +19,9 @@ export interface KvSource {
   /** The most keys that one `locate` may ask for: a multiple of PAGE_KEYS, or Infinity. */
   readonly maxKeys: number;
   /**
-   * Makes the keys [first, end) of a sequence readable, until the next `locate`. `sequenceIndex` is the place of `sequence` in
-   * Problem.sequences. The source of `attention` answers for every KV head, that of `attentionWeights` for `kvHead` alone.
+   * Makes the keys [first, end) of a sequence readable, until the next `locate`. `sequenceIndex` is the place of
+   * `sequence` in Problem.sequences. The source of `attention` answers for every KV head, that of `attentionWeights`
+   * for `kvHead` alone.
    *
    * @returns the addresses that key 0 of the first KV head has, or would have if it were there
    */
@@ -39,9 +40,9 @@ const KV_PIECE_BYTES = 2 ** 19;
 const MAX_PIECE_ROWS = 64;
 
 /**
- * The source of `attention` over the caller's k and v, for all KV heads together. Tensors are read in place. Arrays are copied in, one
- * sequence at a time. Where few query rows read them, each key is read once, so they are copied piece by piece, and a piece is still in
- * the processor's cache when it is read.
+ * The source of `attention` over the caller's k and v, for all KV heads together. Tensors are read in place. Arrays are
+ * copied in, one sequence at a time. Where few query rows read them, each key is read once, so they are copied piece by
+ * piece, and a piece is still in the processor's cache when it is read.
  */
 export function stageKeysAndValues(arena: Arena, scope: CallScope, problem: Problem, kv: KeysAndValues): KvSource {
   const { numKvHeads, headDim, valueDim, layout, rowsKv, sequences } = problem;
@@ -78,8 +79,8 @@ export function stageKeysAndValues(arena: Arena, scope: CallScope, problem: Prob
 const K_PIECE_BYTES = 2 ** 18;
 
 /**
- * The source of `attentionWeights` over the caller's k, for one KV head at a time. A Tensor is read in place. An array is copied in piece
- * by piece, so that linear memory never holds all of it.
+ * The source of `attentionWeights` over the caller's k, for one KV head at a time. A Tensor is read in place. An array
+ * is copied in piece by piece, so that linear memory never holds all of it.
  */
 export function stageKeys(arena: Arena, scope: CallScope, problem: Problem, k: Floats): KvSource {
   const { layout, rowsKv, numKvHeads, headDim } = problem;

@@ -15,8 +15,8 @@ export interface Operands {
   readonly k?: Floats;
   readonly v?: Floats;
   /**
-   * Brings q, K and V to where the kernels can read them. It is called once, after every check and before any kernel runs. `scope` holds
-   * what is copied. Throws a RangeError where memory cannot grow.
+   * Brings q, K and V to where the kernels can read them. It is called once, after every check and before any kernel
+   * runs. `scope` holds what is copied. Throws a RangeError where memory cannot grow.
    */
   place(scope: CallScope): PlacedOperands;
 }

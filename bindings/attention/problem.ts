@@ -1,4 +1,13 @@
-import { checkBoolean, checkChoice, checkFinite, checkInteger, checkObject, checkRows, wrongValue } from "../check.ts";
+import {
+  checkBoolean,
+  checkChoice,
+  checkFinite,
+  checkInteger,
+  checkObject,
+  checkRows,
+  perBatch,
+  wrongValue,
+} from "../check.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Bytes, type Floats, checkBytes, checkFloats, checkFloatsOf } from "../memory/data.ts";
 import type { Layout } from "../memory/layout.ts";
@@ -96,11 +105,6 @@ export function checkKeysAndValues(arena: Arena, kIn: unknown, vIn: unknown, dim
   return { k, v, rowsKv };
 }
 
-/** The first dimension of a shape in an error message; a batch of one is not mentioned. */
-function perBatch(batch: number): string {
-  return batch > 1 ? "batch × " : "";
-}
-
 /** Checks every other option that says what is computed: of `queries` over `rowsKv` keys a batch entry. */
 export function checkProblem(arena: Arena, options: AttentionOptions, queries: Queries, rowsKv: number): Problem {
   const { batch, numHeads, headDim, valueDim, rowsQ } = queries;
@@ -125,6 +129,7 @@ export function checkProblem(arena: Arena, options: AttentionOptions, queries: Q
   };
 }
 
+/** The window of a call; causal is a window without keys to the right. */
 function checkWindow(options: AttentionOptions): { left: number; right: number } {
   const { window } = options;
   const causal = options.causal === undefined ? false : checkBoolean("causal", options.causal);
@@ -138,7 +143,7 @@ function checkWindow(options: AttentionOptions): { left: number; right: number }
   return { left, right: causal ? 0 : right };
 }
 
-/** Keys to one side: an integer, or Infinity or undefined for all of them. */
+/** Checks the keys to one side: an integer; Infinity and undefined stand for all of them. */
 function checkReach(title: string, value: number | undefined): number {
   if (value === undefined || value === Infinity) return UNLIMITED;
   return Math.min(checkInteger(title, value, 0), UNLIMITED);
@@ -146,7 +151,7 @@ function checkReach(title: string, value: number | undefined): number {
 
 const SCORES = "[batch, numHeads, seqLenQ, seqLenKv]";
 
-/** A keepMask or bias of elements that `checkData` knows. */
+/** Checks a keepMask or bias; `checkData` checks its elements, `target` is the shape of the scores. */
 function checkOverScores<Data extends Bytes | Floats>(
   title: string,
   value: { data: unknown; shape: unknown },
@@ -160,7 +165,7 @@ function checkOverScores<Data extends Bytes | Floats>(
   return { data, ...checkBroadcast(title, value.shape, data.length, target, SCORES, elementBytes) };
 }
 
-/** One slope for each head, or for each head of each sequence. */
+/** Checks alibiSlopes: one for each head, or one for each head of each sequence. */
 function checkSlopes(value: unknown, arena: Arena, numHeads: number, sequences: number): Floats {
   const slopes = checkFloats("alibiSlopes", value, arena);
   if (slopes.length !== numHeads && slopes.length !== sequences * numHeads) {
@@ -175,7 +180,7 @@ export function maxRowsPerKvHead({ sequences, numHeads, numKvHeads }: Problem): 
   return sequences.reduce((most, { seqLenQ }) => Math.max(most, seqLenQ), 0) * (numHeads / numKvHeads);
 }
 
-/** The keys that some row of a sequence sees by position: [first, end). */
+/** The keys [first, end) of a sequence that the window shows to at least one of its queries. */
 export function seenKeys({ left, right }: Problem, { queryOffset, seqLenQ, seqLenKv }: Sequence): [number, number] {
   const first = Math.max(0, queryOffset - left);
   const end = Math.min(seqLenKv, queryOffset + seqLenQ + right);

@@ -29,8 +29,8 @@ export class Output {
   #ptr = 0;
 
   /**
-   * An output that every call has. `option` is an array or Tensor of `length` floats, or undefined for a fresh array; `what` says in
-   * errors what the length is made of.
+   * An output that every call has. `option` is an array or Tensor of `length` floats, or undefined for a fresh array;
+   * `what` says in errors what the length is made of.
    */
   static required(arena: Arena, title: string, option: unknown, length: number, what: string): Output {
     return new Output(arena, title, option, length, what, true);
@@ -56,8 +56,9 @@ export class Output {
   }
 
   /**
-   * Throws a RangeError where the output lies over one of `others`, named by their titles. Inputs count only in linear memory, since an
-   * array has been copied in before an output is written. Other outputs, lse and entropy, count as arrays too.
+   * Throws a RangeError where the output lies over one of `others`, named by their titles. Inputs count only in linear
+   * memory, since an array has been copied in before an output is written. Other outputs, lse and entropy, count as
+   * arrays too.
    */
   checkApartFrom(others: Record<string, Floats | undefined>): void {
     if (!this.place) return;
@@ -69,8 +70,8 @@ export class Output {
   }
 
   /**
-   * Where the kernels write: the caller's place in linear memory, or room in the scope; 0 for no output. `copy` is the address of as many
-   * floats that the scope holds already and that may be overwritten.
+   * Where the kernels write: the caller's place in linear memory, or room in the scope; 0 for no output. `copy` is the
+   * address of as many floats that the scope holds already and that may be overwritten.
    */
   reserve(scope: CallScope, copy?: number): number {
     if (!this.#wanted) return 0;

@@ -27,8 +27,9 @@ export interface StagedShape {
 }
 
 /**
- * Brings rows of k or v, of all heads, to where the kernels can read them, a stretch of rows at a time. Rows in linear memory are read in
- * place. Rows of an array are copied to a stage, which the scope holds and the next stretch overwrites.
+ * Brings rows of k or v, of all heads, to where the kernels can read them, a stretch of rows at a time. Rows in linear
+ * memory are read in place. Rows of an array are copied to a stage, which the scope holds and the next stretch
+ * overwrites.
  */
 export class StagedRows {
   readonly #arena: Arena;

@@ -1,8 +1,8 @@
 import type { Arena } from "./arena.ts";
 
 /**
- * Floats in an instance's linear memory. A Tensor may be passed wherever a Float32Array is expected, to the instance that made it: it is
- * read and written in place, without a copy.
+ * Floats in an instance's linear memory. A Tensor may be passed wherever a Float32Array is expected, to the instance
+ * that made it: it is read and written in place, without a copy.
  */
 export class Tensor {
   /** Number of floats. */
@@ -18,7 +18,10 @@ export class Tensor {
     this.#ptr = ptr;
   }
 
-  /** @internal `length` floats of its own, zero at first, which `dispose` gives back. Throws a RangeError where memory cannot grow. */
+  /**
+   * @internal `length` floats of its own, zero at first, which `dispose` gives back. Throws a RangeError where memory
+   * cannot grow.
+   */
   static allocate(arena: Arena, length: number): Tensor {
     const ptr = arena.allocate(length * 4);
     const tensor = new Tensor(arena, length, ptr);
