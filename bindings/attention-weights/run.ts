@@ -37,10 +37,9 @@ function fillRows({ instance, problem }: Plan, ptr: number, rows: number, value:
 function runSubset(plan: Plan, batch: number, subset: Subset): void {
   const { instance, problem, selection, outputs, sums } = plan;
   const { reduce, heads } = selection;
-  if (subset.rows.length === 0 || subset.heads.length === 0) return;
   const rowBytes = problem.rowsKv * 4;
   const resultRows = reduce === "mean" ? subset.rows.length : subset.heads.length;
-  const firstResultRow = resultRowOf(selection, batch, subset.rows[0]!, subset.heads[0]!);
+  const firstResultRow = resultRowOf(selection, batch, subset.rows[0] ?? 0, subset.heads[0] ?? 0);
   const firstSum = sums || outputs.weights + firstResultRow * rowBytes;
   if (sums) fillRows(plan, sums, resultRows, 0);
   plan.sequences.forEach((sequence, sequenceIndex) => {
@@ -52,7 +51,8 @@ function runSubset(plan: Plan, batch: number, subset: Subset): void {
       }
     }
   });
-  if (reduce === "mean") instance.kernels.divideRow(firstSum, resultRows * problem.rowsKv, heads.length);
+  // The mean over no heads is 0, as the sum over no rows is.
+  if (reduce === "mean" && heads.length > 0) instance.kernels.divideRow(firstSum, resultRows * problem.rowsKv, heads.length);
   if (sums) for (let n = 0; n < resultRows; n++) takeTopK(plan, firstResultRow + n, sums + n * rowBytes);
 }
 
