@@ -52,7 +52,8 @@ function runSubset(plan: Plan, batch: number, subset: Subset): void {
     }
   });
   // The mean over no heads is 0, as the sum over no rows is.
-  if (reduce === "mean" && heads.length > 0) instance.kernels.divideRow(firstSum, resultRows * problem.rowsKv, heads.length);
+  if (reduce === "mean" && heads.length > 0)
+    instance.kernels.divideRow(firstSum, resultRows * problem.rowsKv, heads.length);
   if (sums) for (let n = 0; n < resultRows; n++) takeTopK(plan, firstResultRow + n, sums + n * rowBytes);
 }
 

@@ -87,8 +87,10 @@ export function computeAttention(
       lse: lse.reserve(scope),
     };
     run(instance, problem, pointers, kv);
+    const written: AttentionResult = { out: out.take()! };
     const writtenLse = lse.take();
-    return { out: out.take()!, ...(writtenLse && { lse: writtenLse }) } as AttentionResult;
+    if (writtenLse) written.lse = writtenLse;
+    return written;
   } finally {
     scope.release();
   }

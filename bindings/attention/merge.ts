@@ -108,7 +108,7 @@ function mergePieces({ arena, kernels }: Instance, call: MergeCall, scope: CallS
   for (let first = 0; first < rows; first += pieceRows) {
     const pieceLength = Math.min(pieceRows, rows - first);
     const outs = parts.map(({ out: { array, ptr } }, p) => {
-      if (!array) return ptr! + first * rowBytes;
+      if (!array) return ptr + first * rowBytes;
       const piece = array.subarray(first * dim, (first + pieceLength) * dim);
       new Float32Array(arena.buffer, pieces[p], piece.length).set(piece);
       return pieces[p]!;

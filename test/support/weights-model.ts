@@ -31,7 +31,11 @@ export function someOf(problem: Problem, next: () => number): Chosen {
 }
 
 export function weigh(heed: Heed, { q, k, options }: Problem, more: Partial<WeightsOptions> = {}) {
-  return heed.attentionWeights(q, k, { ...options, ...more }) as { weights: Float32Array; entropy?: Float32Array };
+  return heed.attentionWeights(q, k, { ...options, ...more }) as {
+    weights: Float32Array;
+    indices?: Int32Array;
+    entropy?: Float32Array;
+  };
 }
 
 export function lseOf(heed: Heed, { q, k, v, options }: Problem): Float32Array {
