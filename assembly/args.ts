@@ -1,58 +1,60 @@
 /**
- * The work of one call of {@link attend}: a sequence's query heads and the KV heads they share. TypeScript writes it
- * (bindings/engine/abi.ts lists the same fields in the same order) for the first KV head; `attend` moves the pointers from KV head to KV
- * head, all else only reads. Every field has four bytes.
+ * The arguments of one call of {@link attend}: the query heads of one sequence, and the KV heads that they share.
  *
- * K and V may come in pieces, one call each: then k and v are where key 0 would stand, and only the keys [fromKey, toKey) are there.
+ * TypeScript writes them once (bindings/engine/abi.ts is generated from this class); every kernel only reads them, so that
+ * several threads can share one call. Every field has four bytes.
  *
- * Row i of query head g stands at `q + i·qRow + g·qHead`; key j at `k + j·kRow`. Pointers that are 0 are absent options.
- * Strides in bytes, dims and lengths in elements.
+ * Row i of query head h stands at `q + i·qRowStride + h·qHeadStride`; query head h reads KV head ⌊h / group⌋. Key j of KV
+ * head n stands at `k + j·kRowStride + n·kHeadStride`. A pointer of 0 is an absent option. Strides are in bytes, dims and
+ * lengths in elements.
+ *
+ * K and V may come in pieces, one call for each piece: then k and v are where key 0 would stand, and only the keys
+ * [fromKey, toKey) are in memory.
  */
 @unmanaged
-export class Head {
+export class AttendArgs {
   // outputs
-  /** [seqLenQ][group] rows of valueDim floats. */
+  /** [seqLenQ][numHeads] rows of valueDim floats. */
   out: usize;
-  /** [group][seqLenQ] floats, or 0. */
+  /** [numHeads][seqLenQ] floats, or 0. */
   lse: usize;
 
   // inputs
-  /** [seqLenQ][group] rows of headDim floats. */
+  /** [seqLenQ][numHeads] rows of headDim floats. */
   q: usize;
-  /** [seqLenKv] rows of headDim floats. */
+  /** [seqLenKv][numKvHeads] rows of headDim values. */
   k: usize;
-  /** [seqLenKv] rows of valueDim floats. */
+  /** [seqLenKv][numKvHeads] rows of valueDim values. */
   v: usize;
-  /** [group][seqLenQ][seqLenKv] bytes, 0 = masked; broadcast by strides of 0; three readable bytes after the end. */
+  /** [numHeads][seqLenQ][seqLenKv] bytes, 0 = masked; a stride of 0 broadcasts; three bytes behind the end are readable. */
   keepMask: usize;
-  /** [group][seqLenQ][seqLenKv] floats; broadcast by strides of 0; three readable floats after the end. */
+  /** [numHeads][seqLenQ][seqLenKv] floats; a stride of 0 broadcasts; three floats behind the end are readable. */
   bias: usize;
-  /** [group] floats. */
+  /** [numHeads] floats. */
   alibiSlopes: usize;
-  /** [group] floats. */
+  /** [numHeads] floats. */
   sinks: usize;
 
-  // how k and v are stored (rows.ts)
-  /** [pageCount] addresses of pages, or 0: k and v are contiguous. With pages k, v and the scales are places in a page. */
+  // how k and v are stored (kv/rows.ts)
+  /** [pageCount] addresses of pages, or 0: k and v are contiguous. With pages, k, v and the scales are offsets in a page. */
   pages: usize;
   pageCount: i32;
   /** F32, F16 or INT8. */
   kType: i32;
   vType: i32;
-  /** int8: one f32 for each key, [numKvHeads][PAGE_KEYS], or 0. */
+  /** int8: one f32 scale for each key, [numKvHeads][PAGE_KEYS]; else 0. */
   kScales: usize;
   vScales: usize;
 
-  // scratch
-  /** scratchBytes of flash.ts, overwritten; what the calls of one sequence hand on stands here too. */
-  scratch: usize;
-  /** The table of exp.ts. */
+  // memory of the call
+  /** Where K and V come in pieces: the query tiles of every KV head, kept from piece to piece. Else 0. */
+  tiles: usize;
+  /** The table of simd/exp.ts. */
   constants: usize;
 
   // dims
-  /** KV heads, one after the other. */
   numKvHeads: i32;
-  /** Query heads that share the KV head. */
+  /** Query heads that share one KV head. */
   group: i32;
   seqLenQ: i32;
   /** Keys that may be read. */
@@ -64,48 +66,56 @@ export class Head {
   toKey: i32;
 
   // strides
-  outRow: usize;
-  outHead: usize;
-  lseHead: usize;
-  qRow: usize;
-  qHead: usize;
-  kRow: usize;
-  kHead: usize;
-  vRow: usize;
-  vHead: usize;
-  /** One query, one head, one key further; each may be 0. */
-  maskRow: usize;
-  maskHead: usize;
-  maskKey: usize;
-  biasRow: usize;
-  biasHead: usize;
-  biasKey: usize;
+  outRowStride: usize;
+  outHeadStride: usize;
+  lseHeadStride: usize;
+  qRowStride: usize;
+  qHeadStride: usize;
+  kRowStride: usize;
+  kHeadStride: usize;
+  vRowStride: usize;
+  vHeadStride: usize;
+  /** From one query, one head, one key to the next; each may be 0. */
+  maskRowStride: usize;
+  maskHeadStride: usize;
+  maskKeyStride: usize;
+  biasRowStride: usize;
+  biasHeadStride: usize;
+  biasKeyStride: usize;
 
   // scalars
-  /** Whether the engine keeps the tall tile of tile.ts in registers. */
-  tall: i32;
-  /** Whether to keep masked values away from the start, which `attend` said that pieces need. */
+  /** 1: the engine keeps the 6 × 2 register tile of simd/gemm.ts in registers. */
+  useTile6x2: i32;
+  /** 1: attend key by key and keep masked values out of every sum (prefill/nonfinite.ts). */
   careful: i32;
-  /** Query i stands at key i + queryOffset; |queryOffset| ≤ 2³⁰. */
+  /** Query i stands at key i + queryOffset; |queryOffset| ≤ MAX_OFFSET. */
   queryOffset: i32;
-  /** Keys kept to the left and to the right of a query's position, at most 2³⁰. Causal is right = 0. */
+  /** Keys that a query sees to the left and to the right of its position, at most UNLIMITED. Causal is right = 0. */
   left: i32;
   right: i32;
-  /** scale = queryScale·scoreScale: ± a power of two, multiplied into q without rounding, and the rest, > 0. */
+  /** scale = queryScale·scoreScale. queryScale is ± a power of two, which multiplies q without rounding; scoreScale > 0. */
   queryScale: f32;
   scoreScale: f32;
   /** 0 = off. */
   softcap: f32;
 }
 
-/** Whether the keys of this call begin with the first. */
+/** The largest |queryOffset|. Positions stay within i32 with any sequence in memory. */
 // @ts-ignore: decorator
-@inline export function begins(head: Head): bool {
-  return head.fromKey == 0;
+@inline export const MAX_OFFSET: i32 = 1 << 30;
+
+/** A window without a bound. Sums with positions are taken in i64. */
+// @ts-ignore: decorator
+@inline export const UNLIMITED: i32 = i32.MAX_VALUE;
+
+/** Whether the keys of this call begin with the first key. */
+// @ts-ignore: decorator
+@inline export function isFirstPiece(args: AttendArgs): bool {
+  return args.fromKey == 0;
 }
 
-/** Whether they end with the last. */
+/** Whether the keys of this call end with the last key. */
 // @ts-ignore: decorator
-@inline export function ends(head: Head): bool {
-  return head.toKey == head.seqLenKv;
+@inline export function isLastPiece(args: AttendArgs): bool {
+  return args.toKey == args.seqLenKv;
 }

@@ -1,13 +1,14 @@
 import { CONSTANT_BYTES } from "./simd/exp";
 
-export { attend, scratchBytes } from "./attend";
+export { attend, pieceTileBytes, scratchBytes, workItems } from "./attend";
 export { writeConstants } from "./simd/exp";
-export { linear, linearScratchBytes, packPanels, panelBytes } from "./ops/linear";
-export { storeRows } from "./kv/rows";
+export { linear, linearScratchBytes, packPanels } from "./ops/linear";
+export { storeRows } from "./kv/store";
 export { rotate } from "./ops/rotary";
 export { mergeBytes, mergeRows } from "./ops/merge";
 export { topOfRow } from "./ops/top-k";
-export { addRows, divideRow, normalizeRows, weigh, weighBytes } from "./ops/probabilities";
+export { divideRow, normalizeRows, sumRows } from "./ops/probabilities";
+export { scoreRows, scoreRowsBytes } from "./ops/score-rows";
 
 /** Bytes of the table that `writeConstants` writes. */
 export function constantBytes(): i32 {

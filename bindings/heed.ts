@@ -4,9 +4,9 @@ import { type AttentionResult, attention } from "./attention/attention.ts";
 import { type MergeOptions, type MergeResult, type Part, merge } from "./attention/merge.ts";
 import type { AttentionOptions } from "./attention/options.ts";
 import { checkInteger } from "./check.ts";
-import { isRecent } from "./engine/features.ts";
-import type { Instance } from "./engine/instance.ts";
-import type { Kernels, Variant } from "./engine/kernels.ts";
+import type { Kernels } from "./engine/abi.ts";
+import { Instance } from "./engine/instance.ts";
+import type { Variant } from "./engine/kernels.ts";
 import { KvCache } from "./kv-cache/kv-cache.ts";
 import type { KvCacheOptions } from "./kv-cache/options.ts";
 import type { LinearWeights } from "./layer/linear-weights.ts";
@@ -20,7 +20,6 @@ import {
 } from "./layer/linear.ts";
 import { MultiHeadAttention } from "./layer/multi-head-attention.ts";
 import type { MultiHeadAttentionOptions } from "./layer/options.ts";
-import { Arena } from "./memory/arena.ts";
 import { Tensor } from "./memory/tensor.ts";
 import type { RotaryOptions, RotaryResult } from "./rotary/options.ts";
 import { rotary } from "./rotary/rotary.ts";
@@ -38,11 +37,8 @@ export class Heed {
 
   /** @internal Made by `load` and `loadSync`. */
   constructor(kernels: Kernels, memory: WebAssembly.Memory) {
-    const arena = new Arena(memory, kernels.heapBase());
-    const constants = arena.allocate(kernels.constantBytes());
-    kernels.writeConstants(constants);
     this.variant = kernels.isRelaxed() ? "relaxed" : "simd";
-    this.#instance = { kernels, arena, constants, tall: isRecent() };
+    this.#instance = new Instance(kernels, memory);
   }
 
   /**

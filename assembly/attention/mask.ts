@@ -9,60 +9,85 @@
 //
 // Within it, keepMask and a bias of −Infinity take single keys away.
 
-import { Head } from "../args";
+import { AttendArgs } from "../args";
 import { LANE_BYTES } from "../simd/lanes";
-import { BIAS_ROW, Block, FROM, MASK_ROW, TO, lanes } from "./query-tile";
+import { BIAS_ROW, FROM, MASK_ROW, QueryTile, TO, lanes } from "./query-tile";
 
 /** Whether keepMask and bias leave `key` to the row in `lane`. */
-export function keeps(block: Block, head: Head, lane: i32, key: i32): bool {
-  const at = (<usize>lane) << 2;
-  if (head.keepMask) {
-    const row = load<usize>(lanes(block, MASK_ROW) + at);
-    if (!load<u8>(row + <usize>key * head.maskKey)) return false;
+export function keeps(tile: QueryTile, args: AttendArgs, lane: i32, key: i32): bool {
+  const laneOffset = (<usize>lane) << 2;
+  if (args.keepMask) {
+    const row = load<usize>(lanes(tile, MASK_ROW) + laneOffset);
+    if (!load<u8>(row + <usize>key * args.maskKeyStride)) return false;
   }
-  if (head.bias) {
-    const row = load<usize>(lanes(block, BIAS_ROW) + at);
-    if (load<f32>(row + <usize>key * head.biasKey) == -Infinity) return false;
+  if (args.bias) {
+    const row = load<usize>(lanes(tile, BIAS_ROW) + laneOffset);
+    if (load<f32>(row + <usize>key * args.biasKeyStride) == -Infinity) return false;
   }
   return true;
 }
 
-/** Whether keepMask and bias leave `key` to any row of the block. */
-export function keptByAny(block: Block, head: Head, key: i32): bool {
+/** Whether keepMask and bias leave `key` to any row of the tile. */
+export function keptByAny(tile: QueryTile, args: AttendArgs, key: i32): bool {
   // A mask that is the same for every query and head answers for all lanes at once.
-  const shared = !(head.maskRow | head.maskHead | head.biasRow | head.biasHead);
-  const count = shared ? 1 : block.vectors << 2;
+  const shared = !(args.maskRowStride | args.maskHeadStride | args.biasRowStride | args.biasHeadStride);
+  const count = shared ? 1 : tile.vectors << 2;
   for (let lane = 0; lane < count; lane++) {
-    if (keeps(block, head, lane, key)) return true;
+    if (keeps(tile, args, lane, key)) return true;
   }
   return false;
 }
 
 /** Whether the row in `lane` sees any key at all. */
-export function seesAny(block: Block, head: Head, lane: i32): bool {
-  const at = (<usize>lane) << 2;
-  const to = load<i32>(lanes(block, TO) + at);
-  for (let key = load<i32>(lanes(block, FROM) + at); key < to; key++) {
-    if (keeps(block, head, lane, key)) return true;
+export function seesAny(tile: QueryTile, args: AttendArgs, lane: i32): bool {
+  const laneOffset = (<usize>lane) << 2;
+  const to = load<i32>(lanes(tile, TO) + laneOffset);
+  for (let key = load<i32>(lanes(tile, FROM) + laneOffset); key < to; key++) {
+    if (keeps(tile, args, lane, key)) return true;
   }
   return false;
 }
 
-/** S[key] = −Infinity where the row does not see the key, for the keys from `first` on. */
-export function maskScores(block: Block, head: Head, s: usize, first: i32, count: i32): void {
-  if (first < block.commonFirst || first + count > block.commonEnd) maskIntervals(block, s, first, count);
-  if (head.keepMask) maskUnkept(block, head, s, first, count);
+/** Lane form: S[key] = −Infinity where a row does not see the key, for the keys from `first` on. */
+export function maskScores(tile: QueryTile, args: AttendArgs, s: usize, first: i32, count: i32): void {
+  if (first < tile.commonFirst || first + count > tile.commonEnd) maskIntervals(tile, s, first, count);
+  if (args.keepMask) maskUnkept(tile, args, s, first, count);
 }
 
-function maskIntervals(block: Block, s: usize, first: i32, count: i32): void {
+/**
+ * Row form: the same for the row in `lane`. The last vector of S is masked to its end, so that sums may take whole vectors.
+ */
+export function maskRow(tile: QueryTile, args: AttendArgs, s: usize, lane: i32, first: i32, count: i32): void {
+  const laneOffset = (<usize>lane) << 2;
+  if (args.keepMask) {
+    let mask = load<usize>(lanes(tile, MASK_ROW) + laneOffset) + <usize>first * args.maskKeyStride;
+    for (let key = 0; key < count; key++) {
+      if (!load<u8>(mask)) store<f32>(s + ((<usize>key) << 2), -Infinity);
+      mask += args.maskKeyStride;
+    }
+  }
+  const from = load<i32>(lanes(tile, FROM) + laneOffset);
+  const to = load<i32>(lanes(tile, TO) + laneOffset);
+  maskKeys(s, 0, min(from - first, count));
+  maskKeys(s, max(to - first, 0), count);
+  maskKeys(s, count, (count + 3) & ~3);
+}
+
+/** S = −Infinity for the keys [from, to) of a row. */
+function maskKeys(s: usize, from: i32, to: i32): void {
+  for (; from < to; from++) store<f32>(s + ((<usize>from) << 2), -Infinity);
+}
+
+/** Lane form: by position, each row sees the keys [FROM, TO). */
+function maskIntervals(tile: QueryTile, s: usize, first: i32, count: i32): void {
   const masked = f32x4.splat(-Infinity);
   const one = i32x4.splat(1);
-  for (let vector = 0; vector < block.vectors; vector++) {
-    const at = (<usize>vector) << 4;
-    const from = v128.load(lanes(block, FROM) + at);
-    const to = v128.load(lanes(block, TO) + at);
+  for (let vector = 0; vector < tile.vectors; vector++) {
+    const offset = (<usize>vector) << 4;
+    const from = v128.load(lanes(tile, FROM) + offset);
+    const to = v128.load(lanes(tile, TO) + offset);
     let key = i32x4.splat(first);
-    let row = s + at;
+    let row = s + offset;
     for (let left = count; left > 0; left--) {
       const sees = v128.and(i32x4.ge_s(key, from), i32x4.lt_s(key, to));
       v128.store(row, v128.bitselect(v128.load(row), masked, sees));
@@ -72,12 +97,12 @@ function maskIntervals(block: Block, s: usize, first: i32, count: i32): void {
   }
 }
 
-/** Four keys of four rows at a time, one byte each; the last step may run into the scratch rows of S. */
-function maskUnkept(block: Block, head: Head, s: usize, first: i32, count: i32): void {
-  const step = head.maskKey;
-  for (let lane = 0; lane < block.vectors << 2; lane += 4) {
-    const rows = lanes(block, MASK_ROW) + ((<usize>lane) << 2);
-    const skip = <usize>first * step;
+/** Lane form of keepMask, four keys of four rows at a time; the last four may run into the scratch rows of S. */
+function maskUnkept(tile: QueryTile, args: AttendArgs, s: usize, first: i32, count: i32): void {
+  const keyStride = args.maskKeyStride;
+  for (let lane = 0; lane < tile.vectors << 2; lane += 4) {
+    const rows = lanes(tile, MASK_ROW) + ((<usize>lane) << 2);
+    const skip = <usize>first * keyStride;
     let r0 = load<usize>(rows, 0) + skip;
     let r1 = load<usize>(rows, 4) + skip;
     let r2 = load<usize>(rows, 8) + skip;
@@ -88,12 +113,12 @@ function maskUnkept(block: Block, head: Head, s: usize, first: i32, count: i32):
       bytes = v128.load_lane<u32>(r1, bytes, 1);
       bytes = v128.load_lane<u32>(r2, bytes, 2);
       bytes = v128.load_lane<u32>(r3, bytes, 3);
-      // A mask that is the same for every key has a step of 0: its first byte stands for four keys.
-      if (!step) bytes = v128.shuffle<u8>(bytes, bytes, 0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12);
-      r0 += 4 * step;
-      r1 += 4 * step;
-      r2 += 4 * step;
-      r3 += 4 * step;
+      // A mask that is the same for every key has a stride of 0: its first byte stands for four keys.
+      if (!keyStride) bytes = v128.shuffle<u8>(bytes, bytes, 0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12);
+      r0 += 4 * keyStride;
+      r1 += 4 * keyStride;
+      r2 += 4 * keyStride;
+      r3 += 4 * keyStride;
       for (const next = column + 4 * LANE_BYTES; column < next; column += LANE_BYTES) {
         const gone = i32x4.eq(v128.and(bytes, i32x4.splat(0xff)), i32x4.splat(0));
         v128.store(column, v128.bitselect(f32x4.splat(-Infinity), v128.load(column), gone));

@@ -1,11 +1,17 @@
-// The online softmax (Milakov & Gimelshein, arXiv 1805.02867; FlashAttention, arXiv 2205.14135), one lane a row.
+// The online softmax (Milakov & Gimelshein, arXiv 1805.02867; FlashAttention, arXiv 2205.14135): a lane form, where each lane
+// is a query row, and a row form, where the scores of one row stand side by side.
+//
+//     m' = max(m, max S)    P = exp(S − m')    α = exp(m − m')    l' = α·l + Σ P
+//
+// and at the end, with the sink folded in:    M = max(m, sink)    l = l·exp(m − M) + exp(sink − M)
 
-import { LANE_BYTES, larger } from "../simd/lanes";
-import { LOG2_E, expColumn } from "../simd/exp";
-import { ALPHA, Block, L, M, lanes } from "./query-tile";
+import { AttendArgs } from "../args";
+import { LANE_BYTES, maxLane, maxNumber, sumLanes } from "../simd/lanes";
+import { LOG2_E, exp, expColumn, log } from "../simd/exp";
+import { ALPHA, L, LSE_ROW, M, QueryTile, SINK, lanes, pointerAt } from "./query-tile";
 
 /**
- * One block of scores further:
+ * Lane form: one kv tile of scores further, in units of the score.
  *
  *     m' = max(m, max S)    P = exp((S − m')·unit)    α = exp((m − m')·unit)    l' = α·l + Σ P
  *
@@ -13,35 +19,35 @@ import { ALPHA, Block, L, M, lanes } from "./query-tile";
  *   powers [count] vectors of scratch
  *   unit   what one unit of S is worth as a score
  *
- * Writes M and L of the block. Returns whether any m rose: then O must be multiplied by α, in ALPHA.
+ * Writes M and L of the tile. Returns whether any m rose: then O must be multiplied by α, in ALPHA.
  */
-export function softmaxStep(block: Block, s: usize, powers: usize, count: i32, unit: f32, constants: usize): bool {
+export function softmaxStep(tile: QueryTile, s: usize, powers: usize, count: i32, unit: f32, constants: usize): bool {
   const factor = unit * LOG2_E;
-  const mPtr = lanes(block, M);
-  const lPtr = lanes(block, L);
-  const alphaPtr = lanes(block, ALPHA);
-  const end = (<usize>block.vectors) << 4;
+  const mPtr = lanes(tile, M);
+  const lPtr = lanes(tile, L);
+  const alphaPtr = lanes(tile, ALPHA);
+  const end = (<usize>tile.vectors) << 4;
   const zero = f32x4.splat(0);
 
   // All maxima come first: an exponential waits for its maximum, and these do not wait for each other.
   let risen = zero;
-  for (let at: usize = 0; at < end; at += 16) {
-    const m = v128.load(mPtr + at);
-    const top = columnMax(s + at, count, m);
-    v128.store(mPtr + at, top);
-    v128.store(alphaPtr + at, f32x4.sub(m, top));
+  for (let offset: usize = 0; offset < end; offset += 16) {
+    const m = v128.load(mPtr + offset);
+    const top = columnMax(s + offset, count, m);
+    v128.store(mPtr + offset, top);
+    v128.store(alphaPtr + offset, f32x4.sub(m, top));
     risen = v128.or(risen, f32x4.ne(m, top));
   }
   const rescale = v128.any_true(risen);
   if (rescale) {
-    expColumn(alphaPtr, powers, 16, block.vectors, zero, factor, constants);
-    for (let at: usize = 0; at < end; at += 16) {
-      v128.store(lPtr + at, f32x4.mul(v128.load(lPtr + at), v128.load(alphaPtr + at)));
+    expColumn(alphaPtr, powers, 16, tile.vectors, zero, factor, constants);
+    for (let offset: usize = 0; offset < end; offset += 16) {
+      v128.store(lPtr + offset, f32x4.mul(v128.load(lPtr + offset), v128.load(alphaPtr + offset)));
     }
   }
-  for (let at: usize = 0; at < end; at += 16) {
-    const sum = expColumn(s + at, powers, LANE_BYTES, count, v128.load(mPtr + at), factor, constants);
-    v128.store(lPtr + at, f32x4.add(v128.load(lPtr + at), sum));
+  for (let offset: usize = 0; offset < end; offset += 16) {
+    const sum = expColumn(s + offset, powers, LANE_BYTES, count, v128.load(mPtr + offset), factor, constants);
+    v128.store(lPtr + offset, f32x4.add(v128.load(lPtr + offset), sum));
   }
   return rescale;
 }
@@ -55,11 +61,65 @@ function columnMax(s: usize, count: i32, m: v128): v128 {
     m3 = m;
   const end = s + <usize>count * LANE_BYTES;
   for (; s + 3 * LANE_BYTES < end; s += 4 * LANE_BYTES) {
-    m0 = larger(m0, v128.load(s));
-    m1 = larger(m1, v128.load(s, LANE_BYTES));
-    m2 = larger(m2, v128.load(s, 2 * LANE_BYTES));
-    m3 = larger(m3, v128.load(s, 3 * LANE_BYTES));
+    m0 = maxNumber(m0, v128.load(s));
+    m1 = maxNumber(m1, v128.load(s, LANE_BYTES));
+    m2 = maxNumber(m2, v128.load(s, 2 * LANE_BYTES));
+    m3 = maxNumber(m3, v128.load(s, 3 * LANE_BYTES));
   }
-  for (; s < end; s += LANE_BYTES) m0 = larger(m0, v128.load(s));
-  return larger(larger(m0, m1), larger(m2, m3));
+  for (; s < end; s += LANE_BYTES) m0 = maxNumber(m0, v128.load(s));
+  return maxNumber(maxNumber(m0, m1), maxNumber(m2, m3));
+}
+
+/** Row form: P = exp(S − m'), l' = α·l + Σ P of the row in `lane`; returns α. Writes whole vectors; `powers` is scratch. */
+export function softmaxRow(tile: QueryTile, s: usize, powers: usize, lane: i32, count: i32, constants: usize): f32 {
+  const mPtr = lanes(tile, M) + ((<usize>lane) << 2);
+  const lPtr = lanes(tile, L) + ((<usize>lane) << 2);
+  const vectors = (count + 3) >> 2;
+  const m = load<f32>(mPtr);
+  let top = f32x4.splat(m);
+  for (let n = 0; n < vectors; n++) top = maxNumber(top, v128.load(s + ((<usize>n) << 4)));
+  const newM = maxLane(top);
+  const sum = sumLanes(expColumn(s, powers, 16, vectors, f32x4.splat(newM), LOG2_E, constants));
+  const alpha: f32 = m == newM ? 1 : f32x4.extract_lane(exp(f32x4.splat(m - newM), constants), 0);
+  store<f32>(mPtr, newM);
+  store<f32>(lPtr, load<f32>(lPtr) * alpha + sum);
+  return alpha;
+}
+
+/**
+ * Folds in the sinks, writes lse, and to ALPHA what O is to be multiplied by.
+ *
+ *     M = max(m, sink)    l = l·exp(m − M) + exp(sink − M)    out = O·exp(m − M)/l    lse = M + ln l
+ *
+ * A row that saw no key has l = 0: ALPHA 0, lse −Infinity.
+ */
+export function closeLanes(tile: QueryTile, args: AttendArgs, unit: f32): void {
+  tile.closed = 1;
+  const natural = f32x4.splat(unit);
+  const lowest = f32x4.splat(-f32.MAX_VALUE);
+  const zero = f32x4.splat(0);
+  for (let vector = 0; vector < tile.vectors; vector++) {
+    const offset = (<usize>vector) << 4;
+    const m = maxNumber(f32x4.mul(v128.load(lanes(tile, M) + offset), natural), lowest);
+    let l = v128.load(lanes(tile, L) + offset);
+    let shrink = f32x4.splat(1);
+    if (args.sinks) {
+      const sink = v128.load(lanes(tile, SINK) + offset);
+      const top = maxNumber(m, sink);
+      shrink = exp(f32x4.sub(m, top), args.constants);
+      l = f32x4.add(f32x4.mul(l, shrink), exp(f32x4.sub(sink, top), args.constants));
+      v128.store(lanes(tile, M) + offset, top);
+    } else {
+      v128.store(lanes(tile, M) + offset, m);
+    }
+    v128.store(lanes(tile, L) + offset, l);
+    v128.store(lanes(tile, ALPHA) + offset, v128.andnot(f32x4.div(shrink, l), f32x4.eq(l, zero)));
+  }
+  if (args.lse) {
+    for (let lane = 0; lane < tile.rows; lane++) {
+      const offset = (<usize>lane) << 2;
+      const lse = <f64>load<f32>(lanes(tile, M) + offset) + log(load<f32>(lanes(tile, L) + offset));
+      store<f32>(pointerAt(lanes(tile, LSE_ROW), lane), <f32>lse);
+    }
+  }
 }

@@ -1,239 +1,149 @@
-// Attention for a few query rows: decoding, where the work is to read K and V once. Rows of K and V are read as vectors, and the scores
-// of a row lie together, so that no lane is idle for want of query rows. From five rows on the tile of tile.ts is faster.
+// Attention for up to four query rows of a KV head: decoding, where the work is to read K and V once. Rows of K and V are read as
+// vectors, and the scores of one row stand side by side, so that no lane is idle for want of query rows. From five rows on the
+// register tile of simd/gemm.ts is faster.
 //
-//     Head.scratch     S, P [ROWS][PAGE_KEYS]    work of few.ts
-//     behind the       q [ROWS][headDim]    O [ROWS][valueDim]    ready q of few.ts    sums of whole.ts
-//     lane arrays
+//     for each page of keys
+//       S = q·Kᵀ · scale of the key        products.ts
+//       S = softcap, ALiBi, bias, masks    attention/scores.ts, attention/mask.ts, row form
+//       P = exp(S − m'), α, l'             attention/softmax.ts, row form
+//       O = α·O + P·scale of the key·V     products.ts
 //
-//     for each step of at most PAGE_KEYS keys
-//       S = q·Kᵀ · scale of the key
-//       S = softcap, ALiBi, bias, masks
-//       P = exp(S − m'), α, l'
-//       O = α·O + P·scale of the key·V
+// Memory:
 //
-// Shared with flash.ts: the lane arrays of a block (block.ts), which hold m, l and what is known of each row.
+//     scratch of the thread        S, P [MAX_DECODE_ROWS][PAGE_KEYS]  │  work of products.ts, and powers of expColumn
+//     behind the lane arrays       q [MAX_DECODE_ROWS][headDim]  │  O [MAX_DECODE_ROWS][valueDim]  │  prepared q  │  sums of int8.ts
+//     of the query tile
 
-import { Head, begins, ends } from "../args";
-import { LOG2_E, exp, expColumn, softcap } from "../simd/exp";
-import { ROWS, WORK_BYTES, addRows, readyBytes, readyRows, scoreStored } from "./products";
-import { SCORE_ROW } from "./qk";
-import { sortEights } from "./pv";
+import { AttendArgs, isFirstPiece, isLastPiece } from "../args";
+import { keptByAny, maskRow } from "../attention/mask";
 import {
   ALPHA,
-  BIAS_ROW,
-  Block,
-  FROM,
-  L,
-  M,
-  MASK_ROW,
   OUT_ROW,
-  POSITION,
   Q_ROW,
-  SLOPE,
-  TO,
-  blockBytes,
-  closeLanes,
+  QueryTile,
   lanes,
   openLanes,
+  pointerAt,
   queries,
+  queryTileBytes,
+  rowsPerKvHead,
 } from "../attention/query-tile";
-import { keptByAny } from "../attention/mask";
-import { F16, F32, PAGE_KEYS, keyAddress } from "../kv/rows";
+import { adjustRow } from "../attention/scores";
+import { closeLanes, softmaxRow } from "../attention/softmax";
+import { fromEvenOdd } from "../kv/float16";
+import { F16, F32, PAGE_KEYS, vScaleAddress } from "../kv/rows";
 import { SCORE_BYTES } from "../prefill/kv-tile";
-import { addedBytes } from "./int8";
+import { mustLeaveToPrefill } from "../prefill/nonfinite";
+import { scaleRow } from "../simd/lanes";
+import { valueSumBytes } from "./int8";
+import {
+  MAX_DECODE_ROWS,
+  WORK_BYTES,
+  accumulateRows,
+  prepareQuery,
+  preparedQueryBytes,
+  scaleByKey,
+  scoreRowsOfPage,
+} from "./products";
+import { SCORE_ROW_BYTES } from "./qk";
 
-/** Whether the kernels here take a head: few rows of q, and whole eights of values in those of K and V. */
+/** Whether these kernels take a call: few query rows, and whole eights of values in the rows of K and V. */
 // @ts-ignore: decorator
-@inline export function decodes(head: Head): bool {
-  return head.seqLenQ * head.group <= ROWS && ((head.headDim | head.valueDim) & 7) == 0;
+@inline export function decodes(args: AttendArgs): bool {
+  return rowsPerKvHead(args) <= MAX_DECODE_ROWS && ((args.headDim | args.valueDim) & 7) == 0;
 }
 
 /**
- * Attends from all query rows of a head over the keys [fromKey, toKey). False where a masked value that is not finite may have got into
- * the result, a row's scores are all −Infinity, or int8 meets numbers that whole.ts does not take: then nothing is written, and the
- * blocks of flash.ts, which keep masked values away, must do it.
+ * All query rows of one KV head over the keys of this call. False where prefill must do it, and nothing is written then: masked
+ * values that are not finite may have got into the result (prefill/nonfinite.ts), or int8.ts does not take the numbers.
  */
-export function decode(block: Block, head: Head): bool {
+export function decode(tile: QueryTile, args: AttendArgs, kvHead: i32, scratch: usize): bool {
+  const rows = rowsPerKvHead(args);
+  const work = scratch + <usize>MAX_DECODE_ROWS * SCORE_ROW_BYTES;
+  const q = queries(tile);
+  const o = q + <usize>MAX_DECODE_ROWS * ((<usize>args.headDim) << 2);
+  const prepared = o + <usize>MAX_DECODE_ROWS * ((<usize>args.valueDim) << 2);
+  const sums = prepared + preparedQueryBytes(args.headDim);
+  assert(work + WORK_BYTES <= scratch + SCORE_BYTES, "S and the work of products.ts must fit where S of prefill does");
   assert(
-    <usize>ROWS * SCORE_ROW + WORK_BYTES <= SCORE_BYTES,
-    "S and the work of few.ts must fit where S of a block does",
+    sums + valueSumBytes(args.valueDim) <= changetype<usize>(tile) + queryTileBytes(args.headDim, args.valueDim),
+    "all that decode keeps must fit where Qᵗ and Oᵗ of a query tile do",
   );
-  const rows = head.seqLenQ * head.group;
-  const scores = head.scratch;
-  const work = scores + <usize>ROWS * SCORE_ROW; // of few.ts, and powers of expColumn
-  const q = queries(block);
-  const o = q + <usize>ROWS * ((<usize>head.headDim) << 2);
-  const oRow = (<usize>head.valueDim) << 2;
-  const inReady = o + <usize>ROWS * oRow;
-  const added = inReady + readyBytes(head.headDim);
-  assert(
-    added + addedBytes(head.valueDim) <= changetype<usize>(block) + blockBytes(head.headDim, head.valueDim),
-    "the rest must fit where Qᵗ and Oᵗ of a block do",
-  );
-  let ready = q;
-  if (begins(head)) {
-    openLanes(block, head, 0);
-    packRows(block, head, q, rows);
-    memory.fill(o, 0, <usize>rows * oRow);
+  if (isFirstPiece(args)) {
+    openLanes(tile, args, kvHead, 0);
+    packRows(tile, args, q, rows);
+    memory.fill(o, 0, <usize>rows * ((<usize>args.valueDim) << 2));
   }
   // f16 and int8 come in one piece.
-  if (head.kType != F32) ready = readyRows(inReady, q, rows, head.headDim, head.kType);
+  const ready = args.kType == F32 ? q : prepareQuery(prepared, q, rows, args.headDim, args.kType);
   if (!ready) return false;
+  if (!decodeKeys(tile, args, scratch, work, ready, o, sums, rows)) return false;
+  if (!isLastPiece(args)) return true;
+  if (mustLeaveToPrefill(tile, args, o, rows)) return false;
+  closeLanes(tile, args, 1);
+  storeRowsOfO(tile, args, o, rows);
+  return true;
+}
 
-  // Steps end where pages do.
-  const to = min(block.end, head.toKey);
+/** O += P·V over the keys of this call, page by page; false where int8.ts does not take a P. */
+// @ts-ignore: decorator
+@inline function decodeKeys(
+  tile: QueryTile,
+  args: AttendArgs,
+  s: usize,
+  work: usize,
+  q: usize,
+  o: usize,
+  sums: usize,
+  rows: i32,
+): bool {
+  const oRowStride = (<usize>args.valueDim) << 2;
+  const to = min(tile.end, args.toKey);
   let end = 0;
-  for (let key = max(block.first, head.fromKey); key < to; key = end) {
+  for (let key = max(tile.first, args.fromKey); key < to; key = end) {
     end = min(key - (key % PAGE_KEYS) + PAGE_KEYS, to);
     let last = end;
-    if (head.keepMask || head.bias) {
-      // Padding at either end is not read.
-      while (key < last && !keptByAny(block, head, key)) key++;
-      while (key < last && !keptByAny(block, head, last - 1)) last--;
+    if (args.keepMask || args.bias) {
+      // Keys at either end that the masks take from every row are not read.
+      while (key < last && !keptByAny(tile, args, key)) key++;
+      while (key < last && !keptByAny(tile, args, last - 1)) last--;
     }
     const count = last - key;
     if (count == 0) continue;
-    scoreRows(head, scores, ready, work, key, count, rows);
+    scoreRowsOfPage(args, tile.kvHead, s, q, work, key, count, rows);
+    const vScales = vScaleAddress(args, tile.kvHead, key);
     for (let row = 0; row < rows; row++) {
-      const s = scores + <usize>row * SCORE_ROW;
-      finishScores(block, head, s, row, key, count);
-      const alpha = softmaxRow(block, head, s, work, row, count);
-      if (alpha != 1) scaleRow(o + <usize>row * oRow, head.valueDim, alpha);
-      if (head.vScales) multiplyRow(s, keyAddress(head, head.vScales, key, 4), count);
+      const sRow = s + <usize>row * SCORE_ROW_BYTES;
+      adjustRow(tile, args, sRow, row, key, count);
+      maskRow(tile, args, sRow, row, key, count);
+      const alpha = softmaxRow(tile, sRow, work, row, count, args.constants);
+      if (alpha != 1) scaleRow(o + <usize>row * oRowStride, args.valueDim, alpha);
+      if (vScales) scaleByKey(sRow, vScales, count);
     }
-    if (!addRows(head, o, scores, work, added, key, count, rows)) return false;
-  }
-  if (!ends(head)) return true;
-
-  const masked = head.keepMask != 0 || head.bias != 0 || block.first < block.commonFirst || block.end > block.commonEnd;
-  for (let row = 0; row < rows; row++) {
-    const at = (<usize>row) << 2;
-    const l = load<f32>(lanes(block, L) + at);
-    const sees = load<i32>(lanes(block, FROM) + at) < load<i32>(lanes(block, TO) + at);
-    if (l == 0 && sees) return false;
-    if (masked && !isFiniteRow(o + <usize>row * oRow, head.valueDim)) return false;
-  }
-  closeLanes(block, head, 1);
-  for (let row = 0; row < rows; row++) {
-    const at = (<usize>row) << 2;
-    const factor = f32x4.splat(load<f32>(lanes(block, ALPHA) + at));
-    const out = load<usize>(lanes(block, OUT_ROW) + at);
-    if (head.vType == F16) sortEights(o + <usize>row * oRow, head.valueDim);
-    for (let d: usize = 0; d < oRow; d += 16) {
-      v128.store(out + d, f32x4.mul(v128.load(o + <usize>row * oRow + d), factor));
-    }
+    if (!accumulateRows(args, tile.kvHead, o, s, work, sums, key, count, rows)) return false;
   }
   return true;
 }
 
-/** q [rows][headDim] = the rows of q · queryScale */
-function packRows(block: Block, head: Head, q: usize, rows: i32): void {
-  const scale = f32x4.splat(head.queryScale);
-  const bytes = (<usize>head.headDim) << 2;
+/** q [rows][headDim] = the query rows · queryScale */
+function packRows(tile: QueryTile, args: AttendArgs, q: usize, rows: i32): void {
+  const scale = f32x4.splat(args.queryScale);
+  const bytes = (<usize>args.headDim) << 2;
   for (let row = 0; row < rows; row++) {
-    const from = load<usize>(lanes(block, Q_ROW) + ((<usize>row) << 2));
+    const from = pointerAt(lanes(tile, Q_ROW), row);
     for (let d: usize = 0; d < bytes; d += 16) v128.store(q + d, f32x4.mul(v128.load(from + d), scale));
     q += bytes;
   }
 }
 
-/** S [rows][count] = q·Kᵀ for the keys from `first` on; `q` is as readyRows gives it, `work` is for WORK_BYTES. */
-export function scoreRows(head: Head, s: usize, q: usize, work: usize, first: i32, count: i32, rows: i32): void {
-  const k = keyAddress(head, head.k, first, head.kRow);
-  scoreStored(head, s, q, work, k, count, rows, head.kRow, head.kType);
-  if (!head.kScales) return;
+/** out[row] = O[row]·ALPHA[row] */
+function storeRowsOfO(tile: QueryTile, args: AttendArgs, o: usize, rows: i32): void {
+  const bytes = (<usize>args.valueDim) << 2;
   for (let row = 0; row < rows; row++) {
-    multiplyRow(s + <usize>row * SCORE_ROW, keyAddress(head, head.kScales, first, 4), count);
+    const factor = v128.load32_splat(lanes(tile, ALPHA) + ((<usize>row) << 2));
+    const out = pointerAt(lanes(tile, OUT_ROW), row);
+    if (args.vType == F16) fromEvenOdd(o, args.valueDim);
+    for (let d: usize = 0; d < bytes; d += 16) v128.store(out + d, f32x4.mul(v128.load(o + d), factor));
+    o += bytes;
   }
-}
-
-/** Softcap, ALiBi, bias and masks on the scores of one row, and −Infinity in the rest of the last vector. */
-export function finishScores(block: Block, head: Head, s: usize, row: i32, first: i32, count: i32): void {
-  const vectors = (count + 3) >> 2;
-  if (head.softcap > 0) softcap(s, vectors, head.scoreScale, head.softcap, head.constants);
-  else if (head.scoreScale != 1) scaleRow(s, count, head.scoreScale);
-  // What follows goes key by key: it is there for few calls, and little beside the products.
-  const lane = (<usize>row) << 2;
-  if (head.alibiSlopes) {
-    const slope = load<f32>(lanes(block, SLOPE) + lane);
-    const ahead = load<i32>(lanes(block, POSITION) + lane) - first;
-    for (let key = 0; key < count; key++) {
-      const at = s + ((<usize>key) << 2);
-      store<f32>(at, load<f32>(at) - slope * abs(<f32>(ahead - key)));
-    }
-  }
-  if (head.bias) {
-    let bias = load<usize>(lanes(block, BIAS_ROW) + lane) + <usize>first * head.biasKey;
-    for (let key = 0; key < count; key++) {
-      const at = s + ((<usize>key) << 2);
-      const added = load<f32>(bias);
-      store<f32>(at, added == -Infinity ? added : load<f32>(at) + added);
-      bias += head.biasKey;
-    }
-  }
-  if (head.keepMask) {
-    let mask = load<usize>(lanes(block, MASK_ROW) + lane) + <usize>first * head.maskKey;
-    for (let key = 0; key < count; key++) {
-      if (!load<u8>(mask)) store<f32>(s + ((<usize>key) << 2), -Infinity);
-      mask += head.maskKey;
-    }
-  }
-  const from = load<i32>(lanes(block, FROM) + lane);
-  const to = load<i32>(lanes(block, TO) + lane);
-  hide(s, 0, min(from - first, count));
-  hide(s, max(to - first, 0), count);
-  hide(s, count, vectors << 2);
-}
-
-/** S = −Infinity for the keys [from, to) of a step. */
-function hide(s: usize, from: i32, to: i32): void {
-  for (; from < to; from++) store<f32>(s + ((<usize>from) << 2), -Infinity);
-}
-
-/** P = exp(S − m'), l' = α·l + Σ P of one row; returns α. S is in units of the score. */
-function softmaxRow(block: Block, head: Head, s: usize, powers: usize, row: i32, count: i32): f32 {
-  const lane = (<usize>row) << 2;
-  const mPtr = lanes(block, M) + lane;
-  const lPtr = lanes(block, L) + lane;
-  const vectors = (count + 3) >> 2;
-  const m = load<f32>(mPtr);
-  let top = f32x4.splat(m);
-  for (let n = 0; n < vectors; n++) top = f32x4.pmax(top, v128.load(s + ((<usize>n) << 4)));
-  top = f32x4.pmax(top, v128.shuffle<f32>(top, top, 2, 3, 0, 1));
-  top = f32x4.pmax(top, v128.shuffle<f32>(top, top, 1, 0, 3, 2));
-  const sum = sum4(expColumn(s, powers, 16, vectors, top, LOG2_E, head.constants));
-  const newM = f32x4.extract_lane(top, 0);
-  const alpha: f32 = m == newM ? 1 : f32x4.extract_lane(exp(f32x4.splat(m - newM), head.constants), 0);
-  store<f32>(mPtr, newM);
-  store<f32>(lPtr, load<f32>(lPtr) * alpha + sum);
-  return alpha;
-}
-
-// @ts-ignore: decorator
-@inline function sum4(x: v128): f32 {
-  const pairs = f32x4.add(x, v128.shuffle<f32>(x, x, 2, 3, 0, 1));
-  return f32x4.extract_lane(f32x4.add(pairs, v128.shuffle<f32>(pairs, pairs, 1, 0, 3, 2)), 0);
-}
-
-/** row ← row · factor, in whole vectors. */
-function scaleRow(row: usize, count: i32, factor: f32): void {
-  for (const end = row + ((<usize>count) << 2); row < end; row += 16) {
-    v128.store(row, f32x4.mul(v128.load(row), f32x4.splat(factor)));
-  }
-}
-
-/** row ← row · factors, element by element, in whole vectors. */
-function multiplyRow(row: usize, factors: usize, count: i32): void {
-  for (const end = row + ((<usize>count) << 2); row < end; row += 16) {
-    v128.store(row, f32x4.mul(v128.load(row), v128.load(factors)));
-    factors += 16;
-  }
-}
-
-function isFiniteRow(row: usize, count: i32): bool {
-  let tainted = f32x4.splat(0); // becomes NaN where anything is not finite
-  for (const end = row + ((<usize>count) << 2); row < end; row += 16) {
-    tainted = f32x4.add(tainted, f32x4.mul(v128.load(row), f32x4.splat(0)));
-  }
-  return !v128.any_true(f32x4.ne(tainted, tainted));
 }

@@ -1,4 +1,4 @@
-// The linear layer: out = x·Wᵀ + bias, the tile of tile.ts over blocks that stay in the caches.
+// The linear layer: out = x·Wᵀ + bias, the register tile of simd/gemm.ts over blocks that stay in the caches.
 //
 //     W is packed once, in panels of LANES output features, so that a tile reads it in address order:
 //
@@ -16,12 +16,16 @@
 import { LANES, LANE_BYTES, madd, storeTransposed } from "../simd/lanes";
 import { ROWS_OVER, multiply } from "../simd/gemm";
 
+/** Output features in one panel of a packed weight. */
+// @ts-ignore: decorator
+@inline export const PANEL_FEATURES: i32 = LANES;
+
 /**
- * Rows of x that pass over a panel before the next panel comes: with BLOCK_IN they take 200 kB, of an L2 cache of 512 kB and more; a
+ * Rows of x that pass over a panel before the next panel comes. With BLOCK_IN they take 200 kB, of an L2 cache of 512 kB and more; a
  * multiple of 6. Measured on Zen 4 at 512×768×3072 with tiles of two rows, GFLOP/s of 58 (relaxed): 16×384 43, 64×384 47, 128×256 48, 128×384 49.
  */
 // @ts-ignore: decorator
-@inline const BLOCK_ROWS: i32 = 132;
+@inline export const BLOCK_ROWS: i32 = 132;
 
 /** Steps of the sum that a tile takes at once: that part of a panel, 24 kB, stays in L1 while the rows pass. */
 // @ts-ignore: decorator
@@ -32,29 +36,24 @@ export function linearScratchBytes(): usize {
   return <usize>(BLOCK_ROWS + ROWS_OVER) * LANE_BYTES;
 }
 
-/** Bytes of a packed weight. */
-export function panelBytes(inFeatures: i32, outFeatures: i32): usize {
-  return <usize>((outFeatures + LANES - 1) / LANES) * <usize>inFeatures * LANE_BYTES;
-}
-
 /**
  * Packs W into panels.
  *
  *   panels    [⌈outFeatures / LANES⌉][inFeatures][LANES], overwritten
- *   weight    W[o][t] at weight + o·outStep + t·inStep
- *   outStep   bytes from one output feature to the next
- *   inStep    bytes from one input feature to the next; one of the two is 4
+ *   weight    W[o][t] at weight + o·outStride + t·inStride
+ *   outStride   bytes from one output feature to the next
+ *   inStride    bytes from one input feature to the next; one of the two strides is 4
  */
 export function packPanels(
   panels: usize,
   weight: usize,
   inFeatures: i32,
   outFeatures: i32,
-  outStep: usize,
-  inStep: usize,
+  outStride: usize,
+  inStride: usize,
 ): void {
   assert(inFeatures > 0 && outFeatures > 0, "a weight must not be empty");
-  assert(outStep == 4 || inStep == 4, "one step must be 4 bytes");
+  assert(outStride == 4 || inStride == 4, "one step must be 4 bytes");
   const panel = <usize>inFeatures * LANE_BYTES;
   if (outFeatures & (LANES - 1)) {
     const last = panels + <usize>(outFeatures / LANES) * panel;
@@ -62,13 +61,13 @@ export function packPanels(
   }
   for (let o = 0; o < outFeatures; o += 4) {
     const to = panels + <usize>(o / LANES) * panel + ((<usize>(o & (LANES - 1))) << 2);
-    const from = weight + <usize>o * outStep;
+    const from = weight + <usize>o * outStride;
     const features = min(4, outFeatures - o);
     let t = 0;
-    if (features == 4) t = packFour(to, from, inFeatures, outStep, inStep);
+    if (features == 4) t = packFour(to, from, inFeatures, outStride, inStride);
     for (; t < inFeatures; t++) {
       for (let lane = 0; lane < features; lane++) {
-        const x = load<f32>(from + <usize>lane * outStep + <usize>t * inStep);
+        const x = load<f32>(from + <usize>lane * outStride + <usize>t * inStride);
         store<f32>(to + <usize>t * LANE_BYTES + ((<usize>lane) << 2), x);
       }
     }
@@ -77,12 +76,12 @@ export function packPanels(
 
 /** Packs four output features as far as whole vectors go, and returns how many input features that are. */
 // @ts-ignore: decorator
-@inline function packFour(to: usize, from: usize, inFeatures: i32, outStep: usize, inStep: usize): i32 {
-  if (outStep == 4) {
+@inline function packFour(to: usize, from: usize, inFeatures: i32, outStride: usize, inStride: usize): i32 {
+  if (outStride == 4) {
     for (let t = 0; t < inFeatures; t++) {
       v128.store(to, v128.load(from));
       to += LANE_BYTES;
-      from += inStep;
+      from += inStride;
     }
     return inFeatures;
   }
@@ -94,9 +93,9 @@ export function packPanels(
       to + 2 * LANE_BYTES,
       to + 3 * LANE_BYTES,
       v128.load(from),
-      v128.load(from + outStep),
-      v128.load(from + 2 * outStep),
-      v128.load(from + 3 * outStep),
+      v128.load(from + outStride),
+      v128.load(from + 2 * outStride),
+      v128.load(from + 3 * outStride),
     );
     to += 4 * LANE_BYTES;
     from += 16;
@@ -107,12 +106,12 @@ export function packPanels(
 /**
  * out = x·Wᵀ + bias
  *
- *   out      [rows] rows of outFeatures floats, outRow bytes apart, overwritten; apart from everything else
- *   x        [rows] rows of inFeatures floats, xRow bytes apart
+ *   out      [rows] rows of outFeatures floats, outRowStride bytes apart, overwritten; apart from everything else
+ *   x        [rows] rows of inFeatures floats, xRowStride bytes apart
  *   panels   W as packed by packPanels
  *   bias     [outFeatures], or 0
  *   scratch  linearScratchBytes() bytes, overwritten
- *   tall     see tile.ts
+ *   useTile6x2  see simd/gemm.ts
  */
 export function linear(
   out: usize,
@@ -123,12 +122,15 @@ export function linear(
   rows: i32,
   inFeatures: i32,
   outFeatures: i32,
-  outRow: usize,
-  xRow: usize,
-  tall: bool,
+  outRowStride: usize,
+  xRowStride: usize,
+  useTile6x2: bool,
 ): void {
   assert(inFeatures > 0 && outFeatures > 0, "a weight must not be empty");
-  assert(((out | x | panels | bias | outRow | xRow) & 3) == 0, "pointers and strides must be aligned to 4 bytes");
+  assert(
+    ((out | x | panels | bias | outRowStride | xRowStride) & 3) == 0,
+    "pointers and strides must be aligned to 4 bytes",
+  );
   for (; rows > 0; rows -= BLOCK_ROWS) {
     const count = min(BLOCK_ROWS, rows);
     let panel = panels;
@@ -136,21 +138,21 @@ export function linear(
       const width = min(LANES, outFeatures - feature);
       for (let t = 0; t < inFeatures; t += BLOCK_IN) {
         const steps = min(BLOCK_IN, inFeatures - t);
-        const at = x + ((<usize>t) << 2);
-        if (count == 1) multiplyRow(scratch, at, panel, steps, t > 0);
-        else multiply(scratch, at, panel, count, steps, (width + 3) >> 2, tall, xRow, 4, t > 0);
+        const xPart = x + ((<usize>t) << 2);
+        if (count == 1) multiplyOneRow(scratch, xPart, panel, steps, t > 0);
+        else multiply(scratch, xPart, panel, count, steps, (width + 3) >> 2, useTile6x2, xRowStride, 4, t > 0);
         panel += <usize>steps * LANE_BYTES;
       }
       const column = (<usize>feature) << 2;
-      storeBlock(out + column, scratch, bias ? bias + column : 0, count, width, outRow);
+      storeBlock(out + column, scratch, bias ? bias + column : 0, count, width, outRowStride);
     }
-    out += <usize>BLOCK_ROWS * outRow;
-    x += <usize>BLOCK_ROWS * xRow;
+    out += <usize>BLOCK_ROWS * outRowStride;
+    x += <usize>BLOCK_ROWS * xRowStride;
   }
 }
 
 /** C[LANES] = (accumulate ? C : 0) + Σ_t a[t]·B[t][LANES]: one row of `multiply`, whose tiles would compute it twice. */
-function multiplyRow(c: usize, a: usize, b: usize, count: i32, accumulate: bool): void {
+function multiplyOneRow(c: usize, a: usize, b: usize, count: i32, accumulate: bool): void {
   let c0 = f32x4.splat(0);
   let c1 = f32x4.splat(0);
   let c2 = f32x4.splat(0);
@@ -175,7 +177,7 @@ function multiplyRow(c: usize, a: usize, b: usize, count: i32, accumulate: bool)
 }
 
 /** out[row][width] = C[row][LANES] + bias */
-function storeBlock(out: usize, c: usize, bias: usize, rows: i32, width: i32, outRow: usize): void {
+function storeBlock(out: usize, c: usize, bias: usize, rows: i32, width: i32, outRowStride: usize): void {
   for (; rows > 0; rows--) {
     let n: usize = 0;
     for (const end = (<usize>(width & ~3)) << 2; n < end; n += 16) {
@@ -187,6 +189,6 @@ function storeBlock(out: usize, c: usize, bias: usize, rows: i32, width: i32, ou
       store<f32>(out + n, bias ? sum + load<f32>(bias + n) : sum);
     }
     c += LANE_BYTES;
-    out += outRow;
+    out += outRowStride;
   }
 }

@@ -3,7 +3,7 @@
 //     M = max(lse_p, sink)    l = Σ_p exp(lse_p − M) + exp(sink − M)
 //     out = Σ_p exp(lse_p − M)/l · out_p                                lse = M + ln l
 //
-// A part that saw no key has lse_p = −Infinity and is not read. All sums are in f64, so that order changes nothing but a last bit.
+// A part that saw no key has lse_p = −Infinity and is not read. All sums are in f64, so the order of the parts changes a last bit at most.
 
 import { exp64, log } from "../simd/exp";
 
@@ -39,42 +39,36 @@ export function mergeRows(
   byHead: bool,
 ): void {
   assert(parts > 0, "parts must be positive");
-  const outRow = (<usize>dim) << 2;
+  const outRowBytes = (<usize>dim) << 2;
   for (let row = 0; row < rows; row++) {
     const n = first + row;
     const b = n / (numHeads * seqLenQ);
     const head = byHead ? (n / seqLenQ) % numHeads : n % numHeads;
     const query = byHead ? n % seqLenQ : (n / numHeads) % seqLenQ;
-    const at = (<usize>((b * numHeads + head) * seqLenQ + query)) << 2;
+    const lseOffset = (<usize>((b * numHeads + head) * seqLenQ + query)) << 2;
     const sink: f32 = sinks ? load<f32>(sinks + ((<usize>head) << 2)) : -Infinity;
 
     let top = sink;
-    for (let p = 0; p < parts; p++) top = larger(top, load<f32>(pointer(lses, p) + at));
+    for (let p = 0; p < parts; p++) top = max<f32>(top, load<f32>(pointer(lses, p) + lseOffset)); // NaN where either is
     // Weights and addresses of the parts that have any.
     let count: i32 = 0;
     let l = weightOf(sink, top);
     for (let p = 0; p < parts; p++) {
-      const w = weightOf(load<f32>(pointer(lses, p) + at), top);
+      const w = weightOf(load<f32>(pointer(lses, p) + lseOffset), top);
       if (w == 0) continue;
       l += w;
       store<f64>(scratch + ((<usize>count) << 4), w);
-      store<usize>(scratch + ((<usize>count) << 4), pointer(outs, p) + <usize>row * outRow, 8);
+      store<usize>(scratch + ((<usize>count) << 4), pointer(outs, p) + <usize>row * outRowBytes, 8);
       count++;
     }
-    mixRow(out + <usize>row * outRow, scratch, count, outRow, l);
-    store<f32>(lse + at, l == 0 ? -Infinity : <f32>(<f64>top + log(l)));
+    mixRow(out + <usize>row * outRowBytes, scratch, count, outRowBytes, l);
+    store<f32>(lse + lseOffset, l == 0 ? -Infinity : <f32>(<f64>top + log(l)));
   }
 }
 
 // @ts-ignore: decorator
 @inline function pointer(array: usize, p: i32): usize {
   return load<usize>(array + ((<usize>p) << 2));
-}
-
-/** The larger one; NaN where either is. */
-// @ts-ignore: decorator
-@inline function larger(a: f32, b: f32): f32 {
-  return max<f32>(a, b);
 }
 
 /** exp(lse − top), 0 for −Infinity. */
@@ -86,14 +80,14 @@ export function mergeRows(
 /** out = Σ w/l · row over `count` weights and addresses. */
 function mixRow(out: usize, mix: usize, count: i32, bytes: usize, l: f64): void {
   const end = mix + ((<usize>count) << 4);
-  for (let at = mix; at < end; at += 16) store<f64>(at, load<f64>(at) / l);
+  for (let part = mix; part < end; part += 16) store<f64>(part, load<f64>(part) / l);
   let d: usize = 0;
   for (; d + 16 <= bytes; d += 16) {
     let low = f64x2.splat(0);
     let high = f64x2.splat(0);
-    for (let at = mix; at < end; at += 16) {
-      const w = v128.load64_splat(at);
-      const x = v128.load(load<usize>(at, 8) + d);
+    for (let part = mix; part < end; part += 16) {
+      const w = v128.load64_splat(part);
+      const x = v128.load(load<usize>(part, 8) + d);
       low = f64x2.add(low, f64x2.mul(w, f64x2.promote_low_f32x4(x)));
       high = f64x2.add(high, f64x2.mul(w, f64x2.promote_low_f32x4(v128.shuffle<f32>(x, x, 2, 3, 2, 3))));
     }
@@ -101,7 +95,7 @@ function mixRow(out: usize, mix: usize, count: i32, bytes: usize, l: f64): void 
   }
   for (; d < bytes; d += 4) {
     let sum: f64 = 0;
-    for (let at = mix; at < end; at += 16) sum += load<f64>(at) * <f64>load<f32>(load<usize>(at, 8) + d);
+    for (let part = mix; part < end; part += 16) sum += load<f64>(part) * <f64>load<f32>(load<usize>(part, 8) + d);
     store<f32>(out + d, <f32>sum);
   }
 }

@@ -1,4 +1,4 @@
-// Rotary position embedding (RoFormer, Su et al., arXiv 2104.09864): pair j of a row turns by an angle of its position.
+// Rotary position embedding (RoFormer, Su et al., arXiv 2104.09864): pair j of a row is rotated by an angle of its position.
 //
 //     ┌ a′ ┐   ┌ cos θ  −sin θ ┐ ┌ a ┐
 //     └ b′ ┘ = └ sin θ   cos θ ┘ └ b ┘
@@ -26,7 +26,7 @@ import { madd } from "../simd/lanes";
  *   x          [seqLen, numHeads, headDim]
  *   cos, sin   [angles, rotaryDim / 2]
  *   angles     i32 [seqLen]: the row of cos and sin for each row of x; 0: row i has row i
- *   row, head  bytes from one row, and from one head, to the next; of x and of out
+ *   rowStride, headStride  bytes from one row, and from one head, to the next; of x and of out
  */
 export function rotate(
   out: usize,
@@ -38,24 +38,27 @@ export function rotate(
   numHeads: i32,
   headDim: i32,
   rotaryDim: i32,
-  row: usize,
-  head: usize,
+  rowStride: usize,
+  headStride: usize,
   interleaved: bool,
 ): void {
   assert(rotaryDim >= 2 && (rotaryDim & 1) == 0, "rotaryDim must be even and at least 2");
   assert(rotaryDim <= headDim, "rotaryDim must be at most headDim");
-  assert(((out | x | cos | sin | angles | row | head) & 3) == 0, "pointers and strides must be aligned to 4 bytes");
+  assert(
+    ((out | x | cos | sin | angles | rowStride | headStride) & 3) == 0,
+    "pointers and strides must be aligned to 4 bytes",
+  );
 
-  const turned = (<usize>rotaryDim) << 2;
-  const rest = ((<usize>headDim) << 2) - turned;
+  const rotated = (<usize>rotaryDim) << 2;
+  const rest = ((<usize>headDim) << 2) - rotated;
   for (let i = 0; i < seqLen; i++) {
-    const own = angles ? load<i32>(angles + ((<usize>i) << 2)) : i;
-    const angle = (<usize>own * turned) >> 1;
+    const position = angles ? load<i32>(angles + ((<usize>i) << 2)) : i;
+    const angle = (<usize>position * rotated) >> 1;
     for (let h = 0; h < numHeads; h++) {
-      const at = <usize>i * row + <usize>h * head;
-      if (interleaved) rotateInterleaved(out + at, x + at, cos + angle, sin + angle, rotaryDim);
-      else rotateHalves(out + at, x + at, cos + angle, sin + angle, rotaryDim);
-      if (out != x && rest) memory.copy(out + at + turned, x + at + turned, rest);
+      const offset = <usize>i * rowStride + <usize>h * headStride;
+      if (interleaved) rotateInterleaved(out + offset, x + offset, cos + angle, sin + angle, rotaryDim);
+      else rotateHalves(out + offset, x + offset, cos + angle, sin + angle, rotaryDim);
+      if (out != x && rest) memory.copy(out + offset + rotated, x + offset + rotated, rest);
     }
   }
 }
@@ -64,13 +67,13 @@ export function rotate(
 function rotateHalves(out: usize, x: usize, cos: usize, sin: usize, rotaryDim: i32): void {
   const half = (<usize>rotaryDim) << 1;
   const whole = half & ~15;
-  for (let at: usize = 0; at < whole; at += 16) {
-    const a = v128.load(x + at);
-    const b = v128.load(x + half + at);
-    const c = v128.load(cos + at);
-    const s = v128.load(sin + at);
-    v128.store(out + at, nmadd(b, s, f32x4.mul(a, c)));
-    v128.store(out + half + at, madd(a, s, f32x4.mul(b, c)));
+  for (let offset: usize = 0; offset < whole; offset += 16) {
+    const a = v128.load(x + offset);
+    const b = v128.load(x + half + offset);
+    const c = v128.load(cos + offset);
+    const s = v128.load(sin + offset);
+    v128.store(out + offset, nmadd(b, s, f32x4.mul(a, c)));
+    v128.store(out + half + offset, madd(a, s, f32x4.mul(b, c)));
   }
   rotatePairs(out + whole, x + whole, cos + whole, sin + whole, half - whole, 4, half);
 }
@@ -79,22 +82,22 @@ function rotateHalves(out: usize, x: usize, cos: usize, sin: usize, rotaryDim: i
 function rotateInterleaved(out: usize, x: usize, cos: usize, sin: usize, rotaryDim: i32): void {
   const half = (<usize>rotaryDim) << 1;
   const whole = half & ~15;
-  for (let at: usize = 0; at < whole; at += 16) {
-    const ab01 = v128.load(x + (at << 1));
-    const ab23 = v128.load(x + (at << 1), 16);
+  for (let offset: usize = 0; offset < whole; offset += 16) {
+    const ab01 = v128.load(x + (offset << 1));
+    const ab23 = v128.load(x + (offset << 1), 16);
     const a = v128.shuffle<f32>(ab01, ab23, 0, 2, 4, 6);
     const b = v128.shuffle<f32>(ab01, ab23, 1, 3, 5, 7);
-    const c = v128.load(cos + at);
-    const s = v128.load(sin + at);
-    const turnedA = nmadd(b, s, f32x4.mul(a, c));
-    const turnedB = madd(a, s, f32x4.mul(b, c));
-    v128.store(out + (at << 1), v128.shuffle<f32>(turnedA, turnedB, 0, 4, 1, 5));
-    v128.store(out + (at << 1), v128.shuffle<f32>(turnedA, turnedB, 2, 6, 3, 7), 16);
+    const c = v128.load(cos + offset);
+    const s = v128.load(sin + offset);
+    const rotatedA = nmadd(b, s, f32x4.mul(a, c));
+    const rotatedB = madd(a, s, f32x4.mul(b, c));
+    v128.store(out + (offset << 1), v128.shuffle<f32>(rotatedA, rotatedB, 0, 4, 1, 5));
+    v128.store(out + (offset << 1), v128.shuffle<f32>(rotatedA, rotatedB, 2, 6, 3, 7), 16);
   }
   rotatePairs(out + (whole << 1), x + (whole << 1), cos + whole, sin + whole, half - whole, 8, 4);
 }
 
-/** The last pairs, one at a time: `step` bytes from pair to pair, `apart` from a to b. */
+/** The last pairs, one offset a time: `step` bytes from pair to pair, `apart` from a to b. */
 function rotatePairs(out: usize, x: usize, cos: usize, sin: usize, bytes: usize, step: usize, apart: usize): void {
   for (const end = cos + bytes; cos < end; cos += 4, sin += 4, x += step, out += step) {
     const a = v128.load32_zero(x);

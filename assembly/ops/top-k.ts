@@ -8,32 +8,32 @@
 @inline function isBefore(weights: usize, indices: usize, i: i32, j: i32): bool {
   const a = magnitude(weights, i);
   const b = magnitude(weights, j);
-  return a > b || (a == b && at(indices, i) < at(indices, j));
+  return a > b || (a == b && get(indices, i) < get(indices, j));
 }
 
 // @ts-ignore: decorator
-@inline function at(array: usize, i: i32): i32 {
+@inline function get(array: usize, i: i32): i32 {
   return load<i32>(array + ((<usize>i) << 2));
 }
 
 // @ts-ignore: decorator
 @inline function magnitude(weights: usize, i: i32): i32 {
-  return at(weights, i) & i32.MAX_VALUE;
+  return get(weights, i) & i32.MAX_VALUE;
 }
 
 // @ts-ignore: decorator
-@inline function put(array: usize, i: i32, x: i32): void {
+@inline function set(array: usize, i: i32, x: i32): void {
   store<i32>(array + ((<usize>i) << 2), x);
 }
 
 function swap(array: usize, i: i32, j: i32): void {
-  const x = at(array, i);
-  put(array, i, at(array, j));
-  put(array, j, x);
+  const x = get(array, i);
+  set(array, i, get(array, j));
+  set(array, j, x);
 }
 
 /** Moves element i down a heap of `count` until none of its children is after it. */
-function sink(weights: usize, indices: usize, i: i32, count: i32): void {
+function siftDown(weights: usize, indices: usize, i: i32, count: i32): void {
   for (let child = 2 * i + 1; child < count; child = 2 * i + 1) {
     if (child + 1 < count && isBefore(weights, indices, child, child + 1)) child++;
     if (isBefore(weights, indices, child, i)) return;
@@ -54,10 +54,10 @@ export function topOfRow(weights: usize, indices: usize, row: usize, length: i32
   assert(count <= length, "count must be at most length");
   if (count == 0) return;
   for (let i = 0; i < count; i++) {
-    put(weights, i, at(row, i));
-    put(indices, i, i);
+    set(weights, i, get(row, i));
+    set(indices, i, i);
   }
-  for (let i = (count >> 1) - 1; i >= 0; i--) sink(weights, indices, i, count);
+  for (let i = (count >> 1) - 1; i >= 0; i--) siftDown(weights, indices, i, count);
 
   // Of those further right, which lose every tie, what is larger than the root takes its place.
   const bits = i32x4.splat(i32.MAX_VALUE);
@@ -67,15 +67,15 @@ export function topOfRow(weights: usize, indices: usize, row: usize, length: i32
       i += 4;
     for (const end = min(i + 4, length); i < end; i++) {
       if (magnitude(row, i) <= magnitude(weights, 0)) continue;
-      put(weights, 0, at(row, i));
-      put(indices, 0, i);
-      sink(weights, indices, 0, count);
+      set(weights, 0, get(row, i));
+      set(indices, 0, i);
+      siftDown(weights, indices, 0, count);
     }
   }
 
   for (let last = count - 1; last > 0; last--) {
     swap(weights, 0, last);
     swap(indices, 0, last);
-    sink(weights, indices, 0, last);
+    siftDown(weights, indices, 0, last);
   }
 }

@@ -3,7 +3,7 @@
 // V8 rebuilds a v128 literal at every use (three instructions, never hoisted out of a loop): with ten literals an exp took
 // 4.2 cycles a score, with the constants read from memory into locals before the loop it takes 1.7.
 
-import { madd, larger } from "./lanes";
+import { madd, maxNumber } from "./lanes";
 
 // The table: one f32 each, splatted as it is loaded.
 // @ts-ignore: decorator
@@ -16,14 +16,18 @@ import { madd, larger } from "./lanes";
 @inline const EXP2: usize = 12; // c1 … c6
 // @ts-ignore: decorator
 @inline const TANH: usize = 36; // c1 … c5
-/** The bits that rows.ts keeps of binary16: 0x8fffe000. */
+/** kv/float16.ts: the bits that stay of a widened binary16. */
 // @ts-ignore: decorator
-@inline export const HALF_BITS: usize = 56;
-/** What firstFour and secondFour in rows.ts multiply pairs of binary16 by: 2¹³ and 0, 0 and 2¹³. */
+@inline export const F16_MASK: usize = 56;
+/** kv/float16.ts: pairs of factors that widen the values at even places, and at odd places. */
 // @ts-ignore: decorator
-@inline export const EVENS: usize = 60;
+@inline export const F16_EVEN: usize = 60;
 // @ts-ignore: decorator
-@inline export const ODDS: usize = 64;
+@inline export const F16_ODD: usize = 64;
+
+/** Sign, and exponent and fraction of a binary16 at their places in f32. */
+// @ts-ignore: decorator
+@inline export const WIDENED_BITS: i32 = 0x8fffe000;
 
 /** Bytes of the table of constants. */
 // @ts-ignore: decorator
@@ -52,9 +56,9 @@ export function writeConstants(table: usize): void {
   f32.store(table, -5.37397155531e-2, TANH + 8);
   f32.store(table, 2.06390887954e-2, TANH + 12);
   f32.store(table, -5.70498872745e-3, TANH + 16);
-  i32.store(table, 0x8fffe000, HALF_BITS);
-  i32.store(table, 0x00002000, EVENS);
-  i32.store(table, 0x20000000, ODDS);
+  i32.store(table, WIDENED_BITS, F16_MASK);
+  i32.store(table, 0x00002000, F16_EVEN); // 2¹³ and 0
+  i32.store(table, 0x20000000, F16_ODD); // 0 and 2¹³
 }
 
 /**
@@ -75,7 +79,7 @@ export function writeConstants(table: usize): void {
   c5: v128,
   c6: v128,
 ): v128 {
-  z = larger(z, floor);
+  z = maxNumber(z, floor);
   const biased = f32x4.add(z, round);
   const f = f32x4.sub(z, f32x4.sub(biased, round));
   let p = madd(c6, f, c5);
@@ -145,7 +149,7 @@ function reduceColumn(x: usize, powers: usize, step: usize, count: i32, m: v128,
   const round = v128.load32_splat(table, ROUND);
   const scale = f32x4.splat(factor);
   for (const end = x + <usize>count * step; x < end; x += step) {
-    const z = larger(f32x4.mul(f32x4.sub(v128.load(x), m), scale), floor);
+    const z = maxNumber(f32x4.mul(f32x4.sub(v128.load(x), m), scale), floor);
     const biased = f32x4.add(z, round);
     v128.store(x, f32x4.sub(z, f32x4.sub(biased, round)));
     v128.store(powers, i32x4.shl(biased, 23));

@@ -22,8 +22,8 @@
 //
 // Two things decide. A chain of fused multiply-adds advances every four cycles, two of them start in each, so eight accumulators leave
 // no slack and twelve do. And V8 before Turboshaft (Node 20, 22) hoists every load of an iteration above its arithmetic: accumulators,
-// all of A and B and a product must fit at once, or they spill. So `tall`, which JavaScript sets where the engine is newer than that,
-// chooses 6 × 2, one half of the block after the other; the order of every sum is the same.
+// all of A and B and a product must fit at once, or they spill. So `useTile6x2`, which JavaScript sets where the engine is newer than that,
+// chooses 6 × 2, one half of the query tile after the other; the order of every sum is the same.
 //
 // A base and one shared offset cost V8 one lea a row; a pointer advanced in place costs two instructions, and offsets in the
 // load are not folded. One reduction step an iteration, because Binaryen sinks the loads of a longer body into spills.
@@ -41,7 +41,7 @@ import { LANE_BYTES, VECTORS, madd } from "./lanes";
  *   a          A[i][t] at a + i·aRow + t·aStep; nothing past A[rows − 1] is read
  *   b          [count][LANES]
  *   vectors    how many vectors of each row are needed, 1 … VECTORS; others may be left as they were
- *   tall       whether the engine keeps 6 × 2 in registers
+ *   useTile6x2       whether the engine keeps 6 × 2 in registers
  *   aRow aStep bytes
  */
 // @ts-ignore: decorator
@@ -52,13 +52,13 @@ import { LANE_BYTES, VECTORS, madd } from "./lanes";
   rows: i32,
   count: i32,
   vectors: i32,
-  tall: bool,
+  useTile6x2: bool,
   aRow: usize,
   aStep: usize,
   accumulate: bool,
 ): void {
   assert(vectors > 0 && vectors <= VECTORS, "vectors must be 1 to VECTORS");
-  if (ASC_FEATURE_RELAXED_SIMD && tall && vectors > 1) {
+  if (ASC_FEATURE_RELAXED_SIMD && useTile6x2 && vectors > 1) {
     const whole = rows - (rows % 6);
     multiply6x2(c, a, b, whole, count, (vectors + 1) >> 1, aRow, aStep, accumulate);
     c += <usize>whole * LANE_BYTES;

@@ -1,11 +1,11 @@
-// Query rows stand in the lanes. A block holds LANES rows of q in VECTORS vectors of four; everything that belongs to a
+// Query rows stand in the lanes. A query tile holds LANES rows of q in VECTORS vectors of four. Everything that belongs to a
 // row (its scores, its maximum, its column of the output) stays in that row's lane, so no step reduces across lanes.
 
-/** Vectors of query rows in one block; tile.ts says why. */
+/** Vectors of query rows in one query tile; simd/gemm.ts says why. */
 // @ts-ignore: decorator
 @inline export const VECTORS: i32 = 4;
 
-/** Query rows in one block. */
+/** Query rows in one query tile, and output features in one panel of ops/linear.ts. */
 // @ts-ignore: decorator
 @inline export const LANES: i32 = VECTORS * 4;
 
@@ -19,23 +19,47 @@
   return ASC_FEATURE_RELAXED_SIMD ? f32x4.relaxed_madd(a, b, c) : f32x4.add(f32x4.mul(a, b), c);
 }
 
-/** The larger of a and b where b is a number, a where b is NaN. One instruction, unlike f32x4.max. */
+/** max(a, b) lane by lane; a where b is NaN. One instruction, unlike f32x4.max. */
 // @ts-ignore: decorator
-@inline export function larger(a: v128, b: v128): v128 {
+@inline export function maxNumber(a: v128, b: v128): v128 {
   return f32x4.pmax(a, b);
 }
 
-/** The bits of the largest magnitude of [count] floats, in whole vectors: ordered as the magnitudes are, NaN above all. */
-export function largestBits(x: usize, count: i32): i32 {
+/**
+ * The bits of max |x| over [count] floats in whole vectors. Bits of magnitudes have the order of the magnitudes; NaN is above
+ * all.
+ */
+export function maxMagnitudeBits(x: usize, count: i32): i32 {
   let top = i32x4.splat(0);
   for (const end = x + ((<usize>count) << 2); x < end; x += 16) top = i32x4.max_s(top, f32x4.abs(v128.load(x)));
-  return largestLane(top);
+  return maxLaneI32(top);
 }
 
-/** The largest of four whole numbers. */
-export function largestLane(x: v128): i32 {
+/** The largest of four integers. */
+export function maxLaneI32(x: v128): i32 {
   x = i32x4.max_s(x, v128.shuffle<i32>(x, x, 2, 3, 0, 1));
   return i32x4.extract_lane(i32x4.max_s(x, v128.shuffle<i32>(x, x, 1, 0, 3, 2)), 0);
+}
+
+/** The largest of four floats; NaN is passed over where it is not in lane 0 or 2. */
+// @ts-ignore: decorator
+@inline export function maxLane(x: v128): f32 {
+  x = maxNumber(x, v128.shuffle<f32>(x, x, 2, 3, 0, 1));
+  return f32x4.extract_lane(maxNumber(x, v128.shuffle<f32>(x, x, 1, 0, 3, 2)), 0);
+}
+
+/** (x₀ + x₂) + (x₁ + x₃) */
+// @ts-ignore: decorator
+@inline export function sumLanes(x: v128): f32 {
+  const pairs = f32x4.add(x, v128.shuffle<f32>(x, x, 2, 3, 0, 1));
+  return f32x4.extract_lane(f32x4.add(pairs, v128.shuffle<f32>(pairs, pairs, 1, 0, 3, 2)), 0);
+}
+
+/** row ← row·factor on [count] floats, in whole vectors. */
+export function scaleRow(row: usize, count: i32, factor: f32): void {
+  for (const end = row + ((<usize>count) << 2); row < end; row += 16) {
+    v128.store(row, f32x4.mul(v128.load(row), f32x4.splat(factor)));
+  }
 }
 
 /** 2ⁿ for −127 < n < 128. */

@@ -1,7 +1,8 @@
 import { stageKeys } from "../attention/kv-source.ts";
 import type { Operands } from "../attention/operands.ts";
-import { type Problem, UNLIMITED, checkKeys, checkProblem, checkQueries } from "../attention/problem.ts";
+import { type Problem, checkKeys, checkProblem, checkQueries } from "../attention/problem.ts";
 import { wrongKind, wrongValue } from "../check.ts";
+import { UNLIMITED } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { Output } from "../memory/output.ts";

@@ -2,18 +2,16 @@ import { type CallPointers, type MaskedSequence, withoutPadding } from "../atten
 import type { KvSource } from "../attention/kv-source.ts";
 import type { PlacedOperands } from "../attention/operands.ts";
 import type { Problem } from "../attention/problem.ts";
-import { ATTEND_ARGS_BYTES } from "../engine/abi.ts";
+import { ATTEND_ARGS, MAX_DECODE_ROWS, SCORE_ROW } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
+import { structBytes } from "../engine/kernels.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { Floats } from "../memory/data.ts";
 import type { Subset } from "./row-heads.ts";
 import type { Selection } from "./selection.ts";
 
-/** Words of one `Chosen` of assembly/ops/probabilities.ts: a row of scores that the kernels fill. */
-export const SCORE_ROW_WORDS = 6;
-
-/** Query rows that the kernel computes together. */
-const KERNEL_ROWS = 4;
+/** Bytes of a ScoreRow, in which the kernels keep a row of weights on its way from scores to softmax. */
+export const SCORE_ROW_BYTES = structBytes(SCORE_ROW);
 
 /** Bytes that the rows of q may take, and the buffered rows of weights, and the buffered sums, each. */
 const BUFFER_BYTES = 2 ** 18;
@@ -41,7 +39,7 @@ export interface Plan {
   readonly paddedDim: number;
   /** Row heads that go through the kernels in one pass. */
   readonly passRows: number;
-  /** [passRows] of Chosen. */
+  /** [passRows] of ScoreRow. */
   readonly scoreRows: number;
   /** [passRows][paddedDim] rows of q. */
   readonly queries: number;
@@ -74,15 +72,18 @@ export function planCall(
   // Keys that are copied in should serve as many rows as possible. Where nothing is copied, the passes are short, so
   // that the scores are still in the processor's cache when they are normalized.
   const most = buffered || kv.maxKeys === Infinity ? fit : BUFFER_BYTES / (paddedDim * 4);
-  const passRows = Math.min(Math.max(1, Math.floor(most / KERNEL_ROWS)) * KERNEL_ROWS, rows.length * heads.length);
-  const scoreRows = scope.reserve(passRows * SCORE_ROW_WORDS * 4);
+  // The kernels compute MAX_DECODE_ROWS rows together, so a pass has a multiple of them.
+  const wholeRows = Math.max(1, Math.floor(most / MAX_DECODE_ROWS)) * MAX_DECODE_ROWS;
+  const passRows = Math.min(wholeRows, rows.length * heads.length);
+  const scoreRows = scope.reserve(passRows * SCORE_ROW_BYTES);
   const queries = scope.reserve(passRows * paddedDim * 4);
   const weightRows = buffered ? scope.reserve(passRows * rowBytes) : 0;
   const sumRows = Math.min(fit, reduce === "mean" ? rows.length : heads.length);
   const sums = reduce !== undefined && topK !== undefined ? scope.reserve(sumRows * rowBytes) : 0;
   const pointers = {
-    head: scope.reserve(ATTEND_ARGS_BYTES),
-    scratch: scope.reserve(instance.kernels.weighBytes(paddedDim)),
+    args: scope.reserve(structBytes(ATTEND_ARGS)),
+    scratch: scope.reserve(instance.kernels.scoreRowsBytes(paddedDim)),
+    tiles: 0,
     q: 0,
     keepMask: scope.input(problem.keepMask?.data),
     bias: scope.input(problem.bias?.data),

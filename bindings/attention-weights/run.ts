@@ -1,7 +1,7 @@
 import { attendArgsOf } from "../attention/call.ts";
-import { type AttendArgs, writeAttendArgs } from "../engine/abi.ts";
-import { PAGE_KEYS } from "../engine/kernels.ts";
-import { type Plan, SCORE_ROW_WORDS, slices } from "./plan.ts";
+import { ATTEND_ARGS, type AttendArgs, PAGE_KEYS } from "../engine/abi.ts";
+import { writeStruct } from "../engine/kernels.ts";
+import { type Plan, SCORE_ROW_BYTES, slices } from "./plan.ts";
 import { type RowHead, type Subset, resultRowOf, rowHeadsOf } from "./row-heads.ts";
 import { writeScoreRows } from "./score-rows.ts";
 
@@ -63,6 +63,7 @@ function computePass(plan: Plan, sequenceIndex: number, kvHead: number, rowHeads
   const { kernels, arena } = instance;
   const { rowsKv, headDim } = problem;
   const { reduce, topK, stage } = selection;
+  const { args, scratch } = pointers;
   const { seqLenKv } = plan.sequences[sequenceIndex]!;
   const count = rowHeads.length;
   const hasLse = selection.lse !== undefined;
@@ -72,12 +73,12 @@ function computePass(plan: Plan, sequenceIndex: number, kvHead: number, rowHeads
   let first = 0;
   do {
     const end = Math.min(first + kv.maxKeys, seqLenKv);
-    writeAttendArgs(arena.buffer, pointers.head, argsOf(plan, sequenceIndex, kvHead, first, end));
-    kernels.weigh(pointers.head, scoreRows, queries, count, headDim, first, end, hasLse);
+    writeStruct(arena.buffer, args, ATTEND_ARGS, argsOf(plan, sequenceIndex, kvHead, first, end));
+    kernels.scoreRows(args, scratch, scoreRows, queries, count, headDim, first, end, hasLse);
     first = end;
   } while (first < seqLenKv);
   if (stage !== "softmax") return;
-  kernels.normalizeRows(pointers.head, scoreRows, count, headDim, hasLse);
+  kernels.normalizeRows(args, scratch, scoreRows, count, headDim, hasLse);
   if (reduce || topK === undefined) return;
   rowHeads.forEach(({ resultRow }, n) => takeTopK(plan, resultRow, weightRows + n * rowsKv * 4));
 }
@@ -90,7 +91,7 @@ function addToSums(plan: Plan, sequenceIndex: number, rowHeads: readonly RowHead
     const { resultRow } = rowHeads[start]!;
     while (end < rowHeads.length && rowHeads[end]!.resultRow === resultRow) end++;
     const sum = sums + (resultRow * problem.rowsKv + startKv) * 4;
-    instance.kernels.addRows(sum, scoreRows + start * SCORE_ROW_WORDS * 4, end - start, seqLenKv);
+    instance.kernels.sumRows(sum, scoreRows + start * SCORE_ROW_BYTES, end - start, seqLenKv);
   }
 }
 
@@ -103,10 +104,10 @@ function argsOf(plan: Plan, sequenceIndex: number, kvHead: number, first: number
   const firstHead = kvHead * args.group;
   return {
     ...args,
-    k: args.k + kvHead * args.kHead,
+    k: args.k + kvHead * args.kHeadStride,
     kScales: args.kScales && args.kScales + kvHead * PAGE_KEYS * 4,
-    keepMask: args.keepMask && args.keepMask + firstHead * args.maskHead,
-    bias: args.bias && args.bias + firstHead * args.biasHead,
+    keepMask: args.keepMask && args.keepMask + firstHead * args.maskHeadStride,
+    bias: args.bias && args.bias + firstHead * args.biasHeadStride,
     alibiSlopes: args.alibiSlopes && args.alibiSlopes + firstHead * 4,
     sinks: args.sinks && args.sinks + firstHead * 4,
     numKvHeads: 1,

@@ -1,5 +1,6 @@
-import { type Problem, UNLIMITED } from "../attention/problem.ts";
+import type { Problem } from "../attention/problem.ts";
 import { checkChoice, checkInteger, wrongKind, wrongValue } from "../check.ts";
+import { UNLIMITED } from "../engine/abi.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, checkFloatsOf } from "../memory/data.ts";
 import type { SelectionOptions, Stage } from "./options.ts";

@@ -7,8 +7,9 @@
 //
 // `heed.attention` places the caller's arrays. A KV cache places q, which it may rotate first, and its page tables.
 
-import { ATTEND_ARGS_BYTES } from "../engine/abi.ts";
+import { ATTEND_ARGS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
+import { structBytes } from "../engine/kernels.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { Output, type Written } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
@@ -73,11 +74,12 @@ export function computeAttention(
   const scope = new CallScope(arena);
   try {
     const { q, kv } = operands.place(scope);
-    // Between two pieces of K and V, the scratch keeps the running softmax of every KV head.
-    const scratchHeads = kv.maxKeys < Infinity ? numKvHeads : 1;
+    const dims = [headDim, valueDim, maxRowsPerKvHead(problem)] as const;
+    const inPieces = kv.maxKeys < Infinity;
     const pointers = {
-      head: scope.reserve(ATTEND_ARGS_BYTES),
-      scratch: scope.reserve(kernels.scratchBytes(headDim, valueDim, maxRowsPerKvHead(problem), scratchHeads)),
+      args: scope.reserve(structBytes(ATTEND_ARGS)),
+      scratch: scope.reserve(kernels.scratchBytes(...dims)),
+      tiles: inPieces ? scope.reserve(numKvHeads * kernels.pieceTileBytes(...dims)) : 0,
       q: scope.input(q),
       keepMask: scope.input(keepMask?.data),
       bias: scope.input(bias?.data),

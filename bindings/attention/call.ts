@@ -1,6 +1,6 @@
-import { type AttendArgs, writeAttendArgs } from "../engine/abi.ts";
+import { ATTEND_ARGS, type AttendArgs, PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
-import { PAGE_KEYS } from "../engine/kernels.ts";
+import { writeStruct } from "../engine/kernels.ts";
 import { stridesOf } from "../memory/layout.ts";
 import { keptLength } from "./broadcast.ts";
 import type { KvArgs, KvSource } from "./kv-source.ts";
@@ -9,8 +9,11 @@ import type { Sequence } from "./sequences.ts";
 
 /** Addresses of what a call reads and writes, but for K and V. 0 for an option that is absent. */
 export interface CallPointers {
-  head: number;
+  /** Room for the AttendArgs of one kernel call. */
+  args: number;
   scratch: number;
+  /** The query tiles of every KV head, where K and V come in pieces; else 0. */
+  tiles: number;
   q: number;
   keepMask: number;
   bias: number;
@@ -21,11 +24,11 @@ export interface CallPointers {
 }
 
 /** Computes attention: one kernel call for each sequence, or one for each piece of its keys. */
-export function run(instance: Instance, problem: Problem, pointers: CallPointers, source: KvSource): void {
-  problem.sequences.forEach((whole, s) => {
-    const sequence = withoutPadding(instance, problem, whole);
-    if (!attendPieces(instance, problem, pointers, source, sequence, s, false)) {
-      attendPieces(instance, problem, pointers, source, sequence, s, true);
+export function run(instance: Instance, problem: Problem, pointers: CallPointers, kv: KvSource): void {
+  problem.sequences.forEach((padded, sequenceIndex) => {
+    const sequence = withoutPadding(instance, problem, padded);
+    if (!attendPieces(instance, problem, pointers, kv, sequence, sequenceIndex, false)) {
+      attendPieces(instance, problem, pointers, kv, sequence, sequenceIndex, true);
     }
   });
 }
@@ -40,67 +43,68 @@ function attendPieces(
   instance: Instance,
   problem: Problem,
   pointers: CallPointers,
-  source: KvSource,
+  kv: KvSource,
   sequence: MaskedSequence,
-  s: number,
+  sequenceIndex: number,
   careful: boolean,
 ): boolean {
+  const { arena, kernels } = instance;
   const { seqLenKv } = sequence;
   const [first, end] = seenKeys(problem, sequence);
-  // Only the keys [first, end) are seen by any query, so only they are located. The pieces cover all keys nevertheless:
-  // the first piece begins at key 0, the last ends at seqLenKv.
+  // No query sees a key outside [first, end), so these keys are not located. Yet the pieces cover them: the first piece
+  // begins at key 0, the last one ends at seqLenKv.
   for (let fromKey = 0, start = first; ;) {
-    const next = start - (start % PAGE_KEYS) + source.maxKeys;
+    const next = start - (start % PAGE_KEYS) + kv.maxKeys;
     const toKey = next < end ? next : seqLenKv;
-    const keys = source.locate(sequence, s, start, Math.min(next, end), 0);
-    const head = attendArgsOf(instance, problem, pointers, sequence, s, keys);
-    Object.assign(head, { fromKey, toKey, careful: Number(careful) });
-    writeAttendArgs(instance.arena.buffer, pointers.head, head);
-    const written = instance.kernels.attend(pointers.head);
+    const kvArgs = kv.locate(sequence, sequenceIndex, start, Math.min(next, end), 0);
+    const args = attendArgsOf(instance, problem, pointers, sequence, sequenceIndex, kvArgs);
+    writeStruct(arena.buffer, pointers.args, ATTEND_ARGS, { ...args, fromKey, toKey, careful: Number(careful) });
+    const written = kernels.attend(pointers.args, pointers.scratch, 0, kernels.workItems(pointers.args));
     if (toKey === seqLenKv) return written !== 0;
     fromKey = start = toKey;
   }
 }
 
-/** A sequence for the kernels. */
+/** A sequence as the kernels get it. */
 export interface MaskedSequence extends Sequence {
-  /** Whether the kernels must read keepMask; false where there is none, or where seqLenKv says it all. */
+  /** False where keepMask is padding: then seqLenKv counts the keys that it keeps, and the kernels get no mask. */
   readonly masked: boolean;
 }
 
-/** A sequence for the kernels; a shorter one without a mask where keepMask is padding. */
+/** A sequence as the kernels get it: where keepMask is padding, a shorter one without a mask. */
 export function withoutPadding({ arena }: Instance, { keepMask }: Problem, sequence: Sequence): MaskedSequence {
   const kept = keepMask && keptLength(keepMask, sequence, arena.buffer);
   return { ...sequence, seqLenKv: kept ?? sequence.seqLenKv, masked: kept === undefined };
 }
 
-/** The arguments of the kernels for one sequence. */
+/** The arguments of the kernels for one sequence, whose K and V are at `kvArgs`: all of its keys, not careful. */
 export function attendArgsOf(
-  { constants, tall }: Instance,
+  { constants, useTile6x2 }: Instance,
   problem: Problem,
   pointers: CallPointers,
   sequence: MaskedSequence,
-  s: number,
-  keys: KvArgs,
+  sequenceIndex: number,
+  kvArgs: KvArgs,
 ): AttendArgs {
   const { numHeads, numKvHeads, headDim, valueDim, layout, rowsQ, keepMask, bias } = problem;
   const { batch, startQ, startKv, seqLenQ, seqLenKv, queryOffset, masked } = sequence;
   const q = stridesOf(layout, rowsQ, numHeads, headDim);
   const out = stridesOf(layout, rowsQ, numHeads, valueDim);
-  const slopesOfSequence = problem.alibiSlopes && problem.alibiSlopes.length > numHeads ? numHeads * 4 : 0;
+  const slopesPerSequence = problem.alibiSlopes && problem.alibiSlopes.length > numHeads ? numHeads * 4 : 0;
   const { queryScale, scoreScale } = splitScale(problem.scale);
-  const at = (base: number, of: { batch: number; row: number; key?: number } | undefined): number =>
-    base && of ? base + batch * of.batch + startQ * of.row + startKv * (of.key ?? 0) : 0;
+  // The address of the first query of the sequence, and of its first key, in the array at `ptr`.
+  const sequencePtr = (ptr: number, strides: { batch: number; row: number; key?: number } | undefined): number =>
+    ptr && strides ? ptr + batch * strides.batch + startQ * strides.row + startKv * (strides.key ?? 0) : 0;
   return {
-    out: at(pointers.out, out),
+    out: sequencePtr(pointers.out, out),
     lse: pointers.lse && pointers.lse + (batch * numHeads * rowsQ + startQ) * 4,
-    q: at(pointers.q, q),
-    ...keys,
-    keepMask: at(masked ? pointers.keepMask : 0, keepMask),
-    bias: at(pointers.bias, bias),
-    alibiSlopes: pointers.alibiSlopes && pointers.alibiSlopes + s * slopesOfSequence,
+    q: sequencePtr(pointers.q, q),
+    ...kvArgs,
+    keepMask: sequencePtr(masked ? pointers.keepMask : 0, keepMask),
+    bias: sequencePtr(pointers.bias, bias),
+    alibiSlopes: pointers.alibiSlopes && pointers.alibiSlopes + sequenceIndex * slopesPerSequence,
     sinks: pointers.sinks,
-    scratch: pointers.scratch,
+    tiles: pointers.tiles,
     constants,
     numKvHeads,
     group: numHeads / numKvHeads,
@@ -110,18 +114,18 @@ export function attendArgsOf(
     valueDim,
     fromKey: 0,
     toKey: seqLenKv,
-    outRow: out.row,
-    outHead: out.head,
-    lseHead: rowsQ * 4,
-    qRow: q.row,
-    qHead: q.head,
-    maskRow: keepMask?.row ?? 0,
-    maskHead: keepMask?.head ?? 0,
-    maskKey: keepMask?.key ?? 0,
-    biasRow: bias?.row ?? 0,
-    biasHead: bias?.head ?? 0,
-    biasKey: bias?.key ?? 0,
-    tall: Number(tall),
+    outRowStride: out.row,
+    outHeadStride: out.head,
+    lseHeadStride: rowsQ * 4,
+    qRowStride: q.row,
+    qHeadStride: q.head,
+    maskRowStride: keepMask?.row ?? 0,
+    maskHeadStride: keepMask?.head ?? 0,
+    maskKeyStride: keepMask?.key ?? 0,
+    biasRowStride: bias?.row ?? 0,
+    biasHeadStride: bias?.head ?? 0,
+    biasKeyStride: bias?.key ?? 0,
+    useTile6x2: Number(useTile6x2),
     careful: 0,
     queryOffset,
     left: problem.left,

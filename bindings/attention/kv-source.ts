@@ -1,5 +1,4 @@
-import type { AttendArgs } from "../engine/abi.ts";
-import { PAGE_KEYS } from "../engine/kernels.ts";
+import { type AttendArgs, MAX_PIECE_ROWS, PAGE_KEYS } from "../engine/abi.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { Floats } from "../memory/data.ts";
@@ -11,7 +10,18 @@ import type { Sequence } from "./sequences.ts";
 /** The fields of AttendArgs that say where K and V are and how they are stored. */
 export type KvArgs = Pick<
   AttendArgs,
-  "k" | "v" | "kRow" | "kHead" | "vRow" | "vHead" | "pages" | "pageCount" | "kType" | "vType" | "kScales" | "vScales"
+  | "k"
+  | "v"
+  | "kRowStride"
+  | "kHeadStride"
+  | "vRowStride"
+  | "vHeadStride"
+  | "pages"
+  | "pageCount"
+  | "kType"
+  | "vType"
+  | "kScales"
+  | "vScales"
 >;
 
 /** Where the kernels read K and V during one call. */
@@ -31,13 +41,10 @@ export interface KvSource {
 /** Rows of f32 in linear memory, without pages. */
 const CONTIGUOUS = { pages: 0, pageCount: 0, kType: 0, vType: 0, kScales: 0, vScales: 0 };
 
-const NO_VALUES = { ...CONTIGUOUS, v: 0, vRow: 0, vHead: 0 };
+const NO_VALUES = { ...CONTIGUOUS, v: 0, vRowStride: 0, vHeadStride: 0 };
 
 /** Bytes of K and V that are copied in together: they should stay in the second-level cache until they are read. */
 const KV_PIECE_BYTES = 2 ** 19;
-
-/** The most query rows of a KV head for which the kernels take K and V in pieces: `attend` keeps them in one pass. */
-const MAX_PIECE_ROWS = 64;
 
 /**
  * The source of `attention` over the caller's k and v, for all KV heads together. Tensors are read in place. Arrays are
@@ -66,10 +73,10 @@ export function stageKeysAndValues(arena: Arena, scope: CallScope, problem: Prob
         ...CONTIGUOUS,
         k: kRows.ptr - first * kRows.rowStride,
         v: vRows.ptr - first * vRows.rowStride,
-        kRow: kRows.rowStride,
-        kHead: kRows.headStride,
-        vRow: vRows.rowStride,
-        vHead: vRows.headStride,
+        kRowStride: kRows.rowStride,
+        kHeadStride: kRows.headStride,
+        vRowStride: vRows.rowStride,
+        vHeadStride: vRows.headStride,
       };
     },
   };
@@ -92,8 +99,8 @@ export function stageKeys(arena: Arena, scope: CallScope, problem: Problem, k: F
       locate: (sequence) => ({
         ...NO_VALUES,
         k: ptr + sequenceOffset(sequence, strides),
-        kRow: strides.row,
-        kHead: strides.head,
+        kRowStride: strides.row,
+        kHeadStride: strides.head,
       }),
     };
   }
@@ -109,7 +116,7 @@ export function stageKeys(arena: Arena, scope: CallScope, problem: Problem, k: F
       if (strides.row === rowBytes) to.set(array.subarray(from, from + to.length));
       else copyRows(to, array, from, strides.row / 4, headDim);
       // The piece holds one KV head, so every KV head has the same address.
-      return { ...NO_VALUES, k: piece - first * rowBytes, kRow: rowBytes, kHead: 0 };
+      return { ...NO_VALUES, k: piece - first * rowBytes, kRowStride: rowBytes, kHeadStride: 0 };
     },
   };
 }

@@ -8,6 +8,7 @@ import {
   perBatch,
   wrongValue,
 } from "../check.ts";
+import { UNLIMITED } from "../engine/abi.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Bytes, type Floats, checkBytes, checkFloats, checkFloatsOf } from "../memory/data.ts";
 import type { Layout } from "../memory/layout.ts";
@@ -63,9 +64,6 @@ export interface Problem extends Queries {
   readonly outLength: number;
   readonly lseLength: number;
 }
-
-/** A window without an end: more keys than any sequence has. */
-export const UNLIMITED = 2 ** 31 - 1;
 
 /** Checks q, and the options that say what shape it has. */
 export function checkQueries(arena: Arena, qIn: unknown, options: AttentionOptions): Queries {

@@ -1,4 +1,5 @@
 import { checkInt32Array, checkInteger, wrongKind, wrongValue } from "../check.ts";
+import { MAX_OFFSET } from "../engine/abi.ts";
 import type { AttentionOptions } from "./options.ts";
 
 /** The queries and keys that attend to each other: those of a batch entry, or of a packed sequence. */
@@ -14,9 +15,6 @@ export interface Sequence {
   /** Query i stands at key i + queryOffset. */
   readonly queryOffset: number;
 }
-
-/** The largest |queryOffset|: kernels add it to row numbers in 32 bits. */
-const MAX_OFFSET = 2 ** 30;
 
 /**
  * Checks cuSeqlensQ, cuSeqlensKv, kvLengths and queryOffset.

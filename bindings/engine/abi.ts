@@ -1,73 +1,209 @@
-/**
- * The fields of `Head` in assembly/args.ts, in the same order: pointers and strides in bytes, dims in elements, four bytes each.
- * A test compares the two.
- */
-export const ATTEND_ARGS_FIELDS = [
-  "out",
-  "lse",
-  "q",
-  "k",
-  "v",
-  "keepMask",
-  "bias",
-  "alibiSlopes",
-  "sinks",
-  "pages",
-  "pageCount",
-  "kType",
-  "vType",
-  "kScales",
-  "vScales",
-  "scratch",
-  "constants",
-  "numKvHeads",
-  "group",
-  "seqLenQ",
-  "seqLenKv",
-  "headDim",
-  "valueDim",
-  "fromKey",
-  "toKey",
-  "outRow",
-  "outHead",
-  "lseHead",
-  "qRow",
-  "qHead",
-  "kRow",
-  "kHead",
-  "vRow",
-  "vHead",
-  "maskRow",
-  "maskHead",
-  "maskKey",
-  "biasRow",
-  "biasHead",
-  "biasKey",
-  "tall",
-  "careful",
-  "queryOffset",
-  "left",
-  "right",
-  "queryScale",
-  "scoreScale",
-  "softcap",
-] as const;
+// Written by scripts/abi.js from the sources of assembly/: do not edit. `npm run abi` writes it anew.
 
-/** Bytes of the arguments. */
-export const ATTEND_ARGS_BYTES = ATTEND_ARGS_FIELDS.length * 4;
+/** Stored as f32. (assembly/kv/rows.ts) */
+export const F32 = 0;
 
-type Field = (typeof ATTEND_ARGS_FIELDS)[number];
+/** Stored as binary16. (assembly/kv/rows.ts) */
+export const F16 = 1;
 
-/** The last fields are floats, all before them integers. */
-const FIRST_FLOAT = ATTEND_ARGS_FIELDS.indexOf("queryScale");
+/** Stored as bytes with a scale for each row. (assembly/kv/rows.ts) */
+export const INT8 = 2;
 
-/** The arguments of the `attend` kernel. */
-export type AttendArgs = Record<Field, number>;
+/** Keys in a page; also the most that one kv tile takes. (assembly/kv/rows.ts) */
+export const PAGE_KEYS = 128;
 
-/** Writes the arguments of one call at `ptr`. */
-export function writeAttendArgs(buffer: ArrayBuffer, ptr: number, head: AttendArgs): void {
-  const words = new Int32Array(buffer, ptr, ATTEND_ARGS_FIELDS.length);
-  const floats = new Float32Array(buffer, ptr, ATTEND_ARGS_FIELDS.length);
-  for (let i = 0; i < FIRST_FLOAT; i++) words[i] = head[ATTEND_ARGS_FIELDS[i]!];
-  for (let i = FIRST_FLOAT; i < ATTEND_ARGS_FIELDS.length; i++) floats[i] = head[ATTEND_ARGS_FIELDS[i]!];
+/** The largest |queryOffset|. (assembly/args.ts) */
+export const MAX_OFFSET = 1073741824;
+
+/** A window without a bound. (assembly/args.ts) */
+export const UNLIMITED = 2147483647;
+
+/** Query rows of a KV head, at most, where K and V come in pieces. (assembly/prefill/passes.ts) */
+export const MAX_PIECE_ROWS = 64;
+
+/** The most query rows that one call takes. (assembly/decode/products.ts) */
+export const MAX_DECODE_ROWS = 4;
+
+/** Output features in one panel of a packed weight. (assembly/ops/linear.ts) */
+export const PANEL_FEATURES = 16;
+
+/** Rows of x that pass over a panel before the next panel comes. (assembly/ops/linear.ts) */
+export const BLOCK_ROWS = 132;
+
+/** AttendArgs (assembly/args.ts) in memory: its fields, of four bytes each; the first `integers` are integers, the others floats. */
+export const ATTEND_ARGS = {
+  integers: 45,
+  fields: [
+    "out",
+    "lse",
+    "q",
+    "k",
+    "v",
+    "keepMask",
+    "bias",
+    "alibiSlopes",
+    "sinks",
+    "pages",
+    "pageCount",
+    "kType",
+    "vType",
+    "kScales",
+    "vScales",
+    "tiles",
+    "constants",
+    "numKvHeads",
+    "group",
+    "seqLenQ",
+    "seqLenKv",
+    "headDim",
+    "valueDim",
+    "fromKey",
+    "toKey",
+    "outRowStride",
+    "outHeadStride",
+    "lseHeadStride",
+    "qRowStride",
+    "qHeadStride",
+    "kRowStride",
+    "kHeadStride",
+    "vRowStride",
+    "vHeadStride",
+    "maskRowStride",
+    "maskHeadStride",
+    "maskKeyStride",
+    "biasRowStride",
+    "biasHeadStride",
+    "biasKeyStride",
+    "useTile6x2",
+    "careful",
+    "queryOffset",
+    "left",
+    "right",
+    "queryScale",
+    "scoreScale",
+    "softcap",
+  ],
+} as const;
+
+/** The values of AttendArgs. */
+export type AttendArgs = Record<(typeof ATTEND_ARGS)["fields"][number], number>;
+
+/** ScoreRow (assembly/ops/score-rows.ts) in memory: its fields, of four bytes each; the first `integers` are integers, the others floats. */
+export const SCORE_ROW = {
+  integers: 3,
+  fields: ["row", "weights", "entropy", "lse", "m", "magnitude"],
+} as const;
+
+/** The values of ScoreRow. */
+export type ScoreRow = Record<(typeof SCORE_ROW)["fields"][number], number>;
+
+/** What the compiled module exports; pointers are byte offsets into the imported memory. */
+export interface Kernels {
+  /** out and lse of the work items [firstItem, endItem). (assembly/attend.ts) */
+  attend(args: number, scratch: number, firstItem: number, endItem: number): number;
+  /** Bytes of `args.tiles` for each KV head, where K and V come in pieces. (assembly/attend.ts) */
+  pieceTileBytes(headDim: number, valueDim: number, rows: number): number;
+  /** Bytes of scratch for `attend` of at most `rows` query rows a KV head. (assembly/attend.ts) */
+  scratchBytes(headDim: number, valueDim: number, rows: number): number;
+  /** Work items of a call. (assembly/attend.ts) */
+  workItems(args: number): number;
+  /** Writes the table of constants. (assembly/simd/exp.ts) */
+  writeConstants(table: number): void;
+  /** out = x·Wᵀ + bias (assembly/ops/linear.ts) */
+  linear(
+    out: number,
+    x: number,
+    panels: number,
+    bias: number,
+    scratch: number,
+    rows: number,
+    inFeatures: number,
+    outFeatures: number,
+    outRowStride: number,
+    xRowStride: number,
+    useTile6x2: boolean,
+  ): void;
+  /** Bytes of scratch that `linear` needs. (assembly/ops/linear.ts) */
+  linearScratchBytes(): number;
+  /** Packs W into panels. (assembly/ops/linear.ts) */
+  packPanels(
+    panels: number,
+    weight: number,
+    inFeatures: number,
+    outFeatures: number,
+    outStride: number,
+    inStride: number,
+  ): void;
+  /** Stores `count` rows of `dim` floats as rows of a cache. (assembly/kv/store.ts) */
+  storeRows(
+    to: number,
+    scales: number,
+    from: number,
+    count: number,
+    dim: number,
+    toRowStride: number,
+    fromRowStride: number,
+    type: number,
+  ): void;
+  /** Rotates every head of `seqLen` rows. (assembly/ops/rotary.ts) */
+  rotate(
+    out: number,
+    x: number,
+    cos: number,
+    sin: number,
+    angles: number,
+    seqLen: number,
+    numHeads: number,
+    headDim: number,
+    rotaryDim: number,
+    rowStride: number,
+    headStride: number,
+    interleaved: boolean,
+  ): void;
+  /** Bytes of scratch for `parts` parts. (assembly/ops/merge.ts) */
+  mergeBytes(parts: number): number;
+  /** Rows [first, first + rows) of out, in memory order, and of lse. (assembly/ops/merge.ts) */
+  mergeRows(
+    out: number,
+    lse: number,
+    outs: number,
+    lses: number,
+    sinks: number,
+    scratch: number,
+    parts: number,
+    first: number,
+    rows: number,
+    numHeads: number,
+    seqLenQ: number,
+    dim: number,
+    byHead: boolean,
+  ): void;
+  /** The `count` largest of a row and where they stand, largest first; of equal ones the first first. (assembly/ops/top-k.ts) */
+  topOfRow(weights: number, indices: number, row: number, length: number, count: number): void;
+  /** row ← row / divisor on [count] floats. (assembly/ops/probabilities.ts) */
+  divideRow(row: number, count: number, divisor: number): void;
+  /** The softmax of chosen rows over all seqLenKv keys, in place. (assembly/ops/probabilities.ts) */
+  normalizeRows(args: number, scratch: number, rows: number, count: number, dim: number, hasLse: boolean): void;
+  /** to[key] += Σ weights[key] of the chosen rows, for [length] keys. (assembly/ops/probabilities.ts) */
+  sumRows(to: number, rows: number, count: number, length: number): void;
+  /** The scores of chosen rows for the keys [first, end), as they reach the softmax; −Infinity where a key is masked. (assembly/ops/score-rows.ts) */
+  scoreRows(
+    args: number,
+    scratch: number,
+    rows: number,
+    q: number,
+    count: number,
+    dim: number,
+    first: number,
+    end: number,
+    trackMagnitude: boolean,
+  ): void;
+  /** Bytes of scratch. (assembly/ops/score-rows.ts) */
+  scoreRowsBytes(headDim: number): number;
+  /** Bytes of the table that `writeConstants` writes. (assembly/index.ts) */
+  constantBytes(): number;
+  /** Where TypeScript may start to use memory. (assembly/index.ts) */
+  heapBase(): number;
+  /** Whether this is the relaxed build. (assembly/index.ts) */
+  isRelaxed(): number;
 }

@@ -1,12 +1,21 @@
-import type { Arena } from "../memory/arena.ts";
-import type { Kernels } from "./kernels.ts";
+import { Arena } from "../memory/arena.ts";
+import type { Kernels } from "./abi.ts";
+import { keepsTile6x2 } from "./features.ts";
 
-/** What the kernels of one instance need besides their arguments. */
-export interface Instance {
-  kernels: Kernels;
-  arena: Arena;
-  /** The table of constants. */
-  constants: number;
-  /** Whether the engine keeps the tall tile of assembly/simd/gemm.ts in registers. */
-  tall: boolean;
+/** The kernels, and the memory that they work on: what every function of one instance is handed. */
+export class Instance {
+  readonly kernels: Kernels;
+  readonly arena: Arena;
+  /** Where the table of constants stands, which every kernel reads. */
+  readonly constants: number;
+  /** Whether the engine keeps the 6 × 2 tile of assembly/simd/gemm.ts in registers. */
+  readonly useTile6x2: boolean;
+
+  constructor(kernels: Kernels, memory: WebAssembly.Memory) {
+    this.kernels = kernels;
+    this.arena = new Arena(memory, kernels.heapBase());
+    this.constants = this.arena.allocate(kernels.constantBytes());
+    kernels.writeConstants(this.constants);
+    this.useTile6x2 = keepsTile6x2();
+  }
 }

@@ -1,109 +1,8 @@
 import { PAGE_BYTES } from "../memory/arena.ts";
+import { F16, F32, INT8, type Kernels } from "./abi.ts";
 
 /** Which build of the kernels: `"simd"` runs wherever wasm SIMD does, `"relaxed"` has fused multiply-add. */
 export type Variant = "simd" | "relaxed";
-
-/** What the compiled module exports; pointers are byte offsets into the imported memory. */
-export interface Kernels {
-  /** out and lse of the heads of one sequence; `head` points at the fields of assembly/args.ts. */
-  attend(head: number): number;
-  /** Stores `count` rows of `dim` floats as rows of a cache; `type` as in {@link TYPES}, rows in bytes. */
-  storeRows(
-    to: number,
-    scales: number,
-    from: number,
-    count: number,
-    dim: number,
-    toRow: number,
-    fromRow: number,
-    type: number,
-  ): void;
-  /** Rotary embedding of one batch entry; see assembly/ops/rotary.ts. */
-  rotate(
-    out: number,
-    x: number,
-    cos: number,
-    sin: number,
-    angles: number,
-    seqLen: number,
-    numHeads: number,
-    headDim: number,
-    rotaryDim: number,
-    row: number,
-    head: number,
-    interleaved: boolean,
-  ): void;
-  /** out = x·Wᵀ + bias over a packed weight; rows in bytes. See assembly/ops/linear.ts. */
-  linear(
-    out: number,
-    x: number,
-    panels: number,
-    bias: number,
-    scratch: number,
-    rows: number,
-    inFeatures: number,
-    outFeatures: number,
-    outRow: number,
-    xRow: number,
-    tall: boolean,
-  ): void;
-  linearScratchBytes(): number;
-  /** Packs a weight for `linear`; steps in bytes. */
-  packPanels(
-    panels: number,
-    weight: number,
-    inFeatures: number,
-    outFeatures: number,
-    outStep: number,
-    inStep: number,
-  ): void;
-  panelBytes(inFeatures: number, outFeatures: number): number;
-  /** Scores of `count` chosen rows for the keys [first, end); see assembly/ops/probabilities.ts. */
-  weigh(
-    head: number,
-    rows: number,
-    q: number,
-    count: number,
-    dim: number,
-    first: number,
-    end: number,
-    sized: boolean,
-  ): void;
-  /** The softmax of `count` chosen rows, in place. */
-  normalizeRows(head: number, rows: number, count: number, dim: number, hasLse: boolean): void;
-  /** to += the sum of `count` chosen rows of `length` floats. */
-  addRows(to: number, rows: number, count: number, length: number): void;
-  divideRow(row: number, count: number, divisor: number): void;
-  weighBytes(headDim: number): number;
-  /** The `count` largest of `length` floats; see assembly/ops/top-k.ts. */
-  topOfRow(weights: number, indices: number, row: number, length: number, count: number): void;
-  /** Rows [first, first + rows) of attention over split keys; see assembly/ops/merge.ts. */
-  mergeRows(
-    out: number,
-    lse: number,
-    outs: number,
-    lses: number,
-    sinks: number,
-    scratch: number,
-    parts: number,
-    first: number,
-    rows: number,
-    numHeads: number,
-    seqLenQ: number,
-    dim: number,
-    byHead: boolean,
-  ): void;
-  mergeBytes(parts: number): number;
-  /** For calls of at most `rows` query rows a KV head; for K and V in pieces, of `heads` KV heads. */
-  scratchBytes(headDim: number, valueDim: number, rows: number, heads: number): number;
-  /** Writes the table of constants that every kernel reads. */
-  writeConstants(table: number): void;
-  constantBytes(): number;
-  /** The first byte that the module leaves free. */
-  heapBase(): number;
-  /** Whether this is the relaxed build. */
-  isRelaxed(): number;
-}
 
 /** An instance of the kernels over a memory of their own that may grow to `maxMemory` bytes. */
 export function instantiate(
@@ -115,15 +14,32 @@ export function instantiate(
   return { kernels: exports as unknown as Kernels, memory };
 }
 
-/** How the kernels number the stored types of K and V, and the bytes of one value (assembly/kv/rows.ts). */
+/** A struct of assembly/, as abi.ts describes it. */
+interface Struct<Field extends string> {
+  readonly integers: number;
+  readonly fields: readonly Field[];
+}
+
+/** Bytes of a struct. */
+export function structBytes({ fields }: Struct<string>): number {
+  return fields.length * 4;
+}
+
+/** Writes the values of a struct at `ptr`. */
+export function writeStruct<Field extends string>(
+  buffer: ArrayBuffer,
+  ptr: number,
+  { integers, fields }: Struct<Field>,
+  values: Record<Field, number>,
+): void {
+  const words = new Int32Array(buffer, ptr, fields.length);
+  const floats = new Float32Array(buffer, ptr, fields.length);
+  fields.forEach((field, i) => ((i < integers ? words : floats)[i] = values[field]));
+}
+
+/** The stored types of K and V: how the kernels number them, and the bytes of one value. */
 export const TYPES = {
-  f32: { number: 0, bytes: 4 },
-  f16: { number: 1, bytes: 2 },
-  int8: { number: 2, bytes: 1 },
+  f32: { number: F32, bytes: 4 },
+  f16: { number: F16, bytes: 2 },
+  int8: { number: INT8, bytes: 1 },
 } as const;
-
-/** Output features in one panel of a packed weight (LANES in assembly/simd/lanes.ts). */
-export const PANEL_FEATURES = 16;
-
-/** Keys in one page of a cache (assembly/kv/rows.ts). */
-export const PAGE_KEYS = 128;

@@ -1,7 +1,7 @@
 import type { Problem } from "../attention/problem.ts";
 import { checkObject, wrongValue } from "../check.ts";
+import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
-import { PAGE_KEYS } from "../engine/kernels.ts";
 import { type Floats, checkFloats } from "../memory/data.ts";
 import { stridesOf } from "../memory/layout.ts";
 import { AngleTable } from "../rotary/angles.ts";

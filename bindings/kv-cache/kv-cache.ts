@@ -5,8 +5,8 @@ import { type AttentionResult, computeAttention } from "../attention/attention.t
 import type { Operands } from "../attention/operands.ts";
 import { type Problem, checkKeysAndValues, checkProblem, checkQueries } from "../attention/problem.ts";
 import { checkChoice, checkInt32Array, checkInteger, checkObject, wrongValue } from "../check.ts";
+import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
-import { PAGE_KEYS } from "../engine/kernels.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import type { Floats } from "../memory/data.ts";

@@ -1,6 +1,6 @@
 import type { KvSource } from "../attention/kv-source.ts";
+import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
-import { PAGE_KEYS } from "../engine/kernels.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { RowsInMemory, StagedRows } from "../memory/staged-rows.ts";
 import type { Rotation } from "./cache-rotary.ts";
@@ -111,10 +111,10 @@ export class KvStore {
     const locate: KvSource["locate"] = (_, b) => ({
       k: k.base,
       v: v.base,
-      kRow: k.row,
-      kHead: k.head,
-      vRow: v.row,
-      vHead: v.head,
+      kRowStride: k.row,
+      kHeadStride: k.head,
+      vRowStride: v.row,
+      vHeadStride: v.head,
       pages: tables[b]!,
       pageCount: this.#pages[b]!.count,
       kType: k.type,

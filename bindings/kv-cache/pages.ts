@@ -1,5 +1,6 @@
+import { PAGE_KEYS } from "../engine/abi.ts";
+import { TYPES } from "../engine/kernels.ts";
 import type { Arena } from "../memory/arena.ts";
-import { PAGE_KEYS, TYPES } from "../engine/kernels.ts";
 
 /** How K and V are stored: "f16" is IEEE binary16, "int8" one byte a value with one f32 scale for each head and token. */
 export type Dtype = keyof typeof TYPES;

@@ -1,6 +1,6 @@
 import { checkObject, checkRows, wrongValue } from "../check.ts";
+import { PANEL_FEATURES } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
-import { PANEL_FEATURES } from "../engine/kernels.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats } from "../memory/data.ts";
@@ -106,7 +106,7 @@ export function linear(
   biasIn: unknown,
   options: LinearOptions,
 ): { out: Float32Array | Tensor } {
-  const { arena, kernels, tall } = instance;
+  const { arena, kernels, useTile6x2 } = instance;
   checkObject("options", options);
   const x = checkFloats("x", xIn, arena);
   const packed = weight instanceof PackedLinear ? checkPacked(arena, weight, biasIn, options) : undefined;
@@ -126,7 +126,19 @@ export function linear(
     const outPtr = out.reserve(scope);
     const [outRow, xRow] = [outFeatures * 4, inFeatures * 4];
     if (packed) {
-      kernels.linear(outPtr, xPtr, packed.panels, biasPtr, scratch, rows, inFeatures, outFeatures, outRow, xRow, tall);
+      kernels.linear(
+        outPtr,
+        xPtr,
+        packed.panels,
+        biasPtr,
+        scratch,
+        rows,
+        inFeatures,
+        outFeatures,
+        outRow,
+        xRow,
+        useTile6x2,
+      );
     } else {
       const { outStep, inStep } = raw!;
       // Panel by panel: each is used while it is in the cache, and the packed weight is never there as a whole.
@@ -134,7 +146,19 @@ export function linear(
         const features = Math.min(PANEL_FEATURES, outFeatures - o);
         const biasAt = biasPtr && biasPtr + o * 4;
         kernels.packPanels(panel, weightPtr + o * outStep * 4, inFeatures, features, outStep * 4, inStep * 4);
-        kernels.linear(outPtr + o * 4, xPtr, panel, biasAt, scratch, rows, inFeatures, features, outRow, xRow, tall);
+        kernels.linear(
+          outPtr + o * 4,
+          xPtr,
+          panel,
+          biasAt,
+          scratch,
+          rows,
+          inFeatures,
+          features,
+          outRow,
+          xRow,
+          useTile6x2,
+        );
       }
     }
     return { out: out.take()! };

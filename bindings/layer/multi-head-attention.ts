@@ -2,6 +2,7 @@ import { attentionWeights } from "../attention-weights/attention-weights.ts";
 import type { WeightsResult } from "../attention-weights/options.ts";
 import { type AttentionResult, attention } from "../attention/attention.ts";
 import { wrongKind } from "../check.ts";
+import { BLOCK_ROWS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { KvCache } from "../kv-cache/kv-cache.ts";
 import type { KvCacheOptions } from "../kv-cache/options.ts";
@@ -40,9 +41,6 @@ interface NoChoice {
   topK?: undefined;
   entropy?: undefined;
 }
-
-/** Rows of x that are projected to q, k and v while they are in the cache: a block of assembly/ops/linear.ts. */
-const BLOCK_ROWS = 132;
 
 const NO_FLOATS = new Float32Array(0);
 
@@ -254,7 +252,7 @@ export class MultiHeadAttention implements LayerDims {
     jobs: { linear: PackedLinear; from: number | Tensor; to: number | Tensor; rows: number }[],
     scratch: number,
   ) {
-    const { arena, kernels, tall } = this.#instance;
+    const { arena, kernels, useTile6x2 } = this.#instance;
     const ptrOf = (place: number | Tensor): number => (typeof place === "number" ? place : place.ptrIn(arena, "x"));
     const most = Math.max(...jobs.map(({ rows }) => rows));
     for (let start = 0; start < most; start += BLOCK_ROWS) {
@@ -266,7 +264,7 @@ export class MultiHeadAttention implements LayerDims {
         if (count <= 0) continue;
         const [toPtr, fromPtr] = [ptrOf(to) + start * outRow, ptrOf(from) + start * xRow];
         const dims = [count, inFeatures, outFeatures, outRow, xRow] as const;
-        kernels.linear(toPtr, fromPtr, panels, bias?.ptr ?? 0, scratch, ...dims, tall);
+        kernels.linear(toPtr, fromPtr, panels, bias?.ptr ?? 0, scratch, ...dims, useTile6x2);
       }
     }
   }

@@ -1,4 +1,4 @@
-import { PAGE_KEYS } from "../engine/kernels.ts";
+import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Arena } from "../memory/arena.ts";
 import { floatsOf } from "../memory/data.ts";
 import type { CheckedForm } from "./options.ts";

@@ -40,11 +40,11 @@ function fuses(): bool {
 const step = fuses() ? fused : unfused;
 
 /** How many cells differ from three plain loops, and whether anything past the scratch rows was written. */
-function wrongCells(rows: i32, count: i32, vectors: i32, tall: bool, accumulate: bool, transposed: bool): i32 {
+function wrongCells(rows: i32, count: i32, vectors: i32, useTile6x2: bool, accumulate: bool, transposed: bool): i32 {
   fill();
   const row = transposed ? 1 : STRIDE;
   const next = transposed ? STRIDE : 1;
-  multiply(c, a, b, rows, count, vectors, tall, (<usize>row) << 2, (<usize>next) << 2, accumulate);
+  multiply(c, a, b, rows, count, vectors, useTile6x2, (<usize>row) << 2, (<usize>next) << 2, accumulate);
   let wrong = 0;
   for (let i = 0; i < rows; i++) {
     for (let lane = 0; lane < 4 * vectors; lane++) {
@@ -62,14 +62,14 @@ function wrongCells(rows: i32, count: i32, vectors: i32, tall: bool, accumulate:
   return wrong;
 }
 
-function comparePlainLoops(tall: bool): void {
+function comparePlainLoops(useTile6x2: bool): void {
   for (let vectors = 1; vectors <= VECTORS; vectors++) {
     for (let rows = 1; rows <= MAX_ROWS; rows++) {
       for (let count = 0; count <= MAX_COUNT; count++) {
-        expect(wrongCells(rows, count, vectors, tall, false, false)).toBe(0, "scores");
-        expect(wrongCells(rows, count, vectors, tall, true, false)).toBe(0, "scores, accumulated");
-        expect(wrongCells(rows, count, vectors, tall, false, true)).toBe(0, "weighted sum");
-        expect(wrongCells(rows, count, vectors, tall, true, true)).toBe(0, "weighted sum, accumulated");
+        expect(wrongCells(rows, count, vectors, useTile6x2, false, false)).toBe(0, "scores");
+        expect(wrongCells(rows, count, vectors, useTile6x2, true, false)).toBe(0, "scores, accumulated");
+        expect(wrongCells(rows, count, vectors, useTile6x2, false, true)).toBe(0, "weighted sum");
+        expect(wrongCells(rows, count, vectors, useTile6x2, true, true)).toBe(0, "weighted sum, accumulated");
       }
     }
   }
@@ -80,7 +80,7 @@ describe("multiply", () => {
     comparePlainLoops(false);
   });
 
-  it("is the same to the bit in the tall tile", () => {
+  it("is the same to the bit in the useTile6x2 tile", () => {
     comparePlainLoops(true);
   });
 

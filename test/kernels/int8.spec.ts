@@ -1,14 +1,21 @@
-import { addBytes, addedBytes, sumBytes, toPairs, toWhole, wholeBytes } from "../../assembly/decode/int8";
+import {
+  accumulateInt8,
+  valueSumBytes,
+  dotInt8,
+  splitInt16Pairs,
+  splitInt16,
+  splitInt16Bytes,
+} from "../../assembly/decode/int8";
 
 const DIM: i32 = 24;
 const KEYS: i32 = 7;
 
 const x = heap.alloc(128 * 4);
-const whole = heap.alloc(wholeBytes(128));
+const whole = heap.alloc(splitInt16Bytes(128));
 // One row more than there are keys: it is read, and must not count.
 const rows = heap.alloc((KEYS + 1) * DIM);
 const sums = heap.alloc((KEYS + 1) * 16);
-const added = heap.alloc(addedBytes(DIM));
+const added = heap.alloc(valueSumBytes(DIM));
 const o = heap.alloc(DIM * 4);
 
 /** Floats of magnitudes up to `size`, the first of them `size` itself. */
@@ -33,8 +40,8 @@ describe("whole numbers", () => {
     for (let exponent = -90; exponent <= 110; exponent += 25) {
       const size = <f32>(NativeMath.pow(2, <f64>exponent) * 1.37);
       fill(DIM, size);
-      expect(toWhole(whole, x, DIM)).toBe(true);
-      sumBytes(sums, rows, whole, KEYS, DIM, DIM);
+      expect(splitInt16(whole, x, DIM)).toBe(true);
+      dotInt8(sums, rows, whole, KEYS, DIM, DIM);
       for (let key = 0; key < KEYS; key++) {
         let exact: f64 = 0;
         for (let d = 0; d < DIM; d++) exact += byteAt(key, d) * floatAt(x, d);
@@ -52,8 +59,8 @@ describe("whole numbers", () => {
       for (let count = 1; count <= KEYS; count++) {
         fill(count, size);
         memory.fill(o, 0, DIM * 4);
-        expect(toPairs(whole, x, count)).toBe(true);
-        addBytes(o, rows, whole, added, count, DIM, DIM);
+        expect(splitInt16Pairs(whole, x, count)).toBe(true);
+        accumulateInt8(o, rows, whole, added, count, DIM, DIM);
         for (let d = 0; d < DIM; d++) {
           let exact: f64 = 0;
           for (let key = 0; key < count; key++) exact += byteAt(key, d) * floatAt(x, key);
@@ -67,25 +74,25 @@ describe("whole numbers", () => {
     for (let i = 0; i < 1000; i++) {
       fill(1, <f32>(1 + <f64>i / 999));
       memory.fill(o, 0, DIM * 4);
-      toPairs(whole, x, 1);
-      addBytes(o, rows, whole, added, 1, DIM, DIM);
+      splitInt16Pairs(whole, x, 1);
+      accumulateInt8(o, rows, whole, added, 1, DIM, DIM);
       for (let d = 0; d < DIM; d++) expect(floatAt(o, d)).toBe(<f64>(<f32>(byteAt(0, d) * floatAt(x, 0))));
     }
   });
 
   it("take zeros, and refuse what is not finite, next to nothing, next to Infinity, or too long", () => {
     fill(DIM, 0);
-    expect(toWhole(whole, x, DIM)).toBe(true);
-    sumBytes(sums, rows, whole, KEYS, DIM, DIM);
+    expect(splitInt16(whole, x, DIM)).toBe(true);
+    dotInt8(sums, rows, whole, KEYS, DIM, DIM);
     for (let i = 0; i < 4 * KEYS; i++) expect(floatAt(sums, i)).toBe(0);
     for (let i = 0; i < 5; i++) {
       fill(DIM, 1);
       store<f32>(x + 12, i == 0 ? NaN : i == 1 ? Infinity : i == 2 ? -Infinity : i == 3 ? 3e38 : -3e38);
-      expect(toWhole(whole, x, DIM)).toBe(false);
-      expect(toPairs(whole, x, 8)).toBe(false);
+      expect(splitInt16(whole, x, DIM)).toBe(false);
+      expect(splitInt16Pairs(whole, x, 8)).toBe(false);
     }
     fill(DIM, <f32>1e-30);
-    expect(toWhole(whole, x, DIM)).toBe(false);
-    expect(toWhole(whole, x, 4104)).toBe(false);
+    expect(splitInt16(whole, x, DIM)).toBe(false);
+    expect(splitInt16(whole, x, 4104)).toBe(false);
   });
 });

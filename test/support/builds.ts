@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { instantiateSync } from "@assemblyscript/loader";
 import { describe } from "vitest";
-import { type Kernels, instantiate } from "../../bindings/engine/kernels.ts";
+import type { Kernels } from "../../bindings/engine/abi.ts";
+import { instantiate } from "../../bindings/engine/kernels.ts";
 import { Heed } from "../../bindings/heed.ts";
 import { PAGE_BYTES } from "../../bindings/memory/arena.ts";
 
