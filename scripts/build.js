@@ -53,6 +53,7 @@ const published = {
   define: { HEED_VERSION: JSON.stringify(version) },
 };
 await build({ ...published, entryPoints: ["bindings/index.ts"], loader: { ".wasm": "base64" } });
+await build({ ...published, entryPoints: ["bindings/slim.ts"] });
 // heed/onnx has no part of heed in it: it is handed an instance.
 await build({ ...published, entryPoints: [{ in: "bindings/onnx/index.ts", out: "onnx" }] });
 // The same code for each host that compiles the files itself, and how it wants the import of one written.

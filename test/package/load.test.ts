@@ -4,6 +4,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { createServer as createHttpServer } from "node:http";
 import { runInNewContext } from "node:vm";
 import { type LoadOptions, load, loadSync } from "heed";
+import * as slim from "heed/slim";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 const file = new URL("../../dist/simd.wasm", import.meta.url);
@@ -168,3 +169,26 @@ function freePort(): Promise<number> {
     });
   });
 }
+
+describe("heed/slim", () => {
+  it("loads the build that it is given, with a promise and without", async () => {
+    const [k, v] = [Float32Array.of(1, 0), Float32Array.of(3, 5)];
+    for (const heed of [await slim.load({ module: file }), slim.loadSync({ module: bytes })]) {
+      expect(heed.variant).toBe("simd");
+      expect([...heed.attention(k, k, v, { numHeads: 1, headDim: 2 }).out]).toEqual([3, 5]);
+      heed.dispose();
+    }
+  });
+
+  it("says that it brings no build", async () => {
+    const wrong = /^"module" expected the build "heed\/simd.wasm" or "heed\/relaxed.wasm", .*, got undefined$/;
+    await expect(slim.load({} as slim.SlimLoadOptions)).rejects.toThrow(wrong);
+    await expect(slim.load(undefined as unknown as slim.SlimLoadOptions)).rejects.toThrow(TypeError);
+    expect(() => slim.loadSync({ module: undefined as unknown as ArrayBuffer })).toThrow(wrong);
+    expect(() => slim.loadSync({ module: bytes, variant: "relaxed" })).toThrow(RangeError);
+  });
+
+  it("takes no other value for module than heed does", () => {
+    expect(() => slim.loadSync({ module: "simd.wasm" })).toThrow(TypeError);
+  });
+});

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { build, transformSync } from "esbuild";
 import { load, loadSync } from "heed";
 import { onnxAttention } from "heed/onnx";
@@ -56,6 +56,8 @@ it("knows of assembly/ what its sources say: structs, constants and kernels", ()
   expect(() => node("scripts/abi.js", "--check")).not.toThrow();
 });
 
+const namesOf = (name: string) => /^export \{(.*?)\};/ms.exec(read(`dist/${name}.js`).toString())![1]!.trim();
+
 describe("the bundle", () => {
   it("has at most 65 kB of minified JavaScript without the wasm", async () => {
     const { outputFiles } = await build({
@@ -91,6 +93,14 @@ describe("the bundle", () => {
     expect(code.length).toBeLessThanOrEqual(24_000);
   });
 
+  it("heed/slim is heed without the builds", () => {
+    const source = read("dist/slim.js").toString();
+    expect(source).not.toMatch(/AGFzbQ|\.wasm"|^import /m);
+    const { code } = transformSync(source, { minify: true });
+    expect(code.length).toBeLessThanOrEqual(65_000);
+    expect(namesOf("slim")).toBe(namesOf("index"));
+  });
+
   it("does nothing when it is imported", () => {
     const watch = `
       for (const name of ["compile", "validate", "instantiate", "Module", "Instance", "Memory"]) {
@@ -103,7 +113,7 @@ describe("the bundle", () => {
     expect(node("--input-type=module", "-e", watch).trim()).toBe("0");
   });
 
-  it.each(["index", "workerd", "edge-light"])(
+  it.each(["index", "slim", "workerd", "edge-light"])(
     "%s.js imports no module of one runtime, and makes no code or thread",
     (name) => {
       const source = read(`dist/${name}.js`).toString();
@@ -112,12 +122,13 @@ describe("the bundle", () => {
       );
       const imports = Array.from(source.matchAll(/^import .* from "(.*)";/gm), ([, from]) => from);
       const suffix = name === "workerd" ? "" : "?module";
-      expect(imports).toEqual(name === "index" ? [] : [`./relaxed.wasm${suffix}`, `./simd.wasm${suffix}`]);
+      expect(imports).toEqual(
+        name === "index" || name === "slim" ? [] : [`./relaxed.wasm${suffix}`, `./simd.wasm${suffix}`],
+      );
     },
   );
 
   it("exports the same for every host", () => {
-    const namesOf = (name: string) => /^export \{(.*?)\};/ms.exec(read(`dist/${name}.js`).toString())![1]!.trim();
     for (const name of ["workerd", "edge-light"]) expect(namesOf(name)).toBe(namesOf("index"));
   });
 
@@ -201,35 +212,15 @@ describe("heed/onnx", () => {
   });
 });
 
-describe("README", () => {
-  const readme = read("README.md").toString();
-  const blocks = Array.from(readme.matchAll(/```js\n(.*?)```/gs), ([, code]) => code!);
-
-  it("has examples", () => expect(blocks.length).toBeGreaterThan(0));
-
-  it.each(blocks.map((code, i) => [i + 1, code] as const))("example %i runs", async (i, code) => {
-    mkdirSync(new URL("build/", root), { recursive: true });
-    const file = new URL(`build/readme-${i}.mjs`, root);
-    // `using` is compiled, since Node 20 and 22 do not parse it.
-    const { outputFiles } = await build({
-      stdin: { contents: code, loader: "ts", resolveDir: root.pathname },
-      bundle: true,
-      external: ["heed", "heed/onnx"],
-      format: "esm",
-      target: "es2022",
-      write: false,
-    });
-    writeFileSync(file, outputFiles[0]!.contents);
-    expect(node(file.pathname)).not.toMatch(/NaN|undefined/);
-  });
-
-  it("gives the sizes as they are, to a kilobyte", () => {
+describe("the sizes that README.md and docs/hosts.md state", () => {
+  it("are right to a kilobyte", () => {
     const rowsOf = (text: string) =>
       Array.from(
         text.matchAll(/^\| (.+?) +\| ([\d.]+) kB +\| ([\d.]+) kB +\| ([\d.]+) kB +\|$/gm),
         ([, ...cells]) => cells,
       );
-    const said = new Map(rowsOf(readme).map(([name, ...sizes]) => [name, sizes.map(Number)]));
+    const pages = ["README.md", "docs/hosts.md"].map((page) => read(page).toString()).join("\n");
+    const said = new Map(rowsOf(pages).map(([name, ...sizes]) => [name, sizes.map(Number)]));
     const rows = rowsOf(node("scripts/tables.js", "--print"));
     expect([...said.keys()]).toEqual(rows.map(([name]) => name));
     for (const [name, ...sizes] of rows) {

@@ -7,7 +7,7 @@ import { project } from "./project.ts";
 
 const { cases } = (await import(pathToFileURL(join(project, "cases.js")).href)) as { cases: object };
 
-/** A host as the README's table names it. */
+/** A host as the table of docs/hosts.md names it. */
 export interface Host {
   name: string;
   /** How heed gets there. */
