@@ -25,9 +25,14 @@ import { Tensor } from "./memory/tensor.ts";
 import type { RotaryOptions, RotaryResult } from "./rotary/options.ts";
 import { rotary } from "./rotary/rotary.ts";
 
-/** One instance: a linear memory and the kernels that work on it. Instances share nothing. */
+/**
+ * An instance: a linear memory, and the kernels that work on it. Instances share nothing. Made by `load` and
+ * `loadSync`.
+ */
 export class Heed {
-  /** The build that runs: "relaxed" has fused multiply-add, "simd" gives the same bits on every machine. */
+  /**
+   * The build that runs. "relaxed" has fused multiply-add and is faster; "simd" gives the same bits on every machine.
+   */
   readonly variant: Variant;
   readonly #instance: Instance;
 
@@ -38,16 +43,17 @@ export class Heed {
   }
 
   /**
-   * Exact multi-head attention: out = softmax(scale·q·kᵀ, masked)·v, head by head, without ever holding the scores in memory
-   * (FlashAttention-2, https://arxiv.org/abs/2307.08691).
+   * Exact multi-head attention (https://arxiv.org/abs/1706.03762): out = softmax(scale·q·kᵀ, masked)·v for each head.
+   * The scores never stand in memory as a whole (FlashAttention-2, https://arxiv.org/abs/2307.08691).
    *
    * @param q [batch, seqLenQ, numHeads, headDim], or as `layout` says
    * @param k [batch, seqLenKv, numKvHeads, headDim]
    * @param v [batch, seqLenKv, numKvHeads, valueDim]
-   * @returns `out` [batch, seqLenQ, numHeads, valueDim] and, where asked for, `lse` [batch, numHeads, seqLenQ]. A query that sees no
-   * key gets 0, and −Infinity in lse.
-   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value or where memory cannot grow,
-   * ReferenceError for a disposed Tensor or instance. Nothing is written then, and the instance works on.
+   * @returns `out` [batch, seqLenQ, numHeads, valueDim] and, on request, `lse` [batch, numHeads, seqLenQ]. A query that
+   * sees no key has 0 in out and −Infinity in lse.
+   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value or where memory cannot
+   * grow, ReferenceError for a disposed Tensor or instance. Then nothing has been written, and the instance still
+   * works.
    */
   attention<const O extends AttentionOptions>(
     q: Float32Array | Tensor,
@@ -59,15 +65,18 @@ export class Heed {
   }
 
   /**
-   * The attention weights themselves, softmax(scale·q·kᵀ, masked), for chosen query rows and heads. Memory is that of the answer and
-   * O(seqLenKv): k is read where it stands, or copied in piece by piece, q only in the chosen rows.
+   * The attention weights, softmax(scale·q·kᵀ, masked), of chosen query rows and heads. They take the memory of the
+   * result and O(seqLenKv) more: a Tensor k is read in place, an array k is copied in piece by piece, and of q only the
+   * chosen rows are read.
    *
-   * A masked key gets exactly 0, a query that sees no key a row of zeros. Rows sum to 1; with sinks to 1 less the sink's share; with
-   * an `lse` of more keys than these, as `merge` gives it, to the share of these keys.
+   * A masked key has a weight of exactly 0; a query that sees no key has a row of zeros. A row sums to 1. With sinks it
+   * sums to 1 less the share of the sink. With an `lse` over more keys than k has, as `merge` returns it, it sums to
+   * the share of the keys of k.
    *
    * @param q [batch, seqLenQ, numHeads, headDim], or as `layout` says
    * @param k [batch, seqLenKv, numKvHeads, headDim]
-   * @returns `weights` [batch, heads, rows, seqLenKv], or as `reduce` and `topK` say; `indices` with topK; `entropy` where asked for
+   * @returns `weights` [batch, heads, rows, seqLenKv], or as `reduce` and `topK` say; `indices` with topK; `entropy` on
+   * request
    * @throws as {@link attention}
    */
   attentionWeights<const O extends WeightsOptions>(
@@ -79,12 +88,13 @@ export class Heed {
   }
 
   /**
-   * Exact attention over keys that were split: merges what `attention` gave, with lse, for each part of them. In any order, and of parts
-   * that are merged themselves, up to rounding. Sinks are given once, here, and not to the parts.
+   * Exact attention over split keys: merges what `attention` returned, with lse, for each part of the keys
+   * (https://arxiv.org/abs/1805.02867, section 3.1). The order of the parts does not matter, but for rounding, and a
+   * part may be merged from parts itself. Pass sinks here, once, and not to the calls for the parts.
    *
-   * @param parts at least one; out [batch, seqLenQ, numHeads, valueDim], or as `layout` says, and lse [batch, numHeads, seqLenQ]. A part
-   * whose lse is −Infinity saw no key, and its out is not read. May be Tensors, and those of one part the targets too.
-   * @returns `out` and `lse`, as `attention` over all keys gives them
+   * @param parts at least one: out [batch, seqLenQ, numHeads, valueDim], or as `layout` says, and lse [batch, numHeads,
+   * seqLenQ]. Where the lse of a part is −Infinity, the query saw none of its keys, and its row of out is not read.
+   * @returns `out` and `lse`, as `attention` over all keys returns them
    * @throws as {@link attention}
    */
   merge<const O extends MergeOptions>(parts: readonly Part[], options: O): MergeResult<O> {
@@ -92,30 +102,33 @@ export class Heed {
   }
 
   /**
-   * Rotary position embedding of q or k: pair j of a row at position p turns by p·base^(−2j / rotaryDim), or by the angle whose cosine
-   * and sine stand in row p of the tables (RoFormer, Su et al., https://arxiv.org/abs/2104.09864). A pair is float j of the first half
-   * of rotaryDim with float j of the second half (GPT-NeoX, Llama as exported), or floats 2j and 2j + 1 with `interleaved` (RoFormer,
-   * GPT-J, Llama as trained).
+   * Rotary position embedding of q or k (RoFormer, https://arxiv.org/abs/2104.09864): in a row at position p, pair j is
+   * rotated by the angle p·base^(−2j / rotaryDim), or by the angle whose cosine and sine are in row p of the tables.
+   * Pair j is float j of the first half of rotaryDim with float j of the second half (GPT-NeoX, Llama as exported).
+   * With `interleaved` it is floats 2j and 2j + 1 (RoFormer, GPT-J, Llama as trained).
    *
    * @param x [batch, seqLen, numHeads, headDim], or as `layout` says
-   * @returns `out` of the same shape. With x as `out` it is rotated in place; a Tensor then without any copy. The angles of `base` are
-   * computed at each call, for each distinct position once: give tables as Tensors where that is too much.
-   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value, a position outside the tables, or where
-   * memory cannot grow, ReferenceError for a disposed Tensor or instance. Nothing is written then, and the instance works on.
+   * @returns `out`, of the shape of x. With x as `out`, x is rotated in place; a Tensor is then not copied at all. Each
+   * call computes the angles of `base` anew, once for each distinct position: pass tables as Tensors where that takes
+   * too long.
+   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value, for a position outside
+   * the tables or where memory cannot grow, ReferenceError for a disposed Tensor or instance. Then nothing has been
+   * written, and the instance still works.
    */
   rotary<const O extends RotaryOptions>(x: Float32Array | Tensor, options: O): RotaryResult<O> {
     return rotary(this.#instance, x, options) as RotaryResult<O>;
   }
 
   /**
-   * The linear layer: out = x·Wᵀ + bias. A row has the same bits whatever the number of rows beside it.
+   * The linear layer: out = x·Wᵀ + bias. The bits of a row do not depend on how many rows the call has.
    *
    * @param x [rows, inFeatures]
-   * @param weight [outFeatures, inFeatures], or as `transposed` says; packed by `packLinear`, it is read as it stands
+   * @param weight [outFeatures, inFeatures], or as `transposed` says; what `packLinear` returned is read in place
    * @param bias [outFeatures]
    * @returns `out` [rows, outFeatures]
-   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value or where memory cannot grow,
-   * ReferenceError for what is disposed. Nothing is written then, and the instance works on.
+   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value or where memory cannot
+   * grow, ReferenceError for a disposed Tensor, PackedLinear or instance. Then nothing has been written, and the
+   * instance still works.
    */
   linear<const O extends LinearOptions = { out?: undefined }>(
     x: Float32Array | Tensor,
@@ -127,7 +140,7 @@ export class Heed {
   }
 
   /**
-   * A weight, and its bias if there is one, packed once for all later calls of `linear`.
+   * Packs a weight, with its bias if there is one, once for all later calls of `linear`.
    *
    * @param weight [outFeatures, inFeatures], or as `transposed` says
    * @param bias [outFeatures]
@@ -138,25 +151,28 @@ export class Heed {
   }
 
   /**
-   * Floats in linear memory, zero at first: pass it where a Float32Array is expected and nothing is copied.
+   * Floats in linear memory, zero at first. Where a Float32Array is expected, pass a Tensor, and nothing is copied.
    *
-   * @throws RangeError for a length that is no integer of at least 0, or where memory cannot grow
+   * @throws TypeError for a length that is no number; RangeError for one that is not an integer of at least 0, or where
+   * memory cannot grow
    */
   tensor(length: number): Tensor {
-    return new Tensor(this.#instance.arena, checkInteger("length", length, 0));
+    return Tensor.allocate(this.#instance.arena, checkInteger("length", length, 0));
   }
 
   /**
-   * A KV cache in linear memory: K and V go in once, as f32, f16 or int8, and are read where they stand.
+   * A KV cache: K and V are stored in linear memory once, as f32, f16 or int8, and read in place by every later call.
    *
-   * @throws TypeError or RangeError for wrong options
+   * @throws TypeError for an option of the wrong kind, RangeError for a wrong size or value, ReferenceError for a
+   * disposed instance
    */
   createKvCache(options: KvCacheOptions): KvCache {
     return new KvCache(this.#instance, options);
   }
 
   /**
-   * The whole layer: projections, attention and the projection back, see {@link MultiHeadAttention}. Weights are packed once.
+   * A whole attention layer, see {@link MultiHeadAttention}: the projections of q, k and v, attention, and the output
+   * projection. The weights are packed once.
    *
    * @throws TypeError for an option of the wrong kind, RangeError for a wrong size or value or where memory cannot grow
    */
@@ -169,12 +185,15 @@ export class Heed {
     return this.#instance;
   }
 
-  /** Bytes handed out now, bytes handed out at most so far, bytes that the linear memory has. */
+  /** Bytes in use now, the most bytes in use at any time so far, and the bytes of the linear memory. */
   get memory(): { used: number; peak: number; reserved: number } {
     return this.#instance.arena.stats;
   }
 
-  /** Lets go of the memory. Calling it again does nothing; any other use throws a ReferenceError, its tensors' too. */
+  /**
+   * Gives up the memory. Calling it again does nothing. Any other use of the instance throws a ReferenceError, and so
+   * does any use of its Tensors, caches and layers.
+   */
   dispose(): void {
     this.#instance.arena.dispose();
   }

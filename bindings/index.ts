@@ -14,8 +14,8 @@ const host: Host = {
 /**
  * A new instance, with a memory of its own.
  *
- * @throws Error where the engine has no WebAssembly SIMD or compiles nothing, or where `module` cannot be fetched; TypeError or
- * RangeError for wrong options
+ * @throws Error where the engine has no WebAssembly SIMD or compiles nothing, or where `module` cannot be fetched;
+ * TypeError or RangeError for wrong options
  */
 export function load(options?: LoadOptions): Promise<Heed> {
   return loadFrom(host, options);

@@ -5,48 +5,52 @@ import { type ModuleSource, compile, compileSync } from "./engine/source.ts";
 import { Heed } from "./heed.ts";
 import { PAGE_BYTES } from "./memory/arena.ts";
 
-/** How to load. */
+/** What `load` takes. */
 export interface LoadOptions {
-  /** Pins the build: "simd" gives the same bits on every machine. Default the fastest that the engine runs. */
+  /** The build to run. "simd" gives the same bits on every machine. Default the fastest that the engine runs. */
   variant?: Variant | undefined;
   /**
-   * `heed/simd.wasm` or `heed/relaxed.wasm`, instead of the one that the package brings: a compiled module, its bytes, a Response
-   * of any content type, a URL (relative to the page, where there is one), or a promise of these.
+   * The build `heed/simd.wasm` or `heed/relaxed.wasm`, instead of the one inside the package: a compiled module, its
+   * bytes, a Response of any content type, a URL (relative to the page, where there is one), or a promise of one of
+   * these.
    */
   module?: ModuleSource | PromiseLike<ModuleSource> | undefined;
   /**
-   * Bytes that the instance's memory may grow to, at least 65536. Default and at most 4 GiB, what wasm32 can address; in Cloudflare
-   * Workers and Vercel Edge, where everything shares 128 MB, the default is 64 MiB.
+   * Bytes to which the instance's memory may grow, at least 65536. Default 4 GiB, which is also the most that wasm32
+   * can address. In Cloudflare Workers and Vercel Edge, where everything shares 128 MB, the default is 64 MiB.
    */
   maxMemory?: number | undefined;
 }
 
-/** How to load without a promise. */
+/** What `loadSync` takes. */
 export interface LoadSyncOptions extends Omit<LoadOptions, "module"> {
-  /** As for `load`, compiled or as bytes. */
+  /** As for `load`, but a compiled module or its bytes. */
   module?: WebAssembly.Module | ArrayBuffer | ArrayBufferView | undefined;
 }
 
-/** What differs from host to host. */
+/** What differs between hosts. */
 export interface Host {
-  /** A build, as the host can have it. */
+  /** A build inside the package: compiled, or its bytes. */
   source(variant: Variant): WebAssembly.Module | Uint8Array<ArrayBuffer>;
   /** The default of `maxMemory`. */
   maxMemory: number;
 }
 
+/** `load` of a host; see there for errors. */
 export async function loadFrom(host: Host, options: LoadOptions = {}): Promise<Heed> {
   const { variant, maxMemory } = checkOptions(host, options);
   const source = options.module === undefined ? host.source(variant ?? bestVariant()) : await options.module;
   return start(await compile(source), variant, maxMemory);
 }
 
+/** `loadSync` of a host; see there for errors. */
 export function loadSyncFrom(host: Host, options: LoadSyncOptions = {}): Heed {
   const { variant, maxMemory } = checkOptions(host, options);
   const source = options.module === undefined ? host.source(variant ?? bestVariant()) : options.module;
   return start(compileSync(source), variant, maxMemory);
 }
 
+/** An instance of a compiled build. Throws a RangeError where it is another build than `variant`. */
 function start(module: WebAssembly.Module, variant: Variant | undefined, maxMemory: number): Heed {
   const { kernels, memory } = instantiate(module, maxMemory);
   const heed = new Heed(kernels, memory);
@@ -54,7 +58,7 @@ function start(module: WebAssembly.Module, variant: Variant | undefined, maxMemo
   return heed;
 }
 
-/** What wasm32 can address. */
+/** Bytes that wasm32 can address. */
 export const WASM32_BYTES = 2 ** 32;
 
 function checkOptions(host: Host, options: LoadOptions | LoadSyncOptions) {

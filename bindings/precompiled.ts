@@ -1,5 +1,6 @@
-// Cloudflare Workers and Vercel Edge refuse to compile bytes and hand in modules for imported files instead (build.js says how each
-// of them wants the import written). Of the 128 MB that an isolate has, half is left to the arrays of JavaScript.
+// Cloudflare Workers and Vercel Edge refuse to compile bytes and hand in modules for imported files instead (build.js
+// says how each of them wants the import written). Of the 128 MB that an isolate has, half is left to the arrays of
+// JavaScript.
 import relaxed from "./relaxed.wasm?module";
 import simd from "./simd.wasm?module";
 import { type Host, type LoadOptions, type LoadSyncOptions, loadFrom, loadSyncFrom } from "./load.ts";

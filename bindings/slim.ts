@@ -7,7 +7,9 @@ export * from "./api.ts";
 
 /** How to load, where the build is the caller's. */
 export interface SlimLoadOptions extends Omit<LoadOptions, "module"> {
-  /** `heed/simd.wasm` or `heed/relaxed.wasm`: a compiled module, its bytes, a Response, a URL, or a promise of these. */
+  /**
+   * `heed/simd.wasm` or `heed/relaxed.wasm`: a compiled module, its bytes, a Response, a URL, or a promise of these.
+   */
   module: NonNullable<LoadOptions["module"]>;
 }
 

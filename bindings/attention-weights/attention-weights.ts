@@ -1,78 +1,72 @@
-import { type KeySource, keysOfArray } from "../attention/kv-source.ts";
-import { type Dims, type Keys, type Problem, checkProblem } from "../attention/problem.ts";
-import { checkRows, wrongKind, wrongValue } from "../check.ts";
+import { stageKeys } from "../attention/kv-source.ts";
+import type { Operands } from "../attention/operands.ts";
+import { type Problem, checkKeys, checkProblem, checkQueries } from "../attention/problem.ts";
+import { wrongKind, wrongValue } from "../check.ts";
 import { UNLIMITED } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
-import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
-import { checkFloats } from "../memory/data.ts";
 import { Output } from "../memory/output.ts";
-import type { Tensor } from "../memory/tensor.ts";
-import type { Results, WeightsOptions } from "./options.ts";
-import { type Answer, Weighing, batchOf } from "./plan.ts";
-import { type Selection, checkSelection, checkStage, upTo } from "./selection.ts";
+import type { WeightsOptions, WeightsOutputOptions, WeightsResult } from "./options.ts";
+import { planCall } from "./plan.ts";
+import { runPlan } from "./run.ts";
+import { type Selection, checkSelection, checkStage, throughStage } from "./selection.ts";
 
-/** What a call returns, whatever its options. */
-export interface PlainWeights {
-  weights: Float32Array | Tensor;
-  indices?: Int32Array;
-  entropy?: Float32Array | Tensor;
-}
-
-/** The weights of q over the array k. */
-export function attentionWeights(instance: Instance, q: unknown, k: unknown, options: WeightsOptions): PlainWeights {
+/** The attention weights of q over the array or Tensor k; see `Heed.attentionWeights` for shapes and errors. */
+export function attentionWeights(instance: Instance, q: unknown, k: unknown, options: WeightsOptions): WeightsResult {
   const { arena } = instance;
-  const checked = checkProblem(arena, q, options, (dims) => checkKeyRows(arena, k, dims));
-  const problem = upTo(checkStage(options), checked, UNLIMITED);
+  const queries = checkQueries(arena, q, options);
+  const keys = checkKeys(arena, k, queries);
+  const checked = checkProblem(arena, options, queries, keys.rowsKv);
+  const problem = throughStage(checkStage(options), checked, UNLIMITED);
   const selection = checkSelection(arena, problem, options);
-  return weigh(instance, problem, selection, options, (scope) => keysOfArray(arena, problem, scope));
+  return computeWeights(instance, problem, selection, options, {
+    k: keys.k,
+    place: (scope) => ({ q: problem.q, kv: stageKeys(arena, scope, problem, keys.k) }),
+  });
 }
 
-/** Checks k alone. */
-function checkKeyRows(arena: Arena, kIn: unknown, { batch, numKvHeads, headDim }: Dims): Keys {
-  const k = checkFloats("k", kIn, arena);
-  const what = `${batch > 1 ? "batch × " : ""}numKvHeads × headDim`;
-  return { k, v: { ptr: 0, length: 0 }, rowsKv: checkRows("k", k.length, batch * numKvHeads * headDim, what) };
-}
-
-/** A checked call: reserve, weigh, copy out, release. */
-export function weigh(
+/**
+ * A checked call: places the operands, runs the kernels and hands the outputs over. Whatever happens, the memory of the
+ * call is given back. Operands.v is not used.
+ *
+ * @throws as `Heed.attentionWeights` for the options weights, entropy and indices, and where memory cannot grow
+ */
+export function computeWeights(
   instance: Instance,
   problem: Problem,
   selection: Selection,
-  options: Results,
-  keysIn: (scope: CallScope) => KeySource,
-): PlainWeights {
+  options: WeightsOutputOptions,
+  operands: Operands,
+): WeightsResult {
   const { arena } = instance;
-  const { q, k, bias, rowsKv } = problem;
+  const { q, batch, bias, alibiSlopes, sinks, rowsKv } = problem;
   const { rows, heads, lse, reduce, topK } = selection;
-  const batch = batchOf(problem);
-  const [length, shape] = {
-    none: [batch * heads.length * rows.length, "batch × heads × rows"] as const,
+  const rowHeads = batch * heads.length * rows.length;
+  const [resultRows, shape] = {
+    none: [rowHeads, "batch × heads × rows"] as const,
     mean: [batch * rows.length, "batch × rows"] as const,
     keySum: [batch * heads.length, "batch × heads"] as const,
   }[reduce ?? "none"];
-  const kept = topK ?? rowsKv;
-  const title = `${shape} × ${topK === undefined ? "seqLenKv" : "topK"}`;
-  const weights = new Output("weights", options.weights, "when absent", arena, length * kept, title);
-  const rowCount = batch * heads.length * rows.length;
-  const entropy = new Output("entropy", options.entropy, "when true", arena, rowCount, "batch × heads × rows");
-  const inputs = { q, k, bias: bias?.data, alibiSlopes: problem.alibiSlopes, sinks: problem.sinks, lse };
+  const length = resultRows * (topK ?? rowsKv);
+  const what = `${shape} × ${topK === undefined ? "seqLenKv" : "topK"}`;
+  const weights = Output.required(arena, "weights", options.weights, length, what);
+  const entropy = Output.optional(arena, "entropy", options.entropy, rowHeads, "batch × heads × rows");
+  const inputs = { q, k: operands.k, bias: bias?.data, alibiSlopes, sinks, lse };
   weights.checkApartFrom({ ...inputs, entropy: entropy.place });
   entropy.checkApartFrom(inputs);
-  checkIndices(options.indices, length * kept, title);
+  checkIndices(options.indices, length, what);
 
   const scope = new CallScope(arena);
   try {
-    const indices = topK === undefined ? 0 : scope.reserve(length * kept * 4);
-    const answer: Answer = { weights: weights.reserve(scope), indices, entropy: entropy.reserve(scope) };
-    new Weighing(instance, problem, selection, scope, keysIn(scope), answer).run();
-    const written: PlainWeights = { weights: weights.take()! };
+    const indices = topK === undefined ? 0 : scope.reserve(length * 4);
+    const outputs = { weights: weights.reserve(scope), indices, entropy: entropy.reserve(scope) };
+    runPlan(planCall(instance, problem, selection, scope, operands.place(scope), outputs));
+    const written: WeightsResult = { weights: weights.take()! };
     const writtenEntropy = entropy.take();
     if (writtenEntropy) written.entropy = writtenEntropy;
     if (topK !== undefined) {
-      written.indices = options.indices ?? new Int32Array(length * kept);
-      written.indices.set(new Int32Array(arena.buffer, indices, length * kept));
+      written.indices = options.indices ?? new Int32Array(length);
+      written.indices.set(new Int32Array(arena.buffer, indices, length));
     }
     return written;
   } finally {

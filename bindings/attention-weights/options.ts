@@ -5,21 +5,36 @@ import type { Tensor } from "../memory/tensor.ts";
 /** How far the computation goes: scale·q·k, then softcap, then ALiBi, bias and masks, then the softmax. */
 export type Stage = "scores" | "softcap" | "masked" | "softmax";
 
-/** What `attentionWeights` takes besides q and k: every option of `attention` that says what is computed, and what to return of it. */
+/**
+ * What `attentionWeights` takes besides q and k: every option of `attention` that says what is computed, and what to
+ * return of it.
+ */
 export interface WeightsOptions extends Omit<AttentionOptions, "out" | "lse"> {
-  /** [batch, numHeads, seqLenQ], whole, as `attention` returned it: settles the denominators. Default computed, for the rows alone. */
+  /**
+   * The lse of all query rows and heads, [batch, numHeads, seqLenQ], as `attention` returned it: it gives the
+   * denominators. By default they are computed for the chosen rows.
+   */
   lse?: Float32Array | Tensor | undefined;
-  /** Query rows, in the order in which they are returned, of 0 … seqLenQ − 1 (totalQ − 1 if packed). Default all. */
+  /** Query rows, from 0 to seqLenQ − 1 (totalQ − 1 if packed), in the order in which they are returned. Default all. */
   rows?: Int32Array | readonly number[] | undefined;
-  /** Query heads, likewise. Default all. */
+  /** Query heads, from 0 to numHeads − 1, in the order in which they are returned. Default all. */
   heads?: Int32Array | readonly number[] | undefined;
   /** "mean" averages the heads, [batch, rows, seqLenKv]; "keySum" adds up the rows, [batch, heads, seqLenKv]. */
   reduce?: "mean" | "keySum" | undefined;
-  /** Only the n largest weights of what would be returned, and where they stand; at most seqLenKv of them. */
+  /**
+   * Returns only the topK largest of the weights of each row, and their keys; at most seqLenKv of them. Default all
+   * weights.
+   */
   topK?: number | undefined;
-  /** Also the entropy of each row in nats, −Σ w·ln w over its keys, [batch, heads, rows]; true = a fresh array. */
+  /**
+   * Where to write the entropy of each row in nats, −Σ w·ln w over its keys, [batch, heads, rows]. true for a fresh
+   * array. Default none.
+   */
   entropy?: boolean | Float32Array | Tensor | undefined;
-  /** Returns what the scores are after a step instead; see {@link Stage}. Without lse, reduce, topK and entropy. Default "softmax". */
+  /**
+   * Returns the scores as they are after a step instead of the weights; see {@link Stage}. Without lse, reduce, topK
+   * and entropy. Default "softmax".
+   */
   stage?: Stage | undefined;
   /** Where to write the weights. Default a fresh Float32Array. */
   weights?: Float32Array | Tensor | undefined;
@@ -28,8 +43,11 @@ export interface WeightsOptions extends Omit<AttentionOptions, "out" | "lse"> {
 }
 
 /** What `attentionWeights` returns. */
-export type WeightsResult<O extends Results = Results> = {
-  /** [batch, heads, rows, seqLenKv] (packed: totalKv), or as `reduce` says; with `topK` the last dimension is min(topK, seqLenKv). */
+export type WeightsResult<O extends WeightsOutputOptions = WeightsOutputOptions> = {
+  /**
+   * [batch, heads, rows, seqLenKv] (packed: totalKv), or as `reduce` says; with `topK` the last dimension is min(topK,
+   * seqLenKv).
+   */
   weights: Written<O["weights"]>;
 } & (O["topK"] extends number
   ? {
@@ -44,8 +62,9 @@ export type WeightsResult<O extends Results = Results> = {
       }
     : { entropy?: Written<O["entropy"]> });
 
-/** Where results go. */
-export type Results = Pick<WeightsOptions, "weights" | "topK" | "indices" | "entropy">;
+/** The options that say which outputs there are and where they go. */
+export type WeightsOutputOptions = Pick<WeightsOptions, "weights" | "topK" | "indices" | "entropy">;
 
-/** The options that do not say what the weights are, but which, and what of them. */
-export type Choice = Results & Pick<WeightsOptions, "lse" | "rows" | "heads" | "reduce" | "stage">;
+/** The options that do not change the attention weights, but say which of them are returned, and in what form. */
+export type SelectionOptions = WeightsOutputOptions &
+  Pick<WeightsOptions, "lse" | "rows" | "heads" | "reduce" | "stage">;

@@ -3,33 +3,45 @@ import { checkChoice, checkInteger, wrongKind, wrongValue } from "../check.ts";
 import { UNLIMITED } from "../engine/abi.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, checkFloatsOf } from "../memory/data.ts";
-import type { Choice, Stage } from "./options.ts";
+import type { SelectionOptions, Stage } from "./options.ts";
 
-/** A checked call but for its problem: which rows, and what of them. */
+/** Which rows of which heads a checked call returns, and how they are summed up. */
 export interface Selection {
-  rows: Int32Array;
-  heads: Int32Array;
-  lse: Floats | undefined;
-  reduce: "mean" | "keySum" | undefined;
-  /** At most rowsKv; undefined = all keys. */
-  topK: number | undefined;
-  stage: Stage;
+  /** Query rows and query heads, in the order in which they are returned. */
+  readonly rows: Int32Array;
+  readonly heads: Int32Array;
+  /** The lse of the call that computed the attention: [batch, numHeads, rowsQ]. */
+  readonly lse: Floats | undefined;
+  readonly reduce: "mean" | "keySum" | undefined;
+  /** At most rowsKv; undefined for all keys. */
+  readonly topK: number | undefined;
+  readonly stage: Stage;
 }
 
-export function checkStage({ stage = "softmax" }: Choice): Stage {
+/** Checks the option `stage`. */
+export function checkStage({ stage = "softmax" }: SelectionOptions): Stage {
   return checkChoice("stage", stage, ["scores", "softcap", "masked", "softmax"]);
 }
 
-/** The problem without the steps after `stage`. Before the masks a query sees every key, but for those left of `reach`. */
-export function upTo(stage: Stage, problem: Problem, reach: number): Problem {
+/**
+ * The problem without the steps that come after `stage`. Before the masks are applied, a query sees every key; only
+ * keys more than `windowLeft` to the left of its position stay unseen, since a cache may have given them back.
+ */
+export function throughStage(stage: Stage, problem: Problem, windowLeft: number): Problem {
   if (stage === "masked" || stage === "softmax") return problem;
-  const softcap = stage === "softcap" ? problem.softcap : 0;
-  const left = Math.min(reach, UNLIMITED);
-  return { ...problem, softcap, left, right: UNLIMITED, keepMask: undefined, bias: undefined, alibiSlopes: undefined };
+  return {
+    ...problem,
+    softcap: stage === "softcap" ? problem.softcap : 0,
+    left: Math.min(windowLeft, UNLIMITED),
+    right: UNLIMITED,
+    keepMask: undefined,
+    bias: undefined,
+    alibiSlopes: undefined,
+  };
 }
 
-/** Checks every option that says what is returned. */
-export function checkSelection(arena: Arena, problem: Problem, options: Choice): Selection {
+/** Checks every option that says which weights are returned and in what form. */
+export function checkSelection(arena: Arena, problem: Problem, options: SelectionOptions): Selection {
   const { rowsQ, rowsKv, numHeads, lseLength } = problem;
   const { lse, reduce, topK } = options;
   const stage = checkStage(options);
@@ -45,8 +57,8 @@ export function checkSelection(arena: Arena, problem: Problem, options: Choice):
     throw wrongKind("topK", "an integer beside indices", undefined);
   }
   return {
-    rows: checkChosen("rows", options.rows, rowsQ, "rows of q"),
-    heads: checkChosen("heads", options.heads, numHeads, "numHeads"),
+    rows: checkSubset("rows", options.rows, rowsQ, "rows of q"),
+    heads: checkSubset("heads", options.heads, numHeads, "numHeads"),
     lse: lse === undefined ? undefined : checkFloatsOf("lse", lse, arena, lseLength, "batch × numHeads × seqLenQ"),
     reduce: reduce === undefined ? undefined : checkChoice("reduce", reduce, REDUCTIONS),
     topK: topK === undefined ? undefined : Math.min(checkInteger("topK", topK, 1), rowsKv),
@@ -56,16 +68,16 @@ export function checkSelection(arena: Arena, problem: Problem, options: Choice):
 
 const REDUCTIONS = ["mean", "keySum"] as const;
 
-/** Integers of [0, count), or all of them. */
-function checkChosen(title: string, value: unknown, count: number, what: string): Int32Array {
+/** Some of the integers 0 … count − 1, in any order and as often as they are given; all of them by default. */
+function checkSubset(title: string, value: unknown, count: number, what: string): Int32Array {
   if (value === undefined) return Int32Array.from({ length: count }, (_, i) => i);
   if (!(value instanceof Int32Array) && !Array.isArray(value)) {
     throw wrongKind(title, "an Int32Array or an array of integers", value);
   }
-  for (const [i, chosen] of value.entries()) {
-    if (typeof chosen !== "number") throw wrongKind(`${title}[${i}]`, "an integer", chosen);
-    if (!Number.isInteger(chosen) || chosen < 0 || chosen >= count) {
-      throw wrongValue(`${title}[${i}]`, `an integer from 0 to ${count - 1} (${what} − 1)`, chosen);
+  for (const [i, element] of value.entries()) {
+    if (typeof element !== "number") throw wrongKind(`${title}[${i}]`, "an integer", element);
+    if (!Number.isInteger(element) || element < 0 || element >= count) {
+      throw wrongValue(`${title}[${i}]`, `an integer from 0 to ${count - 1} (${what} − 1)`, element);
     }
   }
   return Int32Array.from(value as ArrayLike<number>);

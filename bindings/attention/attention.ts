@@ -1,3 +1,12 @@
+// A call of attention goes through four steps:
+//
+//     checkQueries, checkKeysAndValues, checkProblem   the arguments become a Problem, which never changes   problem.ts
+//     Operands.place(scope)                            q, K and V come to where the kernels read them       operands.ts
+//     run(…)                                           one kernel call for each sequence, or piece of it    call.ts
+//     Output.take(), scope.release()                   the caller gets the outputs, memory is given back    ../memory/
+//
+// `heed.attention` places the caller's arrays. A KV cache places q, which it may rotate first, and its page tables.
+
 import { ATTEND_ARGS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { structBytes } from "../engine/kernels.ts";
@@ -5,12 +14,15 @@ import { CallScope } from "../memory/call-scope.ts";
 import { Output, type Written } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { run } from "./call.ts";
-import { type KeySource, keysAndValues } from "./kv-source.ts";
+import { stageKeysAndValues } from "./kv-source.ts";
+import type { Operands } from "./operands.ts";
 import type { AttentionOptions } from "./options.ts";
-import { type Problem, checkKeys, checkProblem, rowsOf } from "./problem.ts";
+import { type Problem, checkKeysAndValues, checkProblem, checkQueries, maxRowsPerKvHead } from "./problem.ts";
+
+type OutputOptions = Pick<AttentionOptions, "out" | "lse">;
 
 /** What `attention` returns. */
-export type AttentionResult<O extends Pick<AttentionOptions, "out" | "lse"> = AttentionOptions> = {
+export type AttentionResult<O extends OutputOptions = AttentionOptions> = {
   /** [batch, seqLenQ, numHeads, valueDim] in the layout of the call. */
   out: Written<O["out"]>;
 } & (O["lse"] extends true | Float32Array | Tensor
@@ -20,65 +32,68 @@ export type AttentionResult<O extends Pick<AttentionOptions, "out" | "lse"> = At
     }
   : { lse?: Written<O["lse"]> });
 
-/** Exact attention over the arrays k and v. */
+/** Exact attention over the arrays or Tensors k and v; see `Heed.attention` for shapes and errors. */
 export function attention(
   instance: Instance,
   q: unknown,
   k: unknown,
   v: unknown,
   options: AttentionOptions,
-): PlainResult {
+): AttentionResult {
   const { arena } = instance;
-  const problem = checkProblem(arena, q, options, (dims) => checkKeys(arena, k, v, dims));
-  return solve(instance, problem, options, (scope) => keysAndValues(arena, problem, scope));
+  const queries = checkQueries(arena, q, options);
+  const kv = checkKeysAndValues(arena, k, v, queries);
+  const problem = checkProblem(arena, options, queries, kv.rowsKv);
+  return computeAttention(instance, problem, options, {
+    k: kv.k,
+    v: kv.v,
+    place: (scope) => ({ q: problem.q, kv: stageKeysAndValues(arena, scope, problem, kv) }),
+  });
 }
 
-/** `out`, and `lse` where it was asked for. */
-export interface PlainResult {
-  out: Float32Array | Tensor;
-  lse?: Float32Array | Tensor;
-}
-
-/** A checked problem: copy in, run, copy out, release. */
-export function solve(
+/**
+ * A checked call: places the operands, runs the kernels and hands the outputs over. Whatever happens, the memory of the
+ * call is given back.
+ *
+ * @throws as `Heed.attention` for the options out and lse, and where memory cannot grow
+ */
+export function computeAttention(
   instance: Instance,
   problem: Problem,
-  options: AttentionOptions,
-  keysIn: (scope: CallScope) => KeySource,
-  queriesIn = (scope: CallScope) => scope.input(problem.q),
-): PlainResult {
+  options: OutputOptions,
+  operands: Operands,
+): AttentionResult {
   const { arena, kernels } = instance;
-  const { q, k, v, bias, outLength, lseLength } = problem;
-  const out = new Output("out", options.out, "when absent", arena, outLength, OUT_SHAPE);
-  const lse = new Output("lse", options.lse, "when true", arena, lseLength, "batch × numHeads × seqLenQ");
-  out.checkApartFrom({ q, k, v, bias: bias?.data, lse: lse.place });
-  lse.checkApartFrom({ q, k, v, bias: bias?.data });
+  const { headDim, valueDim, numKvHeads, keepMask, bias, outLength, lseLength } = problem;
+  const out = Output.required(arena, "out", options.out, outLength, "batch × seqLenQ × numHeads × valueDim");
+  const lse = Output.optional(arena, "lse", options.lse, lseLength, "batch × numHeads × seqLenQ");
+  const inputs = { q: problem.q, k: operands.k, v: operands.v, bias: bias?.data };
+  out.checkApartFrom({ ...inputs, lse: lse.place });
+  lse.checkApartFrom(inputs);
 
   const scope = new CallScope(arena);
   try {
-    const queries = queriesIn(scope);
-    const source = keysIn(scope);
-    const dims = [problem.headDim, problem.valueDim, rowsOf(problem)] as const;
-    const inPieces = source.atOnce < Infinity;
-    const places = {
+    const { q, kv } = operands.place(scope);
+    const dims = [headDim, valueDim, maxRowsPerKvHead(problem)] as const;
+    const inPieces = kv.maxKeys < Infinity;
+    const pointers = {
       args: scope.reserve(structBytes(ATTEND_ARGS)),
       scratch: scope.reserve(kernels.scratchBytes(...dims)),
-      tiles: inPieces ? scope.reserve(problem.numKvHeads * kernels.pieceTileBytes(...dims)) : 0,
-      q: queries,
-      keepMask: scope.input(problem.keepMask?.data),
+      tiles: inPieces ? scope.reserve(numKvHeads * kernels.pieceTileBytes(...dims)) : 0,
+      q: scope.input(q),
+      keepMask: scope.input(keepMask?.data),
       bias: scope.input(bias?.data),
       alibiSlopes: scope.input(problem.alibiSlopes),
       sinks: scope.input(problem.sinks),
       out: out.reserve(scope),
       lse: lse.reserve(scope),
     };
-    run(instance, problem, places, source);
-    const written = out.take()!;
+    run(instance, problem, pointers, kv);
+    const written: AttentionResult = { out: out.take()! };
     const writtenLse = lse.take();
-    return writtenLse ? { out: written, lse: writtenLse } : { out: written };
+    if (writtenLse) written.lse = writtenLse;
+    return written;
   } finally {
     scope.release();
   }
 }
-
-const OUT_SHAPE = "batch × seqLenQ × numHeads × valueDim";

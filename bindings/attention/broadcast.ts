@@ -2,15 +2,22 @@ import { checkInteger, wrongKind, wrongValue } from "../check.ts";
 import type { Bytes } from "../memory/data.ts";
 import type { Sequence } from "./sequences.ts";
 
-/** Bytes from one batch entry, head, query and key of an array over the scores to the next; 0 where it is broadcast. */
+/**
+ * Strides of a keepMask or bias over the scores [batch, numHeads, seqLenQ, seqLenKv], in bytes. The stride of a
+ * dimension along which it is broadcast is 0.
+ */
 export interface ScoreStrides {
-  batch: number;
-  head: number;
-  row: number;
-  key: number;
+  readonly batch: number;
+  readonly head: number;
+  readonly row: number;
+  readonly key: number;
 }
 
-/** The strides of an array of `shape` broadcast, right-aligned, to the four dimensions of `target`; `length` is that of the data. */
+/**
+ * The strides that broadcast an array of `shape`, right-aligned, to the four dimensions `target`. `length` is the
+ * number of its elements, `what` names the four dimensions in errors. Throws a TypeError or a RangeError where the
+ * shape is none, or does not broadcast.
+ */
 export function checkBroadcast(
   title: string,
   shape: unknown,
@@ -24,12 +31,12 @@ export function checkBroadcast(
   const strides = [0, 0, 0, 0];
   let elements = 1;
   for (let i = shape.length - 1; i >= 0; i--) {
-    const at = 4 - shape.length + i;
+    const dimension = 4 - shape.length + i;
     const size = checkInteger(`${title}.shape[${i}]`, shape[i], 0);
-    if (size !== 1 && size !== target[at]) {
-      throw wrongValue(`${title}.shape[${i}]`, `1 or ${target[at]!} (${what} = [${target.join(", ")}])`, size);
+    if (size !== 1 && size !== target[dimension]) {
+      throw wrongValue(`${title}.shape[${i}]`, `1 or ${target[dimension]!} (${what} = [${target.join(", ")}])`, size);
     }
-    if (size !== 1) strides[at] = elements * elementBytes;
+    if (size !== 1) strides[dimension] = elements * elementBytes;
     elements *= size;
   }
   if (length !== elements) {
@@ -40,8 +47,10 @@ export function checkBroadcast(
 }
 
 /**
- * How many keys of a sequence a mask keeps, where it is the same for every query and head and keeps the first keys and no others:
- * such padding is a shorter sequence, and costs nothing. Undefined for any other mask.
+ * Recognizes a mask that is padding: the same for every query and head, it keeps the first keys of the sequence and no
+ * others. The call then treats the sequence as a shorter one without a mask, so that padding costs nothing.
+ *
+ * @returns the number of keys that padding keeps; undefined for any other mask
  */
 export function keptLength(
   mask: ScoreStrides & { data: Bytes },

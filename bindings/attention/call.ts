@@ -3,15 +3,16 @@ import type { Instance } from "../engine/instance.ts";
 import { writeStruct } from "../engine/kernels.ts";
 import { stridesOf } from "../memory/layout.ts";
 import { keptLength } from "./broadcast.ts";
-import type { KeySource, KeysOf } from "./kv-source.ts";
+import type { KvArgs, KvSource } from "./kv-source.ts";
 import { type Problem, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
 
-/** Pointers to everything that a call reads and writes. */
+/** Addresses of what a call reads and writes, but for K and V. 0 for an option that is absent. */
 export interface CallPointers {
+  /** Room for the AttendArgs of one kernel call. */
   args: number;
   scratch: number;
-  /** Where K and V come in pieces, the query tiles of every KV head; else 0. */
+  /** The query tiles of every KV head, where K and V come in pieces; else 0. */
   tiles: number;
   q: number;
   keepMask: number;
@@ -22,35 +23,41 @@ export interface CallPointers {
   lse: number;
 }
 
-/** One kernel call for each sequence, or for each piece of its keys. */
-export function run(instance: Instance, problem: Problem, pointers: CallPointers, source: KeySource): void {
-  problem.sequences.forEach((whole, s) => {
-    const sequence = withoutPadding(instance, problem, whole);
-    if (!attendPieces(instance, problem, pointers, source, sequence, s, false)) {
-      attendPieces(instance, problem, pointers, source, sequence, s, true);
+/** Computes attention: one kernel call for each sequence, or one for each piece of its keys. */
+export function run(instance: Instance, problem: Problem, pointers: CallPointers, kv: KvSource): void {
+  problem.sequences.forEach((padded, sequenceIndex) => {
+    const sequence = withoutPadding(instance, problem, padded);
+    if (!attendPieces(instance, problem, pointers, kv, sequence, sequenceIndex, false)) {
+      attendPieces(instance, problem, pointers, kv, sequence, sequenceIndex, true);
     }
   });
 }
 
-/** One sequence; false where it must be done once more, carefully. */
+/**
+ * Runs the kernel over the keys of one sequence, piece by piece.
+ *
+ * @returns false where masked values that are not finite spoiled a row: then the sequence must be done once more, with
+ * `careful`
+ */
 function attendPieces(
   instance: Instance,
   problem: Problem,
   pointers: CallPointers,
-  { atOnce, keysOf }: KeySource,
+  kv: KvSource,
   sequence: MaskedSequence,
-  s: number,
+  sequenceIndex: number,
   careful: boolean,
 ): boolean {
   const { arena, kernels } = instance;
   const { seqLenKv } = sequence;
   const [first, end] = seenKeys(problem, sequence);
-  // The first piece also stands for the keys before the first that a row sees, the last piece for those behind the last.
+  // No query sees a key outside [first, end), so these keys are not located. Yet the pieces cover them: the first piece
+  // begins at key 0, the last one ends at seqLenKv.
   for (let fromKey = 0, start = first; ;) {
-    const next = start - (start % PAGE_KEYS) + atOnce;
+    const next = start - (start % PAGE_KEYS) + kv.maxKeys;
     const toKey = next < end ? next : seqLenKv;
-    const keys = keysOf(sequence, s, start, Math.min(next, end), 0);
-    const args = attendArgsOf(instance, problem, pointers, sequence, s, keys);
+    const kvArgs = kv.locate(sequence, sequenceIndex, start, Math.min(next, end), 0);
+    const args = attendArgsOf(instance, problem, pointers, sequence, sequenceIndex, kvArgs);
     writeStruct(arena.buffer, pointers.args, ATTEND_ARGS, { ...args, fromKey, toKey, careful: Number(careful) });
     const written = kernels.attend(pointers.args, pointers.scratch, 0, kernels.workItems(pointers.args));
     if (toKey === seqLenKv) return written !== 0;
@@ -58,42 +65,44 @@ function attendPieces(
   }
 }
 
-/** A sequence, and whether keepMask says more of it than how many keys it has. */
+/** A sequence as the kernels get it. */
 export interface MaskedSequence extends Sequence {
-  masked: boolean;
+  /** False where keepMask is padding: then seqLenKv counts the keys that it keeps, and the kernels get no mask. */
+  readonly masked: boolean;
 }
 
-/** A sequence, shorter where all that keepMask takes away is keys at the end. */
+/** A sequence as the kernels get it: where keepMask is padding, a shorter one without a mask. */
 export function withoutPadding({ arena }: Instance, { keepMask }: Problem, sequence: Sequence): MaskedSequence {
   const kept = keepMask && keptLength(keepMask, sequence, arena.buffer);
   return { ...sequence, seqLenKv: kept ?? sequence.seqLenKv, masked: kept === undefined };
 }
 
-/** The arguments of the kernels for one sequence. */
+/** The arguments of the kernels for one sequence, whose K and V are at `kvArgs`: all of its keys, not careful. */
 export function attendArgsOf(
   { constants, useTile6x2 }: Instance,
   problem: Problem,
   pointers: CallPointers,
   sequence: MaskedSequence,
-  s: number,
-  keys: ReturnType<KeysOf>,
+  sequenceIndex: number,
+  kvArgs: KvArgs,
 ): AttendArgs {
   const { numHeads, numKvHeads, headDim, valueDim, layout, rowsQ, keepMask, bias } = problem;
   const { batch, startQ, startKv, seqLenQ, seqLenKv, queryOffset, masked } = sequence;
   const q = stridesOf(layout, rowsQ, numHeads, headDim);
   const out = stridesOf(layout, rowsQ, numHeads, valueDim);
-  const slopesOfSequence = problem.alibiSlopes && problem.alibiSlopes.length > numHeads ? numHeads * 4 : 0;
+  const slopesPerSequence = problem.alibiSlopes && problem.alibiSlopes.length > numHeads ? numHeads * 4 : 0;
   const { queryScale, scoreScale } = splitScale(problem.scale);
-  const at = (base: number, of: { batch: number; row: number; key?: number } | undefined): number =>
-    base && of ? base + batch * of.batch + startQ * of.row + startKv * (of.key ?? 0) : 0;
+  // The address of the first query of the sequence, and of its first key, in the array at `ptr`.
+  const sequencePtr = (ptr: number, strides: { batch: number; row: number; key?: number } | undefined): number =>
+    ptr && strides ? ptr + batch * strides.batch + startQ * strides.row + startKv * (strides.key ?? 0) : 0;
   return {
-    out: at(pointers.out, out),
+    out: sequencePtr(pointers.out, out),
     lse: pointers.lse && pointers.lse + (batch * numHeads * rowsQ + startQ) * 4,
-    q: at(pointers.q, q),
-    ...keys,
-    keepMask: at(masked ? pointers.keepMask : 0, keepMask),
-    bias: at(pointers.bias, bias),
-    alibiSlopes: pointers.alibiSlopes && pointers.alibiSlopes + s * slopesOfSequence,
+    q: sequencePtr(pointers.q, q),
+    ...kvArgs,
+    keepMask: sequencePtr(masked ? pointers.keepMask : 0, keepMask),
+    bias: sequencePtr(pointers.bias, bias),
+    alibiSlopes: pointers.alibiSlopes && pointers.alibiSlopes + sequenceIndex * slopesPerSequence,
     sinks: pointers.sinks,
     tiles: pointers.tiles,
     constants,
@@ -128,13 +137,14 @@ export function attendArgsOf(
 }
 
 /**
- * scale = queryScale · scoreScale. q is multiplied by ± a power of two, which rounds nothing and keeps q·k from overflowing where
- * scale·q·k does not; the scores by the rest, once, as a plain implementation does.
+ * Splits the scale into queryScale · scoreScale. q is multiplied by queryScale, ± a power of two: that rounds nothing,
+ * and q·k overflows only where scale·q·k does. The scores are multiplied by scoreScale, the rest, which rounds once, as
+ * a plain implementation does.
  */
 export function splitScale(scale: number): { queryScale: number; scoreScale: number } {
   const magnitude = Math.abs(Math.fround(scale));
   if (magnitude === 0) return { queryScale: 0, scoreScale: 1 };
-  // Far below 1 the product with q would leave the normal floats, above 1 it might overflow.
+  // With a larger power, q·queryScale might overflow; with a smaller one, it might become subnormal and lose bits.
   const power = magnitude > 1 || magnitude < 2 ** -24 ? 1 : 2 ** Math.floor(Math.log2(magnitude));
   return { queryScale: Math.sign(scale) * power, scoreScale: magnitude / power };
 }

@@ -1,19 +1,14 @@
 import { type AttendArgs, MAX_PIECE_ROWS, PAGE_KEYS } from "../engine/abi.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
-import { stridesOf } from "../memory/layout.ts";
+import type { Floats } from "../memory/data.ts";
+import { type Strides, stridesOf } from "../memory/layout.ts";
 import { StagedRows } from "../memory/staged-rows.ts";
-import { type Problem, rowsOf, seenKeys } from "./problem.ts";
+import { type KeysAndValues, type Problem, maxRowsPerKvHead, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
 
-/** Where the kernels find the keys [first, end) of sequence s: fields of `Head`, for the first KV head, as if key 0 stood there too. */
-export type KeysOf = (
-  sequence: Sequence,
-  s: number,
-  first: number,
-  end: number,
-  kvHead: number,
-) => Pick<
+/** The fields of AttendArgs that say where K and V are and how they are stored. */
+export type KvArgs = Pick<
   AttendArgs,
   | "k"
   | "v"
@@ -29,89 +24,116 @@ export type KeysOf = (
   | "vScales"
 >;
 
-/** Where a call finds K and V, and how many keys of a sequence it may ask for at once: whole pages of PAGE_KEYS, or Infinity. */
-export interface KeySource {
-  atOnce: number;
-  keysOf: KeysOf;
+/** Where the kernels read K and V during one call. */
+export interface KvSource {
+  /** The most keys that one `locate` may ask for: a multiple of PAGE_KEYS, or Infinity. */
+  readonly maxKeys: number;
+  /**
+   * Makes the keys [first, end) of a sequence readable, until the next `locate`. `sequenceIndex` is the place of
+   * `sequence` in Problem.sequences. The source of `attention` answers for every KV head, that of `attentionWeights`
+   * for `kvHead` alone.
+   *
+   * @returns the addresses that key 0 of the first KV head has, or would have if it were there
+   */
+  locate(sequence: Sequence, sequenceIndex: number, first: number, end: number, kvHead: number): KvArgs;
 }
 
-/** What the keys and values that are copied in at once should take. */
-const PIECE_BYTES = 2 ** 19;
-
-/**
- * K and V of `attention`, all KV heads at once. Arrays are copied in, one sequence at a time: whole, or, where few rows look at them, piece
- * by piece, so that a piece is still in the processor's cache when it is read.
- */
-export function keysAndValues(arena: Arena, problem: Problem, scope: CallScope): KeySource {
-  const { k, v, numKvHeads, headDim, valueDim, layout, rowsKv, sequences } = problem;
-  const longest = sequences.reduce((most, sequence) => {
-    const [first, end] = seenKeys(problem, sequence);
-    return Math.max(most, end - first);
-  }, 0);
-  const pages = Math.max(1, Math.floor(PIECE_BYTES / (PAGE_KEYS * numKvHeads * (headDim + valueDim) * 4)));
-  const inPieces = (k.array ?? v.array) !== undefined && rowsOf(problem) <= MAX_PIECE_ROWS;
-  const atOnce = inPieces && pages * PAGE_KEYS < longest ? pages * PAGE_KEYS : Infinity;
-  const most = Math.min(atOnce, longest);
-  const keys = new StagedRows(scope, k, layout, rowsKv, numKvHeads, headDim, most);
-  const values = new StagedRows(scope, v, layout, rowsKv, numKvHeads, valueDim, most);
-  const keysOf: KeysOf = ({ batch, startKv }, _, first, end) => {
-    keys.take(arena, batch, startKv + first, end - first);
-    values.take(arena, batch, startKv + first, end - first);
-    return {
-      ...CONTIGUOUS,
-      k: keys.ptr - first * keys.row,
-      v: values.ptr - first * values.row,
-      kRowStride: keys.row,
-      kHeadStride: keys.head,
-      vRowStride: values.row,
-      vHeadStride: values.head,
-    };
-  };
-  return { atOnce, keysOf };
-}
-
-/** What the keys of `attentionWeights` that are copied in may take. */
-const BYTES = 2 ** 18;
-
-/** Rows of f32 in linear memory. */
+/** Rows of f32 in linear memory, without pages. */
 const CONTIGUOUS = { pages: 0, pageCount: 0, kType: 0, vType: 0, kScales: 0, vScales: 0 };
 
 const NO_VALUES = { ...CONTIGUOUS, v: 0, vRowStride: 0, vHeadStride: 0 };
 
-/** K of `attentionWeights`, one KV head at a time: an array is copied in piece by piece, so that it never stands in linear memory as a whole. */
-export function keysOfArray(arena: Arena, problem: Problem, scope: CallScope): KeySource {
-  const { k, layout, rowsKv, numKvHeads, headDim } = problem;
-  const of = stridesOf(layout, rowsKv, numKvHeads, headDim);
-  const placeOf = ({ batch, startKv }: Sequence): number => batch * of.batch + startKv * of.row;
-  if (k.array === undefined) {
-    const { ptr } = k;
-    const keysOf: KeysOf = (sequence) => ({
-      ...NO_VALUES,
-      k: ptr + placeOf(sequence),
-      kRowStride: of.row,
-      kHeadStride: of.head,
-    });
-    return { atOnce: Infinity, keysOf };
-  }
-  const { array } = k;
-  const row = headDim * 4;
-  const atOnce = Math.max(1, Math.floor(BYTES / row / PAGE_KEYS)) * PAGE_KEYS;
-  const piece = scope.reserve(Math.min(atOnce, rowsKv) * row);
+/** Bytes of K and V that are copied in together: they should stay in the second-level cache until they are read. */
+const KV_PIECE_BYTES = 2 ** 19;
+
+/**
+ * The source of `attention` over the caller's k and v, for all KV heads together. Tensors are read in place. Arrays are
+ * copied in, one sequence at a time. Where few query rows read them, each key is read once, so they are copied piece by
+ * piece, and a piece is still in the processor's cache when it is read.
+ */
+export function stageKeysAndValues(arena: Arena, scope: CallScope, problem: Problem, kv: KeysAndValues): KvSource {
+  const { numKvHeads, headDim, valueDim, layout, rowsKv, sequences } = problem;
+  const { k, v } = kv;
+  const longest = sequences.reduce((most, sequence) => {
+    const [first, end] = seenKeys(problem, sequence);
+    return Math.max(most, end - first);
+  }, 0);
+  const pieceKeys = wholePages(KV_PIECE_BYTES, numKvHeads * (headDim + valueDim) * 4);
+  const inPieces = (k.array ?? v.array) !== undefined && maxRowsPerKvHead(problem) <= MAX_PIECE_ROWS;
+  const maxKeys = inPieces && pieceKeys < longest ? pieceKeys : Infinity;
+  const shape = { layout, rows: rowsKv, heads: numKvHeads, maxRows: Math.min(maxKeys, longest) };
+  const keys = new StagedRows(arena, scope, k, { ...shape, dim: headDim });
+  const values = new StagedRows(arena, scope, v, { ...shape, dim: valueDim });
   return {
-    atOnce,
-    keysOf: (sequence, _, first, end, kvHead) => {
-      const to = new Float32Array(arena.buffer, piece, (end - first) * headDim);
-      const from = (placeOf(sequence) + kvHead * of.head + first * of.row) / 4;
-      if (of.row === row) to.set(array.subarray(from, from + to.length));
-      else copyRows(to, array, from, of.row / 4, headDim);
-      // As if key 0, and every KV head, stood in the same memory.
-      return { ...NO_VALUES, k: piece - first * row, kRowStride: row, kHeadStride: 0 };
+    maxKeys,
+    locate: ({ batch, startKv }, _, first, end) => {
+      const kRows = keys.take(batch, startKv + first, end - first);
+      const vRows = values.take(batch, startKv + first, end - first);
+      return {
+        ...CONTIGUOUS,
+        k: kRows.ptr - first * kRows.rowStride,
+        v: vRows.ptr - first * vRows.rowStride,
+        kRowStride: kRows.rowStride,
+        kHeadStride: kRows.headStride,
+        vRowStride: vRows.rowStride,
+        vHeadStride: vRows.headStride,
+      };
     },
   };
 }
 
-function copyRows(to: Float32Array, from: Float32Array, at: number, row: number, dim: number): void {
-  for (let n = 0; n < to.length; at += row) {
-    for (let d = 0; d < dim; d++) to[n++] = from[at + d]!;
+/** Bytes of K of one KV head that `attentionWeights` copies in together. */
+const K_PIECE_BYTES = 2 ** 18;
+
+/**
+ * The source of `attentionWeights` over the caller's k, for one KV head at a time. A Tensor is read in place. An array
+ * is copied in piece by piece, so that linear memory never holds all of it.
+ */
+export function stageKeys(arena: Arena, scope: CallScope, problem: Problem, k: Floats): KvSource {
+  const { layout, rowsKv, numKvHeads, headDim } = problem;
+  const strides = stridesOf(layout, rowsKv, numKvHeads, headDim);
+  if (k.array === undefined) {
+    const { ptr } = k;
+    return {
+      maxKeys: Infinity,
+      locate: (sequence) => ({
+        ...NO_VALUES,
+        k: ptr + sequenceOffset(sequence, strides),
+        kRowStride: strides.row,
+        kHeadStride: strides.head,
+      }),
+    };
+  }
+  const { array } = k;
+  const rowBytes = headDim * 4;
+  const maxKeys = wholePages(K_PIECE_BYTES, rowBytes);
+  const piece = scope.reserve(Math.min(maxKeys, rowsKv) * rowBytes);
+  return {
+    maxKeys,
+    locate: (sequence, _, first, end, kvHead) => {
+      const to = new Float32Array(arena.buffer, piece, (end - first) * headDim);
+      const from = (sequenceOffset(sequence, strides) + kvHead * strides.head + first * strides.row) / 4;
+      if (strides.row === rowBytes) to.set(array.subarray(from, from + to.length));
+      else copyRows(to, array, from, strides.row / 4, headDim);
+      // The piece holds one KV head, so every KV head has the same address.
+      return { ...NO_VALUES, k: piece - first * rowBytes, kRowStride: rowBytes, kHeadStride: 0 };
+    },
+  };
+}
+
+/** Keys of `keyBytes` bytes each that fit in `bytes`: whole pages, and at least one. */
+function wholePages(bytes: number, keyBytes: number): number {
+  return Math.max(1, Math.floor(bytes / (PAGE_KEYS * keyBytes))) * PAGE_KEYS;
+}
+
+/** Bytes from the start of k to the first key of a sequence. */
+function sequenceOffset({ batch, startKv }: Sequence, strides: Strides): number {
+  return batch * strides.batch + startKv * strides.row;
+}
+
+/** Fills `to` with rows of `dim` floats that are `rowStride` floats apart in `from`, the first at element `start`. */
+function copyRows(to: Float32Array, from: Float32Array, start: number, rowStride: number, dim: number): void {
+  for (let n = 0; n < to.length; start += rowStride) {
+    for (let d = 0; d < dim; d++) to[n++] = from[start + d]!;
   }
 }

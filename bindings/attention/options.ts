@@ -7,43 +7,61 @@ export interface AttentionOptions {
   numHeads: number;
   /** Floats in a row of q and of k. */
   headDim: number;
-  /** KV heads; divides numHeads. Query head h reads KV head floor(h / (numHeads / numKvHeads)). Default numHeads. */
+  /**
+   * KV heads; divides numHeads. Query head h reads KV head floor(h / (numHeads / numKvHeads)) (grouped-query attention,
+   * https://arxiv.org/abs/2305.13245). Default numHeads.
+   */
   numKvHeads?: number | undefined;
   /** Floats in a row of v and of out. Default headDim. */
   valueDim?: number | undefined;
   /** Default 1; with packed sequences (cuSeqlensQ) it stays 1. */
   batch?: number | undefined;
-  /** Of q, k, v and out. Default "blhd". Packed sequences: [total, heads, dim] or [heads, total, dim]. */
+  /** The layout of q, k, v and out. Default "blhd". Packed sequences: [total, heads, dim] or [heads, total, dim]. */
   layout?: Layout | undefined;
   /** Factor of q·k. Default 1/√headDim. */
   scale?: number | undefined;
-  /** Query i sees key j iff j ≤ i + queryOffset. Default false. */
+  /** Query i sees key j only if j ≤ i + queryOffset. Default false. */
   causal?: boolean | undefined;
   /**
-   * Where query 0 stands among the keys, one number or one a sequence, −2³⁰ … 2³⁰. Default (valid keys) − seqLenQ: the last query
-   * stands at the last key. 0 aligns the first query with the first key.
+   * The position of query 0 among the keys: one number, or one for each sequence, from −2³⁰ to 2³⁰. Default (valid
+   * keys) − seqLenQ, so that the last query stands at the last key. 0 aligns the first query with the first key.
    */
   queryOffset?: number | Int32Array | undefined;
-  /** Keys kept to the left and to the right of a query's own position i + queryOffset, inclusive. Default unlimited. */
+  /**
+   * Query i sees key j only if i + queryOffset − left ≤ j ≤ i + queryOffset + right (sliding window,
+   * https://arxiv.org/abs/2004.05150). Default unlimited.
+   */
   window?: { left?: number | undefined; right?: number | undefined } | undefined;
-  /** Valid keys of each sequence, at the front; the rest are never read. Default all. */
+  /** The number of valid keys of each sequence. They come first; the keys behind them are never read. Default all. */
   kvLengths?: Int32Array | undefined;
-  /** Non-zero = attend. Broadcasts, right-aligned, to [batch, numHeads, seqLenQ, seqLenKv] ([1, numHeads, totalQ, totalKv] if packed). */
+  /**
+   * A byte for each score, 0 for a key that is masked. Broadcasts, right-aligned, to [batch, numHeads, seqLenQ,
+   * seqLenKv] ([1, numHeads, totalQ, totalKv] if packed).
+   */
   keepMask?: { data: Uint8Array; shape: readonly number[] } | undefined;
-  /** Added to the score, broadcast like keepMask; −Infinity masks. */
+  /** Added to the scores, broadcast like keepMask; −Infinity masks a key. */
   bias?: { data: Float32Array | Tensor; shape: readonly number[] } | undefined;
-  /** [numHeads] or [batch·numHeads]: score −= slope·|i + queryOffset − j|. */
+  /** [numHeads] or [batch·numHeads]: score −= slope·|i + queryOffset − j| (ALiBi, https://arxiv.org/abs/2108.12409). */
   alibiSlopes?: Float32Array | Tensor | undefined;
-  /** c > 0: score = c·tanh(score/c). Default off. */
+  /** c > 0: score = c·tanh(score/c) (Gemma 2, https://arxiv.org/abs/2408.00118). Default off. */
   softcap?: number | undefined;
-  /** Shape [numHeads]: one more logit for each query head, in the denominator only; not scaled, capped or masked. */
+  /**
+   * Shape [numHeads]: one more logit for each query head, which counts in the denominator only; it is not scaled,
+   * capped or masked (gpt-oss, https://arxiv.org/abs/2508.10925).
+   */
   sinks?: Float32Array | Tensor | undefined;
-  /** Shape [sequences + 1]: sequence s of q is the rows cuSeqlensQ[s] … cuSeqlensQ[s + 1]. No attention across a boundary. */
+  /**
+   * Shape [sequences + 1]: packed sequences. Sequence s has the rows of q from cuSeqlensQ[s] to cuSeqlensQ[s + 1] − 1,
+   * and attends to no key of another sequence.
+   */
   cuSeqlensQ?: Int32Array | undefined;
-  /** The same for k and v. Default cuSeqlensQ. */
+  /** The same for the rows of k and v. Default cuSeqlensQ. */
   cuSeqlensKv?: Int32Array | undefined;
-  /** Where to write, [batch, seqLenQ, numHeads, valueDim] in `layout`. Default a fresh Float32Array. */
+  /** Where to write the result, [batch, seqLenQ, numHeads, valueDim] in `layout`. Default a fresh Float32Array. */
   out?: Float32Array | Tensor | undefined;
-  /** Where to write the logarithm of each softmax denominator, [batch, numHeads, seqLenQ] ([numHeads, totalQ] if packed); true = a fresh array. */
+  /**
+   * Where to write the natural logarithm of each softmax denominator, [batch, numHeads, seqLenQ] ([numHeads, totalQ] if
+   * packed). true for a fresh array. Default none.
+   */
   lse?: boolean | Float32Array | Tensor | undefined;
 }

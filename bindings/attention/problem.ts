@@ -1,4 +1,13 @@
-import { checkBoolean, checkChoice, checkFinite, checkInteger, checkObject, checkRows, wrongValue } from "../check.ts";
+import {
+  checkBoolean,
+  checkChoice,
+  checkFinite,
+  checkInteger,
+  checkObject,
+  checkRows,
+  perBatch,
+  wrongValue,
+} from "../check.ts";
 import { UNLIMITED } from "../engine/abi.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Bytes, type Floats, checkBytes, checkFloats, checkFloatsOf } from "../memory/data.ts";
@@ -9,67 +18,55 @@ import { type Sequence, checkSequences } from "./sequences.ts";
 
 /** A keepMask or bias with the strides that broadcast it. */
 export interface Broadcast<Data> extends ScoreStrides {
-  data: Data;
+  readonly data: Data;
 }
 
-/** A checked call of attention: every default filled in, every length settled. */
-export interface Problem {
-  q: Floats;
-  k: Floats;
-  v: Floats;
-  numHeads: number;
-  numKvHeads: number;
-  headDim: number;
-  valueDim: number;
-  layout: Layout;
-  scale: number;
-  /** Keys seen to the left and to the right of a position; causal is right = 0. */
-  left: number;
-  right: number;
-  softcap: number;
-  keepMask: Broadcast<Bytes> | undefined;
-  bias: Broadcast<Floats> | undefined;
-  alibiSlopes: Floats | undefined;
-  sinks: Floats | undefined;
-  /** Rows of q and of k in one batch entry. */
-  rowsQ: number;
-  rowsKv: number;
-  sequences: Sequence[];
-  /** Lengths of out and lse. */
-  outLength: number;
-  lseLength: number;
+/** What the head counts and dims of a call say of the shapes of q, k and v. */
+export interface Dims {
+  readonly batch: number;
+  readonly numKvHeads: number;
+  readonly headDim: number;
+  readonly valueDim: number;
 }
 
-/** What is known of K and V: the arrays, or nothing where they stand in a cache, and the rows of a batch entry. */
-export interface Keys {
-  k: Floats;
-  v: Floats;
-  rowsKv: number;
+/** q, checked, with the options that say what shape it has. */
+export interface Queries extends Dims {
+  readonly q: Floats;
+  readonly numHeads: number;
+  readonly layout: Layout;
+  /** Rows of q in one batch entry: seqLenQ, or totalQ if packed. */
+  readonly rowsQ: number;
 }
 
-export type Dims = Pick<Problem, "numKvHeads" | "headDim" | "valueDim"> & { batch: number };
-
-/** Checks k and v as arguments of a call. */
-export function checkKeys(arena: Arena, kIn: unknown, vIn: unknown, dims: Dims): Keys {
-  const { batch, numKvHeads, headDim, valueDim } = dims;
-  const ofBatch = batch > 1 ? "batch × " : "";
-  const k = checkFloats("k", kIn, arena);
-  const v = checkFloats("v", vIn, arena);
-  const rowsKv = checkRows("k", k.length, batch * numKvHeads * headDim, `${ofBatch}numKvHeads × headDim`);
-  const vLength = batch * rowsKv * numKvHeads * valueDim;
-  if (v.length !== vLength) {
-    throw wrongValue("v", `a length of ${vLength} (${ofBatch}${rowsKv} rows of k × numKvHeads × valueDim)`, v.length);
-  }
-  return { k, v, rowsKv };
+/** k and v, checked. */
+export interface KeysAndValues {
+  readonly k: Floats;
+  readonly v: Floats;
+  /** Rows of k, and of v, in one batch entry: seqLenKv, or totalKv if packed. */
+  readonly rowsKv: number;
 }
 
-/** Checks q, what `keysOf` says of k and v, and every option that says what is computed. */
-export function checkProblem(
-  arena: Arena,
-  qIn: unknown,
-  options: AttentionOptions,
-  keysOf: (dims: Dims) => Keys,
-): Problem {
+/** A checked call: every default is filled in, every length is settled. It never changes. */
+export interface Problem extends Queries {
+  readonly rowsKv: number;
+  readonly sequences: readonly Sequence[];
+  readonly scale: number;
+  /** Keys that a query sees to the left and to the right of its position, at most UNLIMITED; causal is right = 0. */
+  readonly left: number;
+  readonly right: number;
+  /** 0 = off. */
+  readonly softcap: number;
+  readonly keepMask: Broadcast<Bytes> | undefined;
+  readonly bias: Broadcast<Floats> | undefined;
+  readonly alibiSlopes: Floats | undefined;
+  readonly sinks: Floats | undefined;
+  /** Floats of out and of lse. */
+  readonly outLength: number;
+  readonly lseLength: number;
+}
+
+/** Checks q, and the options that say what shape it has. */
+export function checkQueries(arena: Arena, qIn: unknown, options: AttentionOptions): Queries {
   checkObject("options", options);
   const numHeads = checkInteger("numHeads", options.numHeads, 1);
   const headDim = checkInteger("headDim", options.headDim, 1);
@@ -81,23 +78,42 @@ export function checkProblem(
   checkChoice("layout", layout, ["blhd", "bhld"]);
 
   const q = checkFloats("q", qIn, arena);
-  const ofBatch = batch > 1 ? "batch × " : "";
-  const rowsQ = checkRows("q", q.length, batch * numHeads * headDim, `${ofBatch}numHeads × headDim`);
-  const { k, v, rowsKv } = keysOf({ batch, numKvHeads, headDim, valueDim });
+  const rowsQ = checkRows("q", q.length, batch * numHeads * headDim, `${perBatch(batch)}numHeads × headDim`);
+  return { q, batch, numHeads, numKvHeads, headDim, valueDim, layout, rowsQ };
+}
 
+/** Checks k: [batch, rowsKv, numKvHeads, headDim]. */
+export function checkKeys(arena: Arena, kIn: unknown, dims: Dims): { k: Floats; rowsKv: number } {
+  const { batch, numKvHeads, headDim } = dims;
+  const k = checkFloats("k", kIn, arena);
+  const rowsKv = checkRows("k", k.length, batch * numKvHeads * headDim, `${perBatch(batch)}numKvHeads × headDim`);
+  return { k, rowsKv };
+}
+
+/** Checks k, and v: [batch, rowsKv, numKvHeads, valueDim]. */
+export function checkKeysAndValues(arena: Arena, kIn: unknown, vIn: unknown, dims: Dims): KeysAndValues {
+  const { batch, numKvHeads, valueDim } = dims;
+  const { k, rowsKv } = checkKeys(arena, kIn, dims);
+  const v = checkFloats("v", vIn, arena);
+  const vLength = batch * rowsKv * numKvHeads * valueDim;
+  if (v.length !== vLength) {
+    const what = `${perBatch(batch)}${rowsKv} rows of k × numKvHeads × valueDim`;
+    throw wrongValue("v", `a length of ${vLength} (${what})`, v.length);
+  }
+  return { k, v, rowsKv };
+}
+
+/** Checks every other option that says what is computed: of `queries` over `rowsKv` keys a batch entry. */
+export function checkProblem(arena: Arena, options: AttentionOptions, queries: Queries, rowsKv: number): Problem {
+  const { batch, numHeads, headDim, valueDim, rowsQ } = queries;
   const sequences = checkSequences(options, batch, rowsQ, rowsKv);
   const { left, right } = checkWindow(options);
   const target = [batch, numHeads, rowsQ, rowsKv];
   const { scale, softcap, keepMask, bias, alibiSlopes, sinks } = options;
   return {
-    q,
-    k,
-    v,
-    numHeads,
-    numKvHeads,
-    headDim,
-    valueDim,
-    layout,
+    ...queries,
+    rowsKv,
+    sequences,
     scale: scale === undefined ? 1 / Math.sqrt(headDim) : checkFinite("scale", scale),
     left,
     right,
@@ -106,14 +122,12 @@ export function checkProblem(
     bias: bias === undefined ? undefined : checkOverScores("bias", bias, checkFloats, 4, target, arena),
     alibiSlopes: alibiSlopes === undefined ? undefined : checkSlopes(alibiSlopes, arena, numHeads, sequences.length),
     sinks: sinks === undefined ? undefined : checkFloatsOf("sinks", sinks, arena, numHeads, "numHeads"),
-    rowsQ,
-    rowsKv,
-    sequences,
     outLength: batch * rowsQ * numHeads * valueDim,
     lseLength: batch * rowsQ * numHeads,
   };
 }
 
+/** The window of a call; causal is a window without keys to the right. */
 function checkWindow(options: AttentionOptions): { left: number; right: number } {
   const { window } = options;
   const causal = options.causal === undefined ? false : checkBoolean("causal", options.causal);
@@ -127,7 +141,7 @@ function checkWindow(options: AttentionOptions): { left: number; right: number }
   return { left, right: causal ? 0 : right };
 }
 
-/** Keys to one side: an integer, or Infinity or undefined for all of them. */
+/** Checks the keys to one side: an integer; Infinity and undefined stand for all of them. */
 function checkReach(title: string, value: number | undefined): number {
   if (value === undefined || value === Infinity) return UNLIMITED;
   return Math.min(checkInteger(title, value, 0), UNLIMITED);
@@ -135,7 +149,7 @@ function checkReach(title: string, value: number | undefined): number {
 
 const SCORES = "[batch, numHeads, seqLenQ, seqLenKv]";
 
-/** A keepMask or bias of elements that `checkData` knows. */
+/** Checks a keepMask or bias; `checkData` checks its elements, `target` is the shape of the scores. */
 function checkOverScores<Data extends Bytes | Floats>(
   title: string,
   value: { data: unknown; shape: unknown },
@@ -149,7 +163,7 @@ function checkOverScores<Data extends Bytes | Floats>(
   return { data, ...checkBroadcast(title, value.shape, data.length, target, SCORES, elementBytes) };
 }
 
-/** One slope for each head, or for each head of each sequence. */
+/** Checks alibiSlopes: one for each head, or one for each head of each sequence. */
 function checkSlopes(value: unknown, arena: Arena, numHeads: number, sequences: number): Floats {
   const slopes = checkFloats("alibiSlopes", value, arena);
   if (slopes.length !== numHeads && slopes.length !== sequences * numHeads) {
@@ -159,12 +173,12 @@ function checkSlopes(value: unknown, arena: Arena, numHeads: number, sequences: 
   return slopes;
 }
 
-/** The most query rows that share a KV head in one sequence. */
-export function rowsOf({ sequences, numHeads, numKvHeads }: Problem): number {
+/** The most query rows that share a KV head in one sequence: queries × query heads of the group. */
+export function maxRowsPerKvHead({ sequences, numHeads, numKvHeads }: Problem): number {
   return sequences.reduce((most, { seqLenQ }) => Math.max(most, seqLenQ), 0) * (numHeads / numKvHeads);
 }
 
-/** The keys that some row of a sequence sees by position: [first, end). */
+/** The keys [first, end) of a sequence that the window shows to at least one of its queries. */
 export function seenKeys({ left, right }: Problem, { queryOffset, seqLenQ, seqLenKv }: Sequence): [number, number] {
   const first = Math.max(0, queryOffset - left);
   const end = Math.min(seqLenKv, queryOffset + seqLenQ + right);

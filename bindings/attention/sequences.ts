@@ -2,20 +2,25 @@ import { checkInt32Array, checkInteger, wrongKind, wrongValue } from "../check.t
 import { MAX_OFFSET } from "../engine/abi.ts";
 import type { AttentionOptions } from "./options.ts";
 
-/** One stretch of queries against one stretch of keys: a batch entry, or a packed sequence. */
+/** The queries and keys that attend to each other: those of a batch entry, or of a packed sequence. */
 export interface Sequence {
-  /** Position in the batch; 0 if packed. */
-  batch: number;
-  /** First row of q and of k in the batch entry. */
-  startQ: number;
-  startKv: number;
-  seqLenQ: number;
-  /** Keys that may be read. */
-  seqLenKv: number;
-  queryOffset: number;
+  /** The batch entry; 0 if packed. */
+  readonly batch: number;
+  /** The first row of the sequence in q and in k, counted from the start of the batch entry. */
+  readonly startQ: number;
+  readonly startKv: number;
+  readonly seqLenQ: number;
+  /** Valid keys: kvLengths of the sequence, else all of them. */
+  readonly seqLenKv: number;
+  /** Query i stands at key i + queryOffset. */
+  readonly queryOffset: number;
 }
 
-/** The sequences of a batch, or those that are packed into its rows. */
+/**
+ * Checks cuSeqlensQ, cuSeqlensKv, kvLengths and queryOffset.
+ *
+ * @returns one sequence for each batch entry, or one for each packed sequence
+ */
 export function checkSequences(options: AttentionOptions, batch: number, rowsQ: number, rowsKv: number): Sequence[] {
   const { cuSeqlensQ, cuSeqlensKv, queryOffset, kvLengths } = options;
   let startsQ: Int32Array | undefined;
@@ -37,27 +42,27 @@ export function checkSequences(options: AttentionOptions, batch: number, rowsQ: 
     kvLengths === undefined ? undefined : checkInt32Array("kvLengths", kvLengths, count, counted, 0, rowsKv);
   const offsets = queryOffset === undefined ? undefined : checkOffsets(queryOffset, count, counted);
 
-  return Array.from({ length: count }, (_, s) => {
-    const startQ = startsQ?.[s] ?? 0;
-    const startKv = startsKv?.[s] ?? 0;
-    const seqLenQ = (startsQ?.[s + 1] ?? rowsQ) - startQ;
-    const rows = (startsKv?.[s + 1] ?? rowsKv) - startKv;
-    const seqLenKv = lengths?.[s] ?? rows;
-    if (seqLenKv > rows) throw wrongValue(`kvLengths[${s}]`, `at most ${rows} (keys of the sequence)`, seqLenKv);
-    const offset = typeof offsets === "number" ? offsets : offsets?.[s];
+  return Array.from({ length: count }, (_, index) => {
+    const startQ = startsQ?.[index] ?? 0;
+    const startKv = startsKv?.[index] ?? 0;
+    const seqLenQ = (startsQ?.[index + 1] ?? rowsQ) - startQ;
+    const rows = (startsKv?.[index + 1] ?? rowsKv) - startKv;
+    const seqLenKv = lengths?.[index] ?? rows;
+    if (seqLenKv > rows) throw wrongValue(`kvLengths[${index}]`, `at most ${rows} (keys of the sequence)`, seqLenKv);
+    const offset = typeof offsets === "number" ? offsets : offsets?.[index];
     const queryOffset = offset ?? seqLenKv - seqLenQ;
-    return { batch: startsQ ? 0 : s, startQ, startKv, seqLenQ, seqLenKv, queryOffset };
+    return { batch: startsQ ? 0 : index, startQ, startKv, seqLenQ, seqLenKv, queryOffset };
   });
 }
 
-/** One offset, or one for each sequence. */
+/** Checks queryOffset: one for all sequences, or one for each. `counted` names the sequences in errors. */
 function checkOffsets(value: unknown, count: number, counted: string): number | Int32Array {
   if (typeof value === "number") return checkInteger("queryOffset", value, -MAX_OFFSET, MAX_OFFSET);
   if (!(value instanceof Int32Array)) throw wrongKind("queryOffset", "an integer or an Int32Array", value);
   return checkInt32Array("queryOffset", value, count, counted, -MAX_OFFSET, MAX_OFFSET);
 }
 
-/** [sequences + 1] row numbers that rise from 0 to `rows`. */
+/** Checks cuSeqlensQ or cuSeqlensKv: [sequences + 1] row numbers that never fall, the first 0, the last `rows`. */
 function checkStarts(title: string, value: unknown, rows: number, what: string): Int32Array {
   if (!(value instanceof Int32Array)) throw wrongKind(title, "an Int32Array", value);
   if (value.length === 0) throw wrongValue(title, "at least one element", 0);

@@ -14,9 +14,9 @@ const RELAXED_PROBE = [
 const TABLE64_PROBE = [0, 97, 115, 109, 1, 0, 0, 0, 4, 4, 1, 112, 4, 1];
 
 /**
- * Whether the engine keeps the 6 × 2 tile of assembly/simd/gemm.ts in registers. 64-bit tables tell: the V8 of Node 24 has them, and
- * leaves loads where they stand; that of Node 22 has none, hoists the loads and spills the accumulators. The answer changes speed and
- * no bit of a result.
+ * Whether the engine keeps the 6 × 2 tile of assembly/simd/gemm.ts in registers. 64-bit tables tell: the V8 of Node 24
+ * has them, and leaves loads where they stand; that of Node 22 has none, hoists the loads and spills the accumulators.
+ * The answer changes speed and no bit of a result.
  */
 export function keepsTile6x2(): boolean {
   return WebAssembly.validate(new Uint8Array(TABLE64_PROBE));

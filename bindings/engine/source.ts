@@ -1,16 +1,16 @@
 import { nameOf, wrongKind, wrongValue } from "../check.ts";
 
-/** Where a build comes from: compiled, as bytes, as the answer to a request, or by its URL. */
+/** A build of the kernels: a compiled module, its bytes, a Response with its bytes, or its URL. */
 export type ModuleSource = WebAssembly.Module | ArrayBuffer | ArrayBufferView | Response | URL | string;
 
 /** The version of the package, which build.js writes here and into a custom section of each build. */
 declare const HEED_VERSION: string;
 
 /**
- * The module of `source`, fetched and compiled as far as need be.
+ * Fetches the build and compiles it, where that is still to be done.
  *
- * @throws TypeError for another kind of source; RangeError for what is no build of this version, or a response that brings none;
- * Error where a URL cannot be read or the host compiles nothing
+ * @throws TypeError for another kind of source; RangeError for something else than a build of this version, or a
+ * response without one; Error where a URL cannot be read, or where the host compiles no WebAssembly
  */
 export async function compile(source: unknown, name?: string): Promise<WebAssembly.Module> {
   if (isModule(source)) return checkBuild(source, name);
@@ -21,7 +21,7 @@ export async function compile(source: unknown, name?: string): Promise<WebAssemb
   return checkBuild(module, name);
 }
 
-/** {@link compile} of what is there already. */
+/** Like {@link compile}, for a build that need not be fetched. */
 export function compileSync(source: unknown, name?: string): WebAssembly.Module {
   if (isModule(source)) return checkBuild(source, name);
   const bytes = bytesOf(source);
@@ -35,7 +35,7 @@ export function compileSync(source: unknown, name?: string): WebAssembly.Module 
   return checkBuild(module, name);
 }
 
-/** By its tag: what another realm made, as edge runtimes do, is no instance of this one's class. */
+/** Compares the class by its name, since an object of another realm, as edge runtimes make them, is no `instanceof`. */
 function isA(name: string, value: unknown): boolean {
   return typeof value === "object" && value !== null && nameOf(value) === name;
 }
@@ -44,7 +44,7 @@ function isModule(value: unknown): value is WebAssembly.Module {
   return isA("WebAssembly.Module", value);
 }
 
-/** A copy, since no engine compiles shared memory. */
+/** A copy of the bytes, since no engine compiles shared memory; undefined for anything else. */
 function bytesOf(value: unknown): Uint8Array<ArrayBuffer> | undefined {
   if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice();
   if (isA("ArrayBuffer", value)) return new Uint8Array(value as ArrayBuffer).slice();
@@ -102,14 +102,15 @@ function compileError(bytes: Uint8Array<ArrayBuffer>, cause: unknown): Error {
     );
   }
   return new RangeError(
-    `"module" expected the bytes of heed/simd.wasm or heed/relaxed.wasm, got ${bytes.length} bytes that this engine does not compile`,
+    '"module" expected the bytes of heed/simd.wasm or heed/relaxed.wasm, ' +
+      `got ${bytes.length} bytes that this engine does not compile`,
     { cause },
   );
 }
 
 /**
- * Refuses a module of something else, and a build that was copied somewhere and left behind by an update. The stamp is the version,
- * and for a further module its name behind it.
+ * Refuses a module that is no build of heed, and a build of another version, such as a copy that an update left behind.
+ * The stamp is the version, and the name of a further module behind it.
  */
 function checkBuild(module: WebAssembly.Module, name?: string): WebAssembly.Module {
   const [section] = WebAssembly.Module.customSections(module, "heed");

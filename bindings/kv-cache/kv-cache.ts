@@ -1,13 +1,15 @@
-import { weigh } from "../attention-weights/attention-weights.ts";
+import { computeWeights } from "../attention-weights/attention-weights.ts";
 import type { WeightsResult } from "../attention-weights/options.ts";
-import { checkSelection, checkStage, upTo } from "../attention-weights/selection.ts";
-import { type AttentionResult, solve } from "../attention/attention.ts";
-import { type Problem, checkKeys, checkProblem } from "../attention/problem.ts";
+import { checkSelection, checkStage, throughStage } from "../attention-weights/selection.ts";
+import { type AttentionResult, computeAttention } from "../attention/attention.ts";
+import type { Operands } from "../attention/operands.ts";
+import { type Problem, checkKeysAndValues, checkProblem, checkQueries } from "../attention/problem.ts";
 import { checkChoice, checkInt32Array, checkInteger, checkObject, wrongValue } from "../check.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
+import type { Floats } from "../memory/data.ts";
 import { StagedRows } from "../memory/staged-rows.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import type { RotaryForm } from "../rotary/options.ts";
@@ -21,8 +23,6 @@ import {
   checkDtype,
 } from "./options.ts";
 import { type Dtype, PageLayout } from "./pages.ts";
-
-const NOTHING = { ptr: 0, length: 0 };
 
 /** Tokens before those of the latest append that a window's cache can still take back. */
 const ROLLBACK = 32;
@@ -105,7 +105,7 @@ export class KvCache {
     const { layout = "blhd", lengths } = options;
     checkChoice("layout", layout, ["blhd", "bhld"]);
     const { arena } = this.#instance;
-    const { k: kIn, v: vIn, rowsKv: newTokens } = checkKeys(arena, k, v, this);
+    const { k: kIn, v: vIn, rowsKv: newTokens } = checkKeysAndValues(arena, k, v, this);
     if (lengths !== undefined) checkInt32Array("lengths", lengths, batch, "batch", 0, newTokens);
     const grown = this.#store.lengths.slice();
     for (let b = 0; b < batch; b++) {
@@ -122,8 +122,9 @@ export class KvCache {
       rotation?.check(0, 1);
       // Small enough to stay in the processor's cache, whatever the length of the prompt.
       const most = Math.min(newTokens, PAGE_KEYS);
-      const keys = new StagedRows(scope, kIn, layout, newTokens, numKvHeads, headDim, most, rotation !== undefined);
-      const values = new StagedRows(scope, vIn, layout, newTokens, numKvHeads, valueDim, most);
+      const shape = { layout, rows: newTokens, heads: numKvHeads, maxRows: most };
+      const keys = new StagedRows(arena, scope, kIn, { ...shape, dim: headDim, alwaysCopy: rotation !== undefined });
+      const values = new StagedRows(arena, scope, vIn, { ...shape, dim: valueDim });
       this.#store.append(grown, keys, values, rotation);
     } finally {
       scope.release();
@@ -144,19 +145,7 @@ export class KvCache {
   attention<const O extends CacheAttentionOptions>(q: Float32Array | Tensor, options: O): AttentionResult<O> {
     const { problem, full } = this.#problemOf(q, options);
     this.#checkReach(problem);
-    const rotation = this.#rotation;
-    let [from, to] = [0, 0];
-    const keysIn = (scope: CallScope) => {
-      const source = this.#store.keysIn(scope);
-      rotation?.rotateQueries(to, from, problem);
-      return source;
-    };
-    // A copy of q is rotated in place.
-    const queriesIn = (scope: CallScope) => {
-      from = scope.input(problem.q);
-      return (to = problem.q.array || !rotation ? from : scope.reserve(problem.q.length * 4));
-    };
-    return solve(this.#instance, problem, full, keysIn, queriesIn) as AttentionResult<O>;
+    return computeAttention(this.#instance, problem, full, this.#operands(problem)) as AttentionResult<O>;
   }
 
   /**
@@ -167,21 +156,10 @@ export class KvCache {
    */
   attentionWeights<const O extends CacheWeightsOptions>(q: Float32Array | Tensor, options: O): WeightsResult<O> {
     const { problem: whole, full } = this.#problemOf(q, options);
-    const problem = upTo(checkStage(options), whole, this.window);
+    const problem = throughStage(checkStage(options), whole, this.window);
     const selection = checkSelection(this.#instance.arena, problem, full);
     this.#checkReach(problem, selection.rows);
-    const rotation = this.#rotation;
-    const keysIn = (scope: CallScope) => {
-      if (rotation) {
-        const { array, length } = problem.q;
-        const from = scope.input(problem.q);
-        const to = array ? from : scope.reserve(length * 4);
-        rotation.rotateQueries(to, from, problem);
-        problem.q = { ptr: to, length };
-      }
-      return this.#store.keysIn(scope);
-    };
-    return weigh(this.#instance, problem, selection, full, keysIn) as WeightsResult<O>;
+    return computeWeights(this.#instance, problem, selection, full, this.#operands(problem)) as WeightsResult<O>;
   }
 
   /** Forgets the tokens from `length` on, of all sequences or [batch] of each. */
@@ -255,10 +233,26 @@ export class KvCache {
     checkObject("options", options);
     const { numKvHeads, headDim, valueDim, batch } = this;
     const full = { ...options, numKvHeads, headDim, valueDim, batch, kvLengths: this.#store.lengths };
-    const keys = { k: NOTHING, v: NOTHING, rowsKv: this.length };
-    const problem = checkProblem(this.#instance.arena, q, full, () => keys);
-    problem.left = Math.min(problem.left, this.window);
-    return { problem, full };
+    const { arena } = this.#instance;
+    const problem = checkProblem(arena, full, checkQueries(arena, q, full), this.length);
+    return { problem: { ...problem, left: Math.min(problem.left, this.window) }, full };
+  }
+
+  /** q and the pages of a call: q as it is, or a copy that is rotated by the position of each query. */
+  #operands(problem: Problem): Operands {
+    return {
+      place: (scope) => ({ q: this.#rotateQueries(scope, problem), kv: this.#store.placePages(scope) }),
+    };
+  }
+
+  #rotateQueries(scope: CallScope, problem: Problem): Floats {
+    const { q } = problem;
+    if (!this.#rotation) return q;
+    const from = scope.input(q);
+    // An array has just been copied in, so it is rotated in place. A Tensor is the caller's.
+    const to = q.array ? from : scope.reserve(q.length * 4);
+    this.#rotation.rotateQueries(to, from, problem);
+    return { ptr: to, length: q.length };
   }
 
   /** Throws a RangeError where a query, of `rows` or of all, could see keys that are gone, or stands where there are no angles. */

@@ -1,8 +1,8 @@
-import type { KeySource, KeysOf } from "../attention/kv-source.ts";
+import type { KvSource } from "../attention/kv-source.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { CallScope } from "../memory/call-scope.ts";
-import type { StagedRows } from "../memory/staged-rows.ts";
+import type { RowsInMemory, StagedRows } from "../memory/staged-rows.ts";
 import type { Rotation } from "./cache-rotary.ts";
 import { type PageLayout, type PageRows, Pages } from "./pages.ts";
 
@@ -39,16 +39,16 @@ export class KvStore {
 
   /** Appends the first rows of `keys` and `values`, keys turned by `rotation`, until the sequences have `lengths` tokens, [batch]. */
   append(lengths: Int32Array, keys: StagedRows, values: StagedRows, rotation: Rotation | undefined): void {
-    const { arena } = this.#instance;
     this.#extend(lengths, rotation);
     lengths.forEach((length, b) => {
       const start = this.#lengths[b]!;
       for (let token = start; token < length;) {
         const count = Math.min(length - token, PAGE_KEYS - (token % PAGE_KEYS));
-        const { ptr, row, head, heads, dim } = keys.take(arena, b, token - start, count);
-        rotation?.rotate(ptr, ptr, token, count, heads, dim, row, head);
-        this.#store(b, token, count, this.#layout.k, keys);
-        this.#store(b, token, count, this.#layout.v, values.take(arena, b, token - start, count));
+        const kRows = keys.take(b, token - start, count);
+        const { ptr, heads, dim, rowStride, headStride } = kRows;
+        rotation?.rotate(ptr, ptr, token, count, heads, dim, rowStride, headStride);
+        this.#store(b, token, count, this.#layout.k, kRows);
+        this.#store(b, token, count, this.#layout.v, values.take(b, token - start, count));
         token += count;
       }
     });
@@ -103,12 +103,12 @@ export class KvStore {
   }
 
   /** The page tables, and where the heads stand in a page. */
-  keysIn(scope: CallScope): KeySource {
+  placePages(scope: CallScope): KvSource {
     const { arena } = this.#instance;
     const tables = this.#pages.map(({ count }) => scope.reserve(count * 4));
     this.#pages.forEach((pages, b) => pages.writeTable(new Int32Array(arena.buffer, tables[b], pages.count)));
     const { k, v } = this.#layout;
-    const keysOf: KeysOf = (_, b) => ({
+    const locate: KvSource["locate"] = (_, b) => ({
       k: k.base,
       v: v.base,
       kRowStride: k.row,
@@ -122,7 +122,7 @@ export class KvStore {
       kScales: k.scales,
       vScales: v.scales,
     });
-    return { atOnce: Infinity, keysOf };
+    return { maxKeys: Infinity, locate };
   }
 
   /** Room for `lengths` tokens in every sequence and their angles, or none of it. */
@@ -143,7 +143,7 @@ export class KvStore {
   }
 
   /** Stores rows of every head as those of `count` tokens of sequence `b` from `token` on, which share a page. */
-  #store(b: number, token: number, count: number, to: PageRows, from: StagedRows): void {
+  #store(b: number, token: number, count: number, to: PageRows, from: RowsInMemory): void {
     const inPage = token % PAGE_KEYS;
     const page = this.#pages[b]!.at(token);
     for (let head = 0; head < from.heads; head++) {
@@ -152,11 +152,11 @@ export class KvStore {
       this.#instance.kernels.storeRows(
         row,
         scale,
-        from.ptr + head * from.head,
+        from.ptr + head * from.headStride,
         count,
         from.dim,
         to.row,
-        from.row,
+        from.rowStride,
         to.type,
       );
     }

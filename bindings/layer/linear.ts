@@ -113,7 +113,7 @@ export function linear(
   const raw = packed ? undefined : checkWeight(arena, { ...options, weight, bias: biasIn }, options);
   const { inFeatures, outFeatures, bias } = packed ?? raw!;
   const rows = checkRows("x", x.length, inFeatures, "inFeatures");
-  const out = new Output("out", options.out, "when absent", arena, rows * outFeatures, "rows of x × outFeatures");
+  const out = Output.required(arena, "out", options.out, rows * outFeatures, "rows of x × outFeatures");
   out.checkApartFrom({ x, weight: raw?.data, bias });
 
   const scope = new CallScope(arena);

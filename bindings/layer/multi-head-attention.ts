@@ -177,8 +177,8 @@ export class MultiHeadAttention implements LayerDims {
     const rows = batch * rowsQ;
     const headsLength = rows * numHeads * valueDim;
     const outLength = outLinear ? rows * outLinear.outFeatures : headsLength;
-    const out = new Output("out", options.out, "when absent", arena, outLength, "batch × seqLenQ × outDim");
-    const lse = new Output("lse", options.lse, "when true", arena, rows * numHeads, "batch × numHeads × seqLenQ");
+    const out = Output.required(arena, "out", options.out, outLength, "batch × seqLenQ × outDim");
+    const lse = Output.optional(arena, "lse", options.lse, rows * numHeads, "batch × numHeads × seqLenQ");
     const places = { weights: placeOf(arena, weights?.weights), entropy: placeOf(arena, weights?.entropy) };
     out.checkApartFrom({ lse: lse.place, ...places });
     lse.checkApartFrom(places);
@@ -275,7 +275,7 @@ export class MultiHeadAttention implements LayerDims {
     for (const name of ["cos", "sin"] as const) {
       const table = given[name];
       if (table === undefined) continue;
-      const tensor = new Tensor(this.#instance.arena, table.length);
+      const tensor = Tensor.allocate(this.#instance.arena, table.length);
       this.#tables.push(tensor);
       tensor.data.set(table instanceof Tensor ? table.data : table);
       own[name] = tensor;

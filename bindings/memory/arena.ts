@@ -1,39 +1,46 @@
-/** A page of WebAssembly memory. */
+/** Bytes of a page of WebAssembly memory, the unit in which it grows. */
 export const PAGE_BYTES = 65536;
 
 /** Every block starts on a cache line. */
 const ALIGNMENT = 64;
 
-/** Kernels may read this far past the end of a block (see keepMask and bias in assembly/args.ts). */
+/**
+ * Bytes past the end of a block that kernels may read: a vector may begin in the last element (keepMask and bias,
+ * assembly/args.ts).
+ */
 const SLACK = 16;
 
+/** A stretch of linear memory. */
 interface Block {
   ptr: number;
   bytes: number;
 }
 
 /**
- * The one owner of a linear memory: hands out blocks of bytes, first fit, and is the only place that grows it.
- * Typed arrays over the memory must be made anew after every `allocate`, since growth detaches them.
+ * The allocator of a linear memory: it hands out blocks, the first free one that is large enough, and it alone grows
+ * the memory. Growth detaches typed arrays over the memory, so they must be made anew after every `allocate`.
  */
 export class Arena {
   #memory: WebAssembly.Memory | undefined;
+  /** Bytes of each block in use, by address. */
   readonly #sizes = new Map<number, number>();
-  /** Free blocks by address; no two touch. */
+  /** Free blocks in the order of their addresses. No two are adjacent, and none ends at `#top`. */
   readonly #free: Block[] = [];
   readonly #lost = new FinalizationRegistry<Iterable<number>>((ptrs) => {
     for (const ptr of ptrs) this.release(ptr);
   });
+  /** All bytes from this address on are free. */
   #top: number;
   #used = 0;
   #peak = 0;
 
-  /** `base`: the first byte that may be handed out. */
+  /** `base` is the address of the first byte that may be handed out. */
   constructor(memory: WebAssembly.Memory, base: number) {
     this.#memory = memory;
     this.#top = roundUp(base, ALIGNMENT);
   }
 
+  /** The memory as it is now. Throws a ReferenceError once the arena is disposed. */
   get buffer(): ArrayBuffer {
     return this.#live().buffer;
   }
@@ -43,12 +50,15 @@ export class Arena {
     return this.#live();
   }
 
-  /** Bytes handed out now, bytes handed out at most so far, bytes the memory has. */
+  /** Bytes in use now, the most bytes in use at any time so far, and the bytes of the memory. */
   get stats(): { used: number; peak: number; reserved: number } {
     return { used: this.#used, peak: this.#peak, reserved: this.buffer.byteLength };
   }
 
-  /** A block of at least `bytes` bytes. Throws a RangeError, and changes nothing, where memory cannot grow that far. */
+  /**
+   * The address of a block of at least `bytes` bytes. Throws a RangeError, and changes nothing, where memory cannot
+   * grow that far.
+   */
   allocate(bytes: number): number {
     const size = roundUp(bytes + SLACK, ALIGNMENT);
     const fit = this.#free.findIndex((block) => block.bytes >= size);
@@ -67,7 +77,10 @@ export class Arena {
     return ptr;
   }
 
-  /** `count` blocks of `bytes` bytes, or none where memory does not suffice. */
+  /**
+   * The addresses of `count` blocks of `bytes` bytes each. Throws a RangeError, and takes no block, where memory cannot
+   * grow that far.
+   */
   allocateMany(bytes: number, count: number): number[] {
     const ptrs: number[] = [];
     try {
@@ -79,7 +92,7 @@ export class Arena {
     return ptrs;
   }
 
-  /** Takes a block back; `ptr` must have come from `allocate`. Once the arena is disposed there is nothing to take. */
+  /** Takes back the block at `ptr`, which `allocate` has returned. Does nothing once the arena is disposed. */
   release(ptr: number): void {
     if (!this.#memory) return;
     const bytes = this.#sizes.get(ptr);
@@ -88,18 +101,18 @@ export class Arena {
     this.#used -= bytes;
 
     const block = { ptr, bytes };
-    let at = this.#free.findIndex((free) => free.ptr > ptr);
-    if (at < 0) at = this.#free.length;
-    const before = this.#free[at - 1];
-    const after = this.#free[at];
+    let index = this.#free.findIndex((free) => free.ptr > ptr);
+    if (index < 0) index = this.#free.length;
+    const before = this.#free[index - 1];
+    const after = this.#free[index];
     if (after && ptr + bytes === after.ptr) {
       block.bytes += after.bytes;
-      this.#free.splice(at, 1);
+      this.#free.splice(index, 1);
     }
     if (before && before.ptr + before.bytes === ptr) {
       before.bytes += block.bytes;
     } else {
-      this.#free.splice(at, 0, block);
+      this.#free.splice(index, 0, block);
     }
     const last = this.#free.at(-1);
     if (last && last.ptr + last.bytes === this.#top) {
@@ -108,16 +121,20 @@ export class Arena {
     }
   }
 
-  /** A leak net, and no more: releases `ptrs` some time after `handle` is collected without having been disposed. */
+  /**
+   * Releases `ptrs`, as they are then, some time after `handle` is garbage-collected. This catches handles that were
+   * never disposed; nothing relies on it.
+   */
   watch(handle: object, ptrs: Iterable<number>): void {
     this.#lost.register(handle, ptrs, handle);
   }
 
+  /** Ends `watch`. */
   unwatch(handle: object): void {
     this.#lost.unregister(handle);
   }
 
-  /** Lets go of the memory, so that it can be collected. */
+  /** Drops the memory, so that it can be garbage-collected. */
   dispose(): void {
     this.#memory = undefined;
   }
@@ -132,7 +149,7 @@ export class Arena {
     return this.#memory;
   }
 
-  /** `size` bytes at the top, growing the memory where they do not fit. */
+  /** The address of `size` bytes at the top; grows the memory where they do not fit. */
   #extend(size: number): number {
     const memory = this.#live();
     const ptr = this.#top;

@@ -1,7 +1,7 @@
 import type { Arena } from "./arena.ts";
 import type { Bytes, Floats } from "./data.ts";
 
-/** The memory of one call: what it reserves and copies in is given back by `release`, whatever happened between. */
+/** The memory of one call. `release`, called in `finally`, gives back everything that was reserved or copied in. */
 export class CallScope {
   readonly #arena: Arena;
   readonly #ptrs: number[] = [];
@@ -10,14 +10,17 @@ export class CallScope {
     this.#arena = arena;
   }
 
-  /** Room for `bytes` bytes. */
+  /** The address of `bytes` new bytes. Throws a RangeError where memory cannot grow. */
   reserve(bytes: number): number {
     const ptr = this.#arena.allocate(bytes);
     this.#ptrs.push(ptr);
     return ptr;
   }
 
-  /** Where the kernels read these floats or bytes: copied in, unless they already live here. 0 where there are none. */
+  /**
+   * The address at which the kernels read `data`: an array is copied in, linear memory is read in place. 0 for
+   * undefined.
+   */
   input(data: Floats | Bytes | undefined): number {
     if (!data) return 0;
     if (data.array === undefined) return data.ptr;
@@ -27,6 +30,7 @@ export class CallScope {
     return ptr;
   }
 
+  /** Gives everything back. */
   release(): void {
     for (const ptr of this.#ptrs.splice(0)) this.#arena.release(ptr);
   }

@@ -2,39 +2,45 @@ import { wrongKind, wrongValue } from "../check.ts";
 import type { Arena } from "./arena.ts";
 import { Tensor } from "./tensor.ts";
 
-/** Data to read or write: an array of the caller's, or a place in linear memory that needs no copy. */
+/** Elements to read or write: an array of the caller, or an address in linear memory, which needs no copy. */
 export type Data<A> =
   { array: A; ptr?: undefined; length: number } | { array?: undefined; ptr: number; length: number };
 
+/** f32 values; `length` counts floats. */
 export type Floats = Data<Float32Array>;
+/** Bytes, such as those of a keepMask. */
 export type Bytes = Data<Uint8Array>;
 
-/** A Float32Array or a Tensor of this instance. */
+/**
+ * Checks a Float32Array, or a Tensor of the instance that owns `arena`. Throws a TypeError, or a ReferenceError for a
+ * disposed Tensor.
+ */
 export function checkFloats(title: string, value: unknown, arena: Arena): Floats {
   if (value instanceof Tensor) return { ptr: value.ptrIn(arena, title), length: value.length };
   if (!(value instanceof Float32Array)) throw wrongKind(title, "a Float32Array or a Tensor", value);
-  return placeOf(value, arena);
+  return dataOf(value, arena);
 }
 
+/** Checks a Uint8Array. */
 export function checkBytes(title: string, value: unknown, arena: Arena): Bytes {
   if (!(value instanceof Uint8Array)) throw wrongKind(title, "a Uint8Array", value);
-  return placeOf(value, arena);
+  return dataOf(value, arena);
 }
 
-/** A view of this instance's memory counts as the place it shows: growth would detach it. */
-function placeOf<A extends Float32Array | Uint8Array>(array: A, arena: Arena): Data<A> {
+/** A view of linear memory becomes an address at once, because growing memory detaches the view. */
+function dataOf<A extends Float32Array | Uint8Array>(array: A, arena: Arena): Data<A> {
   const { length } = array;
   return array.buffer === arena.buffer ? { ptr: array.byteOffset, length } : { array, length };
 }
 
-/** Like {@link checkFloats}, of exactly `length` floats. */
+/** Like {@link checkFloats}, for exactly `length` floats; `what` says in errors what the length is made of. */
 export function checkFloatsOf(title: string, value: unknown, arena: Arena, length: number, what: string): Floats {
   const floats = checkFloats(title, value, arena);
   if (floats.length !== length) throw wrongValue(title, `a length of ${length} (${what})`, floats.length);
   return floats;
 }
 
-/** The floats, wherever they are. */
+/** The floats as an array: the caller's, or a view of linear memory, which the next allocation may detach. */
 export function floatsOf(arena: Arena, { array, ptr, length }: Floats): Float32Array {
   return array ?? new Float32Array(arena.buffer, ptr, length);
 }

@@ -1,14 +1,17 @@
-/** `"blhd"` = [batch, seqLen, heads, dim], which is also the memory of [batch, seqLen, heads·dim]; `"bhld"` = [batch, heads, seqLen, dim]. */
+/**
+ * The order of the dimensions of a tensor. `"blhd"` is [batch, seqLen, heads, dim], whose memory is also that of
+ * [batch, seqLen, heads·dim]. `"bhld"` is [batch, heads, seqLen, dim].
+ */
 export type Layout = "blhd" | "bhld";
 
-/** Bytes from one batch entry, row and head of a tensor to the next. */
+/** Bytes from one batch entry, one row and one head of a tensor to the next. */
 export interface Strides {
-  batch: number;
-  row: number;
-  head: number;
+  readonly batch: number;
+  readonly row: number;
+  readonly head: number;
 }
 
-/** Strides of a tensor of `rows` rows a batch entry, `heads` heads and `dim` floats a row. */
+/** Strides of a tensor with `rows` rows in a batch entry, `heads` heads and `dim` floats in a row. */
 export function stridesOf(layout: Layout, rows: number, heads: number, dim: number): Strides {
   const batch = rows * heads * dim * 4;
   return layout === "blhd"

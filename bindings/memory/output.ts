@@ -4,36 +4,50 @@ import type { CallScope } from "./call-scope.ts";
 import { type Floats, checkFloatsOf } from "./data.ts";
 import { Tensor } from "./tensor.ts";
 
-/** Where a result went: the place that the option gave, else a fresh Float32Array. */
+/** What a call returns for an output option: the array or Tensor that was given, else a fresh Float32Array. */
 export type Written<Option> = Option extends Float32Array | Tensor ? Option : Float32Array<ArrayBuffer>;
 
-/** One result of a call: where it is to go, where the kernels write it, and how it gets there. */
+/**
+ * One output of a call, from the check of its option to the array that the caller gets:
+ *
+ *     Output.required or Output.optional   checks the option
+ *     checkApartFrom                       refuses memory that the call still reads
+ *     reserve                              says where the kernels write
+ *     take                                 hands the floats over, once the kernels have run
+ */
 export class Output {
-  readonly #title: string;
   readonly #arena: Arena;
+  readonly #title: string;
   readonly #length: number;
-  /** The caller's place, or true for a fresh array, or false for no result. */
-  readonly #target: Float32Array | Tensor | boolean;
-  /** The caller's place, checked. */
+  /** The caller's array or Tensor; undefined for a fresh array, and where there is no output. */
+  readonly #target: Float32Array | Tensor | undefined;
+  /** The floats of the caller's array or Tensor. */
   readonly place: Floats | undefined;
+  /** Whether the call has this output at all. */
+  readonly #wanted: boolean;
+  /** Where the kernels write, once reserved. */
   #ptr = 0;
 
-  /** `fresh`: whether a fresh array is made where the option is absent, or where it is true. */
-  constructor(
-    title: string,
-    option: unknown,
-    fresh: "when absent" | "when true",
-    arena: Arena,
-    length: number,
-    what: string,
-  ) {
-    this.#title = title;
+  /**
+   * An output that every call has. `option` is an array or Tensor of `length` floats, or undefined for a fresh array;
+   * `what` says in errors what the length is made of.
+   */
+  static required(arena: Arena, title: string, option: unknown, length: number, what: string): Output {
+    return new Output(arena, title, option, length, what, true);
+  }
+
+  /** An output on request: `option` may also be true for a fresh array; false and undefined stand for no output. */
+  static optional(arena: Arena, title: string, option: unknown, length: number, what: string): Output {
+    const wanted = option !== undefined && option !== false;
+    return new Output(arena, title, typeof option === "boolean" ? undefined : option, length, what, wanted);
+  }
+
+  private constructor(arena: Arena, title: string, option: unknown, length: number, what: string, wanted: boolean) {
     this.#arena = arena;
+    this.#title = title;
     this.#length = length;
-    if (option === undefined || (fresh === "when true" && typeof option === "boolean")) {
-      this.#target = option ?? fresh === "when absent";
-      return;
-    }
+    this.#wanted = wanted;
+    if (option === undefined) return;
     this.place = checkFloatsOf(title, option, arena, length, what);
     this.#target = option as Float32Array | Tensor;
     if (!(option instanceof Tensor) && this.place.array === undefined) {
@@ -41,36 +55,43 @@ export class Output {
     }
   }
 
-  /** A result may not lie over the other result, nor in linear memory over what the kernels still read. */
+  /**
+   * Throws a RangeError where the output lies over one of `others`, named by their titles. Inputs count only in linear
+   * memory, since an array has been copied in before an output is written. Other outputs, lse and entropy, count as
+   * arrays too.
+   */
   checkApartFrom(others: Record<string, Floats | undefined>): void {
     if (!this.place) return;
     for (const [title, other] of Object.entries(others)) {
-      if (other && overlap(this.place, other) && (other.array === undefined || RESULTS.has(title))) {
+      if (other && overlap(this.place, other) && (other.array === undefined || OUTPUTS.has(title))) {
         throw wrongValue(this.#title, `memory apart from "${title}"`, "memory that overlaps it");
       }
     }
   }
 
-  /** Where the kernels write; 0 for no result. `copy`: where the scope holds as many floats that may be overwritten. */
+  /**
+   * Where the kernels write: the caller's place in linear memory, or room in the scope; 0 for no output. `copy` is the
+   * address of as many floats that the scope holds already and that may be overwritten.
+   */
   reserve(scope: CallScope, copy?: number): number {
-    if (this.#target === false) return 0;
+    if (!this.#wanted) return 0;
     this.#ptr = this.place?.ptr ?? copy ?? scope.reserve(this.#length * 4);
     return this.#ptr;
   }
 
-  /** The result in its place, once the kernels have run. */
+  /** The array or Tensor to return, filled; undefined for no output. */
   take(): Float32Array | Tensor | undefined {
-    if (this.#target === false) return undefined;
+    if (!this.#wanted) return undefined;
     if (this.#target instanceof Tensor) return this.#target;
     const written = new Float32Array(this.#arena.buffer, this.#ptr, this.#length);
-    if (this.#target === true) return written.slice();
+    if (!this.#target) return written.slice();
     this.#target.set(written);
     return this.#target;
   }
 }
 
-/** Of the others these are results too, so that arrays count as well. */
-const RESULTS = new Set(["lse", "entropy"]);
+/** Titles of outputs among what `checkApartFrom` compares. */
+const OUTPUTS = new Set(["lse", "entropy"]);
 
 function overlap(a: Floats, b: Floats): boolean {
   if (a.array?.buffer !== b.array?.buffer) return false;

@@ -3,67 +3,70 @@ import type { CallScope } from "./call-scope.ts";
 import { type Floats, floatsOf } from "./data.ts";
 import { type Layout, stridesOf } from "./layout.ts";
 
-/**
- * Rows of k or v of all heads on their way to the kernels, some of them at a time: read where they stand in linear memory, or copied to a
- * stage that the scope holds.
- */
-export class StagedRows {
+/** Rows of k or v in linear memory: row i of head h is at ptr + i·rowStride + h·headStride, in bytes. */
+export interface RowsInMemory {
+  readonly ptr: number;
+  readonly rowStride: number;
+  readonly headStride: number;
+  readonly heads: number;
+  /** Floats in a row. */
+  readonly dim: number;
+}
+
+/** The shape of k or v, [batch, rows, heads, dim] or as `layout` says, and how its rows are read. */
+export interface StagedShape {
+  readonly layout: Layout;
+  /** Rows in one batch entry. */
+  readonly rows: number;
   readonly heads: number;
   readonly dim: number;
-  /** Head 0 of the first row that was taken, and the bytes from a head and from a row to the next. */
-  ptr = 0;
-  head = 0;
-  row = 0;
+  /** The most rows that are taken at once. */
+  readonly maxRows: number;
+  /** Copies even what is in linear memory already, because the caller will write to the rows. Default false. */
+  readonly alwaysCopy?: boolean;
+}
+
+/**
+ * Brings rows of k or v, of all heads, to where the kernels can read them, a stretch of rows at a time. Rows in linear
+ * memory are read in place. Rows of an array are copied to a stage, which the scope holds and the next stretch
+ * overwrites.
+ */
+export class StagedRows {
+  readonly #arena: Arena;
   readonly #floats: Floats;
-  readonly #layout: Layout;
-  readonly #tokens: number;
-  /** 0 where nothing is copied. */
+  readonly #shape: StagedShape;
+  /** The address of the stage; 0 where nothing is copied. */
   readonly #stage: number;
 
-  /**
-   * `floats`: [batch, tokens, heads, dim], or as `layout` says. `most`: how many rows are taken at once. `changes`: they will be written to,
-   * so they are copied in any case.
-   */
-  constructor(
-    scope: CallScope,
-    floats: Floats,
-    layout: Layout,
-    tokens: number,
-    heads: number,
-    dim: number,
-    most: number,
-    changes = false,
-  ) {
-    this.heads = heads;
-    this.dim = dim;
+  constructor(arena: Arena, scope: CallScope, floats: Floats, shape: StagedShape) {
+    const { maxRows, heads, dim, alwaysCopy } = shape;
+    this.#arena = arena;
     this.#floats = floats;
-    this.#layout = layout;
-    this.#tokens = tokens;
-    this.#stage = floats.array || changes ? scope.reserve(most * heads * dim * 4) : 0;
+    this.#shape = shape;
+    this.#stage = floats.array || alwaysCopy ? scope.reserve(maxRows * heads * dim * 4) : 0;
   }
 
-  /** Sets `ptr`, `head` and `row` for `count` rows of sequence `b` from row `first` on. */
-  take(arena: Arena, b: number, first: number, count: number): this {
-    const of = stridesOf(this.#layout, this.#stage ? count : this.#tokens, this.heads, this.dim);
-    this.head = of.head;
-    this.row = of.row;
-    this.ptr = this.#stage || this.#floats.ptr! + b * of.batch + first * of.row;
-    if (this.#stage) this.#copy(arena, b, first, count);
-    return this;
+  /** `count` rows of batch entry `batch` from row `first` on; they stay as they are until the next `take`. */
+  take(batch: number, first: number, count: number): RowsInMemory {
+    const { layout, rows, heads, dim } = this.#shape;
+    const strides = stridesOf(layout, this.#stage ? count : rows, heads, dim);
+    const ptr = this.#stage || this.#floats.ptr! + batch * strides.batch + first * strides.row;
+    if (this.#stage) this.#copy(batch, first, count);
+    return { ptr, rowStride: strides.row, headStride: strides.head, heads, dim };
   }
 
-  /** Copies these rows to the stage, in the same layout. */
-  #copy(arena: Arena, b: number, first: number, count: number): void {
-    const [tokens, heads, dim] = [this.#tokens, this.heads, this.dim];
-    const array = floatsOf(arena, this.#floats);
-    const stage = new Float32Array(arena.buffer, this.#stage, count * heads * dim);
-    if (this.#layout === "blhd") {
-      const start = (b * tokens + first) * heads * dim;
+  /** Copies rows to the stage, in the same layout. */
+  #copy(batch: number, first: number, count: number): void {
+    const { layout, rows, heads, dim } = this.#shape;
+    const array = floatsOf(this.#arena, this.#floats);
+    const stage = new Float32Array(this.#arena.buffer, this.#stage, count * heads * dim);
+    if (layout === "blhd") {
+      const start = (batch * rows + first) * heads * dim;
       stage.set(array.subarray(start, start + stage.length));
       return;
     }
     for (let head = 0; head < heads; head++) {
-      const start = ((b * heads + head) * tokens + first) * dim;
+      const start = ((batch * heads + head) * rows + first) * dim;
       stage.set(array.subarray(start, start + count * dim), head * count * dim);
     }
   }

@@ -1,8 +1,8 @@
 import type { Arena } from "./arena.ts";
 
 /**
- * Floats in an instance's linear memory. Where a Float32Array is expected a Tensor of the same instance may stand: it is read
- * and written in place, without a copy.
+ * Floats in an instance's linear memory. A Tensor may be passed wherever a Float32Array is expected, to the instance
+ * that made it: it is read and written in place, without a copy.
  */
 export class Tensor {
   /** Number of floats. */
@@ -11,14 +11,23 @@ export class Tensor {
   /** Undefined once disposed. */
   #ptr: number | undefined;
 
-  /** @internal Made by `heed.tensor`; or, with `place`, a name for floats that belong to someone else, and never disposed. */
-  constructor(arena: Arena, length: number, place?: number) {
+  /** @internal A name for `length` floats at `ptr`, which belong to whoever reserved them. */
+  constructor(arena: Arena, length: number, ptr: number) {
     this.length = length;
     this.#arena = arena;
-    this.#ptr = place ?? arena.allocate(length * 4);
-    if (place !== undefined) return;
-    this.data.fill(0);
-    arena.watch(this, [this.#ptr]);
+    this.#ptr = ptr;
+  }
+
+  /**
+   * @internal `length` floats of its own, zero at first, which `dispose` gives back. Throws a RangeError where memory
+   * cannot grow.
+   */
+  static allocate(arena: Arena, length: number): Tensor {
+    const ptr = arena.allocate(length * 4);
+    const tensor = new Tensor(arena, length, ptr);
+    tensor.data.fill(0);
+    arena.watch(tensor, [ptr]);
+    return tensor;
   }
 
   /**

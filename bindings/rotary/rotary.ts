@@ -28,7 +28,7 @@ export function rotary(instance: Instance, xIn: unknown, options: RotaryOptions)
   const { arena, kernels } = instance;
   const problem = checkRotary(arena, xIn, options);
   const { x, tables, numHeads, headDim, batch, seqLen, rotaryDim } = problem;
-  const out = new Output("out", options.out, "when absent", arena, x.length, "that of x");
+  const out = Output.required(arena, "out", options.out, x.length, "that of x");
   const inPlace = out.place?.ptr !== undefined && out.place.ptr === x.ptr;
   out.checkApartFrom({ x: inPlace ? undefined : x, cos: tables?.cos, sin: tables?.sin });
 

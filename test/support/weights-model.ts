@@ -1,7 +1,6 @@
 import { expect } from "vitest";
 import type { Heed } from "../../bindings/heed.ts";
-import type { PlainWeights } from "../../bindings/attention-weights/attention-weights.ts";
-import type { WeightsOptions } from "../../bindings/attention-weights/options.ts";
+import type { WeightsOptions, WeightsResult } from "../../bindings/attention-weights/options.ts";
 import { ULP, floorOf, largest, maxError } from "./budget.ts";
 import { naive } from "./naive.ts";
 import { type Problem, sizeOf } from "./problems.ts";
@@ -32,7 +31,11 @@ export function someOf(problem: Problem, next: () => number): Chosen {
 }
 
 export function weigh(heed: Heed, { q, k, options }: Problem, more: Partial<WeightsOptions> = {}) {
-  return heed.attentionWeights(q, k, { ...options, ...more }) as { weights: Float32Array; entropy?: Float32Array };
+  return heed.attentionWeights(q, k, { ...options, ...more }) as {
+    weights: Float32Array;
+    indices?: Int32Array;
+    entropy?: Float32Array;
+  };
 }
 
 export function lseOf(heed: Heed, { q, k, v, options }: Problem): Float32Array {
@@ -100,7 +103,7 @@ export function expectedOf({ weights }: Answer, shape: readonly number[], chosen
  * relative errors ε of exp(score), see {@link floorOf}, a weight is off by w·(ε − Σ w·ε), at most ε, and a sum of n of them by n·ε;
  * the entropy by Σ w·ε·(ln w + 1), at most ε·(ln keys + 1).
  */
-export function expectWeights(got: PlainWeights, problem: Problem, chosen: Chosen, extra = 0): void {
+export function expectWeights(got: WeightsResult, problem: Problem, chosen: Chosen, extra = 0): void {
   const { q, k, v, options } = problem;
   const exact = reference(q, k, v, options);
   const shape = scoresShape(problem);
@@ -147,7 +150,7 @@ export function expectRows(weights: Float32Array, problem: Problem, chosen: Chos
 
 function expectClose(
   name: string,
-  got: PlainWeights["weights"],
+  got: WeightsResult["weights"],
   exact: Float64Array,
   plain: Float64Array,
   floor: number,

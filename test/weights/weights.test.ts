@@ -246,8 +246,24 @@ forEachBuild((name, open) => {
         expect(weigh(heed, problemOf({ seqLenKv: 0 }), { reduce }).weights.length).toBe(0);
       }
       expect(weigh(heed, problem, { heads: [] }).weights.length).toBe(0);
+      expect(weigh(heed, problem, { heads: [], reduce: "mean" }).weights).toEqual(new Float32Array(2 * 13 * 29));
       expect(weigh(heed, problemOf({ seqLenQ: 0 })).weights.length).toBe(0);
       expect(weigh(heed, problemOf({ seqLenKv: 0 }), { entropy: true }).entropy).toEqual(new Float32Array(2 * 4 * 13));
+    });
+
+    it("takes the first keys as the largest where nothing is added up, whatever linear memory holds", () => {
+      const problem = problemOf({});
+      const used = heed.tensor(10000);
+      used.data.fill(7);
+      used.dispose();
+      for (const [chosen, rows] of [
+        [{ rows: [], reduce: "keySum" }, 2 * 4],
+        [{ heads: [], reduce: "mean" }, 2 * 13],
+      ] as const) {
+        const { weights, indices } = weigh(heed, problem, { ...chosen, topK: 2 });
+        expect(weights).toEqual(new Float32Array(rows * 2));
+        expect(indices).toEqual(Int32Array.from({ length: rows * 2 }, (_, n) => n % 2));
+      }
     });
 
     it("gives packed sequences zeros beyond their own keys", () => {

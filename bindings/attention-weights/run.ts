@@ -1,0 +1,123 @@
+import { attendArgsOf } from "../attention/call.ts";
+import { ATTEND_ARGS, type AttendArgs, PAGE_KEYS } from "../engine/abi.ts";
+import { writeStruct } from "../engine/kernels.ts";
+import { type Plan, SCORE_ROW_BYTES, slices } from "./plan.ts";
+import { type RowHead, type Subset, resultRowOf, rowHeadsOf } from "./row-heads.ts";
+import { writeScoreRows } from "./score-rows.ts";
+
+/** Runs the kernels and leaves the results at Plan.outputs. */
+export function runPlan(plan: Plan): void {
+  const { problem, selection, outputs, subsets } = plan;
+  const { rows, heads, reduce, topK } = selection;
+  // Sums start at 0. Keys of no sequence, and of other sequences than that of the row, are written by no kernel.
+  if (topK === undefined && (reduce !== undefined || !coversAllKeys(plan))) {
+    const resultRows = (reduce === "mean" ? 1 : heads.length) * (reduce === "keySum" ? 1 : rows.length);
+    const unseen = selection.stage === "softmax" ? 0 : -Infinity;
+    fillRows(plan, outputs.weights, problem.batch * resultRows, unseen);
+  }
+  for (let batch = 0; batch < problem.batch; batch++) {
+    for (const subset of subsets) runSubset(plan, batch, subset);
+  }
+}
+
+/** Whether every sequence has all keys of its batch entry, so that the kernels write whole rows. */
+function coversAllKeys({ sequences, problem }: Plan): boolean {
+  return sequences.every(({ seqLenKv }) => seqLenKv === problem.rowsKv);
+}
+
+/** Fills `rows` rows over all keys with `value`. */
+function fillRows({ instance, problem }: Plan, ptr: number, rows: number, value: number): void {
+  new Float32Array(instance.arena.buffer, ptr, rows * problem.rowsKv).fill(value);
+}
+
+/**
+ * A subset of the rows and heads of one batch entry: pass by pass for each sequence and KV head, then what is left of
+ * their sums.
+ */
+function runSubset(plan: Plan, batch: number, subset: Subset): void {
+  const { instance, problem, selection, outputs, sums } = plan;
+  const { reduce, heads } = selection;
+  const rowBytes = problem.rowsKv * 4;
+  const resultRows = reduce === "mean" ? subset.rows.length : subset.heads.length;
+  const firstResultRow = resultRowOf(selection, batch, subset.rows[0] ?? 0, subset.heads[0] ?? 0);
+  const firstSum = sums || outputs.weights + firstResultRow * rowBytes;
+  if (sums) fillRows(plan, sums, resultRows, 0);
+  plan.sequences.forEach((sequence, sequenceIndex) => {
+    if (sequence.batch !== batch) return;
+    for (let kvHead = 0; kvHead < problem.numKvHeads; kvHead++) {
+      for (const rowHeads of slices(rowHeadsOf(problem, selection, sequence, kvHead, subset), plan.passRows)) {
+        computePass(plan, sequenceIndex, kvHead, rowHeads);
+        if (reduce) addToSums(plan, sequenceIndex, rowHeads, firstSum - firstResultRow * rowBytes);
+      }
+    }
+  });
+  // The mean over no heads is 0, as the sum over no rows is.
+  if (reduce === "mean" && heads.length > 0)
+    instance.kernels.divideRow(firstSum, resultRows * problem.rowsKv, heads.length);
+  if (sums) for (let n = 0; n < resultRows; n++) takeTopK(plan, firstResultRow + n, sums + n * rowBytes);
+}
+
+/** The weights of the row heads of one pass, or their scores where the call stops before the softmax. */
+function computePass(plan: Plan, sequenceIndex: number, kvHead: number, rowHeads: readonly RowHead[]): void {
+  const { instance, problem, selection, kv, pointers, scoreRows, queries, weightRows } = plan;
+  const { kernels, arena } = instance;
+  const { rowsKv, headDim } = problem;
+  const { reduce, topK, stage } = selection;
+  const { args, scratch } = pointers;
+  const { seqLenKv } = plan.sequences[sequenceIndex]!;
+  const count = rowHeads.length;
+  const hasLse = selection.lse !== undefined;
+  if (topK !== undefined && !reduce && !coversAllKeys(plan)) fillRows(plan, weightRows, count, 0);
+  writeScoreRows(plan, sequenceIndex, kvHead, rowHeads);
+  // Once at least, since a row over no keys has an entropy too.
+  let first = 0;
+  do {
+    const end = Math.min(first + kv.maxKeys, seqLenKv);
+    writeStruct(arena.buffer, args, ATTEND_ARGS, argsOf(plan, sequenceIndex, kvHead, first, end));
+    kernels.scoreRows(args, scratch, scoreRows, queries, count, headDim, first, end, hasLse);
+    first = end;
+  } while (first < seqLenKv);
+  if (stage !== "softmax") return;
+  kernels.normalizeRows(args, scratch, scoreRows, count, headDim, hasLse);
+  if (reduce || topK === undefined) return;
+  rowHeads.forEach(({ resultRow }, n) => takeTopK(plan, resultRow, weightRows + n * rowsKv * 4));
+}
+
+/** Adds the weights of one pass to the sums of their result rows; `sums` is where the sum of result row 0 would be. */
+function addToSums(plan: Plan, sequenceIndex: number, rowHeads: readonly RowHead[], sums: number): void {
+  const { instance, problem, scoreRows } = plan;
+  const { startKv, seqLenKv } = plan.sequences[sequenceIndex]!;
+  for (let start = 0, end = 0; start < rowHeads.length; start = end) {
+    const { resultRow } = rowHeads[start]!;
+    while (end < rowHeads.length && rowHeads[end]!.resultRow === resultRow) end++;
+    const sum = sums + (resultRow * problem.rowsKv + startKv) * 4;
+    instance.kernels.sumRows(sum, scoreRows + start * SCORE_ROW_BYTES, end - start, seqLenKv);
+  }
+}
+
+/** The arguments of the kernels for one KV head, while the keys [first, end) can be read. */
+function argsOf(plan: Plan, sequenceIndex: number, kvHead: number, first: number, end: number): AttendArgs {
+  const { instance, problem, pointers, kv, paddedDim } = plan;
+  const sequence = plan.sequences[sequenceIndex]!;
+  const kvArgs = kv.locate(sequence, sequenceIndex, first, end, kvHead);
+  const args = attendArgsOf(instance, problem, pointers, sequence, sequenceIndex, kvArgs);
+  const firstHead = kvHead * args.group;
+  return {
+    ...args,
+    k: args.k + kvHead * args.kHeadStride,
+    kScales: args.kScales && args.kScales + kvHead * PAGE_KEYS * 4,
+    keepMask: args.keepMask && args.keepMask + firstHead * args.maskHeadStride,
+    bias: args.bias && args.bias + firstHead * args.biasHeadStride,
+    alibiSlopes: args.alibiSlopes && args.alibiSlopes + firstHead * 4,
+    sinks: args.sinks && args.sinks + firstHead * 4,
+    numKvHeads: 1,
+    headDim: paddedDim,
+  };
+}
+
+/** Writes the topK largest of a row over all keys, and their keys, as row `resultRow` of the outputs. */
+function takeTopK({ instance, problem, selection, outputs }: Plan, resultRow: number, row: number): void {
+  const topK = selection.topK!;
+  const offset = resultRow * topK * 4;
+  instance.kernels.topOfRow(outputs.weights + offset, outputs.indices + offset, row, problem.rowsKv, topK);
+}

@@ -1,0 +1,48 @@
+import { splitScale } from "../attention/call.ts";
+import { SCORE_ROW } from "../engine/abi.ts";
+import { writeStruct } from "../engine/kernels.ts";
+import { floatsOf } from "../memory/data.ts";
+import { stridesOf } from "../memory/layout.ts";
+import { type Plan, SCORE_ROW_BYTES } from "./plan.ts";
+import type { RowHead } from "./row-heads.ts";
+
+/** −FLT_MAX, lower than every score: the running maximum of a row before its first key. */
+const LOWEST = -3.4028234663852886e38;
+
+/**
+ * Writes what the kernels need of each row head of one pass: a ScoreRow in Plan.scoreRows, and q · queryScale in
+ * Plan.queries, with zeros behind it up to paddedDim.
+ */
+export function writeScoreRows(plan: Plan, sequenceIndex: number, kvHead: number, rowHeads: readonly RowHead[]): void {
+  const { instance, problem, selection, outputs, paddedDim, weightRows } = plan;
+  const { arena } = instance;
+  const { numHeads, numKvHeads, headDim, layout, rowsQ, rowsKv } = problem;
+  const { rows, heads, lse } = selection;
+  const { batch, startQ, startKv } = plan.sequences[sequenceIndex]!;
+  const group = numHeads / numKvHeads;
+  const lses = lse && floatsOf(arena, lse);
+  const q = floatsOf(arena, plan.q);
+  const queries = new Float32Array(arena.buffer, plan.queries, rowHeads.length * paddedDim);
+  const strides = stridesOf(layout, rowsQ, numHeads, headDim);
+  const { queryScale } = splitScale(problem.scale);
+  rowHeads.forEach(({ row, head, resultRow }, n) => {
+    const queryRow = rows[row]!;
+    const queryHead = heads[head]!;
+    const weights = weightRows ? weightRows + n * rowsKv * 4 : outputs.weights + resultRow * rowsKv * 4;
+    const entropyRow = (batch * heads.length + head) * rows.length + row;
+    writeStruct(arena.buffer, plan.scoreRows + n * SCORE_ROW_BYTES, SCORE_ROW, {
+      // Kernels number the rows of a KV head query by query, the heads of its group side by side.
+      row: (queryRow - startQ) * group + queryHead - kvHead * group,
+      weights: weights + startKv * 4,
+      entropy: outputs.entropy && outputs.entropy + entropyRow * 4,
+      lse: lses ? lses[(batch * numHeads + queryHead) * rowsQ + queryRow]! : 0,
+      m: LOWEST,
+      magnitude: 0,
+    });
+
+    const from = (batch * strides.batch + queryRow * strides.row + queryHead * strides.head) / 4;
+    const to = n * paddedDim;
+    for (let d = 0; d < headDim; d++) queries[to + d] = q[from + d]! * queryScale;
+    queries.fill(0, to + headDim, to + paddedDim);
+  });
+}
