@@ -54,12 +54,12 @@ export function checkShaped(title: string, value: unknown, arena: Arena): Shaped
   }
   const { data: floats, shape } = value as Partial<Record<string, unknown>>;
   const data = checkFloats(`${title}.data`, floats, arena);
-  checkShape(title, shape, data.length);
+  checkShapeHolds(title, shape, data.length);
   return { data, shape };
 }
 
-/** An array of sizes whose product is `length`. */
-export function checkShape(title: string, shape: unknown, length: number): asserts shape is readonly number[] {
+/** Checks an array of sizes whose product is `length`. */
+export function checkShapeHolds(title: string, shape: unknown, length: number): asserts shape is readonly number[] {
   if (!Array.isArray(shape)) throw wrongKind(`${title}.shape`, "an array of integers", shape);
   const product = shape.reduce<number>((all, size, i) => all * checkInteger(`${title}.shape[${i}]`, size, 0), 1);
   if (product !== length) {
