@@ -27,10 +27,7 @@ import { type Dtype, PageLayout } from "./pages.ts";
 /** With a window: how many tokens before those of the latest append `truncate` can still take back. */
 const ROLLBACK = 32;
 
-/**
- * The keys and values of a batch of sequences, in linear memory, where attention reads them without a copy. Made by
- * `heed.createKvCache`.
- */
+/** Keys and values of a batch of sequences, in linear memory and read without a copy. Made by `heed.createKvCache`. */
 export class KvCache {
   readonly numKvHeads: number;
   /** Values in a row of k. */
@@ -196,11 +193,7 @@ export class KvCache {
     this.#store.truncate(lengths);
   }
 
-  /**
-   * Forgets all tokens and gives their memory back. The cache can be filled again.
-   *
-   * @throws ReferenceError after `dispose`
-   */
+  /** Forgets all tokens and gives their memory back. The cache can be filled again. */
   reset(): void {
     this.#check();
     this.#store.clear();
@@ -272,9 +265,7 @@ export class KvCache {
 
   /** Places q and the pages of a call. */
   #operands(problem: Problem): Operands {
-    return {
-      place: (scope) => ({ q: this.#rotateQueries(scope, problem), kv: this.#store.placePages(scope) }),
-    };
+    return { place: (scope) => ({ q: this.#rotateQueries(scope, problem), kv: this.#store.placePages(scope) }) };
   }
 
   /** q, rotated by the position of each query where the cache applies rotary embedding. */
