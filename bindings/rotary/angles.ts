@@ -136,8 +136,9 @@ export class AngleTable {
 
 /** Whether two forms give every position the same angles. */
 function sameAngles(a: CheckedForm, b: CheckedForm): boolean {
+  const same = (x: Floats | undefined, y: Floats | undefined) => x?.array === y?.array && x?.ptr === y?.ptr;
   if (a.rotaryDim !== b.rotaryDim || a.base !== b.base) return false;
-  return a.tables?.cos.array === b.tables?.cos.array && a.tables?.sin.array === b.tables?.sin.array;
+  return same(a.tables?.cos, b.tables?.cos) && same(a.tables?.sin, b.tables?.sin);
 }
 
 /** The remainder of a division that rounds down: of [0, size), for negative n too. */
