@@ -1,16 +1,13 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 // What heed and heed/slim export alike: everything but how a build comes to be loaded.
 
+import { importers } from "./importers/index.ts";
+import type { MultiHeadAttention as MultiHeadAttentionLayer } from "./layer/multi-head-attention.ts";
+
 export type { AttentionResult } from "./attention/attention.ts";
 export type { ForwardOptions, LayerWeights } from "./layer/forward.ts";
 export type { Heed } from "./heed.ts";
-export {
-  type ImportOptions,
-  type ImportedLayer,
-  MultiHeadAttention,
-  type OnnxAttributes,
-  type TorchOptions,
-} from "./importers/index.ts";
+export type { ImportOptions, ImportedLayer, OnnxAttributes, StateDict, TorchOptions } from "./importers/index.ts";
 export type { LayerRotary, MultiHeadAttentionOptions, MultiHeadWeights } from "./layer/options.ts";
 export type { LinearOptions, LinearResult, PackedLinear, WeightOptions } from "./layer/linear.ts";
 export type { KvCache } from "./kv-cache/kv-cache.ts";
@@ -18,14 +15,24 @@ export type { AppendOptions, CacheAttentionOptions, CacheWeightsOptions, KvCache
 export type { LoadOptions, LoadSyncOptions } from "./load.ts";
 export type { MergeOptions, MergeResult, Part } from "./attention/merge.ts";
 export type { Variant } from "./engine/kernels.ts";
-export type { ForwardResult, MultiHeadAttention as MultiHeadAttentionLayer } from "./layer/multi-head-attention.ts";
+export type { ForwardResult } from "./layer/multi-head-attention.ts";
+export type { MultiHeadAttentionLayer };
 export type { AttentionOptions } from "./attention/options.ts";
 export type { Layout } from "./memory/layout.ts";
 export type { Dtype } from "./kv-cache/pages.ts";
 export type { Written } from "./memory/output.ts";
 export type { RotaryForm, RotaryOptions, RotaryResult } from "./rotary/options.ts";
 export type { ModuleSource } from "./engine/source.ts";
-export type { StateDict } from "./importers/state-dict.ts";
 export type { Tensor } from "./memory/tensor.ts";
 export type { LinearWeights, Weight } from "./layer/linear-weights.ts";
 export type { Stage, WeightsOptions, WeightsResult } from "./attention-weights/options.ts";
+
+// `MultiHeadAttention` is a value and a type to a caller, as the name of a class is: the value holds the importers, the
+// type is the layer. The importers are no static methods of the layer's class, because every bundle has that class:
+// as an object of their own they are left out of a bundle that does not import `MultiHeadAttention`.
+
+/** Options for `heed.createMultiHeadAttention` from the weights of other libraries. */
+export const MultiHeadAttention: typeof importers = importers;
+
+/** The layer that `heed.createMultiHeadAttention` makes. */
+export type MultiHeadAttention = MultiHeadAttentionLayer;

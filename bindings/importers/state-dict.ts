@@ -1,23 +1,30 @@
-// Tensors by name, found, checked and cut. Every complaint names the tensor.
+// The tensors of a state dict: found by name, checked, and cut into rows or columns. Every error names the tensor.
 
 import { checkObject, wrongKind, wrongValue } from "../check.ts";
-import { type Weight, checkShape } from "../layer/linear-weights.ts";
+import { type Weight, checkShapeHolds } from "../layer/linear-weights.ts";
 
-/** Tensors by name, as safetensors parsers and the like give them: f32, in C order. */
+/** Tensors by name, as parsers of safetensors give them: f32, in C order. */
 export type StateDict = Readonly<Record<string, Weight>> | ReadonlyMap<string, Weight>;
 
-/** A tensor of a state dict, checked: its name, floats and shape. */
-export interface Named {
+/** A checked tensor of a state dict. */
+export interface NamedTensor {
+  /** Its full name, prefix included. */
   name: string;
   data: Float32Array;
   shape: readonly number[];
 }
 
-/** A state dict below a prefix. */
-export class Names {
+/** The tensors of a state dict whose names begin with a prefix. */
+export class NamedTensors {
   readonly #dict: StateDict;
+  /** Ends with a separator, or is empty. */
   readonly #prefix: string;
 
+  /**
+   * @param title the name of the argument `dict` in errors
+   * @param separators the characters that may end a prefix; the first one is added where none does
+   * @throws TypeError for a dict that is no object or a prefix that is no string
+   */
   constructor(title: string, dict: unknown, prefix: unknown = "", separators = ".") {
     checkObject(title, dict);
     if (typeof prefix !== "string") throw wrongKind("prefix", "a string", prefix);
@@ -25,8 +32,12 @@ export class Names {
     this.#prefix = prefix === "" || separators.includes(prefix.at(-1)!) ? prefix : prefix + separators[0]!;
   }
 
-  /** The tensor of the first of `names` that is there. */
-  find(...names: string[]): Named | undefined {
+  /**
+   * The first tensor of `names` that the dict has, or undefined.
+   *
+   * @throws TypeError or RangeError where it is no { data, shape } of f32
+   */
+  find(...names: string[]): NamedTensor | undefined {
     for (const name of names) {
       const full = this.#prefix + name;
       const value: unknown = isMap(this.#dict) ? this.#dict.get(full) : this.#dict[full];
@@ -35,7 +46,8 @@ export class Names {
     return undefined;
   }
 
-  get(...names: string[]): Named {
+  /** Like {@link find}, and throws a TypeError where the dict has none of `names`. */
+  get(...names: string[]): NamedTensor {
     const found = this.find(...names);
     if (found) return found;
     const [first, ...others] = names.map((name) => this.#prefix + name);
@@ -43,13 +55,13 @@ export class Names {
     throw wrongKind(first!, `a tensor { data, shape }${or}${this.#hint(names)}`, undefined);
   }
 
-  /** Complains of a tensor that is there and means something that heed does not compute. */
+  /** Throws a RangeError where the dict has a tensor that stands for something heed does not compute. */
   refuse(name: string, expected: string): void {
     const found = this.find(name);
     if (found) throw wrongValue(found.name, expected, `a tensor of shape [${found.shape.join(", ")}]`);
   }
 
-  /** Prefixes below which one of the names does stand. */
+  /** The end of an error: other prefixes under which the dict has one of `names`. */
   #hint(names: readonly string[]): string {
     const keys = isMap(this.#dict) ? [...this.#dict.keys()] : Object.keys(this.#dict);
     const prefixes = keys.flatMap((key) => {
@@ -65,16 +77,22 @@ function isMap(dict: StateDict): dict is ReadonlyMap<string, Weight> {
   return dict instanceof Map;
 }
 
-function checkTensor(name: string, value: unknown): Named {
+/** Checks one entry of a state dict. */
+function checkTensor(name: string, value: unknown): NamedTensor {
   checkObject(name, value);
   const { data, shape } = value as Partial<Weight>;
   if (!(data instanceof Float32Array)) throw wrongKind(`${name}.data`, "a Float32Array", data);
-  checkShape(name, shape, data.length);
+  checkShapeHolds(name, shape, data.length);
   return { name, data, shape };
 }
 
-/** Expects dimensions of these sizes; undefined stands for any. Returns the sizes. */
-export function sizesOf({ name, shape }: Named, what: string, ...sizes: (number | undefined)[]): number[] {
+/**
+ * Checks the sizes of every dimension of a tensor, and returns them.
+ *
+ * @param what the shape in words, for errors
+ * @param sizes undefined stands for any size
+ */
+export function checkSizes({ name, shape }: NamedTensor, what: string, ...sizes: (number | undefined)[]): number[] {
   if (shape.length !== sizes.length) {
     throw wrongValue(`${name}.shape`, `${sizes.length} dimensions (${what})`, shape.length);
   }
@@ -84,14 +102,14 @@ export function sizesOf({ name, shape }: Named, what: string, ...sizes: (number 
   return [...shape];
 }
 
-/** Rows `start` … `end` of a tensor, along its first dimension. */
-export function rowsOf({ data, shape }: Named, start: number, end: number): Weight {
+/** The rows [start, end) of a tensor along its first dimension. They share its memory. */
+export function rowsOf({ data, shape }: NamedTensor, start: number, end: number): Weight {
   const row = shape.slice(1).reduce((product, size) => product * size, 1);
   return { data: data.subarray(start * row, end * row), shape: [end - start, ...shape.slice(1)] };
 }
 
-/** Columns `start` … `end` of a matrix, copied. */
-export function columnsOf({ data, shape }: Named, start: number, end: number): Weight {
+/** The columns [start, end) of a matrix, copied. */
+export function columnsOf({ data, shape }: NamedTensor, start: number, end: number): Weight {
   const [rows, columns] = shape as [number, number];
   const width = end - start;
   const part = new Float32Array(rows * width);

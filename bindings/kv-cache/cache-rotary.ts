@@ -4,19 +4,23 @@ import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { type Floats, checkFloats } from "../memory/data.ts";
 import { stridesOf } from "../memory/layout.ts";
-import { AngleTable } from "../rotary/angles.ts";
+import type { RowsInMemory } from "../memory/staged-rows.ts";
+import { AngleTable, modulo } from "../rotary/angles.ts";
 import { type CheckedForm, type RotaryForm, checkForm } from "../rotary/options.ts";
 
-/** The rotary embedding of a cache: turns rows of q and k by the angles of consecutive positions. */
-export class Rotation {
-  /** As it was given. */
+/** The rotary embedding that a cache applies: rotates rows of q and k by the angles of consecutive positions. */
+export class CacheRotary {
+  /** The option as it was given. */
   readonly given: Readonly<RotaryForm>;
   readonly #instance: Instance;
   readonly #form: CheckedForm;
-  /** Unless both tables live in linear memory, where they are read in place. */
+  /** Undefined where both tables are Tensors, which are read in place. */
   readonly #angles: AngleTable | undefined;
 
-  /** `capacity`: positions that a token may have. */
+  /**
+   * @param capacity how many positions the tokens of the cache may have
+   * @throws TypeError or RangeError for a wrong form, or for tables of fewer rows than `capacity`
+   */
   constructor(instance: Instance, given: RotaryForm, headDim: number, capacity: number) {
     checkObject("rotary", given);
     this.given = { ...given };
@@ -26,10 +30,14 @@ export class Rotation {
     const rows = tables ? tables.cos.length / (rotaryDim / 2) : Infinity;
     if (rows < capacity) throw wrongValue("rotary.cos", `at least ${capacity} rows (capacity)`, rows);
     const inPlace = tables?.cos.ptr !== undefined && tables.sin.ptr !== undefined;
-    this.#angles = inPlace ? undefined : AngleTable.take(instance.arena, this.#form);
+    this.#angles = inPlace ? undefined : AngleTable.acquire(instance.arena, this.#form);
   }
 
-  /** Checks that there are angles for `count` positions from `first` on. */
+  /**
+   * Checks that there are angles for the `count` positions from `first` on.
+   *
+   * @throws RangeError for a position outside the tables, ReferenceError where a table is a disposed Tensor
+   */
   check(first: number, count: number): void {
     const { tables, rotaryDim } = this.#form;
     if (!tables || count === 0) return;
@@ -41,50 +49,69 @@ export class Rotation {
     throw wrongValue("queryOffset", `positions from 0 to ${rows - 1} (rows of rotary.cos)`, wrong);
   }
 
-  /** Has memory for the angles of counts[n] positions from starts[n] on, for every n; where it does not suffice nothing changes. */
+  /**
+   * Reserves memory for the angles of the counts[n] positions from starts[n] on, for every n.
+   *
+   * @throws RangeError where memory cannot grow; nothing is reserved then
+   */
   reserve(starts: ArrayLike<number>, counts: ArrayLike<number>): void {
     this.#angles?.reserve(starts, counts);
   }
 
-  /** out = x [count, heads, headDim] turned by the positions from `first` on, reserved before; `row` and `head` in bytes, of x and of out. */
-  rotate(out: number, x: number, first: number, count: number, heads: number, dim: number, row: number, head: number) {
+  /**
+   * Writes the `count` rows of x at `out`, with the strides of x, each rotated by the angles of its position. Row n has
+   * the position first + n, which must be reserved.
+   *
+   * @param out address of row 0; may be that of x
+   */
+  rotate(out: number, x: RowsInMemory, first: number, count: number): void {
+    const { kernels } = this.#instance;
     const { rotaryDim, interleaved, tables } = this.#form;
+    const { ptr, heads, dim, rowStride, headStride } = x;
     for (let done = 0; done < count;) {
       const position = first + done;
-      const here = Math.min(count - done, PAGE_KEYS - (((position % PAGE_KEYS) + PAGE_KEYS) % PAGE_KEYS));
+      const rows = Math.min(count - done, PAGE_KEYS - modulo(position, PAGE_KEYS));
       let cos: number;
       let sin: number;
       if (this.#angles) {
-        cos = this.#angles.at(position, here);
-        sin = cos + this.#angles.apart;
+        cos = this.#angles.fill(position, rows);
+        sin = cos + this.#angles.sinOffset;
       } else {
-        cos = rowOf(tables!.cos, position, rotaryDim);
-        sin = rowOf(tables!.sin, position, rotaryDim);
+        cos = rowAddress(tables!.cos, position, rotaryDim);
+        sin = rowAddress(tables!.sin, position, rotaryDim);
       }
-      const dims = [here, heads, dim, rotaryDim] as const;
-      this.#instance.kernels.rotate(out + done * row, x + done * row, cos, sin, 0, ...dims, row, head, interleaved);
-      done += here;
+      const offset = done * rowStride;
+      const dims = [rows, heads, dim, rotaryDim] as const;
+      kernels.rotate(out + offset, ptr + offset, cos, sin, 0, ...dims, rowStride, headStride, interleaved);
+      done += rows;
     }
   }
 
-  /** to = the rows of q, which stand at `from`, each turned by the position of its query. */
+  /**
+   * Writes q at `to`, in the same layout, each row rotated by the angles of the position of its query.
+   *
+   * @param to address; may be `from`
+   * @param from address of q
+   * @throws RangeError where memory for the angles cannot grow
+   */
   rotateQueries(to: number, from: number, { sequences, layout, rowsQ, numHeads, headDim }: Problem): void {
-    const of = stridesOf(layout, rowsQ, numHeads, headDim);
+    const strides = stridesOf(layout, rowsQ, numHeads, headDim);
+    const shape = { rowStride: strides.row, headStride: strides.head, heads: numHeads, dim: headDim };
     const starts = sequences.map(({ queryOffset }) => queryOffset);
     this.reserve(starts, new Int32Array(starts.length).fill(rowsQ));
     for (const { batch, seqLenQ, queryOffset } of sequences) {
-      const at = batch * of.batch;
-      this.rotate(to + at, from + at, queryOffset, seqLenQ, numHeads, headDim, of.row, of.head);
+      const offset = batch * strides.batch;
+      this.rotate(to + offset, { ...shape, ptr: from + offset }, queryOffset, seqLenQ);
     }
   }
 
-  /** Ends it. */
+  /** Gives the memory of the angles back. Nothing else may be called after it. */
   release(): void {
     this.#angles?.release();
   }
 }
 
-/** Where the angles of a position stand in a table in linear memory. */
-function rowOf(table: Floats, position: number, rotaryDim: number): number {
+/** The address of a position's row in a table that lives in linear memory. */
+function rowAddress(table: Floats, position: number, rotaryDim: number): number {
   return table.ptr! + position * rotaryDim * 2;
 }

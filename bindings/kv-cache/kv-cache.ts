@@ -13,7 +13,7 @@ import type { Floats } from "../memory/data.ts";
 import { StagedRows } from "../memory/staged-rows.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import type { RotaryForm } from "../rotary/options.ts";
-import { Rotation } from "./cache-rotary.ts";
+import { CacheRotary } from "./cache-rotary.ts";
 import { KvStore } from "./kv-store.ts";
 import {
   type AppendOptions,
@@ -24,21 +24,26 @@ import {
 } from "./options.ts";
 import { type Dtype, PageLayout } from "./pages.ts";
 
-/** Tokens before those of the latest append that a window's cache can still take back. */
+/** With a window: how many tokens before those of the latest append `truncate` can still take back. */
 const ROLLBACK = 32;
 
-/** K and V of a batch of sequences, in linear memory, read where they stand. Made by `heed.createKvCache`. */
+/** Keys and values of a batch of sequences, in linear memory and read without a copy. Made by `heed.createKvCache`. */
 export class KvCache {
   readonly numKvHeads: number;
+  /** Values in a row of k. */
   readonly headDim: number;
+  /** Values in a row of v. */
   readonly valueDim: number;
+  /** The most tokens of a sequence. */
   readonly capacity: number;
+  /** How many sequences there are. */
   readonly batch: number;
+  /** How K and V are stored. */
   readonly dtype: Readonly<{ k: Dtype; v: Dtype }>;
-  /** Keys to the left of its position that a query may see; Infinity without a window. */
+  /** How many keys to the left of its position a query sees at most; Infinity without a window. */
   readonly window: number;
   readonly #instance: Instance;
-  readonly #rotation: Rotation | undefined;
+  readonly #rotary: CacheRotary | undefined;
   readonly #store: KvStore;
   #disposed = false;
 
@@ -55,36 +60,36 @@ export class KvCache {
     this.dtype = checkDtype(dtype);
     this.window = window === undefined ? Infinity : checkInteger("window", window, 0);
     this.#instance = instance;
-    this.#rotation = rotary === undefined ? undefined : new Rotation(instance, rotary, headDim, capacity);
+    this.#rotary = rotary === undefined ? undefined : new CacheRotary(instance, rotary, headDim, capacity);
     const layout = new PageLayout(numKvHeads, headDim, valueDim, this.dtype.k, this.dtype.v);
     this.#store = new KvStore(instance, layout, batch);
     instance.arena.watch(this, this.#store.held);
   }
 
-  /** The rotary embedding that the cache applies, as it was given. */
+  /** The option `rotary` as it was given: the rotary embedding that the cache applies. */
   get rotary(): Readonly<RotaryForm> | undefined {
-    return this.#rotation?.given;
+    return this.#rotary?.given;
   }
 
-  /** Tokens in the longest sequence. */
+  /** How many tokens the longest sequence has. */
   get length(): number {
     this.#check();
     return Math.max(...this.#store.lengths);
   }
 
-  /** Tokens in each sequence, [batch]; a copy. */
+  /** How many tokens each sequence has, [batch]. The array is a copy. */
   get lengths(): Int32Array {
     this.#check();
     return this.#store.lengths.slice();
   }
 
-  /** Bytes of linear memory that the cache holds. */
+  /** Bytes of linear memory that the tokens take. */
   get bytes(): number {
     this.#check();
     return this.#store.bytes;
   }
 
-  /** @internal Whether its memory is that of `arena`. */
+  /** @internal Whether the cache lives in the memory of `arena`. */
   livesIn(arena: Arena): boolean {
     this.#check();
     return arena === this.#instance.arena;
@@ -95,8 +100,8 @@ export class KvCache {
    *
    * @param k [batch, newTokens, numKvHeads, headDim], or as `layout` says
    * @param v [batch, newTokens, numKvHeads, valueDim]
-   * @throws RangeError past `capacity`, for a wrong size or where memory cannot grow, TypeError for the wrong kind, ReferenceError
-   * after `dispose`; nothing changes then
+   * @throws RangeError past `capacity`, for a wrong size or where memory cannot grow; TypeError for the wrong kind;
+   * ReferenceError after `dispose`. Nothing changes then.
    */
   append(k: Float32Array | Tensor, v: Float32Array | Tensor, options: AppendOptions = {}): void {
     this.#check();
@@ -118,19 +123,20 @@ export class KvCache {
 
     const scope = new CallScope(arena);
     try {
-      const rotation = this.#rotation;
-      rotation?.check(0, 1);
-      // Small enough to stay in the processor's cache, whatever the length of the prompt.
+      const rotary = this.#rotary;
+      // Throws where a table is a Tensor that was disposed.
+      rotary?.check(0, 1);
+      // A stage of one page stays in the processor's cache, whatever the length of the prompt.
       const most = Math.min(newTokens, PAGE_KEYS);
       const shape = { layout, rows: newTokens, heads: numKvHeads, maxRows: most };
-      const keys = new StagedRows(arena, scope, kIn, { ...shape, dim: headDim, alwaysCopy: rotation !== undefined });
+      const keys = new StagedRows(arena, scope, kIn, { ...shape, dim: headDim, alwaysCopy: rotary !== undefined });
       const values = new StagedRows(arena, scope, vIn, { ...shape, dim: valueDim });
-      this.#store.append(grown, keys, values, rotation);
+      this.#store.append(grown, keys, values, rotary);
     } finally {
       scope.release();
     }
     if (this.window === Infinity) return;
-    // The next queries may be as many as the new tokens, and the next append may take as many pages as this one.
+    // The queries of the next call may be as many as the new tokens, and so may the tokens of the next append.
     const spare = Math.ceil(newTokens / PAGE_KEYS) + 1;
     this.#store.keepLast(newTokens + this.window + ROLLBACK, spare);
   }
@@ -152,7 +158,8 @@ export class KvCache {
    * The attention weights of q over the tokens in the cache, see `Heed.attentionWeights`; seqLenKv is cache.length.
    *
    * @param q [batch, seqLenQ, numHeads, headDim]
-   * @throws as `Heed.attentionWeights`, and a RangeError where a chosen query could see tokens that the window has given back
+   * @throws as `Heed.attentionWeights`, and a RangeError where a chosen query could see tokens that the window has
+   * given back
    */
   attentionWeights<const O extends CacheWeightsOptions>(q: Float32Array | Tensor, options: O): WeightsResult<O> {
     const { problem: whole, full } = this.#problemOf(q, options);
@@ -162,7 +169,13 @@ export class KvCache {
     return computeWeights(this.#instance, problem, selection, full, this.#operands(problem)) as WeightsResult<O>;
   }
 
-  /** Forgets the tokens from `length` on, of all sequences or [batch] of each. */
+  /**
+   * Keeps the first `length` tokens of every sequence, and forgets the rest.
+   *
+   * @param length one number for all sequences, or [batch]: one for each
+   * @throws RangeError for a length past the tokens of a sequence, or for one whose window has been given back;
+   * TypeError for the wrong kind; ReferenceError after `dispose`. Nothing changes then.
+   */
   truncate(length: number | Int32Array): void {
     this.#check();
     const before = this.#store.lengths;
@@ -180,20 +193,31 @@ export class KvCache {
     this.#store.truncate(lengths);
   }
 
-  /** Forgets all tokens. */
+  /** Forgets all tokens and gives their memory back. The cache can be filled again. */
   reset(): void {
     this.#check();
     this.#store.clear();
   }
 
-  /** Sequence b becomes what sequence indices[b] was: beam search, batch compaction. */
+  /**
+   * Sequence b becomes what sequence indices[b] was: for beam search and for a batch whose sequences end at different
+   * times.
+   *
+   * @param indices [batch]
+   * @throws RangeError for a wrong length or index or where memory cannot grow; TypeError for the wrong kind;
+   * ReferenceError after `dispose`. Nothing changes then.
+   */
   reorder(indices: Int32Array): void {
     this.#check();
     checkInt32Array("indices", indices, this.batch, "batch", 0, this.batch - 1);
     this.#store.reorder(indices);
   }
 
-  /** A cache with the same tokens that shares nothing with this one. */
+  /**
+   * A copy of the cache. The two share no memory.
+   *
+   * @throws RangeError where memory cannot grow, ReferenceError after `dispose`
+   */
   fork(): KvCache {
     this.#check();
     const window = this.window === Infinity ? undefined : this.window;
@@ -215,19 +239,20 @@ export class KvCache {
     this.#disposed = true;
     this.#instance.arena.unwatch(this);
     this.#store.release();
-    this.#rotation?.release();
+    this.#rotary?.release();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
   }
 
+  /** Throws a ReferenceError once the cache or its instance is disposed. */
   #check(): void {
     if (this.#disposed) throw new ReferenceError('"cache" expected a live KvCache, got a disposed one');
     this.#instance.arena.check();
   }
 
-  /** The options and the problem of a call over all tokens. */
+  /** The checked problem of a call over all tokens, and its options with those that the cache settles. */
   #problemOf<O extends CacheAttentionOptions | CacheWeightsOptions>(q: unknown, options: O) {
     this.#check();
     checkObject("options", options);
@@ -238,32 +263,37 @@ export class KvCache {
     return { problem: { ...problem, left: Math.min(problem.left, this.window) }, full };
   }
 
-  /** q and the pages of a call: q as it is, or a copy that is rotated by the position of each query. */
+  /** Places q and the pages of a call. */
   #operands(problem: Problem): Operands {
-    return {
-      place: (scope) => ({ q: this.#rotateQueries(scope, problem), kv: this.#store.placePages(scope) }),
-    };
+    return { place: (scope) => ({ q: this.#rotateQueries(scope, problem), kv: this.#store.placePages(scope) }) };
   }
 
+  /** q, rotated by the position of each query where the cache applies rotary embedding. */
   #rotateQueries(scope: CallScope, problem: Problem): Floats {
     const { q } = problem;
-    if (!this.#rotation) return q;
+    if (!this.#rotary) return q;
     const from = scope.input(q);
     // An array has just been copied in, so it is rotated in place. A Tensor is the caller's.
     const to = q.array ? from : scope.reserve(q.length * 4);
-    this.#rotation.rotateQueries(to, from, problem);
+    this.#rotary.rotateQueries(to, from, problem);
     return { ptr: to, length: q.length };
   }
 
-  /** Throws a RangeError where a query, of `rows` or of all, could see keys that are gone, or stands where there are no angles. */
+  /**
+   * Checks that the keys that the queries could see are still there, and that there are angles for the positions of the
+   * queries.
+   *
+   * @param rows the queries that count; all of them by default
+   * @throws RangeError
+   */
   #checkReach({ sequences, left }: Problem, rows?: Int32Array): void {
     for (const { batch: b, seqLenQ, queryOffset } of sequences) {
       const gone = this.#store.firstToken(b);
-      const firstRow = rows ? rows.reduce((least, row) => Math.min(least, row), seqLenQ) : 0;
+      const firstRow = rows ? rows.reduce((lowest, row) => Math.min(lowest, row), seqLenQ) : 0;
       if (gone > 0 && firstRow < seqLenQ && queryOffset + firstRow - left < gone) {
         throw wrongValue("queryOffset", `at least ${gone + left - firstRow} (keys further left are gone)`, queryOffset);
       }
     }
-    for (const { queryOffset, seqLenQ } of sequences) this.#rotation?.check(queryOffset, seqLenQ);
+    for (const { queryOffset, seqLenQ } of sequences) this.#rotary?.check(queryOffset, seqLenQ);
   }
 }

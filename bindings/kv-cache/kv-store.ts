@@ -3,12 +3,15 @@ import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { RowsInMemory, StagedRows } from "../memory/staged-rows.ts";
-import type { Rotation } from "./cache-rotary.ts";
+import type { CacheRotary } from "./cache-rotary.ts";
 import { type PageLayout, type PageRows, Pages } from "./pages.ts";
 
-/** The tokens of a batch of sequences in linear memory: how many each has, and its pages. A call that throws leaves them as they were. */
+/**
+ * The tokens of a batch of sequences in linear memory: how many each sequence has, and its pages. A method that throws
+ * changes nothing.
+ */
 export class KvStore {
-  /** The pages of all sequences at any time, for a leak net. */
+  /** The addresses of the pages of all sequences at any time, for the leak net of the arena. */
   readonly held = new Set<number>();
   readonly #instance: Instance;
   readonly #layout: PageLayout;
@@ -22,31 +25,35 @@ export class KvStore {
     this.#pages = Array.from({ length: batch }, () => new Pages(instance.arena, layout.bytes, this.held));
   }
 
-  /** Tokens in each sequence, [batch]; not to be written to. */
+  /** Tokens in each sequence, [batch]. Do not write to it. */
   get lengths(): Int32Array {
     return this.#lengths;
   }
 
-  /** Bytes of linear memory. */
+  /** Bytes of linear memory that the pages take. */
   get bytes(): number {
     return this.held.size * this.#layout.bytes;
   }
 
-  /** The oldest token of sequence `b` that is still there. */
+  /** The oldest token of sequence `b` that has not been given back. */
   firstToken(b: number): number {
     return this.#pages[b]!.first * PAGE_KEYS;
   }
 
-  /** Appends the first rows of `keys` and `values`, keys turned by `rotation`, until the sequences have `lengths` tokens, [batch]. */
-  append(lengths: Int32Array, keys: StagedRows, values: StagedRows, rotation: Rotation | undefined): void {
-    this.#extend(lengths, rotation);
+  /**
+   * Appends rows of `keys` and `values`, from the first on, until the sequences have `lengths` tokens, [batch].
+   *
+   * @param rotary rotates the keys in their stage before they are stored
+   * @throws RangeError where memory cannot grow
+   */
+  append(lengths: Int32Array, keys: StagedRows, values: StagedRows, rotary: CacheRotary | undefined): void {
+    this.#extend(lengths, rotary);
     lengths.forEach((length, b) => {
       const start = this.#lengths[b]!;
       for (let token = start; token < length;) {
         const count = Math.min(length - token, PAGE_KEYS - (token % PAGE_KEYS));
         const kRows = keys.take(b, token - start, count);
-        const { ptr, heads, dim, rowStride, headStride } = kRows;
-        rotation?.rotate(ptr, ptr, token, count, heads, dim, rowStride, headStride);
+        rotary?.rotate(kRows.ptr, kRows, token, count);
         this.#store(b, token, count, this.#layout.k, kRows);
         this.#store(b, token, count, this.#layout.v, values.take(b, token - start, count));
         token += count;
@@ -55,12 +62,15 @@ export class KvStore {
     this.#lengths = lengths;
   }
 
-  /** Lets go of the pages without any of the last `count` tokens of a sequence: `spare` of them stay for tokens to come. */
+  /**
+   * Drops the pages that hold none of the last `count` tokens of a sequence. Up to `spare` of them are kept for new
+   * tokens.
+   */
   keepLast(count: number, spare: number): void {
     this.#pages.forEach((pages, b) => pages.dropBefore(this.#lengths[b]! - count, spare));
   }
 
-  /** Forgets the tokens of each sequence from lengths[b] on. */
+  /** Keeps the first lengths[b] tokens of each sequence b. */
   truncate(lengths: Int32Array): void {
     this.#pages.forEach((pages, b) => pages.truncate(lengths[b]!));
     this.#lengths = lengths.slice();
@@ -72,7 +82,11 @@ export class KvStore {
     this.#lengths = this.#lengths.map(() => 0);
   }
 
-  /** Sequence b becomes what sequence indices[b] was. */
+  /**
+   * Sequence b becomes what sequence indices[b] was. A sequence that is taken twice is copied.
+   *
+   * @throws RangeError where memory cannot grow
+   */
   reorder(indices: Int32Array): void {
     const before = new Set(this.#pages);
     const after = new Set<Pages>();
@@ -82,39 +96,43 @@ export class KvStore {
         after.add(after.has(pages) ? pages.copy(this.held) : pages);
       }
     } catch (error) {
-      clearOthers(after, before);
+      clearExcept(after, before);
       throw error;
     }
-    clearOthers(before, after);
+    clearExcept(before, after);
     this.#lengths = indices.map((from) => this.#lengths[from]!);
     this.#pages = [...after];
   }
 
-  /** Fills a store that is empty with the tokens of `other`, of the same dims; where it throws, `release` gives back what was copied. */
+  /**
+   * Fills this store, which must be empty, with the tokens of `other`, whose pages have the same layout.
+   *
+   * @throws RangeError where memory cannot grow; then only `release` may be called
+   */
   copyFrom(other: KvStore): void {
     this.#pages = other.#pages.map((pages) => pages.copy(this.held));
     this.#lengths = other.#lengths.slice();
   }
 
-  /** Gives the memory back, and is not used again. */
+  /** Gives the memory back. Nothing else may be called after it. */
   release(): void {
     for (const ptr of this.held) this.#instance.arena.release(ptr);
     this.held.clear();
   }
 
-  /** The page tables, and where the heads stand in a page. */
+  /** Where the kernels find the tokens: writes the page tables into the memory of a call. */
   placePages(scope: CallScope): KvSource {
     const { arena } = this.#instance;
     const tables = this.#pages.map(({ count }) => scope.reserve(count * 4));
     this.#pages.forEach((pages, b) => pages.writeTable(new Int32Array(arena.buffer, tables[b], pages.count)));
     const { k, v } = this.#layout;
     const locate: KvSource["locate"] = (_, b) => ({
-      k: k.base,
-      v: v.base,
-      kRowStride: k.row,
-      kHeadStride: k.head,
-      vRowStride: v.row,
-      vHeadStride: v.head,
+      k: k.offset,
+      v: v.offset,
+      kRowStride: k.rowStride,
+      kHeadStride: k.headStride,
+      vRowStride: v.rowStride,
+      vHeadStride: v.headStride,
       pages: tables[b]!,
       pageCount: this.#pages[b]!.count,
       kType: k.type,
@@ -125,16 +143,16 @@ export class KvStore {
     return { maxKeys: Infinity, locate };
   }
 
-  /** Room for `lengths` tokens in every sequence and their angles, or none of it. */
-  #extend(lengths: Int32Array, rotation: Rotation | undefined): void {
+  /**
+   * Allocates pages and angles for `lengths` tokens, [batch]: all that are missing, or none where memory cannot grow.
+   */
+  #extend(lengths: Int32Array, rotary: CacheRotary | undefined): void {
     const { arena } = this.#instance;
     const missing = this.#pages.reduce((sum, pages, b) => sum + pages.missing(lengths[b]!), 0);
     const fresh = arena.allocateMany(this.#layout.bytes, missing);
     try {
-      rotation?.reserve(
-        this.#lengths,
-        lengths.map((length, b) => length - this.#lengths[b]!),
-      );
+      const newTokens = lengths.map((length, b) => length - this.#lengths[b]!);
+      rotary?.reserve(this.#lengths, newTokens);
     } catch (error) {
       for (const ptr of fresh) arena.release(ptr);
       throw error;
@@ -142,20 +160,22 @@ export class KvStore {
     this.#pages.forEach((pages, b) => pages.extend(lengths[b]!, fresh));
   }
 
-  /** Stores rows of every head as those of `count` tokens of sequence `b` from `token` on, which share a page. */
+  /**
+   * Stores rows of every head as the `count` tokens from `token` on of sequence `b`, which lie in one page.
+   */
   #store(b: number, token: number, count: number, to: PageRows, from: RowsInMemory): void {
-    const inPage = token % PAGE_KEYS;
-    const page = this.#pages[b]!.at(token);
-    for (let head = 0; head < from.heads; head++) {
-      const row = page + to.base + head * to.head + inPage * to.row;
-      const scale = to.scales && page + to.scales + (head * PAGE_KEYS + inPage) * 4;
+    const rowInPage = token % PAGE_KEYS;
+    const page = this.#pages[b]!.addressOf(token);
+    for (let kvHead = 0; kvHead < from.heads; kvHead++) {
+      const row = page + to.offset + kvHead * to.headStride + rowInPage * to.rowStride;
+      const scale = to.scales && page + to.scales + (kvHead * PAGE_KEYS + rowInPage) * 4;
       this.#instance.kernels.storeRows(
         row,
         scale,
-        from.ptr + head * from.headStride,
+        from.ptr + kvHead * from.headStride,
         count,
         from.dim,
-        to.row,
+        to.rowStride,
         from.rowStride,
         to.type,
       );
@@ -163,7 +183,7 @@ export class KvStore {
   }
 }
 
-/** Gives back the pages of `some` that are not among `kept`. */
-function clearOthers(some: Set<Pages>, kept: Set<Pages>): void {
+/** Gives back the pages of every sequence in `some` that is not in `kept`. */
+function clearExcept(some: Set<Pages>, kept: Set<Pages>): void {
   for (const pages of some) if (!kept.has(pages)) pages.clear();
 }

@@ -5,7 +5,7 @@ import type { Layout } from "../memory/layout.ts";
 import type { RotaryForm } from "../rotary/options.ts";
 import type { Dtype } from "./pages.ts";
 
-/** What a cache holds. */
+/** The sizes of a cache and how it stores its tokens. */
 export interface KvCacheOptions {
   /** KV heads. */
   numKvHeads: number;
@@ -13,42 +13,45 @@ export interface KvCacheOptions {
   headDim: number;
   /** Values in a row of v. Default headDim. */
   valueDim?: number | undefined;
-  /** Tokens that a sequence may reach; memory is taken as it fills, 128 tokens at a time. */
+  /** The most tokens of a sequence. Memory is allocated as the cache fills, 128 tokens at a time. */
   capacity: number;
   /** Sequences. Default 1. */
   batch?: number | undefined;
   /** How K and V are stored. Default "f32". */
   dtype?: Dtype | { k: Dtype; v: Dtype } | undefined;
   /**
-   * No query looks further than this many keys to the left of its own position; what none can see any more is given back. What the
-   * tokens of the latest append see stays, and what 32 tokens before them saw, so that `truncate` may go back over these.
+   * How many keys to the left of its own position a query sees at most. Keys that no query can see any more are given
+   * back. The keys that the tokens of the latest append see stay, and those that the 32 tokens before them see:
+   * `truncate` may take these tokens back. Default unlimited.
    */
   window?: number | undefined;
   /**
-   * The cache applies rotary embedding: `append` turns k by the position of each token, `attention` q by i + queryOffset; see
-   * `Heed.rotary`. {} is the default form. Tables have a row for each position up to `capacity`; as Tensors they are read in place and
-   * must outlive the cache, as arrays a row is read when it is first needed.
+   * The cache applies rotary embedding, see `Heed.rotary`: `append` rotates k by the position of each token,
+   * `attention` rotates row i of q by the position i + queryOffset. {} is the default form. Tables need a row for each
+   * position up to `capacity`. Tensors are read in place and must outlive the cache; of an array a row is read when it
+   * is first needed.
    */
   rotary?: RotaryForm | undefined;
 }
 
-/** How tokens are appended. */
+/** What `append` takes besides k and v. */
 export interface AppendOptions {
-  /** Of k and v. Default "blhd" = [batch, newTokens, numKvHeads, dim]. */
+  /** The layout of k and v. Default "blhd" = [batch, newTokens, numKvHeads, dim]. */
   layout?: Layout | undefined;
-  /** Shape [batch]: how many of the new tokens each sequence takes, from the front. Default all. */
+  /** [batch]: how many of the new tokens each sequence takes, from the first on. Default all. */
   lengths?: Int32Array | undefined;
 }
 
-/** The options of `attention` but for those that the cache settles. */
+/** The options of `attention` without those that the cache settles. */
 export type CacheAttentionOptions = Omit<AttentionOptions, Settled>;
 
-/** The options of `attentionWeights` but for those that the cache settles. */
+/** The options of `attentionWeights` without those that the cache settles. */
 export type CacheWeightsOptions = Omit<WeightsOptions, Settled>;
 
+/** The options that the cache knows itself. */
 type Settled = "numKvHeads" | "headDim" | "valueDim" | "batch" | "kvLengths" | "cuSeqlensQ" | "cuSeqlensKv";
 
-/** One type for both, or one for each. */
+/** Checks `dtype`: one type for K and V, or one for each. */
 export function checkDtype(dtype: unknown): { k: Dtype; v: Dtype } {
   const choices = ["f32", "f16", "int8"] as const;
   if (typeof dtype === "string") {

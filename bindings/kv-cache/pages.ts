@@ -2,53 +2,69 @@ import { PAGE_KEYS } from "../engine/abi.ts";
 import { TYPES } from "../engine/kernels.ts";
 import type { Arena } from "../memory/arena.ts";
 
-/** How K and V are stored: "f16" is IEEE binary16, "int8" one byte a value with one f32 scale for each head and token. */
+/**
+ * How K or V is stored. "f16" is IEEE binary16; "int8" is one byte a value, with one f32 scale for each head and token.
+ */
 export type Dtype = keyof typeof TYPES;
 
-/** How one of K and V lies in a page, and how the kernels are told. All in bytes. */
+/**
+ * Where K, or V, lies in a page, and in which stored type. Offsets are bytes from the start of the page, strides are
+ * bytes.
+ */
 export interface PageRows {
+  /** The number of the stored type, as the kernels have it. */
   type: number;
-  /** From one row of a head to the next: whole eights of values. */
-  row: number;
-  /** From one head to the next, and the place of head 0. */
-  head: number;
-  base: number;
-  /** The scales of head 0, [PAGE_KEYS] f32 a head; 0 where there are none. */
+  /** From one token's row of a head to the next: the row, rounded up to whole eights of values. */
+  rowStride: number;
+  /** From one head to the next: PAGE_KEYS rows. */
+  headStride: number;
+  /** Where head 0 starts. */
+  offset: number;
+  /** Where the scales of head 0 start, [PAGE_KEYS] f32 for each head; 0 where the type has no scales. */
   scales: number;
 }
 
-/** The layout of a page: K of every head, V of every head, the scales of K, those of V. */
+/** The layout of a page of PAGE_KEYS tokens: K of every head, V of every head, the scales of K, the scales of V. */
 export class PageLayout {
   readonly k: PageRows;
   readonly v: PageRows;
+  /** Bytes of a page. */
   readonly bytes: number;
 
   constructor(numKvHeads: number, headDim: number, valueDim: number, kType: Dtype, vType: Dtype) {
-    const rowsOf = (dtype: Dtype, dim: number, base: number): PageRows => {
-      const row = Math.ceil(dim / 8) * 8 * TYPES[dtype].bytes;
-      return { type: TYPES[dtype].number, row, head: row * PAGE_KEYS, base, scales: 0 };
+    const pageRows = (dtype: Dtype, dim: number, offset: number): PageRows => {
+      const rowStride = Math.ceil(dim / 8) * 8 * TYPES[dtype].bytes;
+      return { type: TYPES[dtype].number, rowStride, headStride: rowStride * PAGE_KEYS, offset, scales: 0 };
     };
     const scaleBytes = (dtype: Dtype) => (dtype === "int8" ? numKvHeads * PAGE_KEYS * 4 : 0);
-    this.k = rowsOf(kType, headDim, 0);
-    this.v = rowsOf(vType, valueDim, numKvHeads * this.k.head);
-    const end = this.v.base + numKvHeads * this.v.head;
-    if (kType === "int8") this.k.scales = end;
-    if (vType === "int8") this.v.scales = end + scaleBytes(kType);
-    this.bytes = end + scaleBytes(kType) + scaleBytes(vType);
+    this.k = pageRows(kType, headDim, 0);
+    this.v = pageRows(vType, valueDim, numKvHeads * this.k.headStride);
+    const rowsEnd = this.v.offset + numKvHeads * this.v.headStride;
+    if (kType === "int8") this.k.scales = rowsEnd;
+    if (vType === "int8") this.v.scales = rowsEnd + scaleBytes(kType);
+    this.bytes = rowsEnd + scaleBytes(kType) + scaleBytes(vType);
   }
 }
 
-/** The pages of one sequence: a run of them, numbered from the first token on, of which the oldest may be gone. */
+/**
+ * The pages of one sequence. Page n holds the tokens from n·PAGE_KEYS on. A window may have given back the oldest
+ * pages; those from `first` on are there without a gap.
+ */
 export class Pages {
   readonly #arena: Arena;
   readonly #bytes: number;
-  /** Every page that is held, for the leak net of the cache. */
+  /** The addresses of all pages of the cache, which shares this set with its leak net. */
   readonly #held: Set<number>;
   #first = 0;
+  /** The addresses of the pages from #first on. */
   #ptrs: number[] = [];
-  /** Pages that a window has left behind, for the tokens to come: so the bytes of a window's cache stay the same. */
+  /** Pages that a window no longer needs, kept for new tokens, so that a cache with a window allocates nothing. */
   readonly #spare: number[] = [];
 
+  /**
+   * @param bytes bytes of a page
+   * @param held a set in which every page of the cache is kept while it is allocated
+   */
   constructor(arena: Arena, bytes: number, held: Set<number>) {
     this.#arena = arena;
     this.#bytes = bytes;
@@ -60,34 +76,35 @@ export class Pages {
     return this.#first;
   }
 
+  /** How many pages hold tokens. */
   get count(): number {
     return this.#ptrs.length;
   }
 
-  /** The page of token `token`. */
-  at(token: number): number {
+  /** The address of the page that holds token `token`. */
+  addressOf(token: number): number {
     return this.#ptrs[Math.floor(token / PAGE_KEYS) - this.#first]!;
   }
 
-  /** How many pages tokens up to `length` need beyond those that are held. */
+  /** How many pages must be allocated before the sequence can have `length` tokens. */
   missing(length: number): number {
     return Math.max(0, this.#needed(length) - this.#ptrs.length - this.#spare.length);
   }
 
-  /** Makes room for tokens up to `length`, with as many pages of `fresh` as are missing. */
+  /** Makes room for `length` tokens. Takes the pages that are missing from the end of `fresh`. */
   extend(length: number, fresh: number[]): void {
     const count = this.#needed(length);
     while (this.#ptrs.length < count) this.#push(this.#spare.pop() ?? fresh.pop()!);
   }
 
-  /** Gives back the pages behind token `length`. */
+  /** Keeps the first `length` tokens, and gives back the pages that hold none of them. */
   truncate(length: number): void {
     const count = Math.max(0, this.#needed(length));
     while (this.#ptrs.length > count) this.#release(this.#ptrs.pop()!);
     if (count === 0) this.#first = Math.floor(length / PAGE_KEYS);
   }
 
-  /** Lets go of the pages that end before token `token`: `spare` of them stay for tokens to come. */
+  /** Drops the pages that hold only tokens before `token`. Up to `spare` of them are kept for new tokens. */
   dropBefore(token: number, spare: number): void {
     while (this.#ptrs.length > 0 && (this.#first + 1) * PAGE_KEYS <= token) {
       this.#spare.push(this.#ptrs.shift()!);
@@ -96,7 +113,11 @@ export class Pages {
     while (this.#spare.length > spare) this.#release(this.#spare.pop()!);
   }
 
-  /** The same tokens in pages of their own, held in `held`. */
+  /**
+   * A copy of the tokens in new pages, whose addresses are kept in `held`.
+   *
+   * @throws RangeError where memory cannot grow; nothing is allocated then
+   */
   copy(held: Set<number>): Pages {
     const copy = new Pages(this.#arena, this.#bytes, held);
     copy.#first = this.#first;
@@ -110,27 +131,29 @@ export class Pages {
     return copy;
   }
 
-  /** Writes the table that `Head.pages` points at: page n at entry n % count. */
+  /** Writes the page table that the kernels read, [count]: the address of page n at entry n % count. */
   writeTable(table: Int32Array): void {
     this.#ptrs.forEach((ptr, n) => (table[(this.#first + n) % this.#ptrs.length] = ptr));
   }
 
-  /** Gives back everything. */
+  /** Forgets all tokens and gives all pages back. */
   clear(): void {
     for (const ptr of [...this.#ptrs.splice(0), ...this.#spare.splice(0)]) this.#release(ptr);
     this.#first = 0;
   }
 
-  /** Pages from the oldest one on that tokens up to `length` take. */
+  /** How many pages from #first on `length` tokens need; negative where they end before that page. */
   #needed(length: number): number {
     return Math.ceil(length / PAGE_KEYS) - this.#first;
   }
 
+  /** Appends a page. */
   #push(ptr: number): void {
     this.#held.add(ptr);
     this.#ptrs.push(ptr);
   }
 
+  /** Gives one page back to the arena. */
   #release(ptr: number): void {
     this.#held.delete(ptr);
     this.#arena.release(ptr);

@@ -1,7 +1,7 @@
 import { type ScoreStrides, checkBroadcast } from "../attention/broadcast.ts";
 import { checkObject, wrongKind } from "../check.ts";
 
-/** Bytes over the scores, broadcast right-aligned. */
+/** One byte for each score, in a shape that broadcasts, right-aligned, to [batch, numHeads, seqLenQ, seqLenKv]. */
 export interface Mask {
   data: Uint8Array;
   shape: readonly number[];
@@ -10,31 +10,40 @@ export interface Mask {
 const SCORES = "[batch, numHeads, seqLenQ, seqLenKv]";
 
 /**
- * The keepMask that says what a keepMask and a dropMask say together: a key is attended to where the first is not 0 and the second is. Of
- * the shape that both broadcast to. `target`: [batch, numHeads, seqLenQ, seqLenKv].
+ * The keepMask that a keepMask and a dropMask stand for together: a query sees a key where the first is not 0 and the
+ * second is 0.
+ *
+ * The result has the smallest shape that both broadcast to. That is the shape of the larger one where it contains the
+ * other. Where neither contains the other, such as padding [batch, 1, 1, seqLenKv] beside [seqLenQ, seqLenKv], it is
+ * their product, here [batch, 1, seqLenQ, seqLenKv]; at most one byte for each score. See docs/decisions/drop-mask.md.
+ *
+ * @param target [batch, numHeads, seqLenQ, seqLenKv]
+ * @throws TypeError or RangeError for a mask of the wrong kind or shape
  */
-export function keepMaskOf(
+export function combineMasks(
   keep: Mask | undefined,
   drop: Mask | undefined,
   target: readonly number[],
 ): Mask | undefined {
   if (drop === undefined) return keep;
-  const dropped = checkMask("dropMask", drop, target);
+  const dropStrides = checkMask("dropMask", drop, target);
   if (keep === undefined) return { data: drop.data.map((byte) => (byte === 0 ? 1 : 0)), shape: drop.shape };
-  const kept = checkMask("keepMask", keep, target);
+  const keepStrides = checkMask("keepMask", keep, target);
 
-  const sizeOf = (mask: Mask, i: number): number => mask.shape[mask.shape.length - 4 + i] ?? 1;
-  const shape = target.map((_, i) => (sizeOf(keep, i) === 1 ? sizeOf(drop, i) : sizeOf(keep, i)));
+  const sizeIn = ({ shape }: Mask, dimension: number): number => shape[shape.length - 4 + dimension] ?? 1;
+  const shape = target.map((_, i) => (sizeIn(keep, i) === 1 ? sizeIn(drop, i) : sizeIn(keep, i)));
   const [batches, heads, rows, keys] = shape as [number, number, number, number];
   const data = new Uint8Array(batches * heads * rows * keys);
-  let at = 0;
+  let element = 0;
   for (let batch = 0; batch < batches; batch++) {
     for (let head = 0; head < heads; head++) {
       for (let row = 0; row < rows; row++) {
+        const keepRow = offsetOf(keepStrides, batch, head, row);
+        const dropRow = offsetOf(dropStrides, batch, head, row);
         for (let key = 0; key < keys; key++) {
-          const of = (strides: ScoreStrides) =>
-            batch * strides.batch + head * strides.head + row * strides.row + key * strides.key;
-          data[at++] = keep.data[of(kept)] !== 0 && drop.data[of(dropped)] === 0 ? 1 : 0;
+          const isKept = keep.data[keepRow + key * keepStrides.key] !== 0;
+          const isDropped = drop.data[dropRow + key * dropStrides.key] !== 0;
+          data[element++] = isKept && !isDropped ? 1 : 0;
         }
       }
     }
@@ -42,6 +51,12 @@ export function keepMaskOf(
   return { data, shape };
 }
 
+/** Where a row of a mask starts. */
+function offsetOf(strides: ScoreStrides, batch: number, head: number, row: number): number {
+  return batch * strides.batch + head * strides.head + row * strides.row;
+}
+
+/** Checks a mask that broadcasts to `target`, and returns the strides that broadcast it. */
 function checkMask(title: string, mask: Mask, target: readonly number[]): ScoreStrides {
   checkObject(title, mask);
   if (!(mask.data instanceof Uint8Array)) throw wrongKind(`${title}.data`, "a Uint8Array", mask.data);

@@ -3,7 +3,7 @@ import type { Arena } from "../memory/arena.ts";
 import { type Floats, checkFloats } from "../memory/data.ts";
 import { Tensor } from "../memory/tensor.ts";
 
-/** A weight as checkpoints have it: the floats of an array of `shape`, in C order. */
+/** A weight as checkpoints store it: the floats of an array of `shape`, in C order. */
 export interface Weight {
   data: Float32Array | Tensor;
   shape: readonly number[];
@@ -11,7 +11,10 @@ export interface Weight {
 
 /** The matrix and the bias of a linear layer. */
 export interface LinearWeights {
-  /** [outFeatures, inFeatures]; of bare floats, whose shape follows from `bias` or from what is said beside them. */
+  /**
+   * [outFeatures, inFeatures]. Floats without a shape get one from `bias`, or from the sizes that are given beside
+   * them.
+   */
   weight: Float32Array | Tensor | Weight;
   /** [outFeatures]. Default none. */
   bias?: Float32Array | Tensor | Weight | undefined;
@@ -19,7 +22,7 @@ export interface LinearWeights {
   transposed?: boolean | undefined;
 }
 
-/** The sizes of a weight; what is left out follows from its shape, from the length of its bias or from the other size. */
+/** The sizes of a weight. A size that is left out follows from its shape, from its bias, or from the other size. */
 export interface Features {
   /** Floats in a row of x. */
   inFeatures?: number | undefined;
@@ -27,24 +30,24 @@ export interface Features {
   outFeatures?: number | undefined;
 }
 
-/** A checked weight: W[o][t] at data + o·outStep + t·inStep. */
+/** A checked weight. W[o][i] is the float o·outStride + i·inStride of `data`. */
 export interface CheckedWeight {
   data: Floats;
   bias: Floats | undefined;
   inFeatures: number;
   outFeatures: number;
-  /** Floats from one output feature, and from one input feature, to the next; one of them is 1. */
-  outStep: number;
-  inStep: number;
+  /** Floats from one output feature to the next, and from one input feature to the next. One of the two is 1. */
+  outStride: number;
+  inStride: number;
 }
 
-/** Floats, with their shape where they bring one. */
+/** Floats, and their shape where it was given. */
 interface Shaped {
   data: Floats;
   shape: readonly number[] | undefined;
 }
 
-/** Bare floats, or floats with a shape that fits them. */
+/** Checks floats, or { data, shape } with a shape that fits its data. */
 export function checkShaped(title: string, value: unknown, arena: Arena): Shaped {
   if (value instanceof Tensor || ArrayBuffer.isView(value)) {
     return { data: checkFloats(title, value, arena), shape: undefined };
@@ -54,12 +57,12 @@ export function checkShaped(title: string, value: unknown, arena: Arena): Shaped
   }
   const { data: floats, shape } = value as Partial<Record<string, unknown>>;
   const data = checkFloats(`${title}.data`, floats, arena);
-  checkShape(title, shape, data.length);
+  checkShapeHolds(title, shape, data.length);
   return { data, shape };
 }
 
-/** An array of sizes whose product is `length`. */
-export function checkShape(title: string, shape: unknown, length: number): asserts shape is readonly number[] {
+/** Checks an array of sizes whose product is `length`. */
+export function checkShapeHolds(title: string, shape: unknown, length: number): asserts shape is readonly number[] {
   if (!Array.isArray(shape)) throw wrongKind(`${title}.shape`, "an array of integers", shape);
   const product = shape.reduce<number>((all, size, i) => all * checkInteger(`${title}.shape[${i}]`, size, 0), 1);
   if (product !== length) {
@@ -68,9 +71,11 @@ export function checkShape(title: string, shape: unknown, length: number): asser
 }
 
 /**
- * Checks a weight and its bias. What its shape, its bias and `known` say of its sizes must agree, and be enough.
+ * Checks a weight and its bias. Their sizes come from `known`, from the shape of the weight and from the length of the
+ * bias; these must agree, and together settle both sizes.
  *
- * `titles`: how errors name the two.
+ * @param titles how errors name the three
+ * @throws TypeError for the wrong kind, RangeError for a wrong size
  */
 export function checkWeight(
   arena: Arena,
@@ -83,45 +88,51 @@ export function checkWeight(
     if (known[name] !== undefined) checkInteger(name, known[name], 1);
   }
   const { data, shape } = checkShaped(titles.weight, weight, arena);
-  const added = bias === undefined ? undefined : checkShaped(titles.bias, bias, arena).data;
-  const named = transposed ? "[inFeatures, outFeatures]" : "[outFeatures, inFeatures]";
-  if (shape && shape.length !== 2) throw wrongValue(`${titles.weight}.shape`, `2 dimensions (${named})`, shape.length);
+  const biasFloats = bias === undefined ? undefined : checkShaped(titles.bias, bias, arena).data;
+  const dimensions = transposed ? "[inFeatures, outFeatures]" : "[outFeatures, inFeatures]";
+  if (shape && shape.length !== 2) {
+    throw wrongValue(`${titles.weight}.shape`, `2 dimensions (${dimensions})`, shape.length);
+  }
 
-  const [outShape, inShape] = transposed ? [shape?.[1], shape?.[0]] : [shape?.[0], shape?.[1]];
-  const outKnown = known.outFeatures ?? outShape ?? added?.length;
-  const inKnown = known.inFeatures ?? inShape;
+  const [outDimension, inDimension] = transposed ? [1, 0] : [0, 1];
+  const outKnown = known.outFeatures ?? shape?.[outDimension] ?? biasFloats?.length;
+  const inKnown = known.inFeatures ?? shape?.[inDimension];
   if (outKnown === undefined && inKnown === undefined) {
     throw wrongKind(titles.weight, "a shape, a bias beside it, or inFeatures or outFeatures", weight);
   }
-  const outFeatures = outKnown ?? checkOther(titles.weight, data.length, inKnown!, "inFeatures");
-  const inFeatures = inKnown ?? checkOther(titles.weight, data.length, outFeatures, "outFeatures");
-  for (const [size, is, i, name] of [
-    [outFeatures, outShape, transposed ? 1 : 0, "outFeatures"],
-    [inFeatures, inShape, transposed ? 0 : 1, "inFeatures"],
+  const outFeatures = outKnown ?? otherSize(titles.weight, data.length, inKnown!, "inFeatures");
+  const inFeatures = inKnown ?? otherSize(titles.weight, data.length, outFeatures, "outFeatures");
+  for (const [dimension, size, name] of [
+    [outDimension, outFeatures, "outFeatures"],
+    [inDimension, inFeatures, "inFeatures"],
   ] as const) {
-    if (is !== undefined && is !== size) throw wrongValue(`${titles.weight}.shape[${i}]`, `${size} (${name})`, is);
+    const given = shape?.[dimension];
+    if (given !== undefined && given !== size) {
+      throw wrongValue(`${titles.weight}.shape[${dimension}]`, `${size} (${name})`, given);
+    }
   }
   if (data.length !== outFeatures * inFeatures || data.length === 0) {
     const expected = `a length of ${outFeatures * inFeatures} (outFeatures × inFeatures), and not 0`;
     throw wrongValue(titles.weight, expected, data.length);
   }
-  const checkedBias = added && checkLength(titles.bias, added, outFeatures);
-  const [outStep, inStep] = transposed ? [1, outFeatures] : [inFeatures, 1];
-  return { data, bias: checkedBias, inFeatures, outFeatures, outStep, inStep };
+  const checkedBias = biasFloats && checkBiasLength(titles.bias, biasFloats, outFeatures);
+  const [outStride, inStride] = transposed ? [1, outFeatures] : [inFeatures, 1];
+  return { data, bias: checkedBias, inFeatures, outFeatures, outStride, inStride };
 }
 
-/** The other size of a weight of `length` floats. */
-function checkOther(title: string, length: number, size: number, what: string): number {
+/** The size of a weight of `length` floats whose other size is `size`. */
+function otherSize(title: string, length: number, size: number, what: string): number {
   if (size < 1 || length === 0) throw wrongValue(title, "at least one float", length);
   return checkRows(title, length, size, what);
 }
 
-/** A bias of `outFeatures` floats. */
+/** Checks a bias of `outFeatures` floats. */
 export function checkBias(title: string, bias: unknown, arena: Arena, outFeatures: number): Floats {
-  return checkLength(title, checkShaped(title, bias, arena).data, outFeatures);
+  return checkBiasLength(title, checkShaped(title, bias, arena).data, outFeatures);
 }
 
-function checkLength(title: string, bias: Floats, outFeatures: number): Floats {
+/** Checks the length of a bias. */
+function checkBiasLength(title: string, bias: Floats, outFeatures: number): Floats {
   if (bias.length !== outFeatures) throw wrongValue(title, `a length of ${outFeatures} (outFeatures)`, bias.length);
   return bias;
 }

@@ -8,7 +8,7 @@ import { Output, type Written } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { type CheckedWeight, type Features, checkBias, checkWeight } from "./linear-weights.ts";
 
-/** How a weight is to be read. */
+/** How a weight is stored. */
 export interface WeightOptions extends Features {
   /** Whether the weight is [inFeatures, outFeatures], as Keras and ONNX have it. Default false. */
   transposed?: boolean | undefined;
@@ -26,12 +26,15 @@ export interface LinearResult<O extends LinearOptions = LinearOptions> {
   out: Written<O["out"]>;
 }
 
-/** A weight in linear memory, and its bias where it has one, packed as the kernel reads it. Made by `heed.packLinear`. */
+/**
+ * A weight in linear memory, and its bias where it has one, packed into panels of PANEL_FEATURES output features, as
+ * the kernel reads it. Made by `heed.packLinear`.
+ */
 export class PackedLinear {
   readonly inFeatures: number;
   readonly outFeatures: number;
   readonly #arena: Arena;
-  /** Of panels and bias. */
+  /** The addresses of the panels and, where there is one, of the bias. */
   readonly #ptrs: number[] = [];
   readonly #bytes: number;
   #disposed = false;
@@ -39,7 +42,7 @@ export class PackedLinear {
   /** @internal */
   constructor({ arena, kernels }: Instance, weight: CheckedWeight) {
     arena.check();
-    const { data, bias, inFeatures, outFeatures, outStep, inStep } = weight;
+    const { data, bias, inFeatures, outFeatures, outStride, inStride } = weight;
     this.inFeatures = inFeatures;
     this.outFeatures = outFeatures;
     this.#arena = arena;
@@ -51,7 +54,7 @@ export class PackedLinear {
       if (bias) this.#ptrs.push(arena.allocate(outFeatures * 4));
       const weightPtr = scope.input(data);
       const biasPtr = scope.input(bias);
-      kernels.packPanels(this.#ptrs[0]!, weightPtr, inFeatures, outFeatures, outStep * 4, inStep * 4);
+      kernels.packPanels(this.#ptrs[0]!, weightPtr, inFeatures, outFeatures, outStride * 4, inStride * 4);
       if (bias) new Uint8Array(arena.buffer).copyWithin(this.#ptrs[1]!, biasPtr, biasPtr + outFeatures * 4);
     } catch (error) {
       for (const ptr of this.#ptrs) arena.release(ptr);
@@ -62,14 +65,19 @@ export class PackedLinear {
     arena.watch(this, this.#ptrs);
   }
 
-  /** Bytes of linear memory that it holds. */
+  /** Bytes of linear memory that it takes. */
   get bytes(): number {
-    this.placesIn(this.#arena, "weight");
+    this.addressesIn(this.#arena, "weight");
     return this.#bytes;
   }
 
-  /** @internal Where the kernel finds it, for the instance that owns `arena`; `title` names the argument in errors. */
-  placesIn(arena: Arena, title: string): { panels: number; bias: Floats | undefined } {
+  /**
+   * @internal The address of the panels, and the bias, for the instance that owns `arena`.
+   *
+   * @param title the name of the argument in errors
+   * @throws ReferenceError after `dispose`, TypeError for another instance
+   */
+  addressesIn(arena: Arena, title: string): { panels: number; bias: Floats | undefined } {
     if (this.#disposed) throw new ReferenceError(`"${title}" expected a live PackedLinear, got a disposed one`);
     if (arena !== this.#arena) {
       throw new TypeError(`"${title}" expected a PackedLinear of this instance, got one of another`);
@@ -92,13 +100,13 @@ export class PackedLinear {
   }
 }
 
-/** A weight, packed. */
+/** Packs a weight and its bias, see `Heed.packLinear`. */
 export function packLinear(instance: Instance, weight: unknown, bias: unknown, options: WeightOptions): PackedLinear {
   checkObject("options", options);
   return new PackedLinear(instance, checkWeight(instance.arena, { ...options, weight, bias }, options));
 }
 
-/** out = x·Wᵀ + bias: check, copy in, run, copy out, release. */
+/** out = x·Wᵀ + bias, see `Heed.linear`: check, copy in, run, copy out, release. */
 export function linear(
   instance: Instance,
   xIn: unknown,
@@ -124,41 +132,18 @@ export function linear(
     const panel = packed ? 0 : scope.reserve(PANEL_FEATURES * inFeatures * 4);
     const scratch = scope.reserve(kernels.linearScratchBytes());
     const outPtr = out.reserve(scope);
-    const [outRow, xRow] = [outFeatures * 4, inFeatures * 4];
+    const dims = [rows, inFeatures] as const;
+    const strides = [outFeatures * 4, inFeatures * 4] as const;
     if (packed) {
-      kernels.linear(
-        outPtr,
-        xPtr,
-        packed.panels,
-        biasPtr,
-        scratch,
-        rows,
-        inFeatures,
-        outFeatures,
-        outRow,
-        xRow,
-        useTile6x2,
-      );
+      kernels.linear(outPtr, xPtr, packed.panels, biasPtr, scratch, ...dims, outFeatures, ...strides, useTile6x2);
     } else {
-      const { outStep, inStep } = raw!;
-      // Panel by panel: each is used while it is in the cache, and the packed weight is never there as a whole.
+      const [outBytes, inBytes] = [raw!.outStride * 4, raw!.inStride * 4];
+      // A panel is used while it is still in the processor's cache, and no more than one is ever in memory.
       for (let o = 0; o < outFeatures; o += PANEL_FEATURES) {
         const features = Math.min(PANEL_FEATURES, outFeatures - o);
-        const biasAt = biasPtr && biasPtr + o * 4;
-        kernels.packPanels(panel, weightPtr + o * outStep * 4, inFeatures, features, outStep * 4, inStep * 4);
-        kernels.linear(
-          outPtr + o * 4,
-          xPtr,
-          panel,
-          biasAt,
-          scratch,
-          rows,
-          inFeatures,
-          features,
-          outRow,
-          xRow,
-          useTile6x2,
-        );
+        const panelBias = biasPtr && biasPtr + o * 4;
+        kernels.packPanels(panel, weightPtr + o * outBytes, inFeatures, features, outBytes, inBytes);
+        kernels.linear(outPtr + o * 4, xPtr, panel, panelBias, scratch, ...dims, features, ...strides, useTile6x2);
       }
     }
     return { out: out.take()! };
@@ -167,14 +152,14 @@ export function linear(
   }
 }
 
-/** A packed weight, beside which nothing may be said that it settles. */
+/** Checks a packed weight, and that no option beside it says what it settles. */
 function checkPacked(
   arena: Arena,
   weight: PackedLinear,
   biasIn: unknown,
   options: LinearOptions,
 ): { panels: number; bias: Floats | undefined; inFeatures: number; outFeatures: number } {
-  const { panels, bias } = weight.placesIn(arena, "weight");
+  const { panels, bias } = weight.addressesIn(arena, "weight");
   const { inFeatures, outFeatures } = weight;
   for (const name of ["inFeatures", "outFeatures", "transposed"] as const) {
     if (options[name] !== undefined) throw wrongValue(name, "nothing beside a packed weight", options[name]);

@@ -1,8 +1,8 @@
 import { attentionWeights } from "../attention-weights/attention-weights.ts";
 import type { WeightsResult } from "../attention-weights/options.ts";
 import { type AttentionResult, attention } from "../attention/attention.ts";
+import { checkProblem, checkQueries } from "../attention/problem.ts";
 import { wrongKind } from "../check.ts";
-import { BLOCK_ROWS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { KvCache } from "../kv-cache/kv-cache.ts";
 import type { KvCacheOptions } from "../kv-cache/options.ts";
@@ -11,8 +11,9 @@ import { CallScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats } from "../memory/data.ts";
 import { Output, type Written } from "../memory/output.ts";
 import { Tensor } from "../memory/tensor.ts";
+import { checkForm } from "../rotary/options.ts";
 import { rotary } from "../rotary/rotary.ts";
-import { type Forward, type ForwardOptions, type LayerWeights, checkForward } from "./forward.ts";
+import { type ForwardCall, type ForwardOptions, type LayerWeights, checkForward } from "./forward.ts";
 import { PackedLinear } from "./linear.ts";
 import {
   type LayerDefaults,
@@ -20,33 +21,34 @@ import {
   type LayerRotary,
   type MultiHeadAttentionOptions,
   type MultiHeadWeights,
-  checkBias,
+  checkBiasRule,
   checkDims,
   checkLayerRotary,
   checkWeights,
 } from "./options.ts";
+import { type Projection, project } from "./projections.ts";
 
 /** What `forward` returns. */
 export type ForwardResult<O extends ForwardOptions = ForwardOptions> = Omit<AttentionResult<O>, "out"> & {
   /** [batch, seqLenQ, outDim]; without an out-projection [batch, seqLenQ, numHeads, valueDim]. */
   out: Written<O["out"]>;
 } & (O["weights"] extends true
-    ? WeightsResult<NoChoice>
+    ? WeightsResult<AllWeights>
     : O["weights"] extends LayerWeights
       ? WeightsResult<O["weights"]>
       : Partial<WeightsResult>);
 
-interface NoChoice {
+/** The choice of `weights: true`. */
+interface AllWeights {
   weights?: undefined;
   topK?: undefined;
   entropy?: undefined;
 }
 
-const NO_FLOATS = new Float32Array(0);
-
 /**
- * The layer of transformers: q, k and v are projected from x (k and v from a context in cross-attention), attended with head by head, and
- * projected back (Attention Is All You Need, Vaswani et al., https://arxiv.org/abs/1706.03762). Made by `heed.createMultiHeadAttention`.
+ * The multi-head attention layer of a transformer: projects x to q, k and v (in cross-attention k and v from a
+ * context), attends head by head, and projects the heads back (Attention Is All You Need, Vaswani et al.,
+ * https://arxiv.org/abs/1706.03762). Made by `heed.createMultiHeadAttention`.
  */
 export class MultiHeadAttention implements LayerDims {
   readonly embedDim: number;
@@ -54,16 +56,17 @@ export class MultiHeadAttention implements LayerDims {
   readonly numKvHeads: number;
   readonly headDim: number;
   readonly valueDim: number;
-  /** Floats in a row of what k, and what v, is projected from. */
+  /** Floats in a row from which k is projected, and in one from which v is. */
   readonly kvDim: { k: number; v: number };
   readonly outDim: number;
   readonly #instance: Instance;
-  readonly #bias: boolean | undefined;
+  /** Whether every projection must have a bias, or none may. */
+  readonly #biasRule: boolean | undefined;
   readonly #rotary: LayerRotary | undefined;
   readonly #defaults: LayerDefaults;
-  /** The tables of rotary, where it brings them as arrays. */
+  /** Copies of the tables of rotary in linear memory, where it has tables. */
   readonly #tables: Tensor[] = [];
-  /** q, k, v and, where there is one, out. */
+  /** The projections q, k, v and, where there is one, out; undefined until there are weights. */
   #packed: PackedLinear[] | undefined;
   #disposed = false;
 
@@ -80,20 +83,16 @@ export class MultiHeadAttention implements LayerDims {
     this.kvDim = dims.kvDim;
     this.outDim = dims.outDim;
     this.#instance = instance;
-    this.#bias = checkBias(options.bias);
+    this.#biasRule = checkBiasRule(options.bias);
     const { scale, causal, window, softcap, alibiSlopes, sinks } = options;
     this.#defaults = { scale, causal, window, softcap, alibiSlopes, sinks };
-    attention(instance, NO_FLOATS, NO_FLOATS, NO_FLOATS, {
-      ...this.#defaults,
-      numHeads,
-      numKvHeads,
-      headDim,
-      valueDim,
-    });
+    // The defaults are checked as options of a call without rows.
+    const defaults = { ...this.#defaults, numHeads, numKvHeads, headDim, valueDim };
+    checkProblem(instance.arena, defaults, checkQueries(instance.arena, new Float32Array(0), defaults), 0);
     this.#rotary = checkLayerRotary(options.rotary);
-    if (this.#rotary) rotary(instance, NO_FLOATS, { ...this.#rotary, numHeads, headDim });
+    if (this.#rotary) checkForm(instance.arena, this.#rotary, headDim);
     try {
-      this.#rotary = this.#rotary && this.#resident(this.#rotary);
+      this.#rotary = this.#rotary && this.#withOwnTables(this.#rotary);
       if (options.weights) this.setWeights(options.weights);
     } catch (error) {
       this.dispose();
@@ -102,13 +101,14 @@ export class MultiHeadAttention implements LayerDims {
   }
 
   /**
-   * Packs other weights of the same sizes, instead of those that the layer had.
+   * Packs weights of the sizes of the layer, in place of those that it had.
    *
-   * @throws TypeError for the wrong kind, RangeError for a wrong size or where memory cannot grow; the layer keeps its weights then
+   * @throws TypeError for the wrong kind, RangeError for a wrong size or where memory cannot grow, ReferenceError after
+   * `dispose`. The layer keeps the weights that it had then.
    */
   setWeights(weights: MultiHeadWeights): void {
     this.#check();
-    const checked = checkWeights(this.#instance.arena, weights, this, this.#bias);
+    const checked = checkWeights(this.#instance.arena, weights, this, this.#biasRule);
     const packed: PackedLinear[] = [];
     try {
       for (const weight of checked) if (weight) packed.push(new PackedLinear(this.#instance, weight));
@@ -120,14 +120,18 @@ export class MultiHeadAttention implements LayerDims {
     this.#packed = packed;
   }
 
-  /** Bytes of linear memory that the layer holds. */
+  /** Bytes of linear memory that the weights and the tables of rotary take. */
   get bytes(): number {
     this.#check();
     const tables = this.#tables.reduce((sum, { length }) => sum + length * 4, 0);
     return (this.#packed ?? []).reduce((sum, { bytes }) => sum + bytes, tables);
   }
 
-  /** A KV cache of the sizes of this layer, see `Heed.createKvCache`. */
+  /**
+   * A KV cache with the sizes of this layer, see `Heed.createKvCache`.
+   *
+   * @throws TypeError or RangeError for wrong options, ReferenceError after `dispose`
+   */
   createCache(options: Omit<KvCacheOptions, "numKvHeads" | "headDim" | "valueDim">): KvCache {
     this.#check();
     const { numKvHeads, headDim, valueDim } = this;
@@ -135,12 +139,12 @@ export class MultiHeadAttention implements LayerDims {
   }
 
   /**
-   * Projects, attends and projects back. Everything between x and out stays in linear memory.
+   * Projects x to q, k and v, attends, and projects back. All that lies between x and out stays in linear memory.
    *
    * @param x [batch, seqLenQ, embedDim]
-   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value, past the capacity of the cache or where
-   * memory cannot grow, ReferenceError for what is disposed. Nothing is written then, the cache has the tokens that it had, and the
-   * instance works on.
+   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value, past the capacity of the
+   * cache or where memory cannot grow, ReferenceError for what is disposed. Then nothing is written, the cache has the
+   * tokens that it had, and the instance can be used as before.
    */
   forward<const O extends ForwardOptions = { out?: undefined }>(
     x: Float32Array | Tensor,
@@ -163,13 +167,14 @@ export class MultiHeadAttention implements LayerDims {
     this.dispose();
   }
 
+  /** Throws a ReferenceError once the layer or its instance is disposed. */
   #check(): void {
     if (this.#disposed) throw new ReferenceError('"layer" expected a live MultiHeadAttention, got a disposed one');
     this.#instance.arena.check();
   }
 
-  /** Copy in, project, turn, attend, project, copy out, release. */
-  #run(call: Forward, packed: PackedLinear[], options: ForwardOptions): object {
+  /** A checked call: copy in, project, rotate, attend, project back, copy out, release. */
+  #run(call: ForwardCall, packed: PackedLinear[], options: ForwardOptions): object {
     const { arena, kernels } = this.#instance;
     const { numHeads, numKvHeads, headDim, valueDim } = this;
     const { x, kSource, vSource, batch, rowsQ, rowsKv, weights } = call;
@@ -179,54 +184,73 @@ export class MultiHeadAttention implements LayerDims {
     const outLength = outLinear ? rows * outLinear.outFeatures : headsLength;
     const out = Output.required(arena, "out", options.out, outLength, "batch × seqLenQ × outDim");
     const lse = Output.optional(arena, "lse", options.lse, rows * numHeads, "batch × numHeads × seqLenQ");
-    const places = { weights: placeOf(arena, weights?.weights), entropy: placeOf(arena, weights?.entropy) };
-    out.checkApartFrom({ lse: lse.place, ...places });
-    lse.checkApartFrom(places);
+    const targets = { weights: targetOf(arena, weights?.weights), entropy: targetOf(arena, weights?.entropy) };
+    out.checkApartFrom({ lse: lse.place, ...targets });
+    lse.checkApartFrom(targets);
 
     const scope = new CallScope(arena);
-    const room = (length: number): Tensor => new Tensor(arena, length, scope.reserve(length * 4));
+    const reserve = (length: number): Tensor => new Tensor(arena, length, scope.reserve(length * 4));
+    const addressOf = (tensor: Tensor): number => tensor.ptrIn(arena, "x");
     try {
       const xPtr = scope.input(x);
       const kPtr = kSource === x ? xPtr : scope.input(kSource);
       const vPtr = vSource === kSource ? kPtr : scope.input(vSource);
-      const q = room(rows * numHeads * headDim);
-      const k = room(batch * rowsKv * numKvHeads * headDim);
-      const v = room(batch * rowsKv * numKvHeads * valueDim);
-      // What attention gives stays here until nothing can fail any more.
-      const heads = room(headsLength);
-      const ofLse = lse.place || options.lse === true || weights ? room(rows * numHeads) : undefined;
+      const q = reserve(rows * numHeads * headDim);
+      const k = reserve(batch * rowsKv * numKvHeads * headDim);
+      const v = reserve(batch * rowsKv * numKvHeads * valueDim);
+      // The outputs of attention stay in the scope until nothing can fail any more.
+      const heads = reserve(headsLength);
+      const headsLse = lse.place || options.lse === true || weights ? reserve(rows * numHeads) : undefined;
       const scratch = scope.reserve(kernels.linearScratchBytes());
       const outPtr = out.reserve(scope);
       const lsePtr = lse.reserve(scope);
 
-      const jobs = [{ linear: qLinear, from: xPtr, to: q, rows }];
-      if (kSource) jobs.push({ linear: kLinear, from: kPtr, to: k, rows: batch * rowsKv });
-      if (vSource) jobs.push({ linear: vLinear, from: vPtr, to: v, rows: batch * rowsKv });
-      this.#project(jobs, scratch);
-      if (this.#rotary) {
-        const turned = { ...this.#rotary, headDim, batch };
-        rotary(this.#instance, q, { ...turned, numHeads, positions: call.positions, out: q });
-        if (kSource) rotary(this.#instance, k, { ...turned, numHeads: numKvHeads, positions: call.kPositions, out: k });
-      }
-      const seen = this.#attend(call, q, k, v, heads, ofLse);
-      if (outLinear) this.#project([{ linear: outLinear, from: heads, to: outPtr, rows }], scratch);
+      const projections: Projection[] = [{ linear: qLinear, x: xPtr, out: addressOf(q), rows }];
+      if (kSource) projections.push({ linear: kLinear, x: kPtr, out: addressOf(k), rows: batch * rowsKv });
+      if (vSource) projections.push({ linear: vLinear, x: vPtr, out: addressOf(v), rows: batch * rowsKv });
+      project(this.#instance, projections, scratch);
+      this.#rotate(call, q, k);
+      const weightsResult = this.#attend(call, q, k, v, heads, headsLse);
+      if (outLinear) project(this.#instance, [{ linear: outLinear, x: addressOf(heads), out: outPtr, rows }], scratch);
       else copy(arena, outPtr, heads);
-      if (lsePtr && ofLse) copy(arena, lsePtr, ofLse);
+      if (lsePtr && headsLse) copy(arena, lsePtr, headsLse);
       const writtenLse = lse.take();
-      return { out: out.take()!, ...(writtenLse && { lse: writtenLse }), ...seen };
+      return { out: out.take()!, ...(writtenLse && { lse: writtenLse }), ...weightsResult };
     } finally {
       scope.release();
     }
   }
 
-  /** heads = attention of q over k and v, or over the cache to which they are appended; and what was asked of the weights. */
-  #attend(call: Forward, q: Tensor, k: Tensor, v: Tensor, heads: Tensor, lse: Tensor | undefined): object | undefined {
+  /** Rotates the new rows of q and k in place, where the layer applies rotary embedding. */
+  #rotate({ batch, positions, kPositions, kSource }: ForwardCall, q: Tensor, k: Tensor): void {
+    if (!this.#rotary) return;
+    const { numHeads, numKvHeads, headDim } = this;
+    const form = { ...this.#rotary, headDim, batch };
+    rotary(this.#instance, q, { ...form, numHeads, positions, out: q });
+    if (kSource) rotary(this.#instance, k, { ...form, numHeads: numKvHeads, positions: kPositions, out: k });
+  }
+
+  /**
+   * Attention of q over k and v, or over the cache, to which these are appended first.
+   *
+   * @param heads where out is written, [batch, rowsQ, numHeads, valueDim]
+   * @param lse where lse is written, if it is needed
+   * @returns the attention weights, if they were asked for
+   */
+  #attend(
+    call: ForwardCall,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    heads: Tensor,
+    lse: Tensor | undefined,
+  ): object | undefined {
     const { numHeads, numKvHeads, headDim, valueDim } = this;
     const { cache, batch, lengths, weights, kSource } = call;
     const options = { ...call.attention, numHeads };
     const results = { out: heads, lse };
-    // The stages before the softmax need no denominator.
-    const chosen = weights && {
+    // The weights before the softmax need no denominator.
+    const weightsOptions = weights && {
       ...options,
       ...weights,
       lse: (weights.stage ?? "softmax") === "softmax" ? lse : undefined,
@@ -234,61 +258,38 @@ export class MultiHeadAttention implements LayerDims {
     if (!cache) {
       const dims = { numKvHeads, headDim, valueDim, batch };
       attention(this.#instance, q, k, v, { ...options, ...dims, ...results });
-      return chosen && attentionWeights(this.#instance, q, k, { ...chosen, ...dims });
+      return weightsOptions && attentionWeights(this.#instance, q, k, { ...weightsOptions, ...dims });
     }
     const before = cache.lengths;
     if (kSource) cache.append(k, v, { lengths });
     try {
       cache.attention(q, { ...options, ...results });
-      return chosen && cache.attentionWeights(q, chosen);
+      return weightsOptions && cache.attentionWeights(q, weightsOptions);
     } catch (error) {
       cache.truncate(before);
       throw error;
     }
   }
 
-  /** to = from·Wᵀ + bias for each job, block by block of rows: what is projected from the same rows finds them in the cache. */
-  #project(
-    jobs: { linear: PackedLinear; from: number | Tensor; to: number | Tensor; rows: number }[],
-    scratch: number,
-  ) {
-    const { arena, kernels, useTile6x2 } = this.#instance;
-    const ptrOf = (place: number | Tensor): number => (typeof place === "number" ? place : place.ptrIn(arena, "x"));
-    const most = Math.max(...jobs.map(({ rows }) => rows));
-    for (let start = 0; start < most; start += BLOCK_ROWS) {
-      for (const { linear, from, to, rows } of jobs) {
-        const { inFeatures, outFeatures } = linear;
-        const { panels, bias } = linear.placesIn(arena, "weights");
-        const [outRow, xRow] = [outFeatures * 4, inFeatures * 4];
-        const count = Math.min(BLOCK_ROWS, rows - start);
-        if (count <= 0) continue;
-        const [toPtr, fromPtr] = [ptrOf(to) + start * outRow, ptrOf(from) + start * xRow];
-        const dims = [count, inFeatures, outFeatures, outRow, xRow] as const;
-        kernels.linear(toPtr, fromPtr, panels, bias?.ptr ?? 0, scratch, ...dims, useTile6x2);
-      }
-    }
-  }
-
-  /** The tables of rotary as Tensors of the layer's own, so that no call copies them. */
-  #resident(given: LayerRotary): LayerRotary {
-    const own = { ...given };
-    for (const name of ["cos", "sin"] as const) {
-      const table = given[name];
-      if (table === undefined) continue;
+  /** The form with its tables copied to linear memory, so that no call copies them. */
+  #withOwnTables({ base, cos, sin, rotaryDim, interleaved }: LayerRotary): LayerRotary {
+    const own = (table: Float32Array | Tensor | undefined): Tensor | undefined => {
+      if (table === undefined) return undefined;
       const tensor = Tensor.allocate(this.#instance.arena, table.length);
       this.#tables.push(tensor);
       tensor.data.set(table instanceof Tensor ? table.data : table);
-      own[name] = tensor;
-    }
-    return own;
+      return tensor;
+    };
+    return { base, cos: own(cos), sin: own(sin), rotaryDim, interleaved };
   }
 }
 
-/** Where a result is to go, if it is given a place. */
-function placeOf(arena: Arena, target: unknown): Floats | undefined {
+/** The memory that the caller gives for an output of the weights, if it gives any. */
+function targetOf(arena: Arena, target: unknown): Floats | undefined {
   return target instanceof Tensor || target instanceof Float32Array ? checkFloats("weights", target, arena) : undefined;
 }
 
+/** Copies the floats of a tensor to an address. */
 function copy(arena: Arena, to: number, from: Tensor): void {
   new Float32Array(arena.buffer, to, from.length).set(from.data);
 }

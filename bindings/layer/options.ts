@@ -2,7 +2,7 @@ import type { AttentionOptions } from "../attention/options.ts";
 import { checkBoolean, checkInteger, checkObject, wrongKind, wrongValue } from "../check.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { RotaryForm } from "../rotary/options.ts";
-import { type CheckedWeight, type LinearWeights, checkWeight } from "./linear-weights.ts";
+import { type CheckedWeight, type Features, type LinearWeights, checkWeight } from "./linear-weights.ts";
 
 /** The projections of a layer. */
 export interface MultiHeadWeights {
@@ -12,51 +12,65 @@ export interface MultiHeadWeights {
   k: LinearWeights;
   /** [numKvHeads·valueDim, kvDim.v] */
   v: LinearWeights;
-  /** [outDim, numHeads·valueDim]. Without it the heads come out as they are, side by side. */
+  /** [outDim, numHeads·valueDim]. Without it `forward` returns the output of attention, head beside head. */
   out?: LinearWeights | undefined;
 }
 
-/** How a layer turns q and k by their positions, see `Heed.rotary`. */
+/** The rotary embedding that a layer applies to q and k, see `Heed.rotary`. */
 export type LayerRotary = RotaryForm;
 
-/** Options of attention that belong to a model: `forward` takes them from the layer where it is given none. */
+/**
+ * The options of attention that belong to a model. `forward` takes them from the layer where the call does not give
+ * them.
+ */
 export type LayerDefaults = Pick<AttentionOptions, "scale" | "causal" | "window" | "softcap" | "alibiSlopes" | "sinks">;
 
-/** What a layer is. Sizes that are left out follow from the shapes of the weights, where they bring them. */
+/** The sizes, weights and defaults of a layer. Sizes that are left out follow from the shapes of the weights. */
 export interface MultiHeadAttentionOptions extends LayerDefaults {
   /** Query heads. */
   numHeads: number;
   /** Floats in a row of x. Default inFeatures of weights.q. */
   embedDim?: number | undefined;
-  /** KV heads, a divisor of numHeads. Default what weights.k gives at headDim, or numHeads. */
+  /** KV heads, a divisor of numHeads. Default outFeatures of weights.k / headDim, or numHeads. */
   numKvHeads?: number | undefined;
-  /** Floats in a row of a head of q and k. Default what weights.q gives, or embedDim / numHeads. */
+  /** Floats of a head in a row of q and of k. Default outFeatures of weights.q / numHeads, or embedDim / numHeads. */
   headDim?: number | undefined;
-  /** Floats in a row of a head of v. Default what weights.v gives, or headDim. */
+  /** Floats of a head in a row of v. Default outFeatures of weights.v / numKvHeads, or headDim. */
   valueDim?: number | undefined;
-  /** Floats in a row of the context, or of those for k and for v. Default what weights.k and weights.v take, or embedDim. */
+  /**
+   * Floats in a row of the context, or of the contexts of k and of v. Default inFeatures of weights.k and v, or
+   * embedDim.
+   */
   kvDim?: number | { k: number; v: number } | undefined;
-  /** Floats in a row of out. Default what weights.out gives, or embedDim. */
+  /** Floats in a row of out. Default outFeatures of weights.out, or embedDim. */
   outDim?: number | undefined;
-  /** Whether every projection must bring a bias, or none may. Default as they come. */
+  /** True: every projection must have a bias. False: none may have one. Default either. */
   bias?: boolean | undefined;
-  /** Turns q and k by their positions; true for all of headDim, base 10000, in halves. Default false. */
+  /** Rotary embedding of q and k. True is the default form of `Heed.rotary`. Default false. */
   rotary?: boolean | LayerRotary | undefined;
-  /** May come later, by `setWeights`. */
+  /** May be given later, by `setWeights`. */
   weights?: MultiHeadWeights | undefined;
 }
 
-/** The sizes of a layer, settled. */
+/** The sizes of a layer, each of them settled. */
 export interface LayerDims {
+  /** Floats in a row of x. */
   embedDim: number;
   numHeads: number;
   numKvHeads: number;
   headDim: number;
   valueDim: number;
+  /** Floats in a row from which k is projected, and in one from which v is. */
   kvDim: { k: number; v: number };
+  /** Floats in a row of out. */
   outDim: number;
 }
 
+/**
+ * Settles the sizes of a layer: each from its option, else from the shape of a weight, else from its default.
+ *
+ * @throws TypeError for the wrong kind, RangeError for sizes that do not fit each other
+ */
 export function checkDims(options: MultiHeadAttentionOptions): LayerDims {
   checkObject("options", options);
   const { weights } = options;
@@ -86,6 +100,7 @@ export function checkDims(options: MultiHeadAttentionOptions): LayerDims {
   return { embedDim, numHeads, numKvHeads, headDim, valueDim, kvDim, outDim };
 }
 
+/** Checks `kvDim`: one size for both, or one for each. `k` and `v` are the defaults. */
 function checkKvDim(kvDim: unknown, k: number, v: number): { k: number; v: number } {
   if (kvDim === undefined) return { k, v };
   if (typeof kvDim === "number") {
@@ -93,12 +108,12 @@ function checkKvDim(kvDim: unknown, k: number, v: number): { k: number; v: numbe
     return { k: both, v: both };
   }
   if (typeof kvDim !== "object" || kvDim === null) throw wrongKind("kvDim", "an integer or { k, v }", kvDim);
-  const { k: ofK, v: ofV } = kvDim as Partial<Record<string, unknown>>;
-  return { k: checkInteger("kvDim.k", ofK, 1), v: checkInteger("kvDim.v", ofV, 1) };
+  const sizes = kvDim as Partial<Record<string, unknown>>;
+  return { k: checkInteger("kvDim.k", sizes.k, 1), v: checkInteger("kvDim.v", sizes.v, 1) };
 }
 
-/** What the shape of a projection's weight says of its sizes; whether it is right is checked when it is packed. */
-function featuresOf(linear: unknown): { inFeatures?: number | undefined; outFeatures?: number | undefined } {
+/** The sizes that the shape of a projection's weight gives. Whether the shape is right is checked by `checkWeights`. */
+function featuresOf(linear: unknown): Features {
   const { weight, transposed } = (linear ?? {}) as { weight?: { shape?: unknown }; transposed?: unknown };
   const shape: unknown = weight?.shape;
   if (!Array.isArray(shape)) return {};
@@ -106,19 +121,26 @@ function featuresOf(linear: unknown): { inFeatures?: number | undefined; outFeat
   return { inFeatures, outFeatures };
 }
 
-function quotient(title: string, size: number, by: number, what: string): number {
-  if (size % by !== 0) throw wrongValue(title, `a multiple of ${by} (${what})`, size);
-  return size / by;
+/** size / divisor, which must be an integer. `what` names the divisor in errors. */
+function quotient(title: string, size: number, divisor: number, what: string): number {
+  if (size % divisor !== 0) throw wrongValue(title, `a multiple of ${divisor} (${what})`, size);
+  return size / divisor;
 }
 
-const NAMES = ["q", "k", "v", "out"] as const;
+const PROJECTIONS = ["q", "k", "v", "out"] as const;
 
-/** The weights of every projection, checked; `out` is undefined where there is none. */
+/**
+ * Checks the weights of every projection.
+ *
+ * @param biasRule whether every projection must have a bias, or none may
+ * @returns q, k, v and out; undefined for an `out` that is not there
+ * @throws TypeError for the wrong kind, RangeError for a wrong size
+ */
 export function checkWeights(
   arena: Arena,
   weights: MultiHeadWeights,
   dims: LayerDims,
-  bias: boolean | undefined,
+  biasRule: boolean | undefined,
 ): (CheckedWeight | undefined)[] {
   checkObject("weights", weights);
   const { embedDim, numHeads, numKvHeads, headDim, valueDim, kvDim, outDim } = dims;
@@ -128,27 +150,29 @@ export function checkWeights(
     v: { inFeatures: kvDim.v, outFeatures: numKvHeads * valueDim },
     out: { inFeatures: numHeads * valueDim, outFeatures: outDim },
   };
-  return NAMES.map((name) => {
+  return PROJECTIONS.map((name) => {
     const linear = weights[name];
     if (name === "out" && linear === undefined) return undefined;
     const title = `weights.${name}`;
     checkObject(title, linear);
     const titles = { weight: `${title}.weight`, bias: `${title}.bias`, transposed: `${title}.transposed` };
-    if (bias === true && linear.bias === undefined) throw wrongKind(titles.bias, "a bias (bias is true)", undefined);
-    if (bias === false && linear.bias !== undefined) {
+    if (biasRule === true && linear.bias === undefined)
+      throw wrongKind(titles.bias, "a bias (bias is true)", undefined);
+    if (biasRule === false && linear.bias !== undefined) {
       throw wrongKind(titles.bias, "nothing (bias is false)", linear.bias);
     }
     return checkWeight(arena, linear, features[name], titles);
   });
 }
 
-/** How a layer turns q and k, or undefined. */
+/** The rotary embedding of a layer, or undefined. The values of its form are for `checkForm` to check. */
 export function checkLayerRotary(rotary: unknown): LayerRotary | undefined {
   if (rotary === undefined || typeof rotary === "boolean") return rotary === true ? {} : undefined;
   if (typeof rotary !== "object" || rotary === null) throw wrongKind("rotary", "a boolean or an object", rotary);
   return rotary;
 }
 
-export function checkBias(bias: unknown): boolean | undefined {
+/** Checks the option `bias`: whether every projection must have a bias, or none may. */
+export function checkBiasRule(bias: unknown): boolean | undefined {
   return bias === undefined ? undefined : checkBoolean("bias", bias);
 }

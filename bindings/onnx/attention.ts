@@ -2,7 +2,8 @@ import { wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
 import { type ContribAttentionAttributes, type ContribAttentionInputs, contribAttention } from "./contrib-attention.ts";
 import { outputsOf } from "./outputs.ts";
-import { Rows, type ScoreOptions, appended, attend, scores } from "./rows.ts";
+import { appendRows, pastOf } from "./past.ts";
+import { Rows, type ScoreOptions, attend, scores } from "./rows.ts";
 import {
   type OnnxBooleans,
   type OnnxIntegers,
@@ -20,12 +21,15 @@ export interface OnnxAttentionInputs {
   K: OnnxTensor;
   /** Like K, with v_head_size. */
   V: OnnxTensor;
-  /** Booleans (true takes part) or floats that are added; broadcasts to [batch, q_num_heads, q_length, total_length]. */
+  /**
+   * Booleans (true = the key is seen) or floats that are added to the scores. Broadcasts to [batch, q_num_heads,
+   * q_length, total_length].
+   */
   attn_mask?: OnnxBooleans | OnnxTensor | undefined;
   /** [batch, kv_num_heads, past_length, head_size] */
   past_key?: OnnxTensor | undefined;
   past_value?: OnnxTensor | undefined;
-  /** [batch]: keys that are no padding. */
+  /** [batch]: how many keys of each sequence are no padding. */
   nonpad_kv_seqlen?: OnnxIntegers | undefined;
 }
 
@@ -35,7 +39,7 @@ export interface OnnxAttentionAttributes {
   kv_num_heads?: OnnxNumber | undefined;
   scale?: OnnxNumber | undefined;
   softcap?: OnnxNumber | undefined;
-  /** A type of tensors; everything is computed in f32. */
+  /** The type in which to compute the softmax. It is checked, and everything is computed in f32. */
   softmax_precision?: OnnxNumber | undefined;
   /** What qk_matmul_output is: 0 the scores, 1 after softcap, 2 after masks, 3 after softmax. */
   qk_matmul_output_mode?: OnnxNumber | undefined;
@@ -43,7 +47,7 @@ export interface OnnxAttentionAttributes {
   right_window_size?: OnnxNumber | undefined;
 }
 
-/** Each is made when it is first read; until then leave the inputs as they are. */
+/** Each output is made when it is first read. Do not change the inputs before that. */
 export interface OnnxAttentionOutputs {
   /** In the form of Q. */
   readonly Y: OnnxTensor;
@@ -67,12 +71,12 @@ const ATTRIBUTES = [
   "right_window_size",
 ];
 const STAGES = ["scores", "softcap", "masked", "softmax"] as const;
-/** float, float16, double and bfloat16 of TensorProto. */
+/** The numbers of float, float16, double and bfloat16 in TensorProto. */
 const FLOAT_TYPES = [1, 10, 11, 16];
 
 /**
- * The operator Attention of ONNX (opsets 23 to 25, https://onnx.ai/onnx/operators/onnx__Attention.html), or with the inputs `input` and
- * `weights` that of com.microsoft.
+ * The operator Attention of ONNX (opsets 23 to 25, https://onnx.ai/onnx/operators/onnx__Attention.html); or, with the
+ * inputs `input` and `weights`, the operator Attention of com.microsoft.
  *
  * @throws TypeError or RangeError for inputs and attributes that do not fit, by name
  */
@@ -95,20 +99,17 @@ export function onnxAttention(heed: Heed, inputs: object, attributes: object = {
   if (numHeads % numKvHeads !== 0) {
     throw wrongValue("K", `heads that divide ${numHeads} (heads of Q)`, numKvHeads);
   }
-  const q = Rows.of("Q", Q, numHeads);
-  const k = Rows.of("K", K, numKvHeads);
-  const v = Rows.of("V", V, numKvHeads);
+  const q = Rows.fromTensor("Q", Q, numHeads);
+  const k = Rows.fromTensor("K", K, numKvHeads);
+  const v = Rows.fromTensor("V", V, numKvHeads);
   checkShape("K", k.shape, [q.batch, numKvHeads, "kv_length", q.dim]);
   checkShape("V", v.shape, [q.batch, numKvHeads, k.length, "v_head_size"]);
-  const pastKey = pastOf(operands, "past_key", k, undefined);
-  const pastValue = pastOf(operands, "past_value", v, pastKey?.length);
-  if (!pastKey !== !pastValue)
-    throw wrongValue(pastKey ? "past_value" : "past_key", "a tensor beside the other", "none");
-  const [keys, values] = [appended(pastKey, k), appended(pastValue, v)];
+  const past = pastOf(operands, k, v, (name) => wrongValue(name, "a tensor beside the other", "none"));
+  const [keys, values] = [appendRows(past.key, k), appendRows(past.value, v)];
 
   const options: ScoreOptions = {
-    ...positions(operands, q, keys.length, pastKey?.length),
-    ...masks(operands, [q.batch, numHeads, q.length, keys.length]),
+    ...positionOptions(operands, q, keys.length, past.key?.length),
+    ...maskOptions(operands, [q.batch, numHeads, q.length, keys.length]),
     scale: operands.number("scale", undefined),
     softcap: operands.number("softcap", 0) || undefined,
   };
@@ -129,7 +130,7 @@ export function onnxAttention(heed: Heed, inputs: object, attributes: object = {
   });
 }
 
-/** By the shape, or by the attribute. */
+/** The heads of a tensor: from its shape where that has four dimensions, else from the attribute. */
 function headsOf(operands: Operands, attribute: string, name: string, { shape }: OnnxTensor): number {
   if (shape.length === 3) return operands.count(attribute, 1);
   const heads = shape[1]!;
@@ -139,15 +140,11 @@ function headsOf(operands: Operands, attribute: string, name: string, { shape }:
   return heads;
 }
 
-function pastOf(operands: Operands, name: string, next: Rows, length: number | undefined): Rows | undefined {
-  const past = operands.floats(name, [4]);
-  if (!past) return undefined;
-  checkShape(name, past.shape, [next.batch, next.heads, length ?? "past_length", next.dim]);
-  return Rows.of(name, past, next.heads);
-}
-
-/** Query 0 stands behind the past; with nonpad_kv_seqlen the last query at the last valid key; else at key 0. */
-function positions(operands: Operands, q: Rows, keys: number, past: number | undefined): ScoreOptions {
+/**
+ * The options that say which keys a query sees by its position. Query 0 stands behind the past. Without a past the last
+ * query stands at the last key of nonpad_kv_seqlen; without that too, query 0 stands at key 0.
+ */
+function positionOptions(operands: Operands, q: Rows, keys: number, past: number | undefined): ScoreOptions {
   const options: ScoreOptions = { causal: operands.flag("is_causal"), queryOffset: past ?? 0 };
   const nonpad = operands.integers("nonpad_kv_seqlen", [1]);
   if (nonpad) {
@@ -164,34 +161,35 @@ function positions(operands: Operands, q: Rows, keys: number, past: number | und
   return options;
 }
 
-/** A mask over fewer keys than there are drops the others; else it broadcasts to `target`. */
-function masks(operands: Operands, target: readonly number[]): ScoreOptions {
+/** The options of attn_mask, which broadcasts to `target`. A mask of fewer keys than there are drops the others. */
+function maskOptions(operands: Operands, target: readonly number[]): ScoreOptions {
   const mask = operands.tensor("attn_mask", ["Uint8Array", "Float32Array"], [0, 1, 2, 3, 4]);
   if (!mask) return {};
   const { data, shape } = mask;
   const keys = target[3]!;
   shape.forEach((size, i) => {
-    const at = i + 4 - shape.length;
-    if (at === 3 ? size > keys : size !== 1 && size !== target[at]) {
-      const expected = at === 3 ? `at most ${keys} (keys)` : `1 or ${target[at]!} (of [${target.join(", ")}])`;
+    const dimension = i + 4 - shape.length;
+    const targetSize = target[dimension]!;
+    if (dimension === 3 ? size > keys : size !== 1 && size !== targetSize) {
+      const expected = dimension === 3 ? `at most ${keys} (keys)` : `1 or ${targetSize} (of [${target.join(", ")}])`;
       throw wrongValue(`attn_mask.shape[${i}]`, expected, size);
     }
   });
-  if (data instanceof Uint8Array) return { keepMask: padded(data, shape, keys, 0) };
-  return { bias: padded(data, shape, keys, -Infinity) };
+  if (data instanceof Uint8Array) return { keepMask: padRows(data, shape, keys, 0) };
+  return { bias: padRows(data, shape, keys, -Infinity) };
 }
 
-/** The same with rows of `keys` elements, filled with `value`. */
-function padded<Data extends Float32Array | Uint8Array>(
+/** A mask whose rows have `keys` elements: those of the given rows, then `value`. */
+function padRows<Data extends Float32Array | Uint8Array>(
   data: Data,
   shape: readonly number[],
   keys: number,
   value: number,
 ): { data: Data; shape: readonly number[] } {
-  const own = shape.at(-1) ?? keys;
-  if (own === keys) return { data, shape };
+  const given = shape.at(-1) ?? keys;
+  if (given === keys) return { data, shape };
   const rows = shape.slice(0, -1).reduce((product, size) => product * size, 1);
   const longer = new (data.constructor as new (length: number) => Data)(rows * keys).fill(value) as Data;
-  for (let row = 0; row < rows; row++) longer.set(data.subarray(row * own, (row + 1) * own), row * keys);
+  for (let row = 0; row < rows; row++) longer.set(data.subarray(row * given, (row + 1) * given), row * keys);
   return { data: longer, shape: [...shape.slice(0, -1), keys] };
 }

@@ -2,127 +2,138 @@ import { wrongValue } from "../check.ts";
 import type { ScoreOptions } from "./rows.ts";
 import { type OnnxBooleans, type OnnxIntegers, type OnnxTensor, Operands } from "./operands.ts";
 
-/** Which keys are no padding, in one of the forms that the operators of com.microsoft know. */
+/** Which keys are no padding, in one of the forms that the operators of com.microsoft take. */
 export type OnnxPadding = OnnxIntegers | OnnxBooleans;
 
-interface Sizes {
+/** The sizes of the scores of a call. */
+interface ScoreSizes {
   batch: number;
   seqLenQ: number;
-  /** Keys before those of this call. */
+  /** Keys of earlier calls. */
   past: number;
-  /** All keys. */
+  /** All keys, those of this call included. */
   total: number;
 }
 
-/** Non-zero = no padding, [batch, 1, seqLenQ or 1, total]. */
-interface Kept {
+/** A keepMask of the keys that are no padding. */
+interface KeepMask {
   data: Uint8Array;
+  /** [batch, 1, seqLenQ or 1, total] */
   shape: [number, number, number, number];
 }
 
 /**
  * The options of a padding mask and of a bias [batch or 1, numHeads or 1, seqLenQ, total].
  *
- * ONNX Runtime adds mask_filter_value to the scores of padding. Where every query sees some key that is none, that gives padding a weight
- * of 0 and the keys can be masked instead; a query that sees nothing but padding attends to that. `added`: never masked.
+ * ONNX Runtime adds mask_filter_value to the scores of padding. Where every query sees a key that is no padding,
+ * padding gets the weight 0 that way, and a keepMask does the same. A query that sees only padding attends to padding:
+ * then mask_filter_value becomes a bias.
+ *
+ * @param asBias whether mask_filter_value becomes a bias in any case, for outputs that show the scores
  */
 export function maskOptions(
   operands: Operands,
   name: string,
-  sizes: Sizes,
+  sizes: ScoreSizes,
   bias: OnnxTensor | undefined,
-  { added = false } = {},
+  { asBias = false } = {},
 ): ScoreOptions {
-  const kept = keptOf(operands, name, sizes);
-  if (!kept) return bias ? { bias } : {};
+  const keepMask = keepMaskOf(operands, name, sizes);
+  if (!keepMask) return bias ? { bias } : {};
   const filter = operands.number("mask_filter_value", -10000);
-  if (!added && filter <= -10000 && firstKeysKept(kept, sizes.total))
-    return bias ? { keepMask: kept, bias } : { keepMask: kept };
-  const data = Float32Array.from(kept.data, (keep) => (keep ? 0 : filter));
-  return { bias: bias ? sum(bias, { data, shape: kept.shape }) : { data, shape: kept.shape } };
+  if (!asBias && filter <= -10000 && keepsFirstKeys(keepMask, sizes.total)) {
+    return bias ? { keepMask, bias } : { keepMask };
+  }
+  const data = Float32Array.from(keepMask.data, (keep) => (keep ? 0 : filter));
+  const filterBias = { data, shape: keepMask.shape };
+  return { bias: bias ? addBroadcast(bias, filterBias) : filterBias };
 }
 
 /**
- *     [batch]                      keys of each sequence that are no padding, at the front
- *     [2·batch]                    where they end (exclusive), then where they start
+ * The input for padding as a keepMask, from any of its forms:
+ *
+ *     [batch]                      how many keys at the front of each sequence are no padding
+ *     [2·batch]                    where these keys end (exclusive), then where they start
  *     [3·batch + 2]                [batch], then where the queries and the keys of each sequence start, and end
- *     [batch, total]               0 = padding; [batch, total − past]: so are none of the past
+ *     [batch, total]               0 = padding; [batch, total − past]: the past has none
  *     [batch, seqLenQ, total]      the same for each query
  */
-function keptOf(operands: Operands, name: string, sizes: Sizes): Kept | undefined {
+function keepMaskOf(operands: Operands, name: string, sizes: ScoreSizes): KeepMask | undefined {
   const mask = operands.tensor(name, ["Int32Array", "BigInt64Array", "Uint8Array"], [1, 2, 3]);
   if (!mask) return undefined;
   const { batch, seqLenQ, past, total } = sizes;
   const { shape } = mask;
   const values = Array.from(mask.data as ArrayLike<number | bigint>, Number);
-  const kept = (rows: number, keeps: (b: number, row: number, key: number) => boolean): Kept => {
-    const at = (n: number) => keeps(Math.floor(n / (rows * total)), Math.floor(n / total) % rows, n % total);
-    return {
-      data: Uint8Array.from({ length: batch * rows * total }, (_, n) => Number(at(n))),
-      shape: [batch, 1, rows, total],
-    };
+  const maskOf = (rows: number, keeps: (b: number, row: number, key: number) => boolean): KeepMask => {
+    const keepsElement = (n: number) => keeps(Math.floor(n / (rows * total)), Math.floor(n / total) % rows, n % total);
+    const data = Uint8Array.from({ length: batch * rows * total }, (_, n) => Number(keepsElement(n)));
+    return { data, shape: [batch, 1, rows, total] };
   };
   if (shape.length === 1) {
-    if (shape[0] === 3 * batch + 2) checkStarts(name, values, sizes);
+    if (shape[0] === 3 * batch + 2) checkPackedStarts(name, values, sizes);
     else if (shape[0] !== batch && shape[0] !== 2 * batch) throw wrongShape(name, shape, sizes);
     const starts = shape[0] === 2 * batch && shape[0] !== 3 * batch + 2 ? values.slice(batch) : undefined;
-    return kept(1, (b, _, key) => key >= (starts?.[b] ?? 0) && key < values[b]!);
+    return maskOf(1, (b, _, key) => key >= (starts?.[b] ?? 0) && key < values[b]!);
   }
   if (shape.length === 2 && shape[0] === batch && shape[1] === total) {
-    return kept(1, (b, _, key) => values[b * total + key]! > 0);
+    return maskOf(1, (b, _, key) => values[b * total + key]! > 0);
   }
   if (shape.length === 2 && shape[0] === batch && shape[1] === total - past) {
-    return kept(1, (b, _, key) => key < past || values[b * (total - past) + key - past]! > 0);
+    return maskOf(1, (b, _, key) => key < past || values[b * (total - past) + key - past]! > 0);
   }
   if (shape.length === 3 && shape[0] === batch && shape[1] === seqLenQ && shape[2] === total) {
-    return kept(seqLenQ, (b, row, key) => values[(b * seqLenQ + row) * total + key]! > 0);
+    return maskOf(seqLenQ, (b, row, key) => values[(b * seqLenQ + row) * total + key]! > 0);
   }
   throw wrongShape(name, shape, sizes);
 }
 
-function wrongShape(name: string, shape: readonly number[], { batch, seqLenQ, past, total }: Sizes): RangeError {
+/** The error for a shape that is none of the forms. */
+function wrongShape(name: string, shape: readonly number[], { batch, seqLenQ, past, total }: ScoreSizes): RangeError {
   const forms = [[batch], [2 * batch], [3 * batch + 2], [batch, total], [batch, seqLenQ, total]];
   if (past > 0) forms.push([batch, total - past]);
   const expected = forms.map((form) => `[${form.join(", ")}]`).join(" or ");
   return wrongValue(`${name}.shape`, expected, `[${shape.join(", ")}]`);
 }
 
-/** Sequences start where those of equal length do: queries and keys come padded. */
-function checkStarts(name: string, values: readonly number[], { batch, seqLenQ, total }: Sizes): void {
+/**
+ * The form [3·batch + 2] says where sequences start. They are padded here, so each start is a multiple of the length.
+ */
+function checkPackedStarts(name: string, values: readonly number[], { batch, seqLenQ, total }: ScoreSizes): void {
   for (let b = 0; b <= batch; b++) {
-    for (const [at, length] of [
+    for (const [i, length] of [
       [batch + b, seqLenQ],
       [2 * batch + 1 + b, total],
     ] as const) {
-      if (values[at] !== b * length) throw wrongValue(`${name}[${at}]`, `${b * length} (padded sequences)`, values[at]);
+      if (values[i] !== b * length) throw wrongValue(`${name}[${i}]`, `${b * length} (padded sequences)`, values[i]);
     }
   }
 }
 
-function firstKeysKept({ data }: Kept, total: number): boolean {
-  for (let at = 0; at < data.length; at += total) if (!data[at]) return false;
+/** Whether every row keeps its first key, which every query sees, causal or not. */
+function keepsFirstKeys({ data }: KeepMask, total: number): boolean {
+  for (let row = 0; row < data.length; row += total) if (!data[row]) return false;
   return true;
 }
 
-/** a + b of four dimensions, broadcast to each other. */
-function sum(a: OnnxTensor, b: OnnxTensor): OnnxTensor {
+/** a + b, both of four dimensions and broadcast to each other. */
+function addBroadcast(a: OnnxTensor, b: OnnxTensor): OnnxTensor {
   const shape = a.shape.map((size, i) => Math.max(size, b.shape[i]!));
   const [, heads, rows, keys] = shape as [number, number, number, number];
   const elements = shape.reduce((product, size) => product * size, 1);
-  const placeIn = ({ shape: own }: OnnxTensor, cell: readonly number[]) =>
-    own.reduce((at, size, i) => at * size + (size === 1 ? 0 : cell[i]!), 0);
+  const elementOf = ({ data, shape: sizes }: OnnxTensor, index: readonly number[]) =>
+    data[sizes.reduce((offset, size, i) => offset * size + (size === 1 ? 0 : index[i]!), 0)]!;
   const data = Float32Array.from({ length: elements }, (_, n) => {
     const row = Math.floor(n / keys);
-    const cell = [Math.floor(row / rows / heads), Math.floor(row / rows) % heads, row % rows, n % keys];
-    return a.data[placeIn(a, cell)]! + b.data[placeIn(b, cell)]!;
+    const index = [Math.floor(row / rows / heads), Math.floor(row / rows) % heads, row % rows, n % keys];
+    return elementOf(a, index) + elementOf(b, index);
   });
   return { data, shape };
 }
 
-/** A bias [batch or 1, numHeads or 1, seqLenQ, total], checked. */
+/** The input attention_bias, [batch or 1, numHeads or 1, seqLenQ, total], or undefined. */
 export function biasOf(
   operands: Operands,
-  { batch, seqLenQ, total }: Omit<Sizes, "past">,
+  { batch, seqLenQ, total }: Omit<ScoreSizes, "past">,
   numHeads: number,
 ): OnnxTensor | undefined {
   const bias = operands.floats("attention_bias", [4]);

@@ -2,29 +2,35 @@ import { wrongKind, wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
 import { type OnnxPadding, biasOf, maskOptions } from "./masks.ts";
 import { outputsOf } from "./outputs.ts";
-import { Rows, type ScoreOptions, appended, attend, columns, scores, written } from "./rows.ts";
+import { type Past, appendRows, firstRows, pastOf, writeRows } from "./past.ts";
+import { Rows, type ScoreOptions, attend, columns, scores } from "./rows.ts";
 import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./operands.ts";
 
-/** Inputs of com.microsoft's MultiHeadAttention. */
+/** Inputs of the operator MultiHeadAttention of com.microsoft. */
 export interface OnnxMultiHeadAttentionInputs {
   /** [batch, length, hidden]; or q, k and v packed, [batch, length, num_heads, 3, head_size]. */
   query: OnnxTensor;
-  /** [batch, kv_length, hidden]; k and v packed, [batch, kv_length, num_heads, 2, head_size]; or [batch, num_heads, kv_length, head_size]. */
+  /**
+   * [batch, kv_length, hidden]; k and v packed, [batch, kv_length, num_heads, 2, head_size]; or [batch, num_heads,
+   * kv_length, head_size].
+   */
   key?: OnnxTensor | undefined;
   /** [batch, kv_length, v_hidden], or [batch, num_heads, kv_length, v_head_size]. */
   value?: OnnxTensor | undefined;
   /** [hidden + hidden + v_hidden]: added to q, k and v; to q alone where key has four dimensions. */
   bias?: OnnxTensor | undefined;
-  /** [batch], [3·batch + 2], [batch, kv_length], [batch, total_length] or [batch, length, total_length]; 0 = padding. */
+  /**
+   * [batch], [3·batch + 2], [batch, kv_length], [batch, total_length] or [batch, length, total_length]; 0 = padding.
+   */
   key_padding_mask?: OnnxPadding | undefined;
   /** [batch or 1, num_heads or 1, length, total_length] */
   attention_bias?: OnnxTensor | undefined;
   /** [batch, num_heads, past_length, head_size] */
   past_key?: OnnxTensor | undefined;
   past_value?: OnnxTensor | undefined;
-  /** How many rows of past_key are there, where it has room for those to come as well. */
+  /** How many rows of past_key are filled, where it has room for the new rows too. */
   past_sequence_length?: OnnxIntegers | undefined;
-  /** Refused: beams are reordered by the caller. */
+  /** Refused: the caller reorders beams. */
   cache_indirection?: undefined;
 }
 
@@ -36,11 +42,11 @@ export interface OnnxMultiHeadAttentionAttributes {
   mask_filter_value?: OnnxNumber | undefined;
 }
 
-/** Each is made when it is first read; until then leave the inputs as they are. */
+/** Each output is made when it is first read. Do not change the inputs before that. */
 export interface OnnxMultiHeadAttentionOutputs {
   /** [batch, length, v_hidden] */
   readonly output: OnnxTensor;
-  /** [batch, num_heads, total_length, head_size], or as long as past_key where that has room. */
+  /** [batch, num_heads, total_length, head_size]; as long as past_key where that has room for the new rows. */
   readonly present_key: OnnxTensor;
   readonly present_value: OnnxTensor;
   /** The scores, masked, before the softmax: [batch, num_heads, length, total_length]. */
@@ -78,20 +84,22 @@ export function onnxMultiHeadAttention(
   return attendWithPast(heed, operands, "key_padding_mask", { q, k, v });
 }
 
-/** q, k and v of a call, with the past, masks and attributes that MultiHeadAttention and Attention have in common. */
+/**
+ * What MultiHeadAttention and Attention of com.microsoft have in common once q, k and v are there: the past, the
+ * masks, the attributes and the outputs. `mask` is the name of the input for padding.
+ */
 export function attendWithPast(
   heed: Heed,
   operands: Operands,
   mask: "key_padding_mask" | "mask_index",
   { q, k, v }: { q: Rows; k: Rows; v: Rows },
-  past: { key: Rows | undefined; value: Rows | undefined } = pastOf(operands, k, v),
+  past: Past = pastOf(operands, k, v),
 ): OnnxMultiHeadAttentionOutputs {
   const room = past.key?.length ?? 0;
   const length = operands.integer("past_sequence_length") ?? room;
   if (length < 0 || length > room) throw wrongValue("past_sequence_length", `from 0 to ${room}`, length);
   const total = length + k.length;
-  const [pastKey, pastValue] = [first(past.key, length), first(past.value, length)];
-  const [keys, values] = [appended(pastKey, k), appended(pastValue, v)];
+  const [keys, values] = [appendRows(firstRows(past.key, length), k), appendRows(firstRows(past.value, length), v)];
   const sizes = { batch: q.batch, seqLenQ: q.length, past: length, total };
   const bias = biasOf(operands, sizes, q.heads);
   const options: ScoreOptions = {
@@ -100,75 +108,62 @@ export function attendWithPast(
     queryOffset: length,
     ...maskOptions(operands, mask, sizes, bias),
   };
-  // A past with room keeps its length.
-  const present = (past: Rows | undefined, next: Rows, all: Rows) =>
-    (room > total ? written(past, next, new Array<number>(q.batch).fill(length), room) : all).unpacked;
+  // Where the past has room for the new rows and more, the present has the length of the past.
+  const present = (before: Rows | undefined, next: Rows, all: Rows) =>
+    (room > total ? writeRows(before, next, new Array<number>(q.batch).fill(length), room) : all).unpacked;
   return outputsOf<OnnxMultiHeadAttentionOutputs>({
     output: () => attend(heed, q, keys, values, options).packed,
     present_key: () => present(past.key, k, keys),
     present_value: () => present(past.value, v, values),
     qk: () => {
-      const added = maskOptions(operands, mask, sizes, bias, { added: true });
-      return scores(heed, q, keys, { ...options, keepMask: undefined, ...added }, "masked");
+      const biasOnly = maskOptions(operands, mask, sizes, bias, { asBias: true });
+      return scores(heed, q, keys, { ...options, keepMask: undefined, ...biasOnly }, "masked");
     },
   });
 }
 
-/** past_key and past_value, which come together. */
-function pastOf(operands: Operands, k: Rows, v: Rows): { key: Rows | undefined; value: Rows | undefined } {
-  const [key, value] = [operands.floats("past_key", [4]), operands.floats("past_value", [4])];
-  if (!key && !value) return { key: undefined, value: undefined };
-  if (!key || !value) throw wrongKind(key ? "past_value" : "past_key", "{ data, shape } beside the other", undefined);
-  checkShape("past_key", key.shape, [k.batch, k.heads, "past_length", k.dim]);
-  checkShape("past_value", value.shape, [v.batch, v.heads, key.shape[2]!, v.dim]);
-  return { key: Rows.of("past_key", key, k.heads), value: Rows.of("past_value", value, v.heads) };
-}
-
-/** The first `length` rows of every head. */
-function first(rows: Rows | undefined, length: number): Rows | undefined {
-  if (!rows || rows.length === length) return rows;
-  const data = columns(rows.in("bhld"), rows.length * rows.dim, 0, length * rows.dim);
-  return new Rows({ batch: rows.batch, heads: rows.heads, length, dim: rows.dim }, "bhld", data);
-}
-
-/** q, k and v in the forms that they come in, bias added. */
+/** q, k and v with the bias added, from any of the forms in which they may come. */
 function projections(operands: Operands, numHeads: number): { q: Rows; k: Rows; v: Rows } {
   const query = operands.required("query", operands.has("key") ? [3] : [3, 5]);
   const bias = operands.floats("bias", [1]);
   if (query.shape.length === 5) {
     operands.refuseInputs("query has k and v", "key", "value");
-    const [q, k, v] = unpacked("query", query, numHeads, 3);
+    const [q, k, v] = splitParts("query", query, numHeads, 3);
     return addBias({ q: q!, k: k!, v: v! }, bias);
   }
   const key = operands.tensor("key", ["Float32Array"], [3, 4, 5]);
   if (!key)
     throw wrongKind("key", `{ data, shape } (query is not [batch, length, ${numHeads}, 3, head_size])`, undefined);
-  const q = Rows.of("query", query, numHeads);
+  const q = Rows.fromTensor("query", query, numHeads);
   if (key.shape.length === 5) {
     operands.refuseInputs("key has v", "value");
-    const [k, v] = unpacked("key", key, numHeads, 2);
+    const [k, v] = splitParts("key", key, numHeads, 2);
     checkShape("key", key.shape, [q.batch, "kv_length", numHeads, 2, q.dim]);
     return addBias({ q, k: k!, v: v! }, bias);
   }
   const value = operands.required("value", [key.shape.length]);
-  const k = Rows.of("key", key, numHeads);
-  const v = Rows.of("value", value, numHeads);
+  const k = Rows.fromTensor("key", key, numHeads);
+  const v = Rows.fromTensor("value", value, numHeads);
   checkShape("key", k.shape, [q.batch, numHeads, "kv_length", q.dim]);
   checkShape("value", v.shape, [q.batch, numHeads, k.length, "v_head_size"]);
-  // Four dimensions are what was projected, biased and kept before: of cross-attention.
+  // A key of four dimensions was projected and biased in an earlier call, for cross-attention.
   return addBias({ q, k, v }, bias, key.shape.length === 4 ? "q" : "all");
 }
 
-/** [batch, length, num_heads, parts, head_size] as `parts` tensors of rows. */
-function unpacked(name: string, { data, shape }: OnnxTensor, numHeads: number, parts: number): Rows[] {
+/** The parts of a tensor [batch, length, num_heads, parts, head_size]. */
+function splitParts(name: string, { data, shape }: OnnxTensor, numHeads: number, parts: number): Rows[] {
   const [batch, length, , , dim] = shape as [number, number, number, number, number];
   checkShape(name, shape, [batch, length, numHeads, parts, dim]);
   return Array.from({ length: parts }, (_, n) =>
-    Rows.of(name, { data: columns(data, parts * dim, n * dim, dim), shape: [batch, length, numHeads * dim] }, numHeads),
+    Rows.fromTensor(
+      name,
+      { data: columns(data, parts * dim, n * dim, dim), shape: [batch, length, numHeads * dim] },
+      numHeads,
+    ),
   );
 }
 
-/** q + b[0 … hidden], k + b[hidden … 2·hidden], v + b[2·hidden …] */
+/** q + bias[0 … hidden], k + bias[hidden … 2·hidden] and v + bias[2·hidden …]; or the first of these alone. */
 function addBias(
   { q, k, v }: { q: Rows; k: Rows; v: Rows },
   bias: OnnxTensor | undefined,
@@ -179,7 +174,7 @@ function addBias(
   checkShape("bias", bias.shape, [2 * hidden + v.heads * v.dim]);
   const biased = (rows: Rows, start: number): Rows => {
     const width = rows.heads * rows.dim;
-    const data = rows.in("blhd").map((x, at) => x + bias.data[start + (at % width)]!);
+    const data = rows.dataIn("blhd").map((x, i) => x + bias.data[start + (i % width)]!);
     return new Rows(rows, "blhd", data);
   };
   if (to === "q") return { q: biased(q, 0), k, v };

@@ -1,4 +1,4 @@
-/** Outputs that are made when they are first read: what a model does not ask for costs nothing. */
+/** An object whose properties are made when they are first read, so that an output nobody reads costs nothing. */
 export function outputsOf<Outputs extends object>(makers: { [Name in keyof Outputs]: () => Outputs[Name] }): Outputs {
   const outputs = {};
   for (const name of Object.keys(makers) as (keyof Outputs & string)[]) {

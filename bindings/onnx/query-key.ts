@@ -1,39 +1,47 @@
-// What GroupQueryAttention does to q and to the new rows of k before it scores them and keeps k: first their norm, then rotation.
+// What GroupQueryAttention does to q and to the new rows of k before it appends k to the past: first RMSNorm, then
+// rotary embedding.
 import { wrongKind, wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
-import { rotated, tablesOf } from "./rotary-embedding.ts";
+import { rotateRows, tablesOf } from "./rotary-embedding.ts";
 import { Rows } from "./rows.ts";
 import { type Operands, checkShape } from "./operands.ts";
 
+/** q and the new rows of k. */
 interface QueryKey {
   q: Rows;
   k: Rows;
 }
 
-/** q and k divided by the root mean square of each row, times a weight. */
-export function normalized(operands: Operands, { q, k }: QueryKey): QueryKey {
-  const [ofQ, ofK] = [operands.floats("q_norm_weight", [1]), operands.floats("k_norm_weight", [1])];
-  if (!ofQ && !ofK) return { q, k };
-  if (!ofQ || !ofK)
-    throw wrongKind(ofQ ? "k_norm_weight" : "q_norm_weight", "{ data, shape } beside the other", undefined);
-  checkShape("q_norm_weight", ofQ.shape, [q.dim]);
-  checkShape("k_norm_weight", ofK.shape, [q.dim]);
+/** RMSNorm: each row divided by its root mean square, times q_norm_weight or k_norm_weight. Without these nothing. */
+export function normalizeQueryKey(operands: Operands, { q, k }: QueryKey): QueryKey {
+  const [qWeight, kWeight] = [operands.floats("q_norm_weight", [1]), operands.floats("k_norm_weight", [1])];
+  if (!qWeight && !kWeight) return { q, k };
+  if (!qWeight || !kWeight) {
+    throw wrongKind(qWeight ? "k_norm_weight" : "q_norm_weight", "{ data, shape } beside the other", undefined);
+  }
+  checkShape("q_norm_weight", qWeight.shape, [q.dim]);
+  checkShape("k_norm_weight", kWeight.shape, [q.dim]);
   const epsilon = operands.number("qk_norm_epsilon", 1e-6);
   const norm = (rows: Rows, weight: Float32Array): Rows => {
     const data = rows.data.slice();
-    for (let at = 0; at < data.length; at += rows.dim) {
+    for (let row = 0; row < data.length; row += rows.dim) {
       let squares = 0;
-      for (let d = at; d < at + rows.dim; d++) squares += data[d]! * data[d]!;
+      for (let d = 0; d < rows.dim; d++) squares += data[row + d]! * data[row + d]!;
       const factor = 1 / Math.sqrt(squares / rows.dim + epsilon);
-      for (let d = 0; d < rows.dim; d++) data[at + d]! *= factor * weight[d]!;
+      for (let d = 0; d < rows.dim; d++) data[row + d]! *= factor * weight[d]!;
     }
     return new Rows(rows, rows.layout, data);
   };
-  return { q: norm(q, ofQ.data), k: norm(k, ofK.data) };
+  return { q: norm(q, qWeight.data), k: norm(k, kWeight.data) };
 }
 
-/** q and k turned by their positions, from startsQ and startsK on, or by position_ids. */
-export function rotatedRows(
+/**
+ * Rotary embedding of q and k where do_rotary asks for it. Row n of a sequence has the position starts[sequence] + n,
+ * or that of position_ids; of a prompt the first of position_ids counts, as the position of row 0.
+ *
+ * @param total keys of the longest sequence
+ */
+export function rotateQueryKey(
   heed: Heed,
   operands: Operands,
   { q, k }: QueryKey,
@@ -45,28 +53,34 @@ export function rotatedRows(
   const interleaved = operands.flag("rotary_interleaved");
   const tables = tablesOf(operands, 2);
   if (tables.rotaryDim > q.dim) throw wrongValue("cos_cache.shape[1]", `at most ${q.dim / 2}`, tables.rotaryDim / 2);
+  const rows = tables.shape[0]!;
+  const ids = checkPositionIds(operands, q, k, rows);
+  const isPrompt = q.length === total;
+  const promptStart = ids && isPrompt ? ids[0]! : undefined;
+  const most = total + (promptStart ?? 0);
+  if ((!ids || isPrompt) && most > rows) {
+    throw wrongValue("cos_cache.shape[0]", `at least ${most} (positions)`, rows);
+  }
+  const positions = (starts: Int32Array, length: number): Int32Array => {
+    if (ids && promptStart === undefined) return ids;
+    const startOf = (n: number) => promptStart ?? starts[Math.floor(n / length)]!;
+    return Int32Array.from({ length: starts.length * length }, (_, n) => startOf(n) + (n % length));
+  };
+  return {
+    q: rotateRows(heed, q, tables, positions(startsQ, q.length), interleaved),
+    k: rotateRows(heed, k, tables, positions(startsK, k.length), interleaved),
+  };
+}
+
+/** The input position_ids, [batch, length]: rows of tables that have `rows` of them. Undefined where it is absent. */
+function checkPositionIds(operands: Operands, q: Rows, k: Rows, rows: number): Int32Array | undefined {
   const ids = operands.integers("position_ids", [2]);
-  if (ids && ids.length !== q.batch * q.length) {
+  if (!ids) return undefined;
+  if (ids.length !== q.batch * q.length) {
     throw wrongValue("position_ids.shape", `[${q.batch}, ${q.length}]`, `${ids.length} elements`);
   }
-  if (ids && k.length !== q.length) throw wrongValue("position_ids", `nothing (query and key differ in length)`, ids);
-  const rows = tables.shape[0]!;
-  const wrong = ids ? ids.findIndex((id) => id < 0 || id >= rows) : -1;
-  if (wrong >= 0) throw wrongValue(`position_ids[${wrong}]`, `from 0 to ${rows - 1} (rows of cos_cache)`, ids![wrong]);
-  const most = total + (ids && q.length === total ? ids[0]! : 0);
-  if ((!ids || q.length === total) && most > rows)
-    throw wrongValue("cos_cache.shape[0]", `at least ${most} (positions)`, rows);
-  // Of a prompt only the first element counts, where its first row stands.
-  const start = ids && q.length === total ? ids[0] : undefined;
-  const positions = (starts: Int32Array, length: number) =>
-    ids && start === undefined
-      ? ids
-      : Int32Array.from(
-          { length: starts.length * length },
-          (_, n) => (start ?? starts[Math.floor(n / length)]!) + (n % length),
-        );
-  return {
-    q: rotated(heed, q, tables, positions(startsQ, q.length), interleaved),
-    k: rotated(heed, k, tables, positions(startsK, k.length), interleaved),
-  };
+  if (k.length !== q.length) throw wrongValue("position_ids", `nothing (query and key differ in length)`, ids);
+  const wrong = ids.findIndex((id) => id < 0 || id >= rows);
+  if (wrong >= 0) throw wrongValue(`position_ids[${wrong}]`, `from 0 to ${rows - 1} (rows of cos_cache)`, ids[wrong]);
+  return ids;
 }

@@ -6,25 +6,25 @@ import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkSha
 
 /** Inputs of RotaryEmbedding: `X` of ai.onnx, opset 23, or `input` of com.microsoft. */
 export type OnnxRotaryEmbeddingInputs = ({ X: OnnxTensor } | { input: OnnxTensor }) & {
-  /** [max_positions, rotary_dim / 2]; without position_ids [batch, length, rotary_dim / 2]. */
+  /** Cosines [max_positions, rotary_dim / 2]; without position_ids [batch, length, rotary_dim / 2]. */
   cos_cache: OnnxTensor;
   sin_cache: OnnxTensor;
-  /** [batch, length]; of com.microsoft also one element, the position of the first row. */
+  /** [batch, length]. For com.microsoft also one element: the position of the first row. */
   position_ids?: OnnxIntegers | undefined;
 };
 
 export interface OnnxRotaryEmbeddingAttributes {
   interleaved?: OnnxNumber | undefined;
-  /** Of an input of three dimensions. */
+  /** Heads of an input of three dimensions. */
   num_heads?: OnnxNumber | undefined;
   rotary_embedding_dim?: OnnxNumber | undefined;
-  /** Only 0. */
+  /** Only 0 is supported. */
   is_packed_batching?: OnnxNumber | undefined;
-  /** Only 1. */
+  /** Only 1 is supported. */
   scale?: OnnxNumber | undefined;
 }
 
-/** In the form of the input; made when it is first read. */
+/** The output, in the shape of the input. It is made when it is first read. */
 export type OnnxRotaryEmbeddingOutputs<Inputs> = Inputs extends { X: OnnxTensor }
   ? { readonly Y: OnnxTensor }
   : { readonly output: OnnxTensor };
@@ -32,7 +32,8 @@ export type OnnxRotaryEmbeddingOutputs<Inputs> = Inputs extends { X: OnnxTensor 
 const ATTRIBUTES = ["interleaved", "num_heads", "rotary_embedding_dim", "is_packed_batching", "scale"];
 
 /**
- * The operator RotaryEmbedding of ONNX (https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html) and of com.microsoft.
+ * The operator RotaryEmbedding of ONNX (https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html) and of
+ * com.microsoft.
  *
  * @throws TypeError or RangeError for inputs and attributes that do not fit, by name
  */
@@ -50,7 +51,7 @@ export function onnxRotaryEmbedding<const Inputs extends OnnxRotaryEmbeddingInpu
   const tables = tablesOf(operands, operands.has("position_ids") ? 2 : 3);
   const given = operands.count("num_heads", 0, 0);
   const width = shape.at(-1)!;
-  // Without num_heads, three dimensions are heads as wide as the tables.
+  // An input of three dimensions without num_heads has heads as wide as the tables.
   const numHeads = shape.length === 4 ? shape[1]! : given || width / tables.rotaryDim;
   const headDim = shape.length === 4 ? width : width / numHeads;
   if (!Number.isInteger(numHeads) || !Number.isInteger(headDim)) {
@@ -84,7 +85,7 @@ export function onnxRotaryEmbedding<const Inputs extends OnnxRotaryEmbeddingInpu
   }) as OnnxRotaryEmbeddingOutputs<Inputs>;
 }
 
-/** cos_cache and sin_cache, of one shape. */
+/** The inputs cos_cache and sin_cache, which have one shape of `rank` dimensions. */
 export function tablesOf(operands: Operands, rank: number) {
   const cos = operands.required("cos_cache", [rank]);
   const sin = operands.required("sin_cache", [rank]);
@@ -92,8 +93,8 @@ export function tablesOf(operands: Operands, rank: number) {
   return { cos: cos.data, sin: sin.data, shape: cos.shape, rotaryDim: 2 * cos.shape.at(-1)! };
 }
 
-/** Every row of `rows` turned by its position, [batch·length]. */
-export function rotated(
+/** The rows, each rotated by the angles of its position. `positions`: [batch·length]. */
+export function rotateRows(
   heed: Heed,
   rows: Rows,
   { cos, sin, rotaryDim }: ReturnType<typeof tablesOf>,
@@ -105,7 +106,7 @@ export function rotated(
   return new Rows(rows, layout, heed.rotary(data, options).out);
 }
 
-/** One position for the first row; one for each row; or, without any, a row of the tables for each row. */
+/** The position of the first row, or of every row. Without position_ids row n has row n of the tables. */
 function positionsOf(
   operands: Operands,
   batch: number,

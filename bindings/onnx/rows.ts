@@ -5,26 +5,29 @@ import type { Heed } from "../heed.ts";
 import type { Layout } from "../memory/layout.ts";
 import { type OnnxTensor, checkShape } from "./operands.ts";
 
-interface Sizes {
+/** The sizes of {@link Rows}: `length` rows of `dim` floats for each of `heads` heads of each of `batch` entries. */
+export interface RowSizes {
   batch: number;
   heads: number;
   length: number;
   dim: number;
 }
 
-/** The rows of q, k, v or an output: `length` of `dim` floats for each head of each batch entry, in the order that they came in. */
-export class Rows {
+/**
+ * The rows of q, k, v or an output, in the layout in which they came; the other layout is made when it is first read.
+ */
+export class Rows implements RowSizes {
   readonly batch: number;
   readonly heads: number;
   readonly length: number;
   readonly dim: number;
-  /** That of `data`. */
+  /** The layout of `data`. */
   readonly layout: Layout;
   readonly data: Float32Array;
-  /** The same in the other layout, once it was asked for. */
+  /** `data` in the other layout, once it was read. */
   #other: Float32Array | undefined;
 
-  constructor({ batch, heads, length, dim }: Sizes, layout: Layout, data: Float32Array) {
+  constructor({ batch, heads, length, dim }: RowSizes, layout: Layout, data: Float32Array) {
     this.batch = batch;
     this.heads = heads;
     this.length = length;
@@ -33,8 +36,12 @@ export class Rows {
     this.data = data;
   }
 
-  /** A tensor [batch, heads, length, dim], or [batch, length, heads·dim]. */
-  static of(name: string, { shape, data }: OnnxTensor, heads: number): Rows {
+  /**
+   * The rows of a tensor [batch, heads, length, dim] or [batch, length, heads·dim].
+   *
+   * @throws RangeError for a shape that does not have `heads` heads; `name` names the tensor in it
+   */
+  static fromTensor(name: string, { shape, data }: OnnxTensor, heads: number): Rows {
     if (shape.length === 4) {
       const [batch, , length, dim] = shape as [number, number, number, number];
       checkShape(name, shape, [batch, heads, length, dim]);
@@ -48,11 +55,13 @@ export class Rows {
     return new Rows({ batch, heads, length, dim }, "blhd", data);
   }
 
+  /** [batch, heads, length, dim] */
   get shape(): [number, number, number, number] {
     return [this.batch, this.heads, this.length, this.dim];
   }
 
-  in(layout: Layout): Float32Array {
+  /** The floats in this layout: those that came in, or a copy that is made once. */
+  dataIn(layout: Layout): Float32Array {
     const { batch, heads, length, dim } = this;
     if (layout === this.layout || heads === 1 || length === 1) return this.data;
     const [outer, inner] = layout === "bhld" ? [length, heads] : [heads, length];
@@ -61,74 +70,53 @@ export class Rows {
 
   /** As a tensor [batch, heads, length, dim]. */
   get unpacked(): OnnxTensor {
-    return { data: this.in("bhld"), shape: this.shape };
+    return { data: this.dataIn("bhld"), shape: this.shape };
   }
 
   /** As a tensor [batch, length, heads·dim]. */
   get packed(): OnnxTensor {
-    return { data: this.in("blhd"), shape: [this.batch, this.length, this.heads * this.dim] };
+    return { data: this.dataIn("blhd"), shape: [this.batch, this.length, this.heads * this.dim] };
   }
 }
 
-/**
- * `length` rows for each head of each batch entry: the first starts[batch entry] of `past`, then those of `next`, then zeros.
- */
-export function written(past: Rows | undefined, next: Rows, starts: ArrayLike<number>, length: number): Rows {
-  const { batch, heads, dim } = next;
-  const data = new Float32Array(batch * heads * length * dim);
-  const part = (rows: Float32Array, each: number, n: number) => rows.subarray(n * each * dim, (n + 1) * each * dim);
-  for (let n = 0; n < batch * heads; n++) {
-    const to = part(data, length, n);
-    const start = starts[Math.floor(n / heads)]! * dim;
-    if (past) to.set(part(past.in("bhld"), past.length, n).subarray(0, start));
-    to.set(part(next.in("bhld"), next.length, n), start);
-  }
-  return new Rows({ batch, heads, length, dim }, "bhld", data);
-}
-
-/** The rows of `past`, which may be absent, before those of `next`. */
-export function appended(past: Rows | undefined, next: Rows): Rows {
-  if (!past) return next;
-  return written(past, next, new Array<number>(next.batch).fill(past.length), past.length + next.length);
-}
-
-/** Columns from `start` on, `width` of them, of a matrix whose rows have `of` columns. */
-export function columns(data: Float32Array, of: number, start: number, width: number): Float32Array {
-  const rows = of === 0 ? 0 : data.length / of;
+/** The columns [start, start + width) of a matrix with rows of `rowLength` floats, copied. */
+export function columns(data: Float32Array, rowLength: number, start: number, width: number): Float32Array {
+  const rows = rowLength === 0 ? 0 : data.length / rowLength;
   const taken = new Float32Array(rows * width);
   for (let row = 0; row < rows; row++) {
-    taken.set(data.subarray(row * of + start, row * of + start + width), row * width);
+    const first = row * rowLength + start;
+    taken.set(data.subarray(first, first + width), row * width);
   }
   return taken;
 }
 
-/** The options that rows do not settle. */
+/** The options of attention that rows do not settle. */
 export type ScoreOptions = Omit<
   AttentionOptions,
   "numHeads" | "numKvHeads" | "headDim" | "valueDim" | "batch" | "layout" | "out" | "lse"
 >;
 
-/** Attention, in the layout of the rows where they agree. */
+/** Attention from q over k and v. Where all came as "blhd" nothing is copied into the other layout. */
 export function attend(heed: Heed, q: Rows, k: Rows, v: Rows, options: ScoreOptions): Rows {
   const layout = [q, k, v].every((rows) => rows.layout === "blhd") ? "blhd" : "bhld";
   const { batch, heads: numHeads, length, dim: headDim } = q;
   const sizes = { numHeads, numKvHeads: k.heads, headDim, valueDim: v.dim, batch, layout } as const;
-  const { out } = heed.attention(q.in(layout), k.in(layout), v.in(layout), { ...options, ...sizes });
+  const { out } = heed.attention(q.dataIn(layout), k.dataIn(layout), v.dataIn(layout), { ...options, ...sizes });
   return new Rows({ batch, heads: numHeads, length, dim: v.dim }, layout, out);
 }
 
-/** The scores of every query and key at some stage, [batch, heads, q.length, k.length]. */
+/** The scores of every query and key after `stage`, [batch, heads, q.length, k.length]. */
 export function scores(heed: Heed, q: Rows, k: Rows, options: ScoreOptions, stage: Stage): OnnxTensor {
   const layout = q.layout === "blhd" && k.layout === "blhd" ? "blhd" : "bhld";
   const { batch, heads: numHeads, dim: headDim } = q;
   const sizes = { numHeads, numKvHeads: k.heads, headDim, batch, layout, stage } as const;
-  // Before the masks every key has a score.
+  // The stages before the masks have a score for every key, padding included.
   const { kvLengths } = stage === "masked" || stage === "softmax" ? options : {};
-  const { weights } = heed.attentionWeights(q.in(layout), k.in(layout), { ...options, ...sizes, kvLengths });
+  const { weights } = heed.attentionWeights(q.dataIn(layout), k.dataIn(layout), { ...options, ...sizes, kvLengths });
   return { data: weights, shape: [batch, numHeads, q.length, k.length] };
 }
 
-/** [outer, a, b, dim] as [outer, b, a, dim]. */
+/** A copy of a tensor [outer, a, b, dim] as [outer, b, a, dim]. */
 function swapMiddle(data: Float32Array, outer: number, a: number, b: number, dim: number): Float32Array {
   const swapped = new Float32Array(data.length);
   for (let o = 0; o < outer; o++) {

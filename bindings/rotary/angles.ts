@@ -1,41 +1,71 @@
 import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Arena } from "../memory/arena.ts";
-import { floatsOf } from "../memory/data.ts";
+import { type Floats, floatsOf } from "../memory/data.ts";
 import type { CheckedForm } from "./options.ts";
 
-/** Positions that a table holds at most, in slots of PAGE_KEYS. */
+/**
+ * Writes the rotaryDim / 2 cosines and sines of one position, each from element `offset` on. The two arrays may be
+ * views of linear memory.
+ */
+export type AngleWriter = (cosines: Float32Array, sines: Float32Array, offset: number, position: number) => void;
+
+/**
+ * How the angles of a position are found: the cosine and sine of position·base^(−j / half) for each pair j, computed in
+ * f64 and rounded once; or the row of the caller's tables.
+ */
+export function angleWriter(arena: Arena, { rotaryDim, base, tables }: CheckedForm): AngleWriter {
+  const half = rotaryDim / 2;
+  if (tables) {
+    const rowOf = (table: Floats, position: number): Float32Array =>
+      floatsOf(arena, table).subarray(position * half, (position + 1) * half);
+    return (cosines, sines, offset, position) => {
+      cosines.set(rowOf(tables.cos, position), offset);
+      sines.set(rowOf(tables.sin, position), offset);
+    };
+  }
+  const frequencies = Float64Array.from({ length: half }, (_, j) => base ** (-j / half));
+  return (cosines, sines, offset, position) => {
+    for (let j = 0; j < half; j++) {
+      cosines[offset + j] = Math.cos(position * frequencies[j]!);
+      sines[offset + j] = Math.sin(position * frequencies[j]!);
+    }
+  };
+}
+
+/** How many slots of PAGE_KEYS positions a table has at most. */
 const SLOTS = 64;
 
-/** No position: |queryOffset| ≤ 2³⁰, and a cache has at most 2³⁰ tokens. */
-const NONE = 2 ** 31 - 1;
+/** A row without angles. No token has this position: |queryOffset| ≤ 2³⁰, and a cache has at most 2³⁰ tokens. */
+const NO_POSITION = 2 ** 31 - 1;
 
-/** The tables that the caches of an instance share, by its memory. */
-const shared = new WeakMap<Arena, AngleTable[]>();
+/** The tables of each instance, by its memory, which the caches of the instance share. */
+const tablesOfArena = new WeakMap<Arena, AngleTable[]>();
 
+/** Memory for the angles of PAGE_KEYS consecutive positions. */
 interface Slot {
-  /** Cosines [PAGE_KEYS][rotaryDim / 2] f32, the sines behind them. */
+  /** Address of the cosines, [PAGE_KEYS][rotaryDim / 2] f32; the sines follow in the same shape. */
   ptr: number;
-  /** Shape [PAGE_KEYS]: whose angles each row has. */
+  /** [PAGE_KEYS]: the position whose angles each row has now. */
   positions: Int32Array;
 }
 
 /**
- * Cosines and sines in linear memory for all caches of an instance that rotate alike, so that the layers of a model compute the angles of
- * a token once. Position p has row p modulo SLOTS·PAGE_KEYS: memory is bounded, and angles that others have displaced are computed
- * again.
+ * Cosines and sines in linear memory, shared by all caches of an instance with the same rotary form: the layers of a
+ * model compute the angles of a token once. Position p has row p modulo SLOTS·PAGE_KEYS, so memory is bounded; angles
+ * that another position has overwritten are computed again.
  */
 export class AngleTable {
   readonly #arena: Arena;
   readonly #form: CheckedForm;
   readonly #half: number;
-  readonly #frequencies: Float64Array;
+  readonly #write: AngleWriter;
   readonly #slots: (Slot | undefined)[] = [];
   #users = 0;
 
-  /** The table with the angles of `form`, which may be new; `release` ends its use. */
-  static take(arena: Arena, form: CheckedForm): AngleTable {
-    const tables = shared.get(arena) ?? [];
-    shared.set(arena, tables);
+  /** The table for `form`, made where the instance has none. Each call needs a `release`. */
+  static acquire(arena: Arena, form: CheckedForm): AngleTable {
+    const tables = tablesOfArena.get(arena) ?? [];
+    tablesOfArena.set(arena, tables);
     let table = tables.find((other) => sameAngles(other.#form, form));
     if (!table) tables.push((table = new AngleTable(arena, form)));
     table.#users++;
@@ -46,87 +76,72 @@ export class AngleTable {
     this.#arena = arena;
     this.#form = form;
     this.#half = form.rotaryDim / 2;
-    this.#frequencies = frequenciesOf(form.base, this.#half);
+    this.#write = angleWriter(arena, form);
   }
 
-  /** Has memory for the angles of counts[n] positions from starts[n] on, for every n; where it does not suffice nothing changes. */
+  /**
+   * Reserves memory for the counts[n] positions from starts[n] on, for every n.
+   *
+   * @throws RangeError where memory cannot grow; nothing is reserved then
+   */
   reserve(starts: ArrayLike<number>, counts: ArrayLike<number>): void {
     const missing = new Set<number>();
     for (let n = 0; n < starts.length; n++) {
-      const page = Math.floor(starts[n]! / PAGE_KEYS);
-      const end = Math.min(Math.ceil((starts[n]! + counts[n]!) / PAGE_KEYS), page + SLOTS);
-      for (let at = page; at < end; at++) if (!this.#slots[modulo(at, SLOTS)]) missing.add(modulo(at, SLOTS));
+      const firstPage = Math.floor(starts[n]! / PAGE_KEYS);
+      const endPage = Math.min(Math.ceil((starts[n]! + counts[n]!) / PAGE_KEYS), firstPage + SLOTS);
+      for (let page = firstPage; page < endPage; page++) {
+        const slot = modulo(page, SLOTS);
+        if (!this.#slots[slot]) missing.add(slot);
+      }
     }
     if (missing.size === 0) return;
-    const fresh = this.#arena.allocateMany(2 * this.apart, missing.size);
+    const fresh = this.#arena.allocateMany(2 * this.sinOffset, missing.size);
     for (const slot of missing) {
-      this.#slots[slot] = { ptr: fresh.pop()!, positions: new Int32Array(PAGE_KEYS).fill(NONE) };
+      this.#slots[slot] = { ptr: fresh.pop()!, positions: new Int32Array(PAGE_KEYS).fill(NO_POSITION) };
     }
   }
 
-  /** Where the cosines of `count` reserved positions from `first` on stand, which no multiple of PAGE_KEYS parts. */
-  at(first: number, count: number): number {
+  /**
+   * Writes the angles of the `count` positions from `first` on, where they are not there yet, and returns the address
+   * of the first cosine. The positions must be reserved and lie in one page of PAGE_KEYS positions.
+   */
+  fill(first: number, count: number): number {
     const { ptr, positions } = this.#slots[modulo(Math.floor(first / PAGE_KEYS), SLOTS)]!;
-    const row = modulo(first, PAGE_KEYS);
+    const firstRow = modulo(first, PAGE_KEYS);
+    const size = PAGE_KEYS * this.#half;
     for (let n = 0; n < count; n++) {
-      if (positions[row + n] === first + n) continue;
-      positions[row + n] = first + n;
-      this.#write(ptr + (row + n) * this.#half * 4, first + n);
+      const row = firstRow + n;
+      if (positions[row] === first + n) continue;
+      positions[row] = first + n;
+      const cosines = new Float32Array(this.#arena.buffer, ptr, size);
+      const sines = new Float32Array(this.#arena.buffer, ptr + this.sinOffset, size);
+      this.#write(cosines, sines, row * this.#half, first + n);
     }
-    return ptr + row * this.#half * 4;
+    return ptr + firstRow * this.#half * 4;
   }
 
   /** Bytes from a cosine to the sine of the same angle. */
-  get apart(): number {
+  get sinOffset(): number {
     return PAGE_KEYS * this.#half * 4;
   }
 
-  /** Gives the memory back after the last use. */
+  /** Ends one use of the table. The last one gives its memory back. */
   release(): void {
     if (--this.#users > 0) return;
-    const tables = shared.get(this.#arena)!;
+    const tables = tablesOfArena.get(this.#arena)!;
     tables.splice(tables.indexOf(this), 1);
     for (const slot of this.#slots.splice(0)) if (slot) this.#arena.release(slot.ptr);
   }
-
-  #write(ptr: number, position: number): void {
-    const cosines = new Float32Array(this.#arena.buffer, ptr, this.#half);
-    const sines = new Float32Array(this.#arena.buffer, ptr + this.apart, this.#half);
-    const { tables } = this.#form;
-    if (tables) {
-      const [start, end] = [position * this.#half, (position + 1) * this.#half];
-      cosines.set(floatsOf(this.#arena, tables.cos).subarray(start, end));
-      sines.set(floatsOf(this.#arena, tables.sin).subarray(start, end));
-    } else {
-      turn(cosines, sines, 0, position, this.#frequencies);
-    }
-  }
 }
 
+/** Whether two forms give every position the same angles. */
 function sameAngles(a: CheckedForm, b: CheckedForm): boolean {
+  const same = (x: Floats | undefined, y: Floats | undefined) => x?.array === y?.array && x?.ptr === y?.ptr;
   if (a.rotaryDim !== b.rotaryDim || a.base !== b.base) return false;
-  return a.tables?.cos.array === b.tables?.cos.array && a.tables?.sin.array === b.tables?.sin.array;
+  return same(a.tables?.cos, b.tables?.cos) && same(a.tables?.sin, b.tables?.sin);
 }
 
-function modulo(n: number, size: number): number {
+/** The remainder of a division that rounds down: of [0, size), for negative n too. */
+export function modulo(n: number, size: number): number {
   return ((n % size) + size) % size;
-}
-
-/** base^(−j / half) for each pair j. */
-export function frequenciesOf(base: number, half: number): Float64Array {
-  return Float64Array.from({ length: half }, (_, j) => base ** (-j / half));
-}
-
-/** Writes the angles of one position from element `at` on. */
-export function turn(
-  cosines: Float32Array,
-  sines: Float32Array,
-  at: number,
-  position: number,
-  frequencies: Float64Array,
-): void {
-  for (let j = 0; j < frequencies.length; j++) {
-    cosines[at + j] = Math.cos(position * frequencies[j]!);
-    sines[at + j] = Math.sin(position * frequencies[j]!);
-  }
 }

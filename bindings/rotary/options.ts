@@ -5,17 +5,17 @@ import type { Layout } from "../memory/layout.ts";
 import type { Written } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 
-/** By which angles which floats of a row turn. */
+/** Which pairs of floats of a row are rotated, and by which angles. */
 export interface RotaryForm {
-  /** Pair j at position p turns by p·base^(−2j / rotaryDim). Default 10000, without tables. */
+  /** Pair j at position p is rotated by the angle p·base^(−2j / rotaryDim). Default 10000, unless tables are given. */
   base?: number | undefined;
-  /** Shape [maxPositions, rotaryDim / 2]: the cosine of each angle, by position. With `sin`, instead of `base`. */
+  /** [maxPositions, rotaryDim / 2]: the cosines of the angles of each position. With `sin`, instead of `base`. */
   cos?: Float32Array | Tensor | undefined;
-  /** Shape [maxPositions, rotaryDim / 2]: the sine of each angle. */
+  /** [maxPositions, rotaryDim / 2]: the sines. */
   sin?: Float32Array | Tensor | undefined;
-  /** Floats of a row that turn, even; the rest pass through. Default headDim. */
+  /** How many floats of a row are rotated: an even number. The rest stay as they are. Default headDim. */
   rotaryDim?: number | undefined;
-  /** Pair j is the floats 2j and 2j + 1; else j and j + rotaryDim / 2. Default false. */
+  /** True: pair j is the floats 2j and 2j + 1. False: the floats j and j + rotaryDim / 2. Default false. */
   interleaved?: boolean | undefined;
 }
 
@@ -27,11 +27,12 @@ export interface RotaryOptions extends RotaryForm {
   headDim: number;
   /** Default 1. */
   batch?: number | undefined;
-  /** Of x and out. Default "blhd". */
+  /** The layout of x and out. Default "blhd". */
   layout?: Layout | undefined;
   /**
-   * Where the rows stand: a number for the first row of every batch entry, the next ones following; or one position a row, [seqLen] for
-   * every batch entry or [batch·seqLen]. With `base` any of −2³¹ … 2³¹ − 1, with tables a row of them. Default 0.
+   * The positions of the rows. A number is the position of the first row of every batch entry; the next rows follow it.
+   * An array has one position for each row: [seqLen], the same for every batch entry, or [batch·seqLen]. With `base` a
+   * position is any of −2³¹ … 2³¹ − 1, with tables a row of them. Default 0.
    */
   positions?: number | Int32Array | undefined;
   /** Where to write; may be x itself. Default a fresh Float32Array. */
@@ -40,37 +41,37 @@ export interface RotaryOptions extends RotaryForm {
 
 /** What `rotary` returns. */
 export interface RotaryResult<O extends RotaryOptions = RotaryOptions> {
-  /** The shape of x. */
+  /** In the shape of x. */
   out: Written<O["out"]>;
 }
 
-/** A checked form. */
+/** A checked {@link RotaryForm}, with its defaults. */
 export interface CheckedForm {
   rotaryDim: number;
   interleaved: boolean;
+  /** Not used where there are tables. */
   base: number;
-  /** Instead of base. */
   tables: { cos: Floats; sin: Floats } | undefined;
 }
 
-/** Checks what is turned and by which angles; `of` comes before the names in errors. */
-export function checkForm(arena: Arena, options: RotaryForm, headDim: number, of = ""): CheckedForm {
+/** Checks a form for rows of `headDim` floats. `prefix` comes before the names of options in errors. */
+export function checkForm(arena: Arena, options: RotaryForm, headDim: number, prefix = ""): CheckedForm {
   const { rotaryDim = headDim, interleaved = false } = options;
-  checkInteger(`${of}rotaryDim`, rotaryDim, 1);
+  checkInteger(`${prefix}rotaryDim`, rotaryDim, 1);
   if (rotaryDim % 2 !== 0 || rotaryDim > headDim) {
-    throw wrongValue(`${of}rotaryDim`, `an even integer of at most ${headDim} (headDim)`, rotaryDim);
+    throw wrongValue(`${prefix}rotaryDim`, `an even integer of at most ${headDim} (headDim)`, rotaryDim);
   }
-  checkBoolean(`${of}interleaved`, interleaved);
-  const tables = checkTables(arena, options, rotaryDim / 2, of);
-  const base = options.base === undefined ? 10000 : checkFinite(`${of}base`, options.base, 0);
-  if (tables && options.base !== undefined) throw wrongValue(`${of}base`, "nothing beside cos and sin", base);
+  checkBoolean(`${prefix}interleaved`, interleaved);
+  const tables = checkTables(arena, options, rotaryDim / 2, prefix);
+  const base = options.base === undefined ? 10000 : checkFinite(`${prefix}base`, options.base, 0);
+  if (tables && options.base !== undefined) throw wrongValue(`${prefix}base`, "nothing beside cos and sin", base);
   return { rotaryDim, interleaved, base, tables };
 }
 
-/** Both tables or none. */
-function checkTables(arena: Arena, { cos, sin }: RotaryForm, half: number, of: string): CheckedForm["tables"] {
+/** Checks that both tables are given or none, and that they have the same size: whole rows of `half` floats. */
+function checkTables(arena: Arena, { cos, sin }: RotaryForm, half: number, prefix: string): CheckedForm["tables"] {
   if (cos === undefined && sin === undefined) return undefined;
-  const checked = checkFloats(`${of}cos`, cos, arena);
-  checkRows(`${of}cos`, checked.length, half, "rotaryDim / 2");
-  return { cos: checked, sin: checkFloatsOf(`${of}sin`, sin, arena, checked.length, "that of cos") };
+  const checked = checkFloats(`${prefix}cos`, cos, arena);
+  checkRows(`${prefix}cos`, checked.length, half, "rotaryDim / 2");
+  return { cos: checked, sin: checkFloatsOf(`${prefix}sin`, sin, arena, checked.length, "that of cos") };
 }

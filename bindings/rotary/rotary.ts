@@ -2,32 +2,34 @@ import { checkChoice, checkInteger, checkObject, checkRows, wrongKind, wrongValu
 import type { Instance } from "../engine/instance.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
-import { type Floats, checkFloats, floatsOf } from "../memory/data.ts";
+import { type Floats, checkFloats } from "../memory/data.ts";
 import { type Layout, stridesOf } from "../memory/layout.ts";
 import { Output } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
-import { frequenciesOf, turn } from "./angles.ts";
+import { angleWriter } from "./angles.ts";
 import { type CheckedForm, type RotaryOptions, checkForm } from "./options.ts";
 
-/** A checked call of rotary. */
+/** A checked call of `rotary`. */
 interface RotaryCall extends CheckedForm {
   x: Floats;
   numHeads: number;
   headDim: number;
   batch: number;
   layout: Layout;
+  /** Rows of a batch entry. */
   seqLen: number;
+  /** The position of the first row, or of every row: [seqLen] or [batch·seqLen]. */
   positions: number | Int32Array;
 }
 
 const MIN_POSITION = -(2 ** 31);
 const MAX_POSITION = 2 ** 31 - 1;
 
-/** Rotary position embedding: check, copy in, run, copy out, release. */
+/** Rotary position embedding of x, see `Heed.rotary`: check, copy in, run, copy out, release. */
 export function rotary(instance: Instance, xIn: unknown, options: RotaryOptions): { out: Float32Array | Tensor } {
   const { arena, kernels } = instance;
-  const problem = checkRotary(arena, xIn, options);
-  const { x, tables, numHeads, headDim, batch, seqLen, rotaryDim } = problem;
+  const call = checkRotary(arena, xIn, options);
+  const { x, tables, numHeads, headDim, batch, seqLen, rotaryDim } = call;
   const out = Output.required(arena, "out", options.out, x.length, "that of x");
   const inPlace = out.place?.ptr !== undefined && out.place.ptr === x.ptr;
   out.checkApartFrom({ x: inPlace ? undefined : x, cos: tables?.cos, sin: tables?.sin });
@@ -36,14 +38,15 @@ export function rotary(instance: Instance, xIn: unknown, options: RotaryOptions)
   try {
     const xPtr = scope.input(x);
     const outPtr = out.reserve(scope, x.array && xPtr);
-    const { cos, sin, angles } = writeAngles(arena, scope, problem);
-    const of = stridesOf(problem.layout, seqLen, numHeads, headDim);
-    const ownAngles = problem.positions instanceof Int32Array && problem.positions.length > seqLen;
+    const { cos, sin, angleRows } = writeAngles(arena, scope, call);
+    const strides = stridesOf(call.layout, seqLen, numHeads, headDim);
+    const dims = [seqLen, numHeads, headDim, rotaryDim] as const;
+    const { interleaved, positions } = call;
+    const isPerBatch = positions instanceof Int32Array && positions.length > seqLen;
     for (let b = 0; b < batch; b++) {
-      const at = b * of.batch;
-      const rows = angles + (ownAngles ? b * seqLen * 4 : 0);
-      const dims = [seqLen, numHeads, headDim, rotaryDim] as const;
-      kernels.rotate(outPtr + at, xPtr + at, cos, sin, rows, ...dims, of.row, of.head, problem.interleaved);
+      const offset = b * strides.batch;
+      const rows = angleRows + (isPerBatch ? b * seqLen * 4 : 0);
+      kernels.rotate(outPtr + offset, xPtr + offset, cos, sin, rows, ...dims, strides.row, strides.head, interleaved);
     }
     return { out: out.take()! };
   } finally {
@@ -51,6 +54,7 @@ export function rotary(instance: Instance, xIn: unknown, options: RotaryOptions)
   }
 }
 
+/** Checks x and every option but `out`. */
 function checkRotary(arena: Arena, xIn: unknown, options: RotaryOptions): RotaryCall {
   checkObject("options", options);
   const numHeads = checkInteger("numHeads", options.numHeads, 1);
@@ -71,6 +75,7 @@ function checkRotary(arena: Arena, xIn: unknown, options: RotaryOptions): Rotary
   return { x, numHeads, headDim, batch, layout, seqLen, positions, ...form };
 }
 
+/** Checks that `positions` is one integer, or has one for each row. */
 function checkPositions(positions: unknown, batch: number, seqLen: number): void {
   if (typeof positions === "number") {
     checkInteger("positions", positions, MIN_POSITION, MAX_POSITION);
@@ -82,7 +87,7 @@ function checkPositions(positions: unknown, batch: number, seqLen: number): void
   if (positions.length !== batch * seqLen) throw wrongValue("positions", `a length of ${expected}`, positions.length);
 }
 
-/** Every position is a row of the tables. */
+/** Checks that every position is one of the `rows` of the tables. */
 function checkInTables(positions: number | Int32Array, seqLen: number, rows: number): void {
   const expected = `positions from 0 to ${rows - 1} (rows of cos)`;
   if (typeof positions !== "number") {
@@ -94,19 +99,23 @@ function checkInTables(positions: number | Int32Array, seqLen: number, rows: num
 }
 
 /**
- * Cosines and sines [angles][rotaryDim / 2] and, for each position of the call, which of them is its own. Tables that live in linear
- * memory are read where they are; else there is one row for each distinct position.
+ * Puts the angles of a call into linear memory.
+ *
+ * @returns addresses of `cos` and `sin`, [rows][rotaryDim / 2], and of `angleRows`: for each position of the call,
+ * which row is its own. Tables in linear memory are used where they stand; else there is one row for each distinct
+ * position.
  */
 function writeAngles(
   arena: Arena,
   scope: CallScope,
-  { positions, seqLen, rotaryDim, base, tables }: RotaryCall,
-): { cos: number; sin: number; angles: number } {
+  call: RotaryCall,
+): { cos: number; sin: number; angleRows: number } {
+  const { positions, seqLen, rotaryDim, tables } = call;
   const all = typeof positions === "number" ? Array.from({ length: seqLen }, (_, i) => positions + i) : positions;
-  const angles = scope.reserve(all.length * 4);
+  const angleRows = scope.reserve(all.length * 4);
   if (tables?.cos.ptr !== undefined && tables.sin.ptr !== undefined) {
-    new Int32Array(arena.buffer, angles, all.length).set(all);
-    return { cos: tables.cos.ptr, sin: tables.sin.ptr, angles };
+    new Int32Array(arena.buffer, angleRows, all.length).set(all);
+    return { cos: tables.cos.ptr, sin: tables.sin.ptr, angleRows };
   }
 
   const rowOf = new Map<number, number>();
@@ -114,39 +123,10 @@ function writeAngles(
   const half = rotaryDim / 2;
   const cos = scope.reserve(rowOf.size * half * 4);
   const sin = scope.reserve(rowOf.size * half * 4);
-  new Int32Array(arena.buffer, angles, all.length).set(Array.from(all, (position) => rowOf.get(position)!));
+  new Int32Array(arena.buffer, angleRows, all.length).set(Array.from(all, (position) => rowOf.get(position)!));
   const cosines = new Float32Array(arena.buffer, cos, rowOf.size * half);
   const sines = new Float32Array(arena.buffer, sin, rowOf.size * half);
-  if (tables) {
-    gather(cosines, floatsOf(arena, tables.cos), rowOf.keys(), half);
-    gather(sines, floatsOf(arena, tables.sin), rowOf.keys(), half);
-  } else {
-    computeAngles(cosines, sines, rowOf.keys(), half, base);
-  }
-  return { cos, sin, angles };
-}
-
-/** The rows of `table` at `positions`, one after the other. */
-function gather(to: Float32Array, table: Float32Array, positions: Iterable<number>, half: number): void {
-  let at = 0;
-  for (const position of positions) {
-    to.set(table.subarray(position * half, (position + 1) * half), at);
-    at += half;
-  }
-}
-
-/** cos and sin of position·base^(−j / half), in f64 and rounded once. */
-function computeAngles(
-  cosines: Float32Array,
-  sines: Float32Array,
-  positions: Iterable<number>,
-  half: number,
-  base: number,
-): void {
-  const frequencies = frequenciesOf(base, half);
-  let at = 0;
-  for (const position of positions) {
-    turn(cosines, sines, at, position, frequencies);
-    at += half;
-  }
+  const write = angleWriter(arena, call);
+  for (const [position, row] of rowOf) write(cosines, sines, row * half, position);
+  return { cos, sin, angleRows };
 }

@@ -265,6 +265,25 @@ forEachBuild((name, open) => {
       expect(heed.memory.used).toBe(used);
     });
 
+    it("are not shared by caches that have one table as an array in common, and another as a Tensor each", () => {
+      const heed = open();
+      const q = rows(4, 3);
+      const { cos, sin } = tablesOf(8, 2);
+      const otherCos = cos.map((x) => x / 2);
+      const outWith = (table: Float32Array) => {
+        const tensor = heed.tensor(table.length);
+        tensor.data.set(table);
+        const cache = heed.createKvCache({ numKvHeads: 1, headDim: 4, capacity: 8, rotary: { cos: tensor, sin } });
+        cache.append(rows(8 * 4), rows(8 * 4, 2));
+        return { cache, out: cache.attention(q, { numHeads: 1 }).out };
+      };
+      const alone = outWith(otherCos);
+      alone.cache.dispose();
+      const first = outWith(cos);
+      expect(outWith(otherCos).out).toEqual(alone.out);
+      expect(first.out).not.toEqual(alone.out);
+    });
+
     it("take bounded memory, however far a window moves", () => {
       const heed = open();
       using cache = heed.createKvCache({ numKvHeads: 1, headDim: 4, capacity: 2 ** 20, window: 100, rotary: {} });

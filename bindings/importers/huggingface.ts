@@ -1,0 +1,71 @@
+import { checkObject } from "../check.ts";
+import { type ImportOptions, type Imported, type ImportedLayer, headsOf, sideBySide } from "./imported.ts";
+import { NamedTensors, type StateDict, checkSizes } from "./state-dict.ts";
+
+/** How model families name q, k, v and out: Llama, Mistral, Qwen2, OPT, CLIP …; BERT; two forms of ViT; DistilBERT. */
+const FAMILIES = [
+  { q: "q_proj", k: "k_proj", v: "v_proj", out: ["o_proj", "out_proj", "dense"] },
+  { q: "self.query", k: "self.key", v: "self.value", out: ["output.dense"] },
+  { q: "attention.query", k: "attention.key", v: "attention.value", out: ["output.dense"] },
+  { q: "query", k: "key", v: "value", out: ["output.dense"] },
+  { q: "q_lin", k: "k_lin", v: "v_lin", out: ["out_lin"] },
+] as const;
+
+/**
+ * The attention of a Hugging Face transformer below `prefix`: q_proj, k_proj, v_proj and o_proj or out_proj; query,
+ * key, value and output.dense of BERT and ViT; q_lin … out_lin of DistilBERT; c_attn and c_proj of GPT-2. Biases and
+ * the sinks of GPT-OSS are read where they are there. The number of heads, and whether q and k are rotated (`rotary`),
+ * stand in the model's config and not in its weights.
+ *
+ * @throws TypeError for a tensor that is missing or of the wrong kind, RangeError for a wrong shape and for norms of q
+ * and k
+ */
+export function fromHuggingFace<const N extends number | undefined = undefined>(
+  stateDict: StateDict,
+  options: ImportOptions<N> = {},
+): Imported<N> {
+  checkObject("options", options);
+  const tensors = new NamedTensors("stateDict", stateDict, options.prefix);
+  for (const name of ["q_norm.weight", "k_norm.weight", "q_layernorm.weight", "k_layernorm.weight"]) {
+    tensors.refuse(name, "to be absent, since heed does not normalise q and k");
+  }
+  const heads = headsOf<N>(options.numHeads);
+  return { ...heads, ...(tensors.find("c_attn.weight") ? fromGpt2(tensors) : fromProjections(tensors)) };
+}
+
+/** The families that store q, k and v apart. */
+function fromProjections(tensors: NamedTensors): Omit<ImportedLayer, "numHeads"> {
+  const family = FAMILIES.find(({ q }) => tensors.find(`${q}.weight`)) ?? FAMILIES[0];
+  const linear = (shape: string, ...names: string[]) => {
+    const weight = tensors.get(...names.map((name) => `${name}.weight`));
+    checkSizes(weight, shape, undefined, undefined);
+    const bias = tensors.find(...names.map((name) => `${name}.bias`));
+    if (bias) checkSizes(bias, "[outFeatures]", weight.shape[0]);
+    return { weight, bias };
+  };
+  const otherFamilies = FAMILIES.map(({ q }) => q).filter((q) => q !== family.q);
+  const q = linear("[numHeads·headDim, embedDim]", family.q, ...otherFamilies);
+  const k = linear("[numKvHeads·headDim, kvDim]", family.k);
+  const v = linear("[numKvHeads·headDim, kvDim]", family.v);
+  const out = linear("[outDim, numHeads·headDim]", ...family.out);
+  const sinks = tensors.find("sinks");
+  return {
+    embedDim: q.weight.shape[1]!,
+    kvDim: { k: k.weight.shape[1]!, v: v.weight.shape[1]! },
+    outDim: out.weight.shape[0]!,
+    ...(sinks && { sinks: sinks.data }),
+    weights: { q, k, v, out },
+  };
+}
+
+/** GPT-2: `c_attn` is [embedDim, 3·embedDim], with q, k and v side by side. */
+function fromGpt2(tensors: NamedTensors): Omit<ImportedLayer, "numHeads"> {
+  const matrix = tensors.get("c_attn.weight");
+  const [embedDim] = checkSizes(matrix, "[embedDim, 3·embedDim]", undefined, undefined) as [number];
+  checkSizes(matrix, "[embedDim, 3·embedDim]", embedDim, 3 * embedDim);
+  const bias = tensors.find("c_attn.bias");
+  const weight = tensors.get("c_proj.weight");
+  checkSizes(weight, "[embedDim, embedDim]", embedDim, embedDim);
+  const out = { weight, bias: tensors.find("c_proj.bias"), transposed: true };
+  return sideBySide(matrix, bias, [embedDim, embedDim, embedDim], out);
+}

@@ -1,0 +1,71 @@
+import { checkObject, wrongValue } from "../check.ts";
+import type { Weight } from "../layer/linear-weights.ts";
+import { type ImportOptions, type Imported, headsOf } from "./imported.ts";
+import { NamedTensors, type StateDict, checkSizes, rowsOf } from "./state-dict.ts";
+
+/** What `fromTorch` takes besides the state dict. */
+export interface TorchOptions<N extends number | undefined = number | undefined> extends ImportOptions<N> {
+  /** As the module was made. True is refused, because heed adds no key of zeros. */
+  add_zero_attn?: boolean | undefined;
+}
+
+/**
+ * The layer of torch.nn.MultiheadAttention
+ * (https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html): reads `in_proj_weight`, or
+ * `q_proj_weight`, `k_proj_weight` and `v_proj_weight`; `in_proj_bias`; `out_proj`. Its masks are True where a key is
+ * masked: give them as `dropMask`.
+ *
+ * @throws TypeError for a tensor that is missing or of the wrong kind, RangeError for a wrong shape and for bias_k,
+ * bias_v and add_zero_attn
+ */
+export function fromTorch<const N extends number | undefined = undefined>(
+  stateDict: StateDict,
+  options: TorchOptions<N> = {},
+): Imported<N> {
+  checkObject("options", options);
+  const tensors = new NamedTensors("stateDict", stateDict, options.prefix);
+  if (options.add_zero_attn) throw wrongValue("add_zero_attn", "false, since heed adds no key of zeros", true);
+  for (const name of ["bias_k", "bias_v"]) {
+    tensors.refuse(name, "to be absent, since heed adds no learned key (add_bias_kv)");
+  }
+  const { q, k, v, embedDim } = projections(tensors);
+  const bias = tensors.find("in_proj_bias");
+  if (bias) checkSizes(bias, "[3·embedDim]", 3 * embedDim);
+  const biasOf = (n: number): Weight | undefined => bias && rowsOf(bias, n * embedDim, (n + 1) * embedDim);
+  const out = tensors.get("out_proj.weight");
+  checkSizes(out, "[embedDim, embedDim]", embedDim, embedDim);
+  const outBias = tensors.find("out_proj.bias");
+  if (outBias) checkSizes(outBias, "[embedDim]", embedDim);
+  return {
+    ...headsOf<N>(options.numHeads),
+    embedDim,
+    kvDim: { k: k.shape[1]!, v: v.shape[1]! },
+    weights: {
+      q: { weight: q, bias: biasOf(0) },
+      k: { weight: k, bias: biasOf(1) },
+      v: { weight: v, bias: biasOf(2) },
+      out: { weight: out, bias: outBias },
+    },
+  };
+}
+
+/**
+ * The weights of q, k and v: the three thirds of `in_proj_weight`, or a tensor each where kdim or vdim differs from
+ * embedDim.
+ */
+function projections(tensors: NamedTensors): { q: Weight; k: Weight; v: Weight; embedDim: number } {
+  const packed = tensors.find("in_proj_weight");
+  if (packed) {
+    const [, embedDim] = checkSizes(packed, "[3·embedDim, embedDim]", undefined, undefined) as [number, number];
+    checkSizes(packed, "[3·embedDim, embedDim]", 3 * embedDim, embedDim);
+    const third = (n: number): Weight => rowsOf(packed, n * embedDim, (n + 1) * embedDim);
+    return { q: third(0), k: third(1), v: third(2), embedDim };
+  }
+  const q = tensors.get("q_proj_weight", "in_proj_weight");
+  const [, embedDim] = checkSizes(q, "[embedDim, embedDim]", undefined, undefined) as [number, number];
+  checkSizes(q, "[embedDim, embedDim]", embedDim, embedDim);
+  const [k, v] = [tensors.get("k_proj_weight"), tensors.get("v_proj_weight")];
+  checkSizes(k, "[embedDim, kdim]", embedDim, undefined);
+  checkSizes(v, "[embedDim, vdim]", embedDim, undefined);
+  return { q, k, v, embedDim };
+}

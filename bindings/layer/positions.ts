@@ -1,0 +1,69 @@
+import { wrongKind } from "../check.ts";
+import type { ForwardOptions } from "./forward.ts";
+
+/** The positions of the rows of q and of k, for rotary embedding: as `positions` of `Heed.rotary`. */
+export interface LayerPositions {
+  positions: number | Int32Array;
+  kPositions: number | Int32Array;
+}
+
+/**
+ * Checks and completes `positions` and `contextPositions`. Rows follow each other from position 0, in each packed
+ * sequence anew, or behind the tokens that the cache has.
+ *
+ * @param before [batch]: the tokens of each sequence of the cache before this call, where there is a cache
+ * @throws TypeError for positions that the layer, or the call, has no use for
+ */
+export function checkPositions(
+  options: ForwardOptions,
+  hasRotary: boolean,
+  rowsQ: number,
+  rowsKv: number,
+  before: Int32Array | undefined,
+): LayerPositions {
+  const { positions, contextPositions, context, append = true, cuSeqlensQ, cuSeqlensKv } = options;
+  if (!hasRotary) {
+    for (const [name, value] of Object.entries({ positions, contextPositions })) {
+      if (value !== undefined) throw wrongKind(name, "nothing in a layer without rotary", value);
+    }
+    return { positions: 0, kPositions: 0 };
+  }
+  if (context !== undefined) {
+    return {
+      positions: positions ?? withinSequences(cuSeqlensQ, rowsQ),
+      kPositions:
+        contextPositions ?? (before ? consecutive(before, rowsKv) : withinSequences(cuSeqlensKv ?? cuSeqlensQ, rowsKv)),
+    };
+  }
+  if (contextPositions !== undefined) {
+    throw wrongKind("contextPositions", "nothing without a context", contextPositions);
+  }
+  // Rows that are not appended are those of the last tokens in the cache.
+  const starts = append ? before : before?.map((length) => length - rowsQ);
+  const own = positions ?? (starts ? consecutive(starts, rowsQ) : withinSequences(cuSeqlensQ, rowsQ));
+  return { positions: own, kPositions: own };
+}
+
+/**
+ * `rows` positions from starts[b] on for each sequence b: one number where all start at the same position, else
+ * [batch·rows].
+ */
+function consecutive(starts: Int32Array, rows: number): number | Int32Array {
+  if (starts.every((start) => start === starts[0])) return starts[0] ?? 0;
+  return Int32Array.from({ length: starts.length * rows }, (_, n) => starts[Math.floor(n / rows)]! + (n % rows));
+}
+
+/**
+ * Positions from 0 on, in each packed sequence anew. `starts`: cuSeqlens, not checked yet; anything else means one
+ * sequence.
+ */
+function withinSequences(starts: unknown, rows: number): number | Int32Array {
+  if (!(starts instanceof Int32Array)) return 0;
+  const positions = new Int32Array(rows);
+  let start = 0;
+  for (let s = 1, row = 0; row < rows; row++) {
+    while (s < starts.length && row >= starts[s]!) start = starts[s++]!;
+    positions[row] = row - start;
+  }
+  return positions;
+}

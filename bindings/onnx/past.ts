@@ -1,0 +1,84 @@
+// The past of a call: the keys and values of earlier calls, as inputs and as outputs.
+
+import { wrongKind, wrongValue } from "../check.ts";
+import { type OnnxTensor, type Operands, checkShape } from "./operands.ts";
+import { Rows, columns } from "./rows.ts";
+
+/** The rows of past_key and past_value: both or none. */
+export interface Past {
+  key: Rows | undefined;
+  value: Rows | undefined;
+}
+
+/**
+ * The inputs past_key and past_value, [batch, heads, past_length, head_size] as k and v have these sizes.
+ *
+ * @param missing the error where one is given without the other; `name` is the one that is not there
+ * @throws TypeError or RangeError for a tensor of the wrong kind or shape
+ */
+export function pastOf(
+  operands: Operands,
+  k: Rows,
+  v: Rows,
+  missing = (name: string): Error => wrongKind(name, "{ data, shape } beside the other", undefined),
+): Past {
+  const [key, value] = [operands.floats("past_key", [4]), operands.floats("past_value", [4])];
+  if (!key && !value) return { key: undefined, value: undefined };
+  if (!key || !value) throw missing(key ? "past_value" : "past_key");
+  checkShape("past_key", key.shape, [k.batch, k.heads, "past_length", k.dim]);
+  checkShape("past_value", value.shape, [v.batch, v.heads, key.shape[2]!, v.dim]);
+  return { key: Rows.fromTensor("past_key", key, k.heads), value: Rows.fromTensor("past_value", value, v.heads) };
+}
+
+/**
+ * The input `past` of com.microsoft.Attention, keys and values in one tensor [2, batch, heads, past_length, head_size].
+ */
+export function stackedPastOf(operands: Operands, { batch, heads, dim }: Rows, v: Rows): Past {
+  const past = operands.floats("past", [5]);
+  if (!past) return { key: undefined, value: undefined };
+  checkShape("past", past.shape, [2, batch, heads, "past_length", dim]);
+  if (v.dim !== dim) throw wrongValue("past", "q, k and v of one size", `v of ${v.dim}`);
+  const sizes = { batch, heads, length: past.shape[3]!, dim };
+  const half = past.data.length / 2;
+  return {
+    key: new Rows(sizes, "bhld", past.data.subarray(0, half)),
+    value: new Rows(sizes, "bhld", past.data.subarray(half)),
+  };
+}
+
+/** Keys and values of the same shape as one tensor [2, batch, heads, length, head_size]. */
+export function stack(key: OnnxTensor, value: OnnxTensor): OnnxTensor {
+  checkShape("present", value.shape, key.shape);
+  const data = new Float32Array(2 * key.data.length);
+  data.set(key.data);
+  data.set(value.data, key.data.length);
+  return { data, shape: [2, ...key.shape] };
+}
+
+/** The first `length` rows of every head. */
+export function firstRows(rows: Rows | undefined, length: number): Rows | undefined {
+  if (!rows || rows.length === length) return rows;
+  const data = columns(rows.dataIn("bhld"), rows.length * rows.dim, 0, length * rows.dim);
+  return new Rows({ batch: rows.batch, heads: rows.heads, length, dim: rows.dim }, "bhld", data);
+}
+
+/** The rows of `past` with those of `next` behind them. */
+export function appendRows(past: Rows | undefined, next: Rows): Rows {
+  if (!past) return next;
+  return writeRows(past, next, new Array<number>(next.batch).fill(past.length), past.length + next.length);
+}
+
+/** `length` rows for every head: starts[batch entry] rows of `past`, the rows of `next`, then zeros. */
+export function writeRows(past: Rows | undefined, next: Rows, starts: ArrayLike<number>, length: number): Rows {
+  const { batch, heads, dim } = next;
+  const data = new Float32Array(batch * heads * length * dim);
+  const rowsOfHead = (all: Float32Array, rows: number, n: number): Float32Array =>
+    all.subarray(n * rows * dim, (n + 1) * rows * dim);
+  for (let n = 0; n < batch * heads; n++) {
+    const target = rowsOfHead(data, length, n);
+    const start = starts[Math.floor(n / heads)]! * dim;
+    if (past) target.set(rowsOfHead(past.dataIn("bhld"), past.length, n).subarray(0, start));
+    target.set(rowsOfHead(next.dataIn("bhld"), next.length, n), start);
+  }
+  return new Rows({ batch, heads, length, dim }, "bhld", data);
+}
