@@ -7,7 +7,8 @@ import { colourDepth } from "./paint.ts";
 import { writePage } from "./page.ts";
 import { replay } from "./replay.ts";
 import { report } from "./report.ts";
-import { fromFile, fromStdin, mobyDick, type Source, TextError } from "./text.ts";
+import { listOf } from "./phrases.ts";
+import { CHAPTERS, fromFile, fromStdin, mobyDick, type Source, TextError } from "./text.ts";
 import { tokenise, tokenLabel } from "./tokens.ts";
 import type { Run } from "./words.ts";
 
@@ -18,7 +19,7 @@ Usage: npm start -- [options]
 
   --file <path>     read this file; "-" is standard input, waited for as long as it takes
   --text <text>     read this text
-  --chapter <n>     read chapter n of Moby-Dick, 1 to 135 (default 1)
+  --chapter <n>     read chapter n of Moby-Dick: ${listOf(CHAPTERS, "or")} (default 1)
   --tokens <n>      read n tokens at most (default 8192): time grows with their square, memory in step with them
   --html <path>     also write a page to this file: the heads on this text, which can be edited there
   --help            this help
@@ -139,7 +140,7 @@ async function chooseSource({ file, text, chapter }: Options): Promise<Source> {
   if (text !== undefined) return { title: "your text", text };
   if (file === "-") return (await fromStdin(Infinity)) ?? { title: "standard input", text: "" };
   if (file !== undefined) return fromFile(file);
-  if (chapter !== undefined) return mobyDick(parseCount("--chapter", chapter, 1, 135));
+  if (chapter !== undefined) return mobyDick(parseChapter(chapter));
   return (await fromStdin(PATIENCE)) ?? mobyDick(1);
 }
 
@@ -148,6 +149,12 @@ function parseCount(name: string, given: string | undefined, otherwise: number, 
   const value = Number(given);
   if (/^\d+$/.test(given) && value >= 1 && value <= most) return value;
   throw new TextError(`${name} expected a number from 1 to ${most}, got ${JSON.stringify(given)}`);
+}
+
+function parseChapter(given: string): number {
+  const chapter = CHAPTERS.find((number) => String(number) === given);
+  if (chapter !== undefined) return chapter;
+  throw new TextError(`--chapter expected ${listOf(CHAPTERS, "or")}, got ${JSON.stringify(given)}`);
 }
 
 function cutNote(covered: number, { text, title }: Source, byDefault: boolean): string {
