@@ -22,6 +22,7 @@ if (stale.length > 0) {
   process.stderr.write(`heed: compiled in ${((performance.now() - start) / 1000).toFixed(1)} s\n`);
 }
 
+if (process.stderr.isTTY) process.stderr.write("heed: bundling …");
 rmSync("dist", { recursive: true, force: true });
 mkdirSync("dist");
 
@@ -84,3 +85,4 @@ for (const example of ["read", "generate", "split", "safetensors"]) {
 }
 
 await buildPage("build/lens.html", fileURLToPath(new URL("../dist/index.js", import.meta.url)));
+if (process.stderr.isTTY) process.stderr.write("\r\x1b[2K");
