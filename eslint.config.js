@@ -24,9 +24,14 @@ export default defineConfig(
   },
   // Likewise what tools/ installs, which `npm run lint` checks with `tsc -p tools`.
   { files: ["tools/**/*.js"], extends: [tseslint.configs.disableTypeChecked] },
-  // Likewise the hosts of test/runtimes/ and its own typecheck.
+  // Likewise the hosts of test/runtimes/, what drives the browsers of test/browser/, and their own typechecks.
   {
-    files: ["test/runtimes/*/*.{ts,js}", "test/runtimes/bundlers.ts", "test/runtimes/measure-cold.ts"],
+    files: [
+      "test/browser/*.ts",
+      "test/runtimes/*/*.{ts,js}",
+      "test/runtimes/bundlers.ts",
+      "test/runtimes/measure-cold.ts",
+    ],
     extends: [tseslint.configs.disableTypeChecked],
   },
 );

@@ -1,71 +1,11 @@
-import { playwright } from "@vitest/browser-playwright";
-import type { BrowserCommand, BrowserProviderOption, Reporter } from "vitest/node";
-import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
+import type { Reporter } from "vitest/node";
+import { defineConfig } from "vitest/config";
 
 // Node 20 has relaxed SIMD behind a flag, later versions have it without.
 const flags = Number(process.versions.node.split(".")[0]) < 22 ? ["--experimental-wasm-relaxed-simd"] : [];
 
-/** Where test/runtimes/start.js has installed heed from its tarball. */
-const project = process.env.HEED_PROJECT ?? "";
-const packed = (name: string) => `${project}/node_modules/${name}/dist/index.js`;
-
-/** Makes the page prefer light or dark. */
-const prefer: BrowserCommand<["light" | "dark"]> = ({ page }, colorScheme) => page.emulateMedia({ colorScheme });
-
-/** Opens the built page of examples/lens as a file, and gives its status line and the addresses it asked for. */
-const openFile: BrowserCommand = async ({ context }) => {
-  const page = await context.newPage();
-  try {
-    const requests: string[] = [];
-    page.on("request", (request) => requests.push(request.url()));
-    await page.goto(new URL("build/lens.html", import.meta.url).href);
-    const status = page.locator("#status");
-    await status.filter({ hasText: / ms\.$/ }).waitFor();
-    return { status: await status.textContent(), requests };
-  } finally {
-    await page.close();
-  }
-};
-
-/** The same tests in a browser of the system, against the packed package. */
-function inBrowser(name: string, provider: BrowserProviderOption): TestProjectInlineConfiguration {
-  return {
-    resolve: {
-      alias: [
-        { find: /^heed(-again)?$/, replacement: packed("heed$1") },
-        { find: "heed-cases", replacement: `${project}/cases.js` },
-      ],
-    },
-    server: { fs: { allow: [import.meta.dirname, project] } },
-    // Or Vite reloads the page when it first meets the dependency.
-    optimizeDeps: { include: ["fast-check"] },
-    test: {
-      name,
-      include: ["test/browser/**/*.test.ts"],
-      testTimeout: 60_000,
-      browser: {
-        enabled: true,
-        headless: true,
-        screenshotFailures: false,
-        provider,
-        commands: { prefer, openFile },
-        instances: [{ browser: name === "firefox" ? "firefox" : "chromium" }],
-        api: { host: "127.0.0.1" },
-      },
-    },
-  };
-}
-
-const quiet = [
-  "--no-sandbox",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-  "--no-first-run",
-];
-
 /** What skipped itself, and why, and the totals on a line of their own, for whoever reads the log. */
-const totals: Reporter = {
+export const totals: Reporter = {
   onTestRunEnd(modules) {
     const count = { passed: 0, failed: 0, skipped: 0, pending: 0 };
     for (const module of modules) {
@@ -104,7 +44,8 @@ export default defineConfig({
         },
       },
       {
-        // `npm run test:browsers`: the same in pages and workers of browsers, as files and from bundlers.
+        // `npm run test:browsers`: the same in pages and workers of browsers, as files and from bundlers. What runs inside a page
+        // has a configuration of its own, test/browser/vitest.config.ts.
         test: {
           name: "pages",
           include: ["test/runtimes/**/*.page.test.ts"],
@@ -113,11 +54,6 @@ export default defineConfig({
           testTimeout: 120_000,
         },
       },
-      inBrowser("chromium", playwright({ launchOptions: { executablePath: "/usr/bin/chromium", args: quiet } })),
-      inBrowser(
-        "firefox",
-        playwright({ launchOptions: { channel: "moz-firefox", executablePath: "/usr/bin/firefox-esr" } }),
-      ),
     ],
   },
 });

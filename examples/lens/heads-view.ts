@@ -1,5 +1,7 @@
 // The four heads as small multiples: a heat map each, and the entropy of its rows.
-import { area, line, scaleLinear, select } from "d3";
+import { scaleLinear } from "d3-scale";
+import { select } from "d3-selection";
+import { area, line } from "d3-shape";
 import { HEADS } from "../read/heads.ts";
 import { colourPixel, ramp, type Theme } from "./ramp.ts";
 import type { HeadWeights } from "./reading.ts";

@@ -1,5 +1,5 @@
 // What the colours of the map mean.
-import { select } from "d3";
+import { select } from "d3-selection";
 import { colourPixel, ramp, type Theme } from "./ramp.ts";
 
 export function drawLegend(root: HTMLElement, head: number, theme: Theme): void {

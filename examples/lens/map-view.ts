@@ -1,5 +1,6 @@
 // The large heat map of one head: a canvas of cells under an SVG of labels, with zoom, a cursor and arrow keys.
-import { type D3ZoomEvent, pointer, select, zoom, zoomIdentity, type ZoomTransform } from "d3";
+import { pointer, select } from "d3-selection";
+import { type D3ZoomEvent, zoom, zoomIdentity, type ZoomTransform } from "d3-zoom";
 import { type Cell, EARLIER, LEAD, type Picture, SUNK, walk, weightOf } from "./picture.ts";
 import { colourPixel, ramp, type Theme } from "./ramp.ts";
 

@@ -1,5 +1,7 @@
 // The tokens of the passage: how much each is looked at, under it, and where one of them looks, as links.
-import { line, path, curveBumpY, select } from "d3";
+import { path } from "d3-path";
+import { select } from "d3-selection";
+import { line, curveBumpY } from "d3-shape";
 
 /** A token looked at, within the passage, and how hard. */
 export interface Link {

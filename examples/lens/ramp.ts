@@ -1,5 +1,6 @@
 // From a weight to a colour: nothing, the head's own colour around a half, and as far from the ground as can be at 1.
-import { interpolateRgbBasis, rgb } from "d3";
+import { rgb } from "d3-color";
+import { interpolateRgbBasis } from "d3-interpolate";
 import { HEAD_COLOURS } from "../read/colours.ts";
 
 export const GROUND = { light: "#eef0f6", dark: "#272c3e" } as const;

@@ -1,5 +1,5 @@
 // What a token looks at, and what a picture shows, in words.
-import { select } from "d3";
+import { select } from "d3-selection";
 import { HEADS, INDUCTION } from "../read/heads.ts";
 import { percent, quote } from "../read/phrases.ts";
 import { type Cell, EARLIER, type Picture, SUNK, weightOf } from "./picture.ts";

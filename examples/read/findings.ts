@@ -36,8 +36,15 @@ export interface Look {
   weight: number;
 }
 
-export function attended(tokens: readonly number[], labels: string[], built: Built, answer: Answer): Attended {
-  return { tokens, labels, built, answer, guesses: readBack(tokens, built, answer, INDUCTION) };
+/** Reads the induction head's guesses out of an answer. Tells before each token how many are done. */
+export function attended(
+  tokens: readonly number[],
+  labels: string[],
+  built: Built,
+  answer: Answer,
+  tell?: (done: number) => void,
+): Attended {
+  return { tokens, labels, built, answer, guesses: readBack(tokens, built, answer, INDUCTION, undefined, tell) };
 }
 
 /** Whether the induction head standing on token i foretold token i + 1; undefined where it said nothing or nothing follows. */

@@ -115,7 +115,7 @@ export function lseAt(lse: Float32Array, head: number, i: number): number {
 
 /**
  * Reads a head's outputs back into tokens: for each row of the answer the token of the text whose code lies nearest, or
- * undefined where the sink took most of the weight and there is nothing to read.
+ * undefined where the sink took most of the weight and there is nothing to read. Tells before each row how many are done.
  */
 export function readBack(
   tokens: readonly number[],
@@ -123,11 +123,13 @@ export function readBack(
   answer: Answer,
   head: number,
   codes: ReadonlyMap<number, Float32Array> = codeBook(tokens),
+  tell?: (done: number) => void,
 ): (number | undefined)[] {
   const names = [...new Set(tokens)];
   const book = new Float32Array(names.length * HEAD_DIM);
   names.forEach((token, row) => book.set(codes.get(token)!, row * HEAD_DIM));
   return Array.from({ length: answer.lse.length / HEADS.length }, (_, i) => {
+    tell?.(i);
     if (sunkAt(built, answer.lse, head, i) > 0.5) return undefined;
     const at = (i * HEADS.length + head) * HEAD_DIM;
     return names[nearestRow(book, answer.out.subarray(at, at + HEAD_DIM))];

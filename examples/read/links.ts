@@ -16,7 +16,7 @@ interface Cell {
 }
 
 /** Where a token stands: its line, its first column, and the columns of what is visible in it. */
-interface Place {
+export interface Place {
   line: number;
   column: number;
   label: string;
@@ -69,7 +69,8 @@ export function drawLinks(labels: string[], links: Link[], styles: Style[], widt
   return canvas.map((row) => print(row, paint));
 }
 
-function layOut(labels: string[], margin: number, width: number): Place[] {
+/** The place of each token on lines that begin at column `margin` and end before column `width`. */
+export function layOut(labels: string[], margin: number, width: number): Place[] {
   let line = 0;
   let column = margin;
   return labels.map((whole) => {

@@ -1,13 +1,16 @@
 // Reads a text with four hand-made attention heads and prints what they did: `npm start`, or `npm start -- --help`.
 import { parseArgs } from "node:util";
-import { load } from "heed";
+import { type Heed, load } from "heed";
 import { attended, bestWindow } from "./findings.ts";
-import { buildHeads, HEAD_DIM, HEADS } from "./heads.ts";
+import { buildHeads, type Built, HEAD_DIM, HEADS } from "./heads.ts";
 import { colourDepth } from "./paint.ts";
 import { writePage } from "./page.ts";
 import { replay } from "./replay.ts";
 import { report } from "./report.ts";
-import { fromFile, fromStdin, mobyDick, type Source, TextError } from "./text.ts";
+import { show } from "./screen.ts";
+import { count, listOf } from "./phrases.ts";
+import { finish, stage, step, watch } from "./progress.ts";
+import { CHAPTERS, fromFile, fromStdin, mobyDick, type Source, TextError } from "./text.ts";
 import { tokenise, tokenLabel } from "./tokens.ts";
 import type { Run } from "./words.ts";
 
@@ -18,7 +21,7 @@ Usage: npm start -- [options]
 
   --file <path>     read this file; "-" is standard input, waited for as long as it takes
   --text <text>     read this text
-  --chapter <n>     read chapter n of Moby-Dick, 1 to 135 (default 1)
+  --chapter <n>     read chapter n of Moby-Dick: ${listOf(CHAPTERS, "or")} (default 1)
   --tokens <n>      read n tokens at most (default 8192): time grows with their square, memory in step with them
   --html <path>     also write a page to this file: the heads on this text, which can be edited there
   --help            this help
@@ -35,6 +38,10 @@ const PATIENCE = 1000;
 const PASSAGE = 48;
 /** A second, warm call is made where the first took fewer seconds than this. */
 const WORTH_REPEATING = 2;
+/** A call that should take more seconds than this is watched. */
+const WORTH_WATCHING = 2;
+/** Tokens of the call that a longer one is estimated from. */
+const PROBED_TOKENS = 1024;
 
 interface Options {
   file?: string | undefined;
@@ -56,10 +63,14 @@ async function main(): Promise<void> {
   const source = await chooseSource(options);
   if (source.text.trim() === "") throw new TextError(`nothing to read: ${source.title} is empty or blank`);
 
+  stage("tokenising");
   const { tokens, covered } = tokenise(source.text, limit);
+  stage(`building four heads for ${count(tokens.length, "token")}`);
   const built = buildHeads(tokens);
   const { out, lse, run } = await attend(built);
-  const text = attended(tokens, tokens.map(tokenLabel), built, { out, lse });
+  const reading = "reading the answers back";
+  stage(reading);
+  const text = attended(tokens, tokens.map(tokenLabel), built, { out, lse }, (i) => step(reading, i, tokens.length));
   const isCut = covered < source.text.length;
   const page = {
     title: source.title,
@@ -80,39 +91,62 @@ async function main(): Promise<void> {
     };
     writePage(options.html, read);
   }
-  process.stdout.write(report(page, columns, colourDepth(process.stdout.isTTY, process.env)));
+  finish();
+  const { first, rest } = report(page, columns, colourDepth(process.stdout.isTTY, process.env));
   if (options.html !== undefined) {
-    process.stdout.write(`\n ${options.html} shows this text as a page: open it in a browser.\n`);
+    first.push("", ` ${options.html} shows this text as a page: open it in a browser.`);
   }
+  await show(first, rest);
 }
 
-async function attend(
-  built: ReturnType<typeof buildHeads>,
-): Promise<{ out: Float32Array; lse: Float32Array; run: Run }> {
-  const { q, k, v, alibiSlopes, sinks } = built;
+async function attend(built: Built): Promise<{ out: Float32Array; lse: Float32Array; run: Run }> {
   const heed = await load();
   try {
-    const call = () => {
-      const start = performance.now();
-      const answer = heed.attention(q, k, v, {
-        numHeads: HEADS.length,
-        headDim: HEAD_DIM,
-        scale: 1,
-        causal: true,
-        alibiSlopes,
-        sinks,
-        lse: true,
-      });
-      return { ...answer, seconds: (performance.now() - start) / 1000 };
-    };
-    const first = call();
-    const warm = first.seconds < WORTH_REPEATING ? call().seconds : undefined;
+    const attending = `attending, ${count(lengthOf(built), "token")} in one call`;
+    const expected = expectedSeconds(heed, built);
+    if (expected < WORTH_WATCHING) stage(attending);
+    const first =
+      expected < WORTH_WATCHING ? call(heed, built) : await watch(attending, expected, () => call(heed, built));
+    const warm = first.seconds < WORTH_REPEATING ? call(heed, built).seconds : undefined;
     const { variant, memory } = heed;
-    const replayed = replay(heed, built, first.out);
+    const replaying = "attending again, token by token";
+    stage(replaying);
+    const replayed = replay(heed, built, first.out, (done, all) => step(replaying, done, all));
     return { out: first.out, lse: first.lse, run: { variant, first: first.seconds, warm, memory, replayed } };
   } finally {
     heed.dispose();
   }
+}
+
+/** The one call that all this is about, and how long it took. */
+function call(heed: Heed, { q, k, v, alibiSlopes, sinks }: Built) {
+  const start = performance.now();
+  const answer = heed.attention(q, k, v, {
+    numHeads: HEADS.length,
+    headDim: HEAD_DIM,
+    scale: 1,
+    causal: true,
+    alibiSlopes,
+    sinks,
+    lse: true,
+  });
+  return { ...answer, seconds: (performance.now() - start) / 1000 };
+}
+
+/** How long a call should take by the time of one on the first tokens: the work grows with the square. 0 for a text too short to ask. */
+function expectedSeconds(heed: Heed, built: Built): number {
+  const length = lengthOf(built);
+  if (length <= PROBED_TOKENS * 4) return 0;
+  const [q, k, v] = [built.q, built.k, built.v].map((rows) =>
+    rows.subarray(0, PROBED_TOKENS * HEADS.length * HEAD_DIM),
+  );
+  const probe = { ...built, q: q!, k: k!, v: v! };
+  call(heed, probe);
+  return call(heed, probe).seconds * (length / PROBED_TOKENS) ** 2;
+}
+
+function lengthOf({ q }: Built): number {
+  return q.length / (HEADS.length * HEAD_DIM);
 }
 
 function parseOptions(): Options {
@@ -139,7 +173,7 @@ async function chooseSource({ file, text, chapter }: Options): Promise<Source> {
   if (text !== undefined) return { title: "your text", text };
   if (file === "-") return (await fromStdin(Infinity)) ?? { title: "standard input", text: "" };
   if (file !== undefined) return fromFile(file);
-  if (chapter !== undefined) return mobyDick(parseCount("--chapter", chapter, 1, 135));
+  if (chapter !== undefined) return mobyDick(parseChapter(chapter));
   return (await fromStdin(PATIENCE)) ?? mobyDick(1);
 }
 
@@ -148,6 +182,12 @@ function parseCount(name: string, given: string | undefined, otherwise: number, 
   const value = Number(given);
   if (/^\d+$/.test(given) && value >= 1 && value <= most) return value;
   throw new TextError(`${name} expected a number from 1 to ${most}, got ${JSON.stringify(given)}`);
+}
+
+function parseChapter(given: string): number {
+  const chapter = CHAPTERS.find((number) => String(number) === given);
+  if (chapter !== undefined) return chapter;
+  throw new TextError(`--chapter expected ${listOf(CHAPTERS, "or")}, got ${JSON.stringify(given)}`);
 }
 
 function cutNote(covered: number, { text, title }: Source, byDefault: boolean): string {
@@ -163,6 +203,7 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
 try {
   await main();
 } catch (error) {
+  finish();
   if (!(error instanceof TextError)) throw error;
   process.stderr.write(`read: ${error.message}\n`);
   process.exitCode = 1;

@@ -9,6 +9,11 @@ export function count(value: number, noun: string, plural = `${noun}s`): string 
   return `${number(value)} ${value === 1 ? noun : plural}`;
 }
 
+/** Two numbers or more, in words: 1, 2 or 3. */
+export function listOf(values: readonly number[], conjunction: string): string {
+  return `${values.slice(0, -1).join(", ")} ${conjunction} ${values.at(-1)!}`;
+}
+
 export function quote(label: string): string {
   return `“${clip(label.trimStart() || label, 24)}”`;
 }

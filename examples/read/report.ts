@@ -1,13 +1,14 @@
 // The page that `npm start` prints, section by section.
 import { HEAD_COLOURS, type Rgb } from "./colours.ts";
 import { clip, wrap } from "./columns.ts";
-import { type Attended, bestWindow, guessedRight, strongestLooks, windowWeights } from "./findings.ts";
-import { HEADS, INDUCTION } from "./heads.ts";
+import { type Attended, bestWindow, guessedRight, strongestLooks, tellingTokens, windowWeights } from "./findings.ts";
+import { glance, glanceTitle } from "./glance.ts";
+import { HEADS, INDUCTION, SAME } from "./heads.ts";
 import { drawHeatMap } from "./heatmap.ts";
 import { drawLinks } from "./links.ts";
 import { type Depth, type Paint, painter } from "./paint.ts";
 import { count, number } from "./phrases.ts";
-import { inWords, overall, type Run, theCall, tokenByToken } from "./words.ts";
+import { inOneCall, inWords, overall, type Run, theCall, tokenByToken } from "./words.ts";
 
 export interface Page {
   title: string;
@@ -30,7 +31,8 @@ const LINK_COLOURS: readonly Rgb[] = [
 const INTRODUCTION =
   "Attention lets every token look back: a head scores all tokens up to its own, softmax turns the scores into shares of 1, " +
   "and the output is what stands there, mixed in those shares. Nobody trained these four heads. They are built from codes " +
-  "whose products say what to look at, so you can see for yourself whether the answer is right.";
+  "whose products say what to look at, so you can see for yourself whether the answer is right. The tokens are those of " +
+  "gpt-tokenizer, encoding o200k_base.";
 
 /** Behind the tokens of the passage, by turns, to show where one ends. */
 const TILES: readonly Rgb[] = [
@@ -39,20 +41,27 @@ const TILES: readonly Rgb[] = [
 ];
 const INK: Rgb = [225, 225, 232];
 
-/** The whole page. `columns` is the width of the terminal. */
-export function report(page: Page, columns: number, depth: Depth): string {
+/** The page: what stands on the first screen, and the rest, each as lines. `columns` is the width of the terminal. */
+export function report(page: Page, columns: number, depth: Depth): { first: string[]; rest: string[] } {
   const paint = painter(depth);
   const width = Math.max(40, Math.min(columns, 120)) - 2;
   const { text } = page;
   const size = Math.min(text.tokens.length, mapSize(width));
   const start = bestWindow(text, size);
+  const [telling] = tellingTokens(text, start, size);
   const heading = (title: string): string[] => [
     "",
     `${paint("──", { dim: true })} ${paint(title, { bold: true })} ${paint("─".repeat(Math.max(2, width - title.length - 4)), { dim: true })}`,
     "",
   ];
-  const lines = [
+  const first = [
     ...headline(page, width, paint),
+    "",
+    ...wrap(glanceTitle(text, telling!), width),
+    ...glance(text, telling!, width, paint),
+  ];
+  const rest = [
+    ...wrap(INTRODUCTION, width).map((line) => paint(line, { dim: true })),
     ...heading("The text, and what the induction head looks at"),
     ...passage(text, start, size, width, depth),
     ...heading("The four heads on that passage"),
@@ -66,7 +75,8 @@ export function report(page: Page, columns: number, depth: Depth): string {
     ...heading("Token by token, as a model writes"),
     ...tokenByToken(text.tokens.length, page.run, width, paint),
   ];
-  return lines.map((line) => ` ${line}`.trimEnd()).join("\n") + "\n";
+  const indented = (lines: string[]): string[] => lines.map((line) => ` ${line}`.trimEnd());
+  return { first: indented(first), rest: indented(rest) };
 }
 
 /** Tokens along a side of a heat map such that two stand side by side. */
@@ -74,18 +84,16 @@ function mapSize(width: number): number {
   return Math.min(48, Math.floor((width - 3) / 2));
 }
 
-function headline({ title, cut, text }: Page, width: number, paint: Paint): string[] {
+/** What was read, and what that took. */
+function headline({ title, cut, text, run }: Page, width: number, paint: Paint): string[] {
+  const length = text.tokens.length;
   const distinct = new Set(text.tokens).size;
   return [
     "",
     `${paint("heed", { bold: true, fg: HEAD_COLOURS[INDUCTION] })} ${paint("attention at work on a real text", { bold: true })}`,
-    ...wrap(
-      `Reading ${title}: ${count(text.tokens.length, "token")} of gpt-tokenizer, ${number(distinct)} distinct`,
-      width,
-    ),
+    ...wrap(`Reading ${title}: ${count(length, "token")}, ${number(distinct)} distinct`, width),
     ...(cut === undefined ? [] : wrap(cut, width)),
-    "",
-    ...wrap(INTRODUCTION, width).map((line) => paint(line, { dim: true })),
+    ...wrap(inOneCall(length, run), width).map((line) => paint(line, { bold: true, fg: HEAD_COLOURS[SAME] })),
   ];
 }
 

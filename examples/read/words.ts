@@ -50,8 +50,8 @@ function sayHead(text: Attended, head: number, i: number): string {
       : "finds nothing: its sink takes the weight";
   }
   const shown = seen.slice(0, 3).map((one) => saySeen(one, text, i));
-  const more = seen.length > 3 ? ", …" : "";
-  let line = shown.join(", ") + more;
+  if (seen.length > 3) shown.push("…");
+  let line = shown.length > 0 ? shown.join(", ") : "many tokens, none with 2 %";
   if (head === SAME) {
     const times = Math.round(Math.exp(lseAt(text.answer.lse, SAME, i) - SHARPNESS));
     line += `; lse = ${SHARPNESS} + ln ${times}: ${times === 1 ? "it is new" : `its ${ordinal(times)} time`}`;
@@ -67,7 +67,7 @@ function sayHead(text: Attended, head: number, i: number): string {
 
 function saySeen({ token, weight, places, back }: Seen, text: Attended, i: number): string {
   const name = token === text.tokens[i] && places === 1 && back === 0 ? "itself" : quote(text.labels[i - back]!);
-  const where = places > 1 ? ` (${places} places)` : back === 0 ? "" : ` (${back} back)`;
+  const where = places > 1 ? ` (${number(places)} places)` : back === 0 ? "" : ` (${back} back)`;
   return `${name} ${percent(weight)}${where}`;
 }
 
@@ -101,13 +101,20 @@ export function overall(text: Attended, width: number, paint: Paint): string[] {
   return [...lines, ...wrap(compare, width), ...wrap(check, width)];
 }
 
+/** Time, speed and the memory that was not needed, in a sentence. */
+export function inOneCall(length: number, { first, warm }: Run): string {
+  const seconds = warm ?? first;
+  const speed = (flopOf(length, HEAD_DIM) / seconds / 1e9).toPrecision(3);
+  const scores = amount(4 * HEADS.length * length * length, "B");
+  return `One call, ${time(seconds)}: ${speed} GFLOP/s on one thread, without the ${scores} of scores.`;
+}
+
 /** The call as one would write it, its time, speed and memory. */
 export function theCall(length: number, run: Run, width: number, paint: Paint): string[] {
   const flop = flopOf(length, HEAD_DIM);
   const seconds = run.warm ?? run.first;
   const rows = (4 * length * HEAD_DIM + length) * HEADS.length * 4;
-  const timing =
-    run.warm === undefined ? "the only call, warm-up included" : `the first call, warm-up included: ${time(run.first)}`;
+  const timing = run.warm === undefined ? "the only call" : `the first call, warm-up included: ${time(run.first)}`;
   const facts: [string, string][] = [
     ["work", `${HEADS.length} heads × ${count(length, "query", "queries")}, causal: ${amount(flop, "FLOP")}`],
     ["time", `${time(seconds)} (${timing})`],

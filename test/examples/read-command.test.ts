@@ -3,30 +3,41 @@ import { execFileSync, spawn, spawnSync, type SpawnSyncReturns } from "node:chil
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { HEADS } from "../../examples/read/heads.ts";
+import { textWidth } from "../../examples/read/columns.ts";
 import { mobyDick } from "../../examples/read/text.ts";
 import { tokenise } from "../../examples/read/tokens.ts";
 
 const ESCAPE = "\x1b";
 
+const folder = mkdtempSync(join(tmpdir(), "heed-read-"));
+beforeAll(() => {
+  if (!existsSync("build/read.js")) execFileSync(process.execPath, ["scripts/build.js"]);
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
 describe("the command", () => {
-  const folder = mkdtempSync(join(tmpdir(), "heed-read-"));
   const cli = ["build/read.js"];
   const env = { ...process.env, NO_COLOR: "1", FORCE_COLOR: undefined, COLUMNS: "96" };
   const read = (args: string[], input?: string, more: NodeJS.ProcessEnv = {}): SpawnSyncReturns<string> =>
     spawnSync(process.execPath, [...cli, ...args], { encoding: "utf8", env: { ...env, ...more }, input: input ?? "" });
 
-  beforeAll(() => {
-    if (!existsSync("build/read.js")) execFileSync(process.execPath, ["build.js"]);
-  });
-  afterAll(() => rmSync(folder, { recursive: true }));
-
   it("reads Moby-Dick where nothing is given, and shows every section", () => {
     const { stdout, stderr, status } = read([]);
-    expect(stderr).toBe("");
+    expect(stderr.split("\n")).toEqual([
+      "read: tokenising …",
+      "read: building four heads for 2,799 tokens …",
+      "read: attending, 2,799 tokens in one call …",
+      "read: attending again, token by token …",
+      "read: reading the answers back …",
+      "",
+    ]);
     expect(status).toBe(0);
-    expect(stdout).toContain("Reading Moby-Dick, chapter 1, “Loomings”: 2,799 tokens of gpt-tokenizer, 1,111 distinct");
+    expect(stdout).toContain("Reading Moby-Dick, chapter 1, “Loomings”: 2,799 tokens, 1,111 distinct");
+    expect(stdout).toMatch(/One call, [\d.]+ m?s: [\d.]+ GFLOP\/s on one thread, without the 125 MB of scores\./);
+    expect(stdout).toContain("What four heads look at from “find”, token 92");
     const sections = [
       "The text, and what the induction head looks at",
       "The four heads on that passage",
@@ -48,7 +59,7 @@ describe("the command", () => {
   it("reads --text, --file and what is piped in", () => {
     const file = join(folder, "own.txt");
     writeFileSync(file, "to be or not to be");
-    expect(read(["--text", "hello"]).stdout).toContain("Reading your text: 1 token of gpt-tokenizer, 1 distinct");
+    expect(read(["--text", "hello"]).stdout).toContain("Reading your text: 1 token, 1 distinct");
     expect(read(["--file", file]).stdout).toContain(`Reading ${file}: 6 tokens`);
     expect(read([], "to be or not to be").stdout).toContain("Reading standard input: 6 tokens");
     expect(read(["--file", "-"], "to be").stdout).toContain("Reading standard input: 2 tokens");
@@ -56,7 +67,7 @@ describe("the command", () => {
   });
 
   it("does not wait for ever for a standard input that is open and silent", async () => {
-    const child = spawn(process.execPath, cli, { env, stdio: ["pipe", "pipe", "inherit"] });
+    const child = spawn(process.execPath, cli, { env, stdio: ["pipe", "pipe", "ignore"] });
     let output = "";
     child.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
     const status = await new Promise((resolve) => child.on("close", resolve));
@@ -65,8 +76,8 @@ describe("the command", () => {
   }, 20_000);
 
   it("says when it reads only a part", () => {
-    const { stdout } = read(["--chapter", "2", "--tokens", "50"]);
-    expect(stdout).toMatch(/Only the first \d+ of [\d,]+ characters of Moby-Dick, chapter 2, .* are read\./s);
+    const { stdout } = read(["--chapter", "36", "--tokens", "50"]);
+    expect(stdout).toMatch(/Only the first \d+ of [\d,]+ characters of Moby-Dick, chapter 36, .* are read\./s);
     expect(stdout).toContain("── Over all that was read ──");
   });
 
@@ -121,7 +132,7 @@ describe("the command", () => {
       [["--file", binary], `${JSON.stringify(binary)} is not UTF-8 text`],
       [["--file", "-"], "nothing to read: standard input is empty or blank"],
       [["--file", "a", "--text", "b"], "--file, --text and --chapter exclude each other"],
-      [["--chapter", "136"], '--chapter expected a number from 1 to 135, got "136"'],
+      [["--chapter", "2"], '--chapter expected 1, 36, 42, 54 or 135, got "2"'],
       [["--tokens", "0"], '--tokens expected a number from 1 to 32768, got "0"'],
       [["--html", ""], "--html expected the path of a file to write"],
       [["--html", folder], `cannot write ${JSON.stringify(folder)}: it is a directory`],
@@ -132,7 +143,80 @@ describe("the command", () => {
       [["--colour"], "Unknown option '--colour' (--help lists the options)"],
     ];
     for (const [args, message] of mistakes) {
-      expect(read(args)).toMatchObject({ status: 1, stdout: "", stderr: `read: ${message}\n` });
+      const { status, stdout, stderr } = read(args);
+      const complaint = stderr.replaceAll(/^read: .* …\n/gm, "");
+      expect({ status, stdout, complaint }).toEqual({ status: 1, stdout: "", complaint: `read: ${message}\n` });
     }
-  }, 20_000);
+  }, 60_000);
+});
+
+/** Runs a program in a terminal of 80 × 24, types `key` when it is asked to, and gives what was written. */
+async function atTerminal(program: string, key = ""): Promise<{ written: string; status: number | null }> {
+  const env = { ...process.env, TERM: "xterm-256color", CI: undefined, NO_COLOR: undefined, FORCE_COLOR: undefined };
+  const command = `stty rows 24 cols 80; exec "${process.execPath}" "${program}"`;
+  const child = spawn("script", ["-qec", command, "/dev/null"], { env, stdio: ["pipe", "pipe", "inherit"] });
+  let written = "";
+  let typed = false;
+  child.stdout.on("data", (chunk: Buffer) => {
+    written += chunk.toString();
+    if (typed || !written.includes("q: end ")) return;
+    typed = true;
+    child.stdin.write(key);
+  });
+  const status = await new Promise<number | null>((resolve) => child.on("close", resolve));
+  return { written, status };
+}
+
+/** What stays on the screen: no colours, and of a line that was rewritten the last state. */
+function screenOf(written: string): string[] {
+  // eslint-disable-next-line no-control-regex
+  const plain = written.replaceAll(/\x1b\[[\d;]*m/g, "").replaceAll("\r\n", "\n");
+  const lines = plain
+    .split("\n")
+    .map((line) => line.slice(line.lastIndexOf(`\r${ESCAPE}[2K`) + 1).replace(`${ESCAPE}[2K`, ""));
+  return lines.join("\n").trimEnd().split("\n");
+}
+
+/** util-linux has it, and other systems another program of that name. */
+const said = spawnSync("script", ["--version"], { encoding: "utf8" }).stdout as string | null;
+const hasTerminal = said?.includes("util-linux") ?? false;
+
+describe.runIf(hasTerminal)("the command at a terminal", () => {
+  it("shows one screen, and ends on q", async () => {
+    const { written, status } = await atTerminal("build/read.js", "q");
+    expect(status).toBe(0);
+    expect(written).toContain("read: attending, 2,799 tokens in one call …");
+    const lines = screenOf(written);
+    expect(lines.slice(0, 2)).toEqual(["", " heed attention at work on a real text"]);
+    expect(lines.length).toBeLessThan(24);
+    expect(Math.max(...lines.map(textWidth))).toBeLessThanOrEqual(80);
+    expect(lines.join("\n")).toMatch(/whenever I find myself$/m);
+    expect(lines.at(-1)).toMatch(/^ 4 local /);
+  });
+
+  it("shows the rest on Enter", async () => {
+    const { written, status } = await atTerminal("build/read.js", "\r");
+    expect(status).toBe(0);
+    const lines = screenOf(written);
+    expect(lines.join("\n")).toContain("── Token by token, as a model writes ──");
+    expect(lines.join("\n")).not.toContain("\n\n\n");
+  });
+
+  it("says how long a call has taken of what it should, while nothing else runs", async () => {
+    const program = join(folder, "watch.mjs");
+    const contents = `
+      import { finish, watch } from "./progress.ts";
+      const spin = () => { for (const end = Date.now() + 1500; Date.now() < end; ); return "done"; };
+      const said = await watch("spinning", 3, spin);
+      finish();
+      console.log(said);
+      await watch("failing", 3, () => { throw new Error("as told"); }).catch(({ message }) => console.log(message));
+    `;
+    const stdin = { contents, resolveDir: "examples/read" };
+    await build({ stdin, bundle: true, platform: "node", format: "esm", outfile: program });
+    const { written, status } = await atTerminal(program);
+    expect(status).toBe(0);
+    expect(written).toMatch(/read: spinning: about 3 s …[^]*read: spinning: 1 s of about 3 s …[^]*done\r\n/);
+    expect(written).toMatch(/as told\r\n$/);
+  });
 });

@@ -24,12 +24,13 @@ import {
   tokenCode,
   weightAt,
 } from "../../examples/read/heads.ts";
-import { clip, textWidth } from "../../examples/read/columns.ts";
+import { clip, textWidth, wrap } from "../../examples/read/columns.ts";
+import { glance } from "../../examples/read/glance.ts";
 import { drawHeatMap } from "../../examples/read/heatmap.ts";
 import { drawLinks } from "../../examples/read/links.ts";
 import { colourDepth, painter } from "../../examples/read/paint.ts";
 import { report } from "../../examples/read/report.ts";
-import { mobyDick, TextError } from "../../examples/read/text.ts";
+import { CHAPTERS, mobyDick } from "../../examples/read/text.ts";
 import { tokenise, tokenLabel } from "../../examples/read/tokens.ts";
 
 const ESCAPE = "\x1b";
@@ -154,13 +155,72 @@ describe("the text", () => {
     expect(tokens.map(tokenLabel).join("")).toBe(text.slice(0, covered).replaceAll("\n", "⏎"));
   });
 
-  it("has 135 chapters", () => {
+  it("is a whole chapter, title and all", () => {
+    for (const chapter of CHAPTERS) {
+      const { title, text } = mobyDick(chapter);
+      expect(title).toMatch(new RegExp(`^Moby-Dick, chapter ${chapter}, “[^\\n.]+(?:\\.—Third Day)?”$`));
+      expect(text.length).toBeGreaterThan(12_000);
+      expect(text).toMatch(/^\S[^]*\S\n$/);
+    }
     expect(mobyDick(135).title).toBe("Moby-Dick, chapter 135, “The Chase.—Third Day”");
-    expect(() => mobyDick(136)).toThrow(TextError);
+  });
+});
+
+describe("the first screen", () => {
+  it("draws under each line what each head looks at", async () => {
+    const { tokens } = tokenise("the white whale swam by the white whale", 100);
+    const text = await attend(tokens);
+    expect(text.labels).toEqual(["the", " white", " whale", " sw", "am", " by", " the", " white", " whale"]);
+    expect(glance(text, 7, 60, plain)).toEqual([
+      "  the white whale swam by the white whale",
+      "1                         ▇▇▇",
+      "2     ▅▅▅▅▅                   ▅▅▅▅▅",
+      "3           ▇▇▇▇▇",
+      "4 ▂▂▂ ▂▂▂▂▂ ▃▃▃▃▃ ▃▃▃▃ ▃▃ ▃▃▃ ▄▄▄▄▄",
+      "",
+      "1 previous token  “the” 100 %",
+      "2 same token      “white” 100 %",
+      "3 induction       “whale” 100 %: guess right ✓",
+      "4 local           “white” 29 %, “the” 18 %, “by” 15 %, …",
+    ]);
+  });
+
+  it("takes any token of any text", async () => {
+    for (const sample of ["a", "a b", "日本語の文", "\n\n\n", "x".repeat(500), " and so on".repeat(300)]) {
+      const { tokens } = tokenise(sample, 1000);
+      const text = await attend(tokens);
+      for (const i of [0, tokens.length >> 1, tokens.length - 1]) {
+        for (const width of [38, 78, 118]) {
+          const lines = glance(text, i, width, plain);
+          expect(Math.max(...lines.map(textWidth))).toBeLessThanOrEqual(width);
+          expect(lines.length).toBeLessThanOrEqual(20);
+        }
+      }
+    }
+  });
+
+  it("says so where no token has a share worth naming", async () => {
+    // Each of sixty words follows "so" once: the induction head looks at all of them alike.
+    const words = mobyDick(1).text.match(/\b[a-z]{4,8}\b/g)!;
+    const { tokens } = tokenise(
+      [...new Set(words)]
+        .slice(0, 120)
+        .map((word) => ` so ${word}`)
+        .join("") + " so",
+      1000,
+    );
+    const text = await attend(tokens);
+    const last = tokens.length - 1;
+    expect(lookedAt(text, INDUCTION, last).seen).toEqual([]);
+    expect(glance(text, last, 78, plain).join("\n")).toMatch(/3 induction .* many, none with 2 %/);
   });
 });
 
 describe("the drawing", () => {
+  it("keeps a number and its % on one line", () => {
+    expect(wrap("right 193 times of 1,688: 11 %.", 28)).toEqual(["right 193 times of 1,688:", "11 %."]);
+  });
+
   it("joins the two ends of a link, on one line and across lines", () => {
     const link = { from: 2, to: 0, colour: [255, 255, 255] } as const;
     const labels = ["one", " two", " three"];
@@ -206,7 +266,9 @@ describe("the drawing", () => {
     const run = { variant: "simd", first: 0.1, warm: 0.05, memory: { used: 0, peak: 1e6, reserved: 2e6 }, replayed };
     for (const columns of [60, 100, 140]) {
       for (const depth of [1, 4, 8, 24] as const) {
-        const page = report({ title: "a text", cut: undefined, scope: "the whole text", text, run }, columns, depth);
+        const shown = { title: "a text", cut: undefined, scope: "the whole text", text, run };
+        const { first, rest } = report(shown, columns, depth);
+        const page = [...first, ...rest].join("\n");
         // eslint-disable-next-line no-control-regex
         const lines = page.replace(/\x1b\[[\d;]*m/g, "").split("\n");
         expect(Math.max(...lines.map(textWidth))).toBeLessThanOrEqual(columns);
