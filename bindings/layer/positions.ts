@@ -1,5 +1,13 @@
+import type { AttentionOptions } from "../attention/options.ts";
 import { wrongKind } from "../check.ts";
-import type { ForwardOptions } from "./forward.ts";
+
+/** Of the options of `forward`, those that say where rows stand. */
+interface PositionOptions extends Pick<AttentionOptions, "cuSeqlensQ" | "cuSeqlensKv"> {
+  positions?: number | Int32Array | undefined;
+  contextPositions?: number | Int32Array | undefined;
+  context?: unknown;
+  append?: boolean | undefined;
+}
 
 /** The positions of the rows of q and of k, for rotary embedding: as `positions` of `Heed.rotary`. */
 export interface LayerPositions {
@@ -15,7 +23,7 @@ export interface LayerPositions {
  * @throws TypeError for positions that the layer, or the call, has no use for
  */
 export function checkPositions(
-  options: ForwardOptions,
+  options: PositionOptions,
   hasRotary: boolean,
   rowsQ: number,
   rowsKv: number,
