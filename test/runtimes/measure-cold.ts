@@ -6,7 +6,7 @@ import type { Cold } from "./cold.ts";
 import { openFunction } from "./edge-light/edge-light.ts";
 import { type BrowserName, PAGES, buildPages, isInstalled, launch, serveFolder, textOf } from "./page/pages.ts";
 import { answerOf, installed, project } from "./project.ts";
-import { WebKit, isWebKitInstalled } from "./webkit/webdriver.ts";
+import { WebKit, isWebKitInstalled } from "./webkit/webkit.ts";
 import { bundleWorker, gzippedBytes, serve } from "./workerd/workerd.ts";
 
 const STARTS = 7;
