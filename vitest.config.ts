@@ -88,6 +88,7 @@ export default defineConfig({
           name: "node",
           include: ["test/**/*.test.ts"],
           exclude: ["test/browser/**", "test/runtimes/**"],
+          setupFiles: "test/support/setup.ts",
           execArgv: flags,
           testTimeout: 60_000,
         },

@@ -84,7 +84,7 @@ const combinations = fc.oneof(
 const attend = (heed: Heed, { q, k, v, options }: Problem) => heed.attention(q, k, v, { ...options, lse: true });
 
 function expectRight(heed: Heed, problem: Problem): void {
-  expectWithinBudget(heed, problem, floorOf(problem));
+  expectWithinBudget(heed, problem, floorOf);
 }
 
 forEachBuild((name, open) => {

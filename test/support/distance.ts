@@ -24,8 +24,14 @@ export function floorOf(
   return { out: (2.5 + 1.5 * top) * ULP * largest(v), lse: (1.5 + 2 * top) * ULP };
 }
 
+/** The largest magnitude that is finite. */
 export function largest(numbers: ArrayLike<number>): number {
-  return Array.from(numbers).reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 0);
+  let most = 0;
+  for (let n = 0; n < numbers.length; n++) {
+    const magnitude = Math.abs(numbers[n]!);
+    if (magnitude > most && magnitude < Infinity) most = magnitude;
+  }
+  return most;
 }
 
 /** The largest distance; equal infinities and two NaNs are no distance apart, NaN is infinitely far from a number. */
