@@ -9,6 +9,7 @@ import { naive } from "../support/naive.ts";
 import { type Problem, problemOf } from "../support/problems.ts";
 import { floats, integer, uniform } from "../support/random.ts";
 import { reference } from "../support/reference.ts";
+import { runs } from "../support/sweep.ts";
 import { scoresShape } from "../support/weights-model.ts";
 
 const f32 = (...numbers: number[]) => Float32Array.from(numbers);
@@ -75,7 +76,7 @@ const unpacked = combinationsOf({ packed: fc.constant(false) });
 
 forEachBuild((name, open) => {
   const heed = open();
-  const numRuns = name === "debug" ? 40 : 200;
+  const numRuns = runs(name === "debug" ? 40 : 200);
 
   describe("any split of the keys", () => {
     it("into 1 to 9 parts, in any order, under any combination of options, is the whole", () => {
