@@ -1,4 +1,5 @@
-// The module that ships, in a real browser: it picks its build there, and any combination of options gives what f64 gives.
+// The module that ships, in a real browser: it picks its build there, and any combination of options gives what f64
+// gives.
 import fc from "fast-check";
 import { load } from "heed";
 import { describe, expect, it } from "vitest";

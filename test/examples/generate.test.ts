@@ -196,9 +196,9 @@ if (!existsSync(MODEL) || !existsSync(TOKENIZER)) {
       expect(textOf(tokenizer, golden.greedy_ids)).toBe(golden.text);
     });
 
-    // What is rounded on the way to a logit, ½ ulp or half a step of the largest logit each and all in one direction: 12 values to f32 in each
-    // of 5 layers and 2 after them; K and V of 5 layers to the cache's type. f32 comes to 8e-5, where the two likeliest tokens are 4e-3 apart
-    // at least; the expected values have 6 decimals.
+    // What is rounded on the way to a logit, ½ ulp or half a step of the largest logit each and all in one direction:
+    // 12 values to f32 in each of 5 layers and 2 after them; K and V of 5 layers to the cache's type. f32 comes to
+    // 8e-5, where the two likeliest tokens are 4e-3 apart at least; the expected values have 6 decimals.
     it.each([
       ["f32", 2 ** -24],
       ["f16", 2 ** -11],

@@ -83,7 +83,7 @@ function lseIndex(n: i32, byHead: bool): i32 {
 }
 
 describe("mergeRows", () => {
-  it("weighs each part by its lse, in both orders of rows, with and without a sink, parts without keys among them", () => {
+  it("weighs each part by its lse, in both orders of rows, with and without a sink, and skips dead parts", () => {
     for (let parts = 1; parts <= MAX_PARTS; parts++) {
       for (let dim = 1; dim <= MAX_DIM; dim++) {
         for (let form = 0; form < 4; form++) {

@@ -17,8 +17,8 @@ interface Floor {
 const STRICT: Floor = { out: 0, lse: 0 };
 
 /**
- * Expects the largest error of out and of lse against f64 to be at most twice that of the plain f32 implementation on the
- * same input, or at most `floor` where that is more: `floorOf`, or what it gave before the input was spoiled.
+ * Expects the largest error of out and of lse against f64 to be at most twice that of the plain f32 implementation on
+ * the same input, or at most `floor` where that is more: `floorOf`, or what it gave before the input was spoiled.
  */
 export function expectWithinBudget(
   heed: Heed,

@@ -92,8 +92,8 @@ export function makeLayer(
 }
 
 /**
- * The layer step by step over the references of its parts. `round` as there: `exactly` makes it the oracle in f64, Math.fround
- * the plain f32 implementation.
+ * The layer step by step over the references of its parts. `round` as there: `exactly` makes it the oracle in f64,
+ * Math.fround the plain f32 implementation.
  */
 export function layerReference(
   x: Floats,
@@ -135,10 +135,10 @@ function projected(
 }
 
 /**
- * The floor for layers of so few elements that the plain implementation may be exact by luck, see `floorOf` of attention. Between the two
- * stand three more roundings of any implementation: of q and of k, by half an ulp each, which moves a score by 1 ulp of the
- * largest Σ|q·k|·scale; of v, by half an ulp. What attention is off by, the projection back multiplies by at most the
- * largest Σ|w| of its rows, and adds half an ulp of the sum and of its bias.
+ * The floor for layers of so few elements that the plain implementation may be exact by luck, see `floorOf` of
+ * attention. Between the two stand three more roundings of any implementation: of q and of k, by half an ulp each,
+ * which moves a score by 1 ulp of the largest Σ|q·k|·scale; of v, by half an ulp. What attention is off by, the
+ * projection back multiplies by at most the largest Σ|w| of its rows, and adds half an ulp of the sum and of its bias.
  */
 export function layerFloor(x: Floats, projections: Projections, dims: Dims, plain: PlainForward, exact: Answer) {
   const problem = projected(x, projections, dims, plain, exactly);

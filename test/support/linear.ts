@@ -10,8 +10,8 @@ export interface PlainLinear {
 }
 
 /**
- * out = x·Wᵀ + bias. `round` is applied to the result of every operation: `exactly` makes it the oracle in f64, Math.fround
- * the plain f32 implementation.
+ * out = x·Wᵀ + bias. `round` is applied to the result of every operation: `exactly` makes it the oracle in f64,
+ * Math.fround the plain f32 implementation.
  */
 export function linearReference(
   x: ArrayLike<number>,

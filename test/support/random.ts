@@ -10,8 +10,8 @@ export function uniform(seed: number): () => number {
 }
 
 /**
- * `length` floats, uniform of mean 0 and variance 1. Bounded, so that no single large score stands for the error of a whole
- * problem.
+ * `length` floats, uniform of mean 0 and variance 1. Bounded, so that no single large score stands for the error of a
+ * whole problem.
  */
 export function floats(length: number, next: () => number): Float32Array<ArrayBuffer> {
   const numbers = new Float32Array(length);

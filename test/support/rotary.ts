@@ -8,8 +8,8 @@ export type PlainRotaryOptions = Omit<RotaryOptions, "cos" | "sin" | "out"> & {
 };
 
 /**
- * Rotary embedding pair by pair. `round` is applied to the result of every operation but the angle: `exactly` makes it the
- * oracle in f64, Math.fround the plain f32 implementation over exact tables.
+ * Rotary embedding pair by pair. `round` is applied to the result of every operation but the angle: `exactly` makes it
+ * the oracle in f64, Math.fround the plain f32 implementation over exact tables.
  */
 export function rotaryReference(x: Float32Array, options: PlainRotaryOptions, round: Round = exactly): Float64Array {
   const { numHeads, headDim, batch = 1, layout = "blhd", positions = 0, base = 10000 } = options;

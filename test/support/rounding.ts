@@ -1,14 +1,15 @@
 /**
- * What the result of every operation becomes: `exactly` that in the oracle in f64, Math.fround of it in the plain f32 implementation.
- * There is no third.
+ * What the result of every operation becomes: `exactly` that in the oracle in f64, Math.fround of it in the plain f32
+ * implementation. There is no third.
  */
 export type Round = (x: number) => number;
 
 export const exactly: Round = (x) => x;
 
 /*
- * The two loops in which the references spend their time. V8 inlines a call that always has the same target: with `round` called in
- * the loop they take twenty times as long, and the references take longer than all kernels of all builds together.
+ * The two loops in which the references spend their time. V8 inlines a call that always has the same target: with
+ * `round` called in the loop they take twenty times as long, and the references take longer than all kernels of all
+ * builds together.
  */
 
 /** Σ a[aStart + n]·b[bStart + n] in order, every product and every sum rounded. */

@@ -94,9 +94,9 @@ export function expectedOf({ weights }: Answer, shape: readonly number[], chosen
 }
 
 /**
- * Expects weights, and entropy where there is one, within twice the error of plain f32. The floor for problems of few elements: with
- * relative errors ε of exp(score), see {@link floorOf}, a weight is off by w·(ε − Σ w·ε), at most ε, and a sum of n of them by n·ε;
- * the entropy by Σ w·ε·(ln w + 1), at most ε·(ln keys + 1).
+ * Expects weights, and entropy where there is one, within twice the error of plain f32. The floor for problems of few
+ * elements: with relative errors ε of exp(score), see {@link floorOf}, a weight is off by w·(ε − Σ w·ε), at most ε, and
+ * a sum of n of them by n·ε; the entropy by Σ w·ε·(ln w + 1), at most ε·(ln keys + 1).
  */
 export function expectWeights(got: PlainWeights, problem: Problem, chosen: Chosen, extra = 0): void {
   const { q, k, v, options } = problem;

@@ -1,4 +1,5 @@
-// The types of the packed package, as TypeScript reads them in a project that sets little: no skipLibCheck, no lib for `using`.
+// The types of the packed package, as TypeScript reads them in a project that sets little: no skipLibCheck, no lib for
+// `using`.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
