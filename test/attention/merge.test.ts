@@ -276,9 +276,11 @@ forEachBuild((name, open) => {
       ["a disposed part", [{ ...part, out: gone }], {}, ReferenceError, '"parts[0].out" expected a live Tensor'],
     ])("%s", (_, parts, options, kind, message) => {
       const { used } = heed.memory;
-      const call = () => heed.merge(parts as Part[], { ...one, ...options });
+      const into = { out: new Float32Array(8).fill(7), lse: new Float32Array(2).fill(7) };
+      const call = () => heed.merge(parts as Part[], { ...one, ...into, ...options });
       expect(call).toThrow(kind);
       expect(call).toThrow(message);
+      expect(into).toEqual({ out: new Float32Array(8).fill(7), lse: new Float32Array(2).fill(7) });
       expect(heed.memory.used).toBe(used);
       expect(heed.merge([part], one)).toEqual(part);
     });

@@ -26,7 +26,14 @@ function fill(array: usize, count: i32, step: i32): void {
 }
 
 /** How many cells of out differ from three plain loops, and how many beside them were written. */
-function wrongCells(rows: i32, inFeatures: i32, outFeatures: i32, biased: bool, transposed: bool, useTile6x2: bool): i32 {
+function wrongCells(
+  rows: i32,
+  inFeatures: i32,
+  outFeatures: i32,
+  biased: bool,
+  transposed: bool,
+  useTile6x2: bool,
+): i32 {
   const xRow = inFeatures + GAP;
   const outRow = outFeatures + GAP;
   fill(x, rows * xRow, 7919);
@@ -76,7 +83,7 @@ describe("linear", () => {
         const biased = (rows & 1) == 0;
         expect(wrongCells(rows, inFeatures, outFeatures, biased, false, false)).toBe(0, "W by output feature");
         expect(wrongCells(rows, inFeatures, outFeatures, biased, true, false)).toBe(0, "W by input feature");
-        expect(wrongCells(rows, inFeatures, outFeatures, biased, false, true)).toBe(0, "the tall tile");
+        expect(wrongCells(rows, inFeatures, outFeatures, biased, false, true)).toBe(0, "tiles of 6 × 2");
       }
     }
   });
@@ -84,7 +91,7 @@ describe("linear", () => {
   it("is three plain loops where a block of rows ends", () => {
     for (let rows = MAX_ROWS - 2; rows <= MAX_ROWS; rows++) {
       expect(wrongCells(rows, 5, LANES + 1, true, false, false)).toBe(0);
-      expect(wrongCells(rows, 5, LANES + 1, true, false, true)).toBe(0, "the tall tile");
+      expect(wrongCells(rows, 5, LANES + 1, true, false, true)).toBe(0, "tiles of 6 × 2");
     }
   });
 
@@ -92,7 +99,7 @@ describe("linear", () => {
     for (let inFeatures = MAX_IN - 2; inFeatures <= MAX_IN; inFeatures++) {
       for (let rows = 1; rows <= 3; rows += 2) {
         expect(wrongCells(rows, inFeatures, LANES + 1, true, false, false)).toBe(0);
-        expect(wrongCells(rows, inFeatures, LANES + 1, false, true, true)).toBe(0, "the tall tile");
+        expect(wrongCells(rows, inFeatures, LANES + 1, false, true, true)).toBe(0, "tiles of 6 × 2");
       }
     }
   });

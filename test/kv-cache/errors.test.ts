@@ -106,6 +106,21 @@ forEachBuild((_, open) => {
       }
     });
 
+    it.each<[string, string, object]>([
+      ["heads that do not group", "numKvHeads", { numHeads: 3 }],
+      ["a mask of other keys", "keepMask.shape[0]", { keepMask: { data: new Uint8Array(131), shape: [131] } }],
+      ["sinks of other heads", "sinks", { sinks: rows(3) }],
+      ["a wrong window", "window.left", { window: { left: -1 } }],
+    ])("and writes no results: %s", (_, named, wrong) => {
+      using cache = filled();
+      const into = { out: new Float32Array(2 * 3 * 4 * 10).fill(7), lse: new Float32Array(2 * 4 * 3).fill(7) };
+      expectUnchanged(cache, RangeError, named, () => cache.attention(q, { numHeads: 4, ...into, ...wrong }));
+      const { out, lse } = into;
+      const weights = new Float32Array(2 * 4 * 3 * 130).fill(7);
+      expectUnchanged(cache, RangeError, named, () => cache.attentionWeights(q, { numHeads: 4, weights, ...wrong }));
+      expect([...out, ...lse, ...weights].every((x) => x === 7)).toBe(true);
+    });
+
     it.each<[string, Refusal, string, object]>([
       ["numKvHeads missing", TypeError, "numKvHeads", { numKvHeads: undefined }],
       ["headDim 0", RangeError, "headDim", { headDim: 0 }],

@@ -186,10 +186,13 @@ forEachBuild((name, open) => {
       ["a packed weight of another instance", "weight", TypeError, [x, open().packLinear(shaped)]],
       ["a disposed packed weight", "weight", ReferenceError, [x, gone]],
     ];
-    it.each(wrong)("%s", (_, title, kind, args) => {
+    it.each(wrong)("%s", (_, title, kind, [given, weight, biasIn, options = {}]) => {
       const { used } = heed.memory;
+      const out = new Float32Array(9).fill(7);
+      const args = [given, weight, biasIn, options && { out, ...options }];
       const call = () => (heed.linear as (...args: unknown[]) => unknown).apply(heed, args);
       expectRefusal(kind, title, call);
+      expect(out).toEqual(new Float32Array(9).fill(7));
       expect(heed.memory.used).toBe(used);
     });
 
