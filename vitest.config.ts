@@ -1,3 +1,4 @@
+import { readFileSync, readdirSync } from "node:fs";
 import type { Reporter } from "vitest/node";
 import { defineConfig } from "vitest/config";
 
@@ -19,18 +20,29 @@ export const totals: Reporter = {
   },
 };
 
+/** The tests that ask test/support/sweep.ts how wide they are. */
+const sweeps = readdirSync("test", { withFileTypes: true })
+  .filter((entry) => entry.isDirectory() && entry.name !== "runtimes")
+  .flatMap(({ name }) => readdirSync(`test/${name}`).map((file) => `test/${name}/${file}`))
+  .filter((file) => file.endsWith(".test.ts") && readFileSync(file, "utf8").includes('"../support/sweep.ts"'));
+
+const inNode = { setupFiles: "test/support/setup.ts", execArgv: flags, testTimeout: 60_000 };
+
 export default defineConfig({
   test: {
     reporters: ["default", totals],
     projects: [
       {
         test: {
+          ...inNode,
           name: "node",
           include: ["test/**/*.test.ts"],
           exclude: ["test/browser/**", "test/runtimes/**"],
-          execArgv: flags,
-          testTimeout: 60_000,
         },
+      },
+      {
+        // `npm run test:sweeps`: the whole width of what `npm test` takes a part of.
+        test: { ...inNode, name: "sweeps", include: sweeps, env: { HEED_FULL: "1" }, testTimeout: 300_000 },
       },
       {
         // `npm run test:runtimes`: the packed package in other runtimes.

@@ -1,4 +1,5 @@
-// Few query rows, whose heads take the kernels of assembly/decode/decode.ts: seqLenQ·group ≤ 4, headDim and valueDim multiples of 8.
+// Few query rows, whose heads take the kernels of assembly/decode/decode.ts: seqLenQ·group ≤ 4, headDim and valueDim
+// multiples of 8.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Heed } from "../../bindings/heed.ts";
@@ -8,6 +9,7 @@ import { combinationsOf } from "../support/combinations.ts";
 import { type Problem, type Sizes, problemOf, randomBias, randomMask } from "../support/problems.ts";
 import { floats, integer, uniform } from "../support/random.ts";
 import type { PlainOptions } from "../support/reference.ts";
+import { runs } from "../support/sweep.ts";
 
 /** Two sequences, 2 KV heads, 300 keys: two whole steps of 128 keys and a part. */
 const SHAPES: [string, Sizes & { numHeads: number; seqLenQ: number }][] = [
@@ -84,7 +86,7 @@ const combinations = fc.oneof(
 const attend = (heed: Heed, { q, k, v, options }: Problem) => heed.attention(q, k, v, { ...options, lse: true });
 
 function expectRight(heed: Heed, problem: Problem): void {
-  expectWithinBudget(heed, problem, floorOf(problem));
+  expectWithinBudget(heed, problem, floorOf);
 }
 
 forEachBuild((name, open) => {
@@ -192,7 +194,7 @@ forEachBuild((name, open) => {
 
   it("any combination of options", () => {
     const property = fc.property(combinations, (problem) => expectRight(heed, problem));
-    fc.assert(property, { seed: 20261124, numRuns: name === "debug" ? 100 : 500 });
+    fc.assert(property, { seed: 20261124, numRuns: runs(name === "debug" ? 100 : 500) });
   });
 
   it("any combination of options, with NaN in some rows of k and v", () => {
@@ -208,6 +210,6 @@ forEachBuild((name, open) => {
       }
       expectWithinBudget(heed, problem, floor);
     });
-    fc.assert(property, { seed: 20261125, numRuns: name === "debug" ? 60 : 300 });
+    fc.assert(property, { seed: 20261125, numRuns: runs(name === "debug" ? 60 : 300) });
   });
 });

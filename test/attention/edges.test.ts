@@ -8,6 +8,7 @@ import { naive } from "../support/naive.ts";
 import { type Problem, problemOf, randomMask } from "../support/problems.ts";
 import { integer, uniform } from "../support/random.ts";
 import type { PlainOptions } from "../support/reference.ts";
+import { runs } from "../support/sweep.ts";
 
 const f32 = (...numbers: number[]) => Float32Array.from(numbers);
 const one = { numHeads: 1, headDim: 1, lse: true } as const;
@@ -128,7 +129,7 @@ forEachBuild((name, open) => {
         spoil(problem.v, valueDim);
         expectWithinBudget(heed, problem, floor);
       });
-      fc.assert(property, { seed: 20261128, numRuns: name === "debug" ? 50 : 200 });
+      fc.assert(property, { seed: 20261128, numRuns: runs(name === "debug" ? 50 : 200) });
     });
 
     it("nor are the rows of other queries spoiled under causal", () => {
@@ -160,7 +161,7 @@ forEachBuild((name, open) => {
         expect(patternOf(out)).toBe(patternOf(plain.out));
         expect(patternOf(lse)).toBe(patternOf(plain.lse));
       });
-      fc.assert(property, { seed: 20261125, numRuns: 100 });
+      fc.assert(property, { seed: 20261125, numRuns: runs(100) });
     });
 
     it.each([1, 2, 3, 4, 5])(

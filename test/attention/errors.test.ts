@@ -1,10 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { forEachBuild } from "../support/builds.ts";
 import { problemOf } from "../support/problems.ts";
+import { type Refusal, expectRefusal } from "../support/refusal.ts";
 
 // The problem below: batch 2, 4 heads on 2 KV heads, 13 queries, 29 keys, headDim 24, valueDim 10.
 const SIZES = { numKvHeads: 2, valueDim: 10 };
 const OUT_LENGTH = 2 * 13 * 4 * 10;
+const LSE_LENGTH = 2 * 4 * 13;
 
 const floats = (length: number) => new Float32Array(length);
 const ints = (...numbers: number[]) => Int32Array.from(numbers);
@@ -127,7 +129,7 @@ const wrongValues: Wrong[] = [
   ["lse too short", { lse: floats(103) }],
 ];
 
-const wrongRows: [string, "q" | "k" | "v", unknown, typeof TypeError | typeof RangeError][] = [
+const wrongRows: [string, "q" | "k" | "v", unknown, Refusal][] = [
   ["an array", "q", [1, 2], TypeError],
   ["doubles", "q", f64(2 * 13 * 4 * 24), TypeError],
   ["missing", "q", undefined, TypeError],
@@ -146,30 +148,21 @@ forEachBuild((_, open) => {
 
   /** Expects the error, and that nothing has come of the call. */
   function expectRefused(
-    kind: typeof TypeError | typeof RangeError,
+    kind: Refusal,
     named: string,
-    call: (out: Float32Array) => unknown,
+    call: (into: { out: Float32Array; lse: Float32Array }) => unknown,
   ) {
-    const out = floats(OUT_LENGTH).fill(7);
+    const into = { out: floats(OUT_LENGTH).fill(7), lse: floats(LSE_LENGTH).fill(7) };
     const { used } = heed.memory;
-    let error: unknown;
-    try {
-      call(out);
-    } catch (caught) {
-      error = caught;
-    }
-    expect(error).toBeInstanceOf(kind);
-    const [title, rest] = (error as Error).message.split(" expected ");
-    expect(title).toBe(`"${named}"`);
-    expect(rest).toMatch(/.+, got .+/);
-    expect(out.every((x) => x === 7)).toBe(true);
+    expectRefusal(kind, named, () => call(into));
+    expect(into).toEqual({ out: floats(OUT_LENGTH).fill(7), lse: floats(LSE_LENGTH).fill(7) });
     expect(heed.memory.used).toBe(used);
     expect(heed.attention(q, k, v, { ...options, lse: true })).toEqual(good);
   }
 
-  const refuse = (kind: typeof TypeError | typeof RangeError, name: string, wrong: object, named?: string) =>
-    expectRefused(kind, named ?? name.split(" ")[0]!, (out) =>
-      heed.attention(q, k, v, { out, ...options, ...wrong } as typeof options),
+  const refuse = (kind: Refusal, name: string, wrong: object, named?: string) =>
+    expectRefused(kind, named ?? name.split(" ")[0]!, (into) =>
+      heed.attention(q, k, v, { ...into, ...options, ...wrong }),
     );
 
   describe("TypeError for the wrong kind", () => {
@@ -181,7 +174,7 @@ forEachBuild((_, open) => {
 
     it("a tensor of another instance", () => {
       const other = open().tensor(q.length);
-      expectRefused(TypeError, "q", (out) => heed.attention(other, k, v, { ...options, out }));
+      expectRefused(TypeError, "q", (into) => heed.attention(other, k, v, { ...options, ...into }));
     });
 
     it("out that is a view of linear memory", () => {
@@ -214,7 +207,7 @@ forEachBuild((_, open) => {
   describe("q, k and v", () => {
     it.each(wrongRows)("%s: %s", (_, title, wrong, kind) => {
       const rows = { q, k, v, [title]: wrong as Float32Array };
-      expectRefused(kind, title, (out) => heed.attention(rows.q, rows.k, rows.v, { ...options, out }));
+      expectRefused(kind, title, (into) => heed.attention(rows.q, rows.k, rows.v, { ...options, ...into }));
     });
   });
 

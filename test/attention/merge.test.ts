@@ -9,6 +9,7 @@ import { naive } from "../support/naive.ts";
 import { type Problem, problemOf } from "../support/problems.ts";
 import { floats, integer, uniform } from "../support/random.ts";
 import { reference } from "../support/reference.ts";
+import { runs } from "../support/sweep.ts";
 import { scoresShape } from "../support/weights-model.ts";
 
 const f32 = (...numbers: number[]) => Float32Array.from(numbers);
@@ -75,7 +76,7 @@ const unpacked = combinationsOf({ packed: fc.constant(false) });
 
 forEachBuild((name, open) => {
   const heed = open();
-  const numRuns = name === "debug" ? 40 : 200;
+  const numRuns = runs(name === "debug" ? 40 : 200);
 
   describe("any split of the keys", () => {
     it("into 1 to 9 parts, in any order, under any combination of options, is the whole", () => {
@@ -275,9 +276,11 @@ forEachBuild((name, open) => {
       ["a disposed part", [{ ...part, out: gone }], {}, ReferenceError, '"parts[0].out" expected a live Tensor'],
     ])("%s", (_, parts, options, kind, message) => {
       const { used } = heed.memory;
-      const call = () => heed.merge(parts as Part[], { ...one, ...options });
+      const into = { out: new Float32Array(8).fill(7), lse: new Float32Array(2).fill(7) };
+      const call = () => heed.merge(parts as Part[], { ...one, ...into, ...options });
       expect(call).toThrow(kind);
       expect(call).toThrow(message);
+      expect(into).toEqual({ out: new Float32Array(8).fill(7), lse: new Float32Array(2).fill(7) });
       expect(heed.memory.used).toBe(used);
       expect(heed.merge([part], one)).toEqual(part);
     });

@@ -5,6 +5,7 @@ import { forEachBuild } from "../support/builds.ts";
 import { combinations } from "../support/combinations.ts";
 import { type Problem, problemOf } from "../support/problems.ts";
 import { floats, uniform } from "../support/random.ts";
+import { runs } from "../support/sweep.ts";
 
 function attend(heed: Heed, { q, k, v, options }: Problem) {
   return heed.attention(q, k, v, { ...options, lse: true });
@@ -66,7 +67,7 @@ forEachBuild((_, open) => {
           for (const tensor of tensors) tensor.dispose();
         }
       });
-      fc.assert(property, { seed: 20261126, numRuns: 60 });
+      fc.assert(property, { seed: 20261126, numRuns: runs(60) });
     });
 
     it("reads a tensor as bias, slopes and sinks, and a mask in linear memory", () => {

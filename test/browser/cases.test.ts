@@ -1,4 +1,5 @@
-// What every host must do (test/runtimes/cases.ts), as it was bundled for the project where the packed package is installed.
+// What every host must do (test/runtimes/cases.ts), as it was bundled for the project where the packed package is
+// installed.
 import { cases } from "heed-cases";
 import { expect, it } from "vitest";
 

@@ -1,4 +1,5 @@
-// The page of examples/lens as the build made it, in a frame: what it shows follows the text, the keyboard and the theme.
+// The page of examples/lens as the build made it, in a frame: what it shows follows the text, the keyboard and the
+// theme.
 import type axe from "axe-core";
 import { load } from "heed";
 import { afterEach, describe, expect, it } from "vitest";

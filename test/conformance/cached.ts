@@ -4,7 +4,10 @@ import type { CacheAttentionOptions } from "../../bindings/kv-cache/options.ts";
 import type { AttentionOptions } from "../../bindings/attention/options.ts";
 import type { Dtype } from "../support/kv-model.ts";
 
-/** `heed.attention` and `attentionWeights` by way of a KvCache to which the first `past` keys are appended before the others. */
+/**
+ * `heed.attention` and `attentionWeights` by way of a KvCache to which the first `past` keys are appended before the
+ * others.
+ */
 export function throughCache(heed: Heed, past: number, dtype: Dtype): Heed {
   const cached = <Result>(
     k: Float32Array,

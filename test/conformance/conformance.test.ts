@@ -39,12 +39,14 @@ const ROUNDING: Partial<Record<DType, number>> = { float16: 2 ** -11, bfloat16: 
 /** Expected values that are given to fewer digits than the manifest says. */
 const rounded: Record<string, number> = {
   // 9, where exact is 9.00036; ONNX Runtime's own runner compares within 1e-3.
-  "multihead-attention: MultiHeadAttention Basic, one head and head-size 4 with pastKey and pastValue; Key and Value 4-dims / T[0]": 1e-3,
+  ["multihead-attention: MultiHeadAttention Basic, one head and head-size 4 " +
+  "with pastKey and pastValue; Key and Value 4-dims / T[0]"]: 1e-3,
 };
 
 /**
- * How far two implementations may be apart that round to the type of the outputs after each of 16 operations on the largest
- * input: a rounding errs up or down, so that the errors of n of them add up like √n, and no case sums more than 256 terms.
+ * How far two implementations may be apart that round to the type of the outputs after each of 16 operations on the
+ * largest input: a rounding errs up or down, so that the errors of n of them add up like √n, and no case sums more than
+ * 256 terms.
  */
 function toleranceOf(test: CaseRef, inputs: Values, output: Value): (expected: number) => number {
   const { tolerance = { rtol: 0, atol: rounded[test.name] ?? 0 } } = test;

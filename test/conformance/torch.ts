@@ -1,5 +1,5 @@
-// torch.nn.TransformerEncoderLayer and TransformerDecoderLayer (norm_first and batch_first False) on the layer and the GEMM of heed; the norms,
-// the activations and the sums are plain TypeScript.
+// torch.nn.TransformerEncoderLayer and TransformerDecoderLayer (norm_first and batch_first False) on the layer and the
+// GEMM of heed; the norms, the activations and the sums are plain TypeScript.
 
 import { MultiHeadAttention } from "heed";
 import type { ForwardOptions } from "../../bindings/layer/forward.ts";

@@ -85,8 +85,8 @@ describe("expColumn", () => {
 });
 
 describe("exp", () => {
-  // z = x·log₂e is rounded by at most 2⁻²⁴ of it, log₂e by ¼ of that; 2ᶻ changes by ln 2 times as much, and an ulp may be 2⁻²⁴
-  // of it.
+  // z = x·log₂e is rounded by at most 2⁻²⁴ of it, log₂e by ¼ of that; 2ᶻ changes by ln 2 times as much, and an ulp may
+  // be 2⁻²⁴ of it.
   it("is within 1.5 + 1.25·|x| ulp", () => {
     let worst: f64 = 0;
     for (let z: f64 = -87; z <= 87; z += 0.000987) {

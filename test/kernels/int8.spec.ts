@@ -42,14 +42,16 @@ describe("whole numbers", () => {
       fill(DIM, size);
       expect(splitInt16(whole, x, DIM)).toBe(true);
       dotInt8(sums, rows, whole, KEYS, DIM, DIM);
+      let worst: f64 = 0;
       for (let key = 0; key < KEYS; key++) {
         let exact: f64 = 0;
         for (let d = 0; d < DIM; d++) exact += byteAt(key, d) * floatAt(x, d);
         let got: f64 = 0;
         for (let n = 0; n < 4; n++) got += floatAt(sums, 4 * key + n);
-        // Four sums of six products, each rounded once as a float, and q itself, off by 2⁻²⁹ at most.
-        expect(abs(got - exact)).toBeLessThanOrEqual(<f64>size * 127 * 24 * 1.2e-7);
+        worst = max(worst, abs(got - exact));
       }
+      // Four sums of six products, each rounded once as a float, and q itself, off by 2⁻²⁹ at most.
+      expect(worst).toBeLessThanOrEqual(<f64>size * 127 * 24 * 1.2e-7);
     }
   });
 
@@ -61,30 +63,36 @@ describe("whole numbers", () => {
         memory.fill(o, 0, DIM * 4);
         expect(splitInt16Pairs(whole, x, count)).toBe(true);
         accumulateInt8(o, rows, whole, added, count, DIM, DIM);
+        let worst: f64 = 0;
         for (let d = 0; d < DIM; d++) {
           let exact: f64 = 0;
           for (let key = 0; key < count; key++) exact += byteAt(key, d) * floatAt(x, key);
-          expect(abs(floatAt(o, d) - exact)).toBeLessThanOrEqual(<f64>size * 127 * <f64>count * 1.2e-7);
+          worst = max(worst, abs(floatAt(o, d) - exact));
         }
+        expect(worst).toBeLessThanOrEqual(<f64>size * 127 * <f64>count * 1.2e-7);
       }
     }
   });
 
   it("are exact for one key, whatever its weight", () => {
+    let wrong = 0;
     for (let i = 0; i < 1000; i++) {
       fill(1, <f32>(1 + <f64>i / 999));
       memory.fill(o, 0, DIM * 4);
       splitInt16Pairs(whole, x, 1);
       accumulateInt8(o, rows, whole, added, 1, DIM, DIM);
-      for (let d = 0; d < DIM; d++) expect(floatAt(o, d)).toBe(<f64>(<f32>(byteAt(0, d) * floatAt(x, 0))));
+      for (let d = 0; d < DIM; d++) if (floatAt(o, d) != <f64>(<f32>(byteAt(0, d) * floatAt(x, 0)))) wrong++;
     }
+    expect(wrong).toBe(0);
   });
 
   it("take zeros, and refuse what is not finite, next to nothing, next to Infinity, or too long", () => {
     fill(DIM, 0);
     expect(splitInt16(whole, x, DIM)).toBe(true);
     dotInt8(sums, rows, whole, KEYS, DIM, DIM);
-    for (let i = 0; i < 4 * KEYS; i++) expect(floatAt(sums, i)).toBe(0);
+    let wrong = 0;
+    for (let i = 0; i < 4 * KEYS; i++) if (floatAt(sums, i) != 0) wrong++;
+    expect(wrong).toBe(0);
     for (let i = 0; i < 5; i++) {
       fill(DIM, 1);
       store<f32>(x + 12, i == 0 ? NaN : i == 1 ? Infinity : i == 2 ? -Infinity : i == 3 ? 3e38 : -3e38);

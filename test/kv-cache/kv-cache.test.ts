@@ -6,6 +6,7 @@ import { type Cache, Model, expectRight } from "../support/kv-model.ts";
 import { randomBias, randomMask } from "../support/problems.ts";
 import { floats, integer, uniform } from "../support/random.ts";
 import type { PlainOptions } from "../support/reference.ts";
+import { runs } from "../support/sweep.ts";
 
 type Options = Omit<PlainOptions, "headDim">;
 
@@ -160,7 +161,7 @@ forEachBuild((name, open) => {
       cache.dispose();
       expect(heed.memory.used).toBe(used);
     });
-    fc.assert(property, { seed: 20261124, numRuns: name === "debug" ? 30 : 120 });
+    fc.assert(property, { seed: 20261124, numRuns: runs(name === "debug" ? 30 : 120) });
   });
 
   describe("prefill, then token by token, as a decoder does", () => {

@@ -1,4 +1,5 @@
-// MultiHeadAttention.fromTorch, fromHuggingFace, fromKeras and fromOnnx: the same layer, whoever named and laid out its weights.
+// MultiHeadAttention.fromTorch, fromHuggingFace, fromKeras and fromOnnx: the same layer, whoever named and laid out its
+// weights.
 import { MultiHeadAttention } from "heed";
 import { describe, expect, it } from "vitest";
 import type { MultiHeadAttentionOptions } from "../../bindings/layer/options.ts";

@@ -16,6 +16,7 @@ import {
 } from "../support/layer.ts";
 import { randomBias, randomMask } from "../support/problems.ts";
 import { floats, integer, uniform } from "../support/random.ts";
+import { runs } from "../support/sweep.ts";
 
 type Floats = Float32Array<ArrayBuffer>;
 
@@ -112,7 +113,7 @@ forEachBuild((name, open) => {
       layer.dispose();
       expect(heed.memory.used).toBe(used);
     });
-    fc.assert(property, { seed: 20261125, numRuns: name === "debug" ? 40 : 150 });
+    fc.assert(property, { seed: 20261125, numRuns: runs(name === "debug" ? 40 : 150) });
   });
 
   describe("packed sequences", () => {

@@ -1,4 +1,5 @@
-// heed/onnx against the f64 reference, with what the operators do to their inputs written out plainly here: those of ai.onnx.
+// heed/onnx against the f64 reference, with what the operators do to their inputs written out plainly here: those of
+// ai.onnx.
 import { describe, expect, it, vi } from "vitest";
 import { type OnnxTensor, onnxAttention, onnxRotaryEmbedding } from "../../bindings/onnx/index.ts";
 import { maxError } from "../support/budget.ts";

@@ -103,7 +103,9 @@ describe("load({ module })", () => {
   });
 
   it("refuses bytes that are no WebAssembly", async () => {
-    const message = `"module" expected the bytes of heed/simd.wasm or heed/relaxed.wasm, got 5 bytes that this engine does not compile`;
+    const message =
+      `"module" expected the bytes of heed/simd.wasm or heed/relaxed.wasm, ` +
+      "got 5 bytes that this engine does not compile";
     expect(await failure(Uint8Array.of(1, 2, 3, 4, 5))).toEqual(new RangeError(message));
     expect(() => loadSync({ module: Uint8Array.of(1, 2, 3, 4, 5) })).toThrow(new RangeError(message));
     expect(await failure(bytes.subarray(0, -1))).toBeInstanceOf(RangeError);

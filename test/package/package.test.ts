@@ -177,7 +177,9 @@ describe("load", () => {
   });
 
   it("says in one Error that an engine has no SIMD", () => {
-    const none = `WebAssembly.validate = () => false; const { load } = await import("heed"); await load().catch((e) => console.log(String(e)))`;
+    const none = `WebAssembly.validate = () => false;
+      const { load } = await import("heed");
+      await load().catch((e) => console.log(String(e)));`;
     expect(node("--input-type=module", "-e", none).trim()).toBe(
       "Error: heed needs an engine with WebAssembly SIMD, and this one has none",
     );

@@ -5,7 +5,10 @@ import { describeHost } from "./host.ts";
 import { type Site, isInstalled, launch, parseReport, serveFolder, textOf } from "./page/pages.ts";
 import { installed, pathIn } from "./project.ts";
 
-/** Describes the cases for what a bundler makes of bundle/ in its default configuration, run in Chromium: `bundle` gives the folder to serve. */
+/**
+ * Describes the cases for what a bundler makes of bundle/ in its default configuration, run in Chromium: `bundle` gives
+ * the folder to serve.
+ */
 export function describeBundler(name: string, npmName: string, bundle: (source: string) => Promise<string>): void {
   const { version } = JSON.parse(readFileSync(installed(`${npmName}/package.json`), "utf8")) as { version: string };
   let browser: Browser;

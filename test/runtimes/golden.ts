@@ -15,7 +15,7 @@ export const golden = {
     causal: true,
     sinks: Float32Array.of(0.5, -1),
   } satisfies PlainOptions,
-  /** [3, 2, 4], from the f64 reference; test/golden.test.ts compares. */
+  /** [3, 2, 4], from the f64 reference; test/attention/golden.test.ts compares. */
   out: [
     -0.3674170688, 0.2876025051, -0.01684549261, 0.2981853334, 0.1442007683, 0.2455397568, -0.234502744, 0.2439907831,
     -0.479667026, -0.3123638638, 0.3455129669, 0.4223910609, -0.5313416378, -0.3546077012, 0.3732319531, 0.5115092667,

@@ -17,7 +17,10 @@ export interface Host {
   isSystem?: boolean;
 }
 
-/** Describes the cases for a host: `run` runs them there and gives its report. Without `run` they are skipped, for a reason that the name says. */
+/**
+ * Describes the cases for a host: `run` runs them there and gives its report. Without `run` they are skipped, for a
+ * reason that the name says.
+ */
 export function describeHost(host: Host, run: (() => Promise<Report>) | undefined): void {
   describe.skipIf(!run)(`${host.name}, ${host.how}${run ? "" : " (not installed)"}`, () => {
     let report: Promise<Report>;

@@ -1,4 +1,5 @@
-// `npm run bench -- --cold`: what the first answer costs in every host that is here, the median of several fresh starts.
+// `npm run bench -- --cold`: what the first answer costs in every host that is here, the median of several fresh
+// starts.
 import type { Miniflare } from "miniflare";
 import { median } from "../../bench/harness/measure.ts";
 import { formatTable } from "../../bench/harness/report.ts";
@@ -6,7 +7,7 @@ import type { Cold } from "./cold.ts";
 import { openFunction } from "./edge-light/edge-light.ts";
 import { type BrowserName, PAGES, buildPages, isInstalled, launch, serveFolder, textOf } from "./page/pages.ts";
 import { answerOf, installed, project } from "./project.ts";
-import { WebKit, isWebKitInstalled } from "./webkit/webdriver.ts";
+import { WebKit, isWebKitInstalled } from "./webkit/webkit.ts";
 import { bundleWorker, gzippedBytes, serve } from "./workerd/workerd.ts";
 
 const STARTS = 7;
@@ -53,7 +54,8 @@ if (isWebKitInstalled) {
 }
 await site.close();
 
-// The clock of workerd stands still while a request computes, so that it is measured from outside, beside a Worker without heed.
+// The clock of workerd stands still while a request computes, so that it is measured from outside, beside a Worker
+// without heed.
 const folder = await bundleWorker("workerd/attend.js");
 const empty = await bundleWorker("workerd/empty.js");
 
@@ -78,7 +80,8 @@ rows.push(["workerd", ready.toFixed(1), "", answer.toFixed(1), (ready + answer).
 console.log(`\nms from the first line to the first answer, 1×12×128×128×64, median of ${STARTS} starts`);
 console.log(formatTable(["", "import", "load", "first call", "together"], rows));
 console.log(
-  `workerd: import as it starts, load and call as the first request; beside a Worker without heed. ${kB(gzippedBytes(folder))} gzipped`,
+  "workerd: import as it starts, load and call as the first request; beside a Worker without heed. " +
+    `${kB(gzippedBytes(folder))} gzipped`,
 );
 
 function kB(bytes: number): string {

@@ -1,6 +1,6 @@
-// node start.js SUITE …: installs what the suites need on first use, packs heed and installs the package into a temporary folder as a
-// user would, twice, and runs the suites of vitest.config.ts and test/browser/vitest.config.ts beside it. What they find goes to
-// build/hosts/, where tables.js reads it.
+// node start.js SUITE …: installs what the suites need on first use, packs heed and installs the package into a
+// temporary folder as a user would, twice, and runs the suites of vitest.config.ts and test/browser/vitest.config.ts
+// beside it. What they find goes to build/hosts/, where tables.js reads it.
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";

@@ -48,7 +48,10 @@ export class Model {
   readonly dtype: { k: Dtype; v: Dtype };
   readonly window: number | undefined;
   tokens: Token[][];
-  /** With a window: the position before which the sequence must not be queried, since pages that only it sees may be gone. */
+  /**
+   * With a window: the position before which the sequence must not be queried, since pages that only it sees may be
+   * gone.
+   */
   horizon: number[];
 
   constructor({ numKvHeads, headDim, valueDim = headDim, batch = 1, dtype = "f32", window }: KvCacheOptions) {
@@ -136,10 +139,11 @@ export class Model {
 }
 
 /**
- * Expects attention over the cache to be that over the model's rows, within twice the error of plain f32 on rows rounded to f32.
+ * Expects attention over the cache to be that over the model's rows, within twice the error of plain f32 on rows
+ * rounded to f32.
  *
- * byte·scale of int8 is a product that f32 must round, before or after the sum: by half an ulp of each k·q, of each v. On top of the
- * floor that is ½ ulp of the largest Σ|q·k|·scale in every score, and of the largest |v| in out.
+ * byte·scale of int8 is a product that f32 must round, before or after the sum: by half an ulp of each k·q, of each v.
+ * On top of the floor that is ½ ulp of the largest Σ|q·k|·scale in every score, and of the largest |v| in out.
  */
 export function expectRight(
   cache: Cache,

@@ -7,6 +7,7 @@ import type { Problem } from "./problems.ts";
 import { floats, uniform } from "./random.ts";
 import { type Answer, type PlainOptions, reference } from "./reference.ts";
 import { type PlainRotaryOptions, rotaryReference } from "./rotary.ts";
+import { type Round, dot, exactly } from "./rounding.ts";
 
 /** The sizes of a layer, all of them. */
 export interface Dims {
@@ -91,23 +92,21 @@ export function makeLayer(
 }
 
 /**
- * The layer step by step over the references of its parts. `round` as there: the identity makes it the oracle in f64, Math.fround the plain f32
- * implementation.
+ * The layer step by step over the references of its parts. `round` as there: `exactly` makes it the oracle in f64,
+ * Math.fround the plain f32 implementation.
  */
 export function layerReference(
   x: Floats,
   projections: Projections,
   dims: Dims,
   plain: PlainForward,
-  round: (x: number) => number = (x) => x,
+  round: Round = exactly,
 ): Answer {
   const { q, k, v, options } = projected(x, projections, dims, plain, round);
   const answer = reference(q, k, v, options, round);
   const { out } = projections;
   return out ? { ...answer, out: project(answer.out, out, round) } : answer;
 }
-
-type Round = (x: number) => number;
 
 // The references compute with whatever numbers they are given, so that the oracle's stay in f64 all the way.
 function project(rows: ArrayLike<number>, { weight, bias }: Projection, round: Round): Float64Array {
@@ -136,13 +135,13 @@ function projected(
 }
 
 /**
- * The floor for layers of so few elements that the plain implementation may be exact by luck, see `floorOf` of attention. Between the two
- * stand three more roundings of any implementation: of q and of k, by half an ulp each, which moves a score by 1 ulp of the
- * largest Σ|q·k|·scale; of v, by half an ulp. What attention is off by, the projection back multiplies by at most the
- * largest Σ|w| of its rows, and adds half an ulp of the sum and of its bias.
+ * The floor for layers of so few elements that the plain implementation may be exact by luck, see `floorOf` of
+ * attention. Between the two stand three more roundings of any implementation: of q and of k, by half an ulp each,
+ * which moves a score by 1 ulp of the largest Σ|q·k|·scale; of v, by half an ulp. What attention is off by, the
+ * projection back multiplies by at most the largest Σ|w| of its rows, and adds half an ulp of the sum and of its bias.
  */
 export function layerFloor(x: Floats, projections: Projections, dims: Dims, plain: PlainForward, exact: Answer) {
-  const problem = projected(x, projections, dims, plain, (x) => x);
+  const problem = projected(x, projections, dims, plain, exactly);
   const { q, k, v, options } = problem;
   const floor = floorOf(problem, exact);
   const score = ULP * largestScore(q, k, options.headDim) * Math.abs(options.scale ?? options.headDim ** -0.5);
@@ -161,13 +160,10 @@ export function layerFloor(x: Floats, projections: Projections, dims: Dims, plai
 
 /** The largest Σ|q·k| of any two rows of any heads. */
 function largestScore(q: Floats, k: Floats, headDim: number): number {
+  const [absQ, absK] = [q.map(Math.abs), k.map(Math.abs)];
   let most = 0;
   for (let i = 0; i < q.length; i += headDim) {
-    for (let j = 0; j < k.length; j += headDim) {
-      let sum = 0;
-      for (let d = 0; d < headDim; d++) sum += Math.abs(q[i + d]! * k[j + d]!);
-      most = Math.max(most, sum);
-    }
+    for (let j = 0; j < k.length; j += headDim) most = Math.max(most, dot(absQ, i, absK, j, headDim, exactly));
   }
   return most;
 }

@@ -1,3 +1,5 @@
+import { type Round, dot, exactly } from "./rounding.ts";
+
 /** A linear layer with every array plain. */
 export interface PlainLinear {
   /** [outFeatures, inFeatures] */
@@ -8,22 +10,19 @@ export interface PlainLinear {
 }
 
 /**
- * out = x·Wᵀ + bias. `round` is applied to the result of every operation: the identity makes it the oracle in f64, Math.fround the plain
- * f32 implementation.
+ * out = x·Wᵀ + bias. `round` is applied to the result of every operation: `exactly` makes it the oracle in f64,
+ * Math.fround the plain f32 implementation.
  */
 export function linearReference(
   x: ArrayLike<number>,
   { weight, bias, inFeatures, outFeatures }: PlainLinear,
-  round: (x: number) => number = (x) => x,
+  round: Round = exactly,
 ): Float64Array {
   const rows = x.length / inFeatures;
   const out = new Float64Array(rows * outFeatures);
   for (let row = 0; row < rows; row++) {
     for (let o = 0; o < outFeatures; o++) {
-      let sum = 0;
-      for (let t = 0; t < inFeatures; t++) {
-        sum = round(sum + round(x[row * inFeatures + t]! * weight[o * inFeatures + t]!));
-      }
+      const sum = dot(x, row * inFeatures, weight, o * inFeatures, inFeatures, round);
       out[row * outFeatures + o] = bias ? round(sum + bias[o]!) : sum;
     }
   }

@@ -55,7 +55,9 @@ export const plus = ({ data, shape }: Plain, bias: Floats, start: number): Plain
   shape,
 });
 
-/** Expects an output to be attention from q to k and v, all [batch, heads, length, dim], within the budget of plain f32. */
+/**
+ * Expects an output to be attention from q to k and v, all [batch, heads, length, dim], within the budget of plain f32.
+ */
 export function expectAttention(got: OnnxTensor, q: Plain, k: Plain, v: Plain, given: Partial<PlainOptions>): void {
   const [batch, numHeads, length, headDim] = q.shape as [number, number, number, number];
   const sizes = { batch, numHeads, headDim, numKvHeads: k.shape[1]!, valueDim: v.shape[3]!, layout: "bhld" as const };

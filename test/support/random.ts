@@ -10,11 +10,13 @@ export function uniform(seed: number): () => number {
 }
 
 /**
- * `length` floats, uniform of mean 0 and variance 1. Bounded, so that no single large score stands for the error of a whole
- * problem.
+ * `length` floats, uniform of mean 0 and variance 1. Bounded, so that no single large score stands for the error of a
+ * whole problem.
  */
 export function floats(length: number, next: () => number): Float32Array<ArrayBuffer> {
-  return Float32Array.from({ length }, () => (2 * next() - 1) * Math.sqrt(3));
+  const numbers = new Float32Array(length);
+  for (let n = 0; n < length; n++) numbers[n] = (2 * next() - 1) * Math.sqrt(3);
+  return numbers;
 }
 
 /** An integer of [low, high]. */

@@ -1,4 +1,5 @@
 import type { AttentionOptions } from "../../bindings/attention/options.ts";
+import { type Round, addScaled, dot, exactly } from "./rounding.ts";
 
 /** Options, with every array plain. */
 export interface PlainOptions extends Omit<AttentionOptions, "out" | "lse" | "bias" | "alibiSlopes" | "sinks"> {
@@ -18,14 +19,14 @@ export interface Answer {
 
 /**
  * Attention in three passes over a row of scores: maximum, sum, weighted sum. `round` is applied to the result of every
- * operation: the identity makes it the oracle in f64, Math.fround the plain f32 implementation (see naive.ts).
+ * operation: `exactly` makes it the oracle in f64, Math.fround the plain f32 implementation (see naive.ts).
  */
 export function reference(
   q: Float32Array,
   k: Float32Array,
   v: Float32Array,
   options: PlainOptions,
-  round: (x: number) => number = (x) => x,
+  round: Round = exactly,
 ): Answer {
   const { numHeads, headDim, numKvHeads = numHeads, valueDim = headDim, batch = 1, layout = "blhd" } = options;
   const { causal, queryOffset, window, kvLengths, keepMask, bias, alibiSlopes, softcap, sinks, cuSeqlensQ } = options;
@@ -65,11 +66,7 @@ export function reference(
           const added = bias ? bias.data[indexOf(cell, bias.shape, shape)]! : 0;
           if (added === -Infinity || (keepMask && !keepMask.data[indexOf(cell, keepMask.shape, shape)])) continue;
           const kRow = at(b, startKv + j, rowsKv, kvHead, numKvHeads);
-          let score = 0;
-          for (let d = 0; d < headDim; d++) {
-            score = round(score + round(q[qRow * headDim + d]! * k[kRow * headDim + d]!));
-          }
-          score = round(score * scale);
+          let score = round(dot(q, qRow * headDim, k, kRow * headDim, headDim, round) * scale);
           if (softcap) score = round(round(softcap) * round(Math.tanh(round(score / round(softcap)))));
           if (slope !== undefined) score = round(score - round(slope * Math.abs(position - j)));
           if (bias) score = round(score + added);
@@ -95,9 +92,8 @@ export function reference(
         keys.forEach((key, n) => {
           const weight = round(p[n]! / l);
           weights[lseAt * rowsKv + key] = weight;
-          const vRow = at(b, key, rowsKv, kvHead, numKvHeads) * valueDim;
-          const outRow = qRow * valueDim;
-          for (let c = 0; c < valueDim; c++) out[outRow + c] = round(out[outRow + c]! + round(weight * v[vRow + c]!));
+          const vRow = at(b, key, rowsKv, kvHead, numKvHeads);
+          addScaled(out, qRow * valueDim, weight, v, vRow * valueDim, valueDim, round);
         });
       }
     }

@@ -1,4 +1,5 @@
 import type { RotaryOptions } from "../../bindings/rotary/options.ts";
+import { type Round, exactly } from "./rounding.ts";
 
 /** Options, with every array plain. */
 export type PlainRotaryOptions = Omit<RotaryOptions, "cos" | "sin" | "out"> & {
@@ -7,14 +8,10 @@ export type PlainRotaryOptions = Omit<RotaryOptions, "cos" | "sin" | "out"> & {
 };
 
 /**
- * Rotary embedding pair by pair. `round` is applied to the result of every operation but the angle: the identity makes it the oracle in
- * f64, Math.fround the plain f32 implementation over exact tables.
+ * Rotary embedding pair by pair. `round` is applied to the result of every operation but the angle: `exactly` makes it
+ * the oracle in f64, Math.fround the plain f32 implementation over exact tables.
  */
-export function rotaryReference(
-  x: Float32Array,
-  options: PlainRotaryOptions,
-  round: (x: number) => number = (x) => x,
-): Float64Array {
+export function rotaryReference(x: Float32Array, options: PlainRotaryOptions, round: Round = exactly): Float64Array {
   const { numHeads, headDim, batch = 1, layout = "blhd", positions = 0, base = 10000 } = options;
   const { rotaryDim = headDim, interleaved, cos, sin } = options;
   const seqLen = x.length / (batch * numHeads * headDim);

@@ -6,6 +6,7 @@ import { naive } from "./naive.ts";
 import { type Problem, sizeOf } from "./problems.ts";
 import { integer } from "./random.ts";
 import { type Answer, reference } from "./reference.ts";
+import { type Round, exactly } from "./rounding.ts";
 
 /** Which weights, in plain arrays. */
 export interface Chosen {
@@ -75,9 +76,6 @@ function reduced(weights: Float64Array, batch: number, keys: number, { rows, hea
   return reduce === "mean" ? sums.map((sum) => round(sum / heads.length)) : sums;
 }
 
-type Round = (x: number) => number;
-const exactly: Round = (x) => x;
-
 /** −Σ w·ln w of every row. */
 function entropies(weights: Float64Array, keys: number, rows: number, round: Round): Float64Array {
   return Float64Array.from({ length: rows }, (_, row) =>
@@ -99,9 +97,9 @@ export function expectedOf({ weights }: Answer, shape: readonly number[], chosen
 }
 
 /**
- * Expects weights, and entropy where there is one, within twice the error of plain f32. The floor for problems of few elements: with
- * relative errors ε of exp(score), see {@link floorOf}, a weight is off by w·(ε − Σ w·ε), at most ε, and a sum of n of them by n·ε;
- * the entropy by Σ w·ε·(ln w + 1), at most ε·(ln keys + 1).
+ * Expects weights, and entropy where there is one, within twice the error of plain f32. The floor for problems of few
+ * elements: with relative errors ε of exp(score), see {@link floorOf}, a weight is off by w·(ε − Σ w·ε), at most ε, and
+ * a sum of n of them by n·ε; the entropy by Σ w·ε·(ln w + 1), at most ε·(ln keys + 1).
  */
 export function expectWeights(got: WeightsResult, problem: Problem, chosen: Chosen, extra = 0): void {
   const { q, k, v, options } = problem;
@@ -136,8 +134,9 @@ export function expectRows(weights: Float32Array, problem: Problem, chosen: Chos
     let sees = false;
     for (let key = n * keys; key < (n + 1) * keys; key++) {
       sum += weights[key]!;
-      if (scores[key] === -Infinity) expect(weights[key]).toBe(0);
-      else sees = true;
+      if (scores[key] !== -Infinity) sees = true;
+      else if (!Object.is(weights[key], 0))
+        expect.fail(`the weight of key ${key % keys}, which row ${n} does not see, is ${weights[key]!}`);
     }
     const sink = options.sinks?.[chosen.heads[Math.floor(n / chosen.rows.length) % chosen.heads.length]!] ?? -Infinity;
     const share = sink === -Infinity ? 0 : Math.exp(sink - row);

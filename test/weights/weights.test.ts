@@ -9,6 +9,7 @@ import { naive } from "../support/naive.ts";
 import { type Problem, problemOf } from "../support/problems.ts";
 import { floats, integer, uniform } from "../support/random.ts";
 import { reference } from "../support/reference.ts";
+import { runs } from "../support/sweep.ts";
 import {
   choose,
   expectRows,
@@ -24,7 +25,7 @@ const f32 = (...numbers: number[]) => Float32Array.from(numbers);
 
 forEachBuild((name, open) => {
   const heed = open();
-  const numRuns = name === "debug" ? 40 : 250;
+  const numRuns = runs(name === "debug" ? 40 : 250);
 
   describe("weights of chosen rows and heads", () => {
     it("are right under any combination of options, sum to 1, with lse and without", () => {
@@ -118,7 +119,7 @@ forEachBuild((name, open) => {
         const nats = rows.map((row) => row.reduce((sum, w) => sum - w * Math.log(w), 0));
         expect(maxError(entropy!, nats)).toBeLessThanOrEqual(relative * (1 + Math.log(100)));
       });
-      fc.assert(property, { seed: 20261127, numRuns: 60 });
+      fc.assert(property, { seed: 20261127, numRuns: runs(60) });
     });
 
     it("may be a tensor, and is not needed for keys that no row sees", () => {
@@ -197,7 +198,7 @@ forEachBuild((name, open) => {
         const budget = Math.max(2 * maxError(plain, exact), 4 * ULP * size);
         expect(maxError(weights, exact)).toBeLessThanOrEqual(budget);
       });
-      fc.assert(property, { seed: 20261129, numRuns: name === "debug" ? 30 : 100 });
+      fc.assert(property, { seed: 20261129, numRuns: runs(name === "debug" ? 30 : 100) });
     });
 
     it("softmax is the default", () => {
@@ -235,7 +236,7 @@ forEachBuild((name, open) => {
         const chosen = someOf(problem, next);
         expectWeights(weigh(heed, problem, { ...chosen, entropy: true }), problem, chosen);
       });
-      fc.assert(property, { seed: 20261130, numRuns: name === "debug" ? 40 : 200 });
+      fc.assert(property, { seed: 20261130, numRuns: runs(name === "debug" ? 40 : 200) });
     });
 
     it("takes no rows, no heads, no keys and no queries", () => {

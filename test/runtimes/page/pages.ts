@@ -30,7 +30,9 @@ export async function serveFolder(folder: string, csp = CSP): Promise<Site> {
 /** Where the pages stand in the project, once they are built. */
 export const PAGES = "build/pages";
 
-/** The pages of page/, with "heed" as the URL of the installed file, which is all that a page without a bundler needs. */
+/**
+ * The pages of page/, with "heed" as the URL of the installed file, which is all that a page without a bundler needs.
+ */
 export async function buildPages(): Promise<void> {
   const programs = ["main", "cold", "worker", "service-worker"];
   await build({

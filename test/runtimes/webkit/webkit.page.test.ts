@@ -2,7 +2,7 @@ import { afterAll, beforeAll } from "vitest";
 import { describeHost } from "../host.ts";
 import { type Site, PAGES, buildPages, parseReport, serveFolder } from "../page/pages.ts";
 import { project } from "../project.ts";
-import { WebKit, isWebKitInstalled } from "./webdriver.ts";
+import { WebKit, isWebKitInstalled } from "./webkit.ts";
 
 let webkit: WebKit | undefined;
 let site: Site | undefined;

@@ -3,7 +3,8 @@ import { runCases } from "../cases.js";
 
 export default {
   /**
-   * /cases: the report. /keys/N: one query of 12 heads against N keys; /tokens/N: N queries; 413 where that does not fit.
+   * /cases: the report. /keys/N: one query of 12 heads against N keys; /tokens/N: N queries; 413 where that does not
+   * fit.
    * @param {Request} request
    */
   async fetch(request) {

@@ -85,8 +85,9 @@ forEachBuild((_, open) => {
   });
 
   /*
-   * Each stored element is off by at most ε, half an ulp of f16 (≤ 2⁻¹¹ of the largest magnitude) or half a step of int8 (1/254 of
-   * it). Errors of different elements are independent and as often up as down, with a deviation of at most σ = ε, so that
+   * Each stored element is off by at most ε, half an ulp of f16 (≤ 2⁻¹¹ of the largest magnitude) or half a step of
+   * int8 (1/254 of it). Errors of different elements are independent and as often up as down, with a deviation of at
+   * most σ = ε, so that
    *
    *     a score sⱼ     σₛ = scale·|q|₂·σₖ
    *     lse            ∂lse/∂sⱼ = wⱼ               σ = σₛ·√Σwⱼ²

@@ -6,6 +6,7 @@ import { forEachBuild } from "../support/builds.ts";
 import { Model } from "../support/kv-model.ts";
 import { randomBias, randomMask } from "../support/problems.ts";
 import { floats, integer, uniform } from "../support/random.ts";
+import { runs } from "../support/sweep.ts";
 import { expectWeights } from "../support/weights-model.ts";
 
 const recipe = fc.record({
@@ -70,7 +71,7 @@ forEachBuild((name, open) => {
         expect(got).toEqual(arrays);
       },
     );
-    fc.assert(property, { seed: 20261124, numRuns: name === "debug" ? 40 : 150 });
+    fc.assert(property, { seed: 20261124, numRuns: runs(name === "debug" ? 40 : 150) });
   });
 
   it("gives topK and stages from a cache", () => {

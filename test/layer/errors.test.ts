@@ -4,6 +4,7 @@ import type { MultiHeadAttentionOptions } from "../../bindings/layer/options.ts"
 import { forEachBuild } from "../support/builds.ts";
 import { type Dims, projectionsOf } from "../support/layer.ts";
 import { floats, uniform } from "../support/random.ts";
+import { type Refusal, expectRefusal } from "../support/refusal.ts";
 
 const dims: Dims = {
   embedDim: 12,
@@ -18,22 +19,7 @@ const weights = projectionsOf(dims, uniform(1));
 const f32 = (length: number) => new Float32Array(length);
 const without = projectionsOf(dims, uniform(1), false);
 
-type Kind = typeof TypeError | typeof RangeError | typeof ReferenceError;
-type Wrong = [name: string, named: string, kind: Kind, options: object];
-
-/** Expects an error of `kind` that names the argument. */
-function expectError(kind: Kind, named: string, call: () => unknown): void {
-  let error: unknown;
-  try {
-    call();
-  } catch (caught) {
-    error = caught;
-  }
-  expect(error).toBeInstanceOf(kind);
-  const [title, rest] = (error as Error).message.split(" expected ");
-  expect(title).toBe(`"${named}"`);
-  expect(rest).toMatch(/.+, got .+/);
-}
+type Wrong = [name: string, named: string, kind: Refusal, options: object];
 
 const wrongLayers: Wrong[] = [
   ["no numHeads", "numHeads", TypeError, { numHeads: undefined }],
@@ -92,17 +78,19 @@ forEachBuild((_, open) => {
     it.each(wrongLayers)("%s", (_, named, kind, wrong) => {
       const { used } = heed.memory;
       const options = { ...dims, weights, ...wrong } as MultiHeadAttentionOptions;
-      expectError(kind, named, () => heed.createMultiHeadAttention(options));
+      expectRefusal(kind, named, () => heed.createMultiHeadAttention(options));
       expect(heed.memory.used).toBe(used);
     });
 
     it("options that are no object", () => {
-      expectError(TypeError, "options", () => heed.createMultiHeadAttention(4 as unknown as MultiHeadAttentionOptions));
+      expectRefusal(TypeError, "options", () =>
+        heed.createMultiHeadAttention(4 as unknown as MultiHeadAttentionOptions),
+      );
     });
 
     it("without weights", () => {
       const layer = heed.createMultiHeadAttention(dims);
-      expectError(TypeError, "weights", () => layer.forward(f32(12)));
+      expectRefusal(TypeError, "weights", () => layer.forward(f32(12)));
       layer.setWeights(weights);
       expect(layer.forward(f32(12)).out).toHaveLength(9);
       layer.dispose();
@@ -194,7 +182,7 @@ forEachBuild((_, open) => {
       const out = f32(36).fill(7);
       const options = { out, ...wrong } as object;
       if (given !== x && !("out" in wrong)) delete (options as { out?: unknown }).out;
-      expectError(kind, named, () => layer.forward(given, options));
+      expectRefusal(kind, named, () => layer.forward(given, options));
       expect(out).toEqual(f32(36).fill(7));
       expect(cache.length).toBe(5);
       expect(heed.memory.used).toBe(used);
@@ -202,21 +190,21 @@ forEachBuild((_, open) => {
     });
 
     it("x of the wrong kind, options of the wrong kind", () => {
-      expectError(TypeError, "x", () => layer.forward([1] as unknown as Float32Array));
-      expectError(TypeError, "options", () => layer.forward(x, 4 as unknown as object));
-      expectError(TypeError, "options", () => layer.forward(x, null as unknown as object));
+      expectRefusal(TypeError, "x", () => layer.forward([1] as unknown as Float32Array));
+      expectRefusal(TypeError, "options", () => layer.forward(x, 4 as unknown as object));
+      expectRefusal(TypeError, "options", () => layer.forward(x, null as unknown as object));
     });
 
     it("no context where k and v are not as wide as x, or not as wide as each other", () => {
-      expectError(TypeError, "context", () => apart.forward(x));
-      expectError(TypeError, "context", () => apart.forward(x, { context: f32(12) }));
+      expectRefusal(TypeError, "context", () => apart.forward(x));
+      expectRefusal(TypeError, "context", () => apart.forward(x, { context: f32(12) }));
       expect(apart.forward(x, { context: { k: f32(6), v: f32(8) } }).out).toHaveLength(36);
     });
 
     it("positions outside the tables, and contextPositions without a context", () => {
-      expectError(RangeError, "positions", () => turning.forward(x, { positions: 7 }));
-      expectError(RangeError, "positions[1]", () => turning.forward(x, { positions: Int32Array.of(0, 10, 0, 0) }));
-      expectError(TypeError, "contextPositions", () => turning.forward(x, { contextPositions: 7 }));
+      expectRefusal(RangeError, "positions", () => turning.forward(x, { positions: 7 }));
+      expectRefusal(RangeError, "positions[1]", () => turning.forward(x, { positions: Int32Array.of(0, 10, 0, 0) }));
+      expectRefusal(TypeError, "contextPositions", () => turning.forward(x, { contextPositions: 7 }));
       expect(turning.forward(x, { positions: 6 }).out).toHaveLength(36);
     });
 
@@ -230,7 +218,7 @@ forEachBuild((_, open) => {
         ),
       });
       const both = heed.tensor(8);
-      expectError(RangeError, "out", () => square.forward(f32(8), { out: both, lse: both }));
+      expectRefusal(RangeError, "out", () => square.forward(f32(8), { out: both, lse: both }));
       both.dispose();
       square.dispose();
     });
@@ -272,18 +260,18 @@ forEachBuild((_, open) => {
       layer.dispose();
       layer.dispose();
       expect(own.memory.used).toBe(before);
-      expectError(ReferenceError, "layer", () => layer.forward(f32(12)));
-      expectError(ReferenceError, "layer", () => layer.bytes);
-      expectError(ReferenceError, "layer", () => layer.createCache({ capacity: 1 }));
-      expectError(ReferenceError, "layer", () => layer.setWeights(weights));
+      expectRefusal(ReferenceError, "layer", () => layer.forward(f32(12)));
+      expectRefusal(ReferenceError, "layer", () => layer.bytes);
+      expectRefusal(ReferenceError, "layer", () => layer.createCache({ capacity: 1 }));
+      expectRefusal(ReferenceError, "layer", () => layer.setWeights(weights));
     });
 
     it("of a disposed instance is gone", () => {
       const own = open();
       const layer = own.createMultiHeadAttention({ ...dims, weights });
       own.dispose();
-      expectError(ReferenceError, "heed", () => layer.forward(f32(12)));
-      expectError(ReferenceError, "heed", () => own.createMultiHeadAttention(dims));
+      expectRefusal(ReferenceError, "heed", () => layer.forward(f32(12)));
+      expectRefusal(ReferenceError, "heed", () => own.createMultiHeadAttention(dims));
       layer.dispose();
     });
   });

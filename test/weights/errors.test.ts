@@ -77,9 +77,16 @@ forEachBuild((_, open) => {
       ["what attention refuses", { scale: NaN }, RangeError, '"scale"'],
     ])("%s", (_, options, kind, message) => {
       const { used } = heed.memory;
-      const call = () => weigh(heed, problem, options);
+      const places = {
+        weights: new Float32Array(2 * 4 * 13 * 29).fill(7),
+        entropy: new Float32Array(2 * 4 * 13).fill(7),
+      };
+      // As long as the answer where all rows and heads are asked for.
+      const into = ["rows", "heads", "reduce", "topK", "stage"].some((name) => name in options) ? {} : places;
+      const call = () => weigh(heed, problem, { ...into, ...options });
       expect(call).toThrow(kind);
       expect(call).toThrow(message);
+      expect([...places.weights, ...places.entropy].every((x) => x === 7)).toBe(true);
       expect(heed.memory.used).toBe(used);
       expect(weigh(heed, problem).weights.length).toBe(2 * 4 * 13 * 29);
     });
