@@ -17,6 +17,8 @@ const REPOSITORY = [
 const BINDINGS = [
   // One entry for each way to bring the wasm files.
   ["index.ts", "precompiled.ts", "slim.ts"],
+  // What every entry exports.
+  ["api.ts"],
   ["load.ts"],
   // The public class: one method for each folder below.
   ["heed.ts"],
