@@ -1,0 +1,47 @@
+// The maps of the code: docs/architecture.md, docs/decisions/ and CONTRIBUTING.md name files that are there.
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+
+const root = new URL("../..", import.meta.url);
+const read = (path: string) => readFileSync(new URL(path, root), "utf8");
+const pages = [
+  "CONTRIBUTING.md",
+  "docs/architecture.md",
+  ...readdirSync(new URL("docs/decisions", root)).map((name) => `docs/decisions/${name}`),
+];
+
+describe.each(pages)("%s", (page) => {
+  // A name in capitals stands for any.
+  it("names files and folders that are there", () => {
+    const named = Array.from(
+      read(page).matchAll(/`((?:assembly|bindings|scripts|test|tools)\/[\w./-]*)`/g),
+      ([, path]) => path!,
+    );
+    const absent = named.filter((path) => !/\/[A-Z]+\//.test(path) && !existsSync(new URL(path, root)));
+    expect(absent).toEqual([]);
+  });
+});
+
+it("draws a call through files that are there", () => {
+  const [drawing = ""] = /heed\.attention\(q, k, v, options\).*?```/s.exec(read("docs/architecture.md")) ?? [];
+  const files = Array.from(drawing.matchAll(/([\w-]+\/)?[\w-]+\.ts\b/g), ([path]) => path);
+  expect(files.length).toBeGreaterThan(10);
+  const folders = ["", "assembly/", "bindings/", "bindings/attention/"];
+  expect(files.filter((path) => !folders.some((folder) => existsSync(new URL(folder + path, root))))).toEqual([]);
+});
+
+it("draws the folders of bindings/ and assembly/ as they are", () => {
+  const [, drawing = ""] = /```text\nbindings\/ +assembly\/\n(.*?)```/s.exec(read("docs/architecture.md")) ?? [];
+  for (const half of ["bindings", "assembly"]) {
+    for (const entry of readdirSync(new URL(half, root), { withFileTypes: true })) {
+      if (entry.name === "tsconfig.json" || entry.name.endsWith(".d.ts")) continue;
+      expect(drawing, half).toContain(entry.isDirectory() ? `${entry.name}/` : entry.name);
+    }
+  }
+});
+
+it("lists every decision", () => {
+  const index = read("docs/decisions/index.md");
+  const records = readdirSync(new URL("docs/decisions", root)).filter((name) => name !== "index.md");
+  expect(records.filter((name) => !index.includes(`](${name})`))).toEqual([]);
+});
