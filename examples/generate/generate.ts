@@ -1,6 +1,6 @@
-import type { Dtype, Heed } from "heed";
-import type { Checkpoint } from "./checkpoint.ts";
+import type { Dtype } from "heed";
 import { Llama } from "./llama.ts";
+import type { Model } from "./model.ts";
 import type { Sampler } from "./sample.ts";
 import { BOS, EOS } from "./tokenizer.ts";
 
@@ -14,17 +14,19 @@ export interface Run {
   cacheBytes: number;
 }
 
-/** Up to `steps` tokens after the prompt; `onToken` gets each as it comes. The end of the text, or of the model's positions, ends it. */
+/**
+ * Writes up to `steps` tokens after the prompt; `onToken` gets each as it comes. It stops earlier at the end of the text or where
+ * the model has no more positions.
+ */
 export function generate(
-  heed: Heed,
-  model: Checkpoint,
+  model: Model,
   prompt: readonly number[],
   { steps, dtype, sample }: { steps: number; dtype: Dtype; sample: Sampler },
   onToken: (token: number, previous: number) => void = () => {},
 ): Run {
   // The last token is written, but not read.
   const capacity = Math.min(prompt.length + steps - 1, model.config.seqLen);
-  const llama = new Llama(heed, model, capacity, dtype);
+  const llama = new Llama(model, capacity, dtype);
   try {
     const tokens: number[] = [];
     let previous = prompt.at(-1)!;

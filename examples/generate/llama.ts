@@ -1,23 +1,26 @@
-// The forward pass of Llama 2 (https://arxiv.org/abs/2307.09288). heed does what needs the past: rotary embedding, KV cache, attention. The
-// rest is written out as plainly as it goes.
+// The forward pass of Llama 2 (https://arxiv.org/abs/2307.09288). heed does the products with the weights, the rotary embedding, the
+// KV cache and attention. The norms, SwiGLU and the residual sums are written out here.
 
-import type { Dtype, Heed, KvCache } from "heed";
-import type { Checkpoint, Layer } from "./checkpoint.ts";
+import type { Dtype, KvCache, PackedLinear, Tensor } from "heed";
+import { Activations } from "./activations.ts";
+import type { Model, PackedLayer } from "./model.ts";
 
 const NORM_EPSILON = 1e-5;
 
-/** One text under way: the model, and the keys and values of what it has read. */
+/** One text under way: the model, and the keys and values of the tokens read so far. */
 export class Llama {
-  readonly #model: Checkpoint;
+  readonly #model: Model;
   readonly #caches: KvCache[];
+  /** Of the latest read. The prompt is many rows, each token after it one, so they are made twice for a text. */
+  #activations: Activations | undefined;
 
   /** `capacity`: tokens of the text, at most. */
-  constructor(heed: Heed, model: Checkpoint, capacity: number, dtype: Dtype) {
+  constructor(model: Model, capacity: number, dtype: Dtype) {
     this.#model = model;
     const { numKvHeads, headDim } = model.config;
     // llama2.c keeps the pairs of the original Llama, interleaved.
     const rotary = { interleaved: true };
-    this.#caches = model.layers.map(() => heed.createKvCache({ numKvHeads, headDim, capacity, dtype, rotary }));
+    this.#caches = model.layers.map(() => model.heed.createKvCache({ numKvHeads, headDim, capacity, dtype, rotary }));
   }
 
   /** Bytes of the caches of all layers. */
@@ -27,61 +30,76 @@ export class Llama {
 
   /** Reads the next tokens of the text, and returns the logits [vocabSize] of what may follow the last one. */
   read(tokens: readonly number[]): Float32Array {
-    const { config, embeddings, layers, norm, classifier } = this.#model;
+    const { heed, config, embeddings, layers, norm, classifier } = this.#model;
     const { dim } = config;
+    const activations = this.#activationsOf(tokens.length);
     const x = new Float32Array(tokens.length * dim);
     tokens.forEach((token, i) => x.set(embeddings.subarray(token * dim, (token + 1) * dim), i * dim));
     layers.forEach((layer, i) => {
-      add(x, this.#attend(layer, this.#caches[i]!, rmsNorm(x, layer.attentionNorm)));
-      add(x, feedForward(layer, rmsNorm(x, layer.ffnNorm)));
+      rmsNorm(x, layer.attentionNorm, activations.normed.data);
+      this.#attend(layer, this.#caches[i]!, activations);
+      add(x, activations.update.data);
+      rmsNorm(x, layer.ffnNorm, activations.normed.data);
+      this.#feedForward(layer, activations);
+      add(x, activations.update.data);
     });
-    return multiply(classifier, rmsNorm(x.subarray(-dim), norm), dim);
+    const last = new Float32Array(dim);
+    rmsNorm(x.subarray(-dim), norm, last);
+    return heed.linear(last, classifier).out;
   }
 
-  #attend({ wq, wk, wv, wo }: Layer, cache: KvCache, x: Float32Array): Float32Array {
-    const { dim, numHeads } = this.#model.config;
-    cache.append(multiply(wk, x, dim), multiply(wv, x, dim));
-    return multiply(wo, cache.attention(multiply(wq, x, dim), { numHeads, causal: true }).out, dim);
+  /** update = Wₒ·attention(Wq·x, Wk·x, Wv·x), where the keys and values of the whole text are in the cache. */
+  #attend({ wq, wk, wv, wo }: PackedLayer, cache: KvCache, { normed, q, k, v, heads, update }: Activations): void {
+    const { numHeads } = this.#model.config;
+    this.#multiply(wq, normed, q);
+    this.#multiply(wk, normed, k);
+    this.#multiply(wv, normed, v);
+    cache.append(k, v);
+    cache.attention(q, { numHeads, causal: true, out: heads });
+    this.#multiply(wo, heads, update);
+  }
+
+  /** update = W₂·(silu(W₁·x) ⊙ W₃·x), SwiGLU (https://arxiv.org/abs/2002.05202). */
+  #feedForward({ w1, w2, w3 }: PackedLayer, { normed, gate, up, update }: Activations): void {
+    this.#multiply(w1, normed, gate);
+    this.#multiply(w3, normed, up);
+    gateBySilu(gate.data, up.data);
+    this.#multiply(w2, gate, update);
+  }
+
+  /** to = W·x for every row of x. */
+  #multiply(w: PackedLinear, x: Tensor, to: Tensor): void {
+    this.#model.heed.linear(x, w, undefined, { out: to });
+  }
+
+  #activationsOf(rows: number): Activations {
+    if (this.#activations?.rows === rows) return this.#activations;
+    this.#activations?.dispose();
+    this.#activations = undefined;
+    this.#activations = new Activations(this.#model.heed, this.#model.config, rows);
+    return this.#activations;
   }
 
   dispose(): void {
     for (const cache of this.#caches) cache.dispose();
+    this.#activations?.dispose();
   }
 }
 
-/** W₂·(silu(W₁·x) ⊙ W₃·x), SwiGLU (https://arxiv.org/abs/2002.05202). */
-function feedForward({ w1, w2, w3, ffnNorm }: Layer, x: Float32Array): Float32Array {
-  const gate = multiply(w1, x, ffnNorm.length);
-  const up = multiply(w3, x, ffnNorm.length);
-  const hidden = gate.map((value, i) => (value / (1 + Math.exp(-value))) * up[i]!);
-  return multiply(w2, hidden, w2.length / ffnNorm.length);
-}
-
 /** Every row of x divided by its root mean square (https://arxiv.org/abs/1910.07467), times `weight`. */
-function rmsNorm(x: Float32Array, weight: Float32Array): Float32Array {
+function rmsNorm(x: Float32Array, weight: Float32Array, out: Float32Array): void {
   const dim = weight.length;
-  const out = new Float32Array(x.length);
   for (let row = 0; row < x.length; row += dim) {
     let sum = 0;
     for (let c = 0; c < dim; c++) sum += x[row + c]! * x[row + c]!;
     const factor = 1 / Math.sqrt(sum / dim + NORM_EPSILON);
     for (let c = 0; c < dim; c++) out[row + c] = x[row + c]! * factor * weight[c]!;
   }
-  return out;
 }
 
-/** Every row of x [rows, inputs] times w [outputs, inputs]: [rows, outputs]. */
-function multiply(w: Float32Array, x: Float32Array, inputs: number): Float32Array {
-  const outputs = w.length / inputs;
-  const out = new Float32Array((x.length / inputs) * outputs);
-  for (let row = 0, at = 0; row < x.length; row += inputs) {
-    for (let column = 0; column < w.length; column += inputs) {
-      let sum = 0;
-      for (let c = 0; c < inputs; c++) sum += w[column + c]! * x[row + c]!;
-      out[at++] = sum;
-    }
-  }
-  return out;
+/** gate = silu(gate) ⊙ up, where silu(x) = x / (1 + e⁻ˣ). */
+function gateBySilu(gate: Float32Array, up: Float32Array): void {
+  for (let i = 0; i < gate.length; i++) gate[i] = (gate[i]! / (1 + Math.exp(-gate[i]!))) * up[i]!;
 }
 
 function add(x: Float32Array, y: Float32Array): void {

@@ -1,17 +1,26 @@
 // Continues a text with a Llama-style checkpoint of llama2.c: `npm run generate -- --help`.
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { type Dtype, type Heed, load } from "heed";
-import { type Checkpoint, parseCheckpoint } from "./checkpoint.ts";
+import { type Dtype, load } from "heed";
+import { parseCheckpoint } from "./checkpoint.ts";
 import { type Run, generate } from "./generate.ts";
 import { InputError } from "./input.ts";
+import { Model } from "./model.ts";
 import { comparison, summary } from "./report.ts";
 import { sampler } from "./sample.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
 const DTYPES: readonly Dtype[] = ["f32", "f16", "int8"];
 
-const HELP = `Continues a text: a small Llama whose rotary embedding, KV cache and attention are heed's.
+/** How to get the smallest model, and how to run it. */
+const DOWNLOAD = `The smallest model has 1 MB:
+
+  curl -L -O https://huggingface.co/karpathy/tinyllamas/resolve/main/stories260K/stories260K.bin
+  curl -L -O https://huggingface.co/karpathy/tinyllamas/resolve/main/stories260K/tok512.bin
+  npm run generate -- --model stories260K.bin --tokenizer tok512.bin
+`;
+
+const HELP = `Continues a text with a small Llama. Linear layers, rotary embedding, KV cache and attention are heed's.
 
 Usage: npm run generate -- --model <file> --tokenizer <file> [options]
        node build/generate.js --model <file> --tokenizer <file> [options]
@@ -26,8 +35,7 @@ Usage: npm run generate -- --model <file> --tokenizer <file> [options]
   --compare             generate with each type of cache, and show speed, bytes and agreement side by side
   --help                this page
 
-Where to get the two files: https://huggingface.co/karpathy/tinyllamas, folder stories260K.
-`;
+${DOWNLOAD}`;
 
 async function main(): Promise<void> {
   const options = parseOptions();
@@ -39,8 +47,8 @@ async function main(): Promise<void> {
   const temperature = parseNumber("--temperature", options.temperature ?? "0", 0, 100);
   const seed = parseNumber("--seed", options.seed ?? "1", 0, 2 ** 32 - 1, true);
   const dtype = parseDtype(options.dtype ?? "f32");
-  const model = parseCheckpoint(readInput("--model", options.model), options.model!);
-  const { vocabSize, seqLen } = model.config;
+  const checkpoint = parseCheckpoint(readInput("--model", options.model), options.model!);
+  const { vocabSize, seqLen } = checkpoint.config;
   const tokenizer = new Tokenizer(readInput("--tokenizer", options.tokenizer), vocabSize, options.tokenizer!);
   const prompt = tokenizer.encode(options.prompt ?? "");
   if (prompt.length > seqLen) {
@@ -49,22 +57,24 @@ async function main(): Promise<void> {
 
   const heed = await load();
   try {
+    const model = new Model(heed, checkpoint);
     const run = (type: Dtype, onToken?: (token: number, previous: number) => void) =>
-      generate(heed, model, prompt, { steps, dtype: type, sample: sampler(temperature, seed) }, onToken);
+      generate(model, prompt, { steps, dtype: type, sample: sampler(temperature, seed) }, onToken);
     process.stdout.write(options.prompt ?? "");
     const first = run(options.compare ? "f32" : dtype, writer(tokenizer));
-    process.stdout.write(`\n\n${options.compare ? compare(heed, model, prompt, run) : summary(first, heed.variant)}`);
+    process.stdout.write(`\n\n${options.compare ? compare(model, prompt, run) : summary(first, heed.variant)}`);
+    model.dispose();
   } finally {
     heed.dispose();
   }
 }
 
-/** Every type of cache once more, now that the code is warm. */
-function compare(heed: Heed, model: Checkpoint, prompt: readonly number[], run: (dtype: Dtype) => Run): string {
+/** Generates once more with each type of cache, now that the code is warm. */
+function compare(model: Model, prompt: readonly number[], run: (dtype: Dtype) => Run): string {
   const { numLayers, numKvHeads, headDim } = model.config;
   const title = `${numLayers} layers of ${numKvHeads} KV heads of ${headDim}, prompt tokens: ${prompt.length}`;
   return comparison(
-    `${title}, heed ${heed.variant}`,
+    `${title}, heed ${model.heed.variant}`,
     DTYPES.map((dtype) => run(dtype)),
   );
 }
@@ -114,7 +124,9 @@ function parseDtype(given: string): Dtype {
 }
 
 function readInput(name: string, path: string | undefined): Uint8Array {
-  if (path === undefined) throw new InputError(`${name} expected a file, got none (--help lists the options)`);
+  if (path === undefined) {
+    throw new InputError(`${name} expected a file, got none (--help lists the options)\n\n${DOWNLOAD.trimEnd()}`);
+  }
   try {
     return readFileSync(path);
   } catch (error) {

@@ -1,5 +1,5 @@
-// The tokenizer format of llama2.c (tokenizer.bin): i32 longest piece, then for each token f32 score, i32 bytes, and its piece. The pieces
-// are those of sentencepiece BPE, with spaces for its ▁.
+// The tokenizer format of llama2.c (tokenizer.bin): i32 length of the longest piece, then for each token its score (f32), the
+// length of its piece (i32) and the piece. The pieces are those of sentencepiece BPE, with spaces for its ▁.
 
 import { InputError } from "./input.ts";
 
@@ -46,7 +46,7 @@ export class Tokenizer {
     return [BOS, ...tokens];
   }
 
-  /** Merges the neighbours whose piece has the highest score; false where none are a piece. */
+  /** Merges the two neighbours whose joint piece has the highest score. Returns false where no two neighbours make a piece. */
   #mergeBest(tokens: number[]): boolean {
     const text = new TextDecoder();
     let best = -1;
@@ -62,7 +62,7 @@ export class Tokenizer {
     return best >= 0;
   }
 
-  /** The bytes of a token; after BOS the space that begins a text is none of it. A character may span several tokens. */
+  /** The bytes of a token, without the leading space of the first one. One character may span several tokens. */
   decode(token: number, previous: number): Uint8Array {
     const piece = this.#pieces[token]!;
     return previous === BOS && piece[0] === 32 ? piece.subarray(1) : piece;

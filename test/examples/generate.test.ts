@@ -5,9 +5,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Dtype, type Heed, load } from "heed";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Checkpoint, parseCheckpoint } from "../../examples/generate/checkpoint.ts";
+import { parseCheckpoint } from "../../examples/generate/checkpoint.ts";
 import { generate } from "../../examples/generate/generate.ts";
 import { Llama } from "../../examples/generate/llama.ts";
+import { Model } from "../../examples/generate/model.ts";
 import { comparison, summary } from "../../examples/generate/report.ts";
 import { sampler } from "../../examples/generate/sample.ts";
 import { BOS, EOS, Tokenizer } from "../../examples/generate/tokenizer.ts";
@@ -30,10 +31,11 @@ afterAll(() => {
 
 describe("the model", () => {
   it("says the same of tokens read at once, in parts and one by one", () => {
-    const model = parseCheckpoint(checkpointBytes({ shared: false }), "");
+    const before = heed.memory.used;
+    const model = new Model(heed, parseCheckpoint(checkpointBytes({ shared: false }), ""));
     const tokens = [1, 5, 3, 3, 11, 0, 7];
     const last = (...parts: number[][]) => {
-      const llama = new Llama(heed, model, tokens.length, "f32");
+      const llama = new Llama(model, tokens.length, "f32");
       const logits = parts.map((part) => llama.read(part)).at(-1)!;
       llama.dispose();
       return logits;
@@ -45,13 +47,16 @@ describe("the model", () => {
     expect(maxError(last(...tokens.map((token) => [token])), atOnce)).toBeLessThan(tolerance);
     expect(maxError(last(tokens.slice(0, 3), tokens.slice(3)), atOnce)).toBeLessThan(tolerance);
     expect(last([...tokens].reverse())).not.toEqual(atOnce);
+    expect(heed.memory.used).toBeGreaterThan(before);
+    model.dispose();
+    expect(heed.memory.used).toBe(before);
   });
 
   it("stops at the model's positions, at steps and at the end of the text", () => {
-    const model = parseCheckpoint(checkpointBytes(), "");
+    const model = new Model(heed, parseCheckpoint(checkpointBytes(), ""));
     const run = (steps: number, ...given: number[]) => {
       const sample = () => given.shift() ?? 4;
-      return generate(heed, model, [1, 2, 3], { steps, dtype: "f32", sample }).tokens;
+      return generate(model, [1, 2, 3], { steps, dtype: "f32", sample }).tokens;
     };
     expect(run(1)).toHaveLength(1);
     expect(run(5)).toHaveLength(5);
@@ -59,6 +64,7 @@ describe("the model", () => {
     expect(run(100)).toHaveLength(8);
     expect(run(5, 4, 4, EOS)).toHaveLength(2);
     expect(run(5, BOS)).toHaveLength(0);
+    model.dispose();
   });
 });
 
@@ -141,7 +147,20 @@ describe("the command", () => {
   });
 
   it.each([
-    ["no model", ["--tokenizer", files.tokenizer], "--model expected a file, got none (--help lists the options)"],
+    ["files", [], "--model"],
+    ["a model", ["--tokenizer", files.tokenizer], "--model"],
+    ["a tokenizer", ["--model", files.model], "--tokenizer"],
+  ])("names the download where it is called without %s", (_, args, missing) => {
+    const { status, stdout, stderr } = generated(...args);
+    expect([status, stdout]).toEqual([1, ""]);
+    expect(stderr).toMatch(new RegExp(`^generate: ${missing} expected a file, got none`));
+    for (const file of ["stories260K.bin", "tok512.bin"]) {
+      expect(stderr).toMatch(new RegExp(`\\n  curl -L -O https://[^ ]+/${file}\\n`));
+    }
+    expect(stderr).toContain("\n  npm run generate -- --model stories260K.bin --tokenizer tok512.bin\n");
+  });
+
+  it.each([
     ["a missing file", ["--model", "/none"], "--model: ENOENT: no such file or directory, open '/none'"],
     [
       "a wrong magic",
@@ -149,7 +168,6 @@ describe("the command", () => {
       `${files.wrong} is no llama2.c checkpoint: it is of a later version, and only version 0 is read`,
     ],
     ["a wrong size", ["--model", files.tokenizer], /is no llama2.c checkpoint: /],
-    ["no tokenizer", ["--model", files.model], "--tokenizer expected a file, got none (--help lists the options)"],
     ["a wrong tokenizer", [...given, "--tokenizer", files.model], /is no tokenizer of 12 tokens: /],
     [
       "a prompt too long",
@@ -182,29 +200,29 @@ if (!existsSync(MODEL) || !existsSync(TOKENIZER)) {
     const { golden } = JSON.parse(readFileSync(join(models, "stories260K.json"), "utf8")) as {
       golden: { greedy_ids: number[]; steps: number; text: string; logits: Record<string, number[]> };
     };
-    let model: Checkpoint;
+    let model: Model;
     let tokenizer: Tokenizer;
     beforeAll(() => {
-      model = parseCheckpoint(readFileSync(MODEL), MODEL);
+      model = new Model(heed, parseCheckpoint(readFileSync(MODEL), MODEL));
       tokenizer = new Tokenizer(readFileSync(TOKENIZER), model.config.vocabSize, TOKENIZER);
     });
 
     it("gives the known tokens, one for one", () => {
       const options = { steps: golden.steps, dtype: "f32" as const, sample: sampler(0, 1) };
-      const { tokens } = generate(heed, model, tokenizer.encode(""), options);
+      const { tokens } = generate(model, tokenizer.encode(""), options);
       expect([BOS, ...tokens]).toEqual(golden.greedy_ids);
       expect(textOf(tokenizer, golden.greedy_ids)).toBe(golden.text);
     });
 
-    // What is rounded on the way to a logit, ½ ulp or half a step of the largest logit each and all in one direction: 12 values to f32 in each
-    // of 5 layers and 2 after them; K and V of 5 layers to the cache's type. f32 comes to 8e-5, where the two likeliest tokens are 4e-3 apart
-    // at least; the expected values have 6 decimals.
+    // The tolerance adds up the roundings on the way to a logit, each half a step of the largest logit and all in one
+    // direction: 12 values to f32 in each of 5 layers and 2 after them, K and V of 5 layers to the cache's type. For f32 that
+    // is 8e-5, and the two likeliest tokens are at least 4e-3 apart. The expected values have 6 decimals.
     it.each([
       ["f32", 2 ** -24],
       ["f16", 2 ** -11],
       ["int8", 1 / 254],
     ] as const)("gives the known logits, with caches of %s", (dtype, rounding) => {
-      const llama = new Llama(heed, model, golden.greedy_ids.length, dtype);
+      const llama = new Llama(model, golden.greedy_ids.length, dtype);
       golden.greedy_ids.forEach((token, position) => {
         const logits = llama.read([token]);
         const expected = golden.logits[position];
@@ -217,8 +235,7 @@ if (!existsSync(MODEL) || !existsSync(TOKENIZER)) {
 
     it("takes half the memory for caches of f16, and gives it back", () => {
       const before = heed.memory.used;
-      const bytesOf = (dtype: Dtype) =>
-        generate(heed, model, [BOS], { steps: 150, dtype, sample: sampler(0, 1) }).cacheBytes;
+      const bytesOf = (dtype: Dtype) => generate(model, [BOS], { steps: 150, dtype, sample: sampler(0, 1) }).cacheBytes;
       const f32 = bytesOf("f32");
       expect(bytesOf("f16")).toBe(f32 / 2);
       // In rows of 8: one byte a value, and a scale of four.
