@@ -1,48 +1,39 @@
-// Installs the peers on first use, bundles the command named by the first argument, and runs it where relaxed SIMD is on.
+// node start.js [options]: bundles main.ts to build/ and runs it where relaxed SIMD is on. What else is needed (heed
+// compiled, the peers installed) main.ts prepares, once it has read the options.
 import { spawnSync } from "node:child_process";
-import { existsSync, statSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
 import { build } from "esbuild";
 
 const bench = import.meta.dirname;
-process.chdir(bench);
-const [command = "main", ...options] = process.argv.slice(2);
-
-if (options.includes("--cold")) {
-  run(process.execPath, ["../test/runtimes/start.js", "cold"]);
-  process.exit();
-}
-
-const installed = "node_modules/.package-lock.json";
-if (!existsSync(installed) || statSync(installed).mtimeMs < statSync("package-lock.json").mtimeMs) {
-  console.error("bench: installing the peers (about 500 MB) …");
-  run(process.platform === "win32" ? "npm.cmd" : "npm", ["ci", "--no-audit", "--no-fund"]);
-}
 
 await build({
   absWorkingDir: bench,
-  entryPoints: [`${command}.ts`],
+  entryPoints: ["main.ts"],
   outdir: "build",
   bundle: true,
+  // What is imported on demand stays a file of its own, so that the packages in it are not looked for before.
+  splitting: true,
   platform: "node",
   format: "esm",
   target: "es2022",
   packages: "external",
-  alias: { heed: "../dist/index.js" },
+  plugins: [
+    {
+      name: "heed",
+      // As seen from build/. dist/ need not be there yet.
+      setup: (bundler) =>
+        bundler.onResolve({ filter: /^heed$/ }, () => ({ path: "../../dist/index.js", external: true })),
+    },
+  ],
   sourcemap: true,
   logLevel: "warning",
 });
 
 // Node 20 has relaxed SIMD behind a flag.
 const flags = Number.parseInt(process.versions.node) < 22 ? ["--experimental-wasm-relaxed-simd"] : [];
-if (flags.length > 0) console.error(`bench: node ${flags.join(" ")}`);
-run(process.execPath, [...flags, "--enable-source-maps", `build/${command}.js`, ...options]);
-
-/**
- * @param {string} program
- * @param {string[]} args
- */
-function run(program, args) {
-  const { status, error } = spawnSync(program, args, { stdio: "inherit", shell: program.endsWith(".cmd") });
-  if (error) throw error;
-  if (status !== 0) process.exit(status ?? 1);
-}
+const main = join(bench, "build/main.js");
+const args = [...flags, "--enable-source-maps", main, ...process.argv.slice(2)];
+const { status, error } = spawnSync(process.execPath, args, { stdio: "inherit" });
+if (error) throw error;
+process.exitCode = status ?? 1;

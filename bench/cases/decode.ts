@@ -1,30 +1,16 @@
-// Decoding: one query a head against a resident KV cache. The work is to read K and V once, so the limit is the rate of reading.
-import { type Heed, load } from "heed";
+// The table of decoding: one query a head against a resident KV cache. The work is to read K and V once, so the limit
+// is the rate of reading.
+import { type Dtype, load } from "heed";
+import type { Contender } from "../harness/entrant.ts";
 import { type Effort, type Timing, measure } from "../harness/measure.ts";
-import type { Contender, Peer } from "../peers/peer.ts";
+import { type Problem, makeProblem, shape } from "../harness/problem.ts";
 import { makeReference, maxError } from "../harness/reference.ts";
-import { formatTable, milliseconds } from "../harness/report.ts";
-import { type Problem, makeProblem, shape } from "./shapes.ts";
+import { type Bar, formatBars, formatTable, messageOf, milliseconds } from "../harness/report.ts";
 import { STREAM_BYTES, makeStream } from "../harness/stream.ts";
-
-type Dtype = "f32" | "f16" | "int8";
-
-interface Case {
-  dims: string;
-  dtypes: readonly Dtype[];
-  /** Whether onnxruntime takes part. */
-  peers: boolean;
-}
-
-const MHA = "1×32×1×4096×128";
-const GQA = "1×32/8×1×4096×128";
-const SMALL = "1×12×1×1024×64";
-
-const CASES: readonly Case[] = [
-  { dims: SMALL, dtypes: ["f32"], peers: true },
-  { dims: MHA, dtypes: ["f32", "f16", "int8"], peers: true },
-  { dims: GQA, dtypes: ["f32"], peers: true },
-];
+import type { Variant } from "../peers/heed.ts";
+import { decodeContender } from "../peers/heed-contenders.ts";
+import type { Peer } from "../peers/peer.ts";
+import { DECODE_CASES, GQA, MHA, SMALL } from "./shapes.ts";
 
 /** A line of the table. */
 export interface DecodeRow {
@@ -40,29 +26,25 @@ export interface DecodeRow {
   maxError: number;
 }
 
-/** A ratio that the project promises itself. */
-export interface DecodeBar {
-  what: string;
-  value: number;
-  atLeast: number;
-}
-
 export async function measureDecode(
   effort: Effort,
-  variant: "relaxed" | "simd",
+  variant: Variant,
   peers: readonly Peer[],
   progress: (text: string) => void,
-): Promise<{ rows: DecodeRow[]; bars: DecodeBar[]; skipped: string[] }> {
+): Promise<{ rows: DecodeRow[]; bars: Bar[]; skipped: string[] }> {
   const heed = await load({ variant });
   const stream = await makeStream();
   const rows: DecodeRow[] = [];
   const skipped: string[] = [];
-  for (const { dims, dtypes, peers: raced } of CASES) {
+  for (const { dims, dtypes } of DECODE_CASES) {
     const say = (text: string): void => progress(`decode ${dims}: ${text}`);
     const problem = makeProblem(shape(dims));
     const reference = makeReference(problem);
-    const contenders = dtypes.map((dtype) => cached(heed, problem, dtype));
-    for (const peer of raced ? peers : []) contenders.push(...(await withBytes(peer, problem)));
+    const contenders = dtypes.map((dtype): Reader => {
+      const contender = decodeContender(heed, problem, dtype);
+      return { ...contender, bytes: contender.cacheBytes, lossy: dtype !== "f32" };
+    });
+    for (const peer of peers) contenders.push(...(await withBytes(peer, problem)));
 
     const errors = new Map<string, number>();
     const right: typeof contenders = [];
@@ -70,13 +52,12 @@ export async function measureDecode(
       say(`checking ${contender.name} ${contender.form}`);
       try {
         const error = maxError(await contender.result(), reference);
-        // f16 and int8 are exact attention over rounded keys; how far off that may be is the tests' business.
+        // f16 and int8 are exact attention over rounded keys; the tests bound how far off that is.
         if (!(error <= (contender.lossy ? 0.05 : reference.tolerance))) throw new Error(`wrong by ${error}`);
         errors.set(contender.name, Math.max(error, errors.get(contender.name) ?? 0));
         right.push(contender);
       } catch (error) {
-        const reason = error instanceof Error ? error.message.split("\n")[0]!.slice(0, 100) : String(error);
-        skipped.push(`${dims}: ${contender.name}, ${contender.form} skipped: ${reason}`);
+        skipped.push(`${dims}: ${contender.name}, ${contender.form} skipped: ${messageOf(error)}`);
       }
     }
     const timings = await measure([...right, stream], effort, say);
@@ -91,6 +72,7 @@ export async function measureDecode(
   return { rows, bars: barsOf(rows), skipped };
 }
 
+/** A contender, how many bytes of K and V it reads, and whether these are rounded. */
 type Reader = Contender & { bytes: number; lossy: boolean };
 
 /** Bytes of K and V in f32. */
@@ -101,25 +83,6 @@ function bytesOf({ k, v }: Problem): number {
 async function withBytes(peer: Peer, problem: Problem): Promise<Reader[]> {
   const contenders = await peer.prepare(problem);
   return contenders.map((contender) => ({ ...contender, bytes: bytesOf(problem), lossy: false }));
-}
-
-/** heed with K and V in a cache, q copied in and out copied back. */
-function cached(heed: Heed, problem: Problem, dtype: Dtype): Reader {
-  const { numHeads, numKvHeads, headDim, seqLenKv } = problem.shape;
-  const cache = heed.createKvCache({ numKvHeads, headDim, capacity: seqLenKv, dtype });
-  cache.append(problem.k, problem.v);
-  const out = new Float32Array(problem.q.length);
-  const options = { numHeads, causal: true, out };
-  return {
-    name: `heed ${dtype}`,
-    form: `KvCache, ${heed.variant}`,
-    kind: "heed",
-    run: () => cache.attention(problem.q, options),
-    result: () => cache.attention(problem.q, { numHeads, causal: true }).out,
-    dispose: () => cache.dispose(),
-    bytes: cache.bytes,
-    lossy: dtype !== "f32",
-  };
 }
 
 function rowOf(
@@ -135,9 +98,10 @@ function rowOf(
   return { shape: dims, name, form, median, tokensPerSecond, gigabytesPerSecond: rate, percentOfStream, maxError };
 }
 
-function barsOf(rows: readonly DecodeRow[]): DecodeBar[] {
-  const bars: DecodeBar[] = [];
-  const find = (dims: string, name: string) => rows.find((row) => row.shape === dims && row.name === name);
+function barsOf(rows: readonly DecodeRow[]): Bar[] {
+  const bars: Bar[] = [];
+  const find = (dims: string, name: `heed ${Dtype}` | "onnxruntime-web" | "onnxruntime-node") =>
+    rows.find((row) => row.shape === dims && row.name === name);
   const add = (what: string, slow: DecodeRow | undefined, fast: DecodeRow | undefined, atLeast: number): void => {
     if (slow && fast) bars.push({ what, value: slow.median / fast.median, atLeast });
   };
@@ -170,9 +134,5 @@ export function formatDecode({ rows, bars, skipped }: Awaited<ReturnType<typeof 
     ]),
     2,
   );
-  const verdicts = formatTable(
-    ["", "ratio", "bar", ""],
-    bars.map(({ what, value, atLeast }) => [what, value.toFixed(2), `≥ ${atLeast}`, value >= atLeast ? "ok" : "below"]),
-  );
-  return [table, ...skipped, "", verdicts].join("\n");
+  return [table, ...skipped, "", formatBars(bars)].join("\n");
 }

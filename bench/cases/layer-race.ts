@@ -1,76 +1,49 @@
 // The whole multi-head layer beside the same graphs in onnxruntime.
-import type { Heed, MultiHeadWeights } from "heed";
-import { Int, type Node } from "../peers/onnx.ts";
+import type { Heed } from "heed";
+import { type LayerProblem, makeLayerProblem } from "../harness/layer-problems.ts";
+import { makeProblem, shape } from "../harness/problem.ts";
+import { makeReference } from "../harness/reference.ts";
+import { layerContender } from "../peers/heed-contenders.ts";
+import { transpose } from "../peers/layout.ts";
+import { Int, type Node, floats } from "../peers/onnx.ts";
 import type { Form } from "../peers/onnx-forms.ts";
 import type { OnnxRuntime } from "../peers/onnxruntime.ts";
-import { transpose } from "../peers/peer.ts";
-import { type Race, floats, makeFloats, toleranceOf } from "../harness/race.ts";
-import { makeReference } from "../harness/reference.ts";
-import { type Floats, makeProblem, shape } from "./shapes.ts";
-
-/** Of the whole layer: tokens, dims and heads. */
-const [SEQ_LEN, WIDTH, HEADS] = [512, 768, 12];
-const LAYER = `layer 1×${SEQ_LEN}×${WIDTH}, ${HEADS} heads`;
+import { type Race, toleranceOf } from "./race.ts";
+import { LAYER, LAYER_NAME } from "./shapes.ts";
 
 export async function layerRace(builds: readonly Heed[], runtimes: readonly OnnxRuntime[]): Promise<Race> {
-  const x = makeFloats(SEQ_LEN * WIDTH, 1);
-  const [q, k, v, out] = [2, 3, 4, 5].map((seed) => makeFloats(WIDTH * WIDTH, seed, WIDTH)) as [
-    Floats,
-    Floats,
-    Floats,
-    Floats,
-  ];
-  const bias = makeFloats(4 * WIDTH, 6);
-  const linear = (weight: Floats, n: number): MultiHeadWeights["q"] => ({
-    weight: { data: weight, shape: [WIDTH, WIDTH] },
-    bias: bias.subarray(n * WIDTH, (n + 1) * WIDTH),
-  });
-  const weights = { q: linear(q, 0), k: linear(k, 1), v: linear(v, 2), out: linear(out, 3) };
-
-  const entrants: Race["entrants"] = [];
-  for (const heed of builds) {
-    const layer = heed.createMultiHeadAttention({ numHeads: HEADS, weights });
-    const to = new Float32Array(SEQ_LEN * WIDTH);
-    entrants.push({
-      name: `heed ${heed.variant}`,
-      form: "copied in and out",
-      kind: "heed",
-      run: () => layer.forward(x, { out: to }),
-      result: () => layer.forward(x).out,
-      dispose: () => layer.dispose(),
-    });
-  }
+  const problem = makeLayerProblem(LAYER);
+  const { seqLen, width, numHeads } = problem;
+  const entrants = builds.map((heed) => layerContender(heed, problem));
   for (const runtime of runtimes) {
-    for (const form of layerForms(x, [q, k, v, out], bias)) entrants.push(await runtime.prepare(form));
+    for (const form of layerForms(problem)) entrants.push(await runtime.prepare(form));
   }
-  const problem = makeProblem(shape(`1×${HEADS}×${SEQ_LEN}×${SEQ_LEN}×${WIDTH / HEADS}`));
-  const flops = 8 * SEQ_LEN * WIDTH * WIDTH + 4 * SEQ_LEN * SEQ_LEN * WIDTH;
-  const exact = exactRows(x, [q, k, v, out], bias);
-  // Attention is a mean of rows of v, each off by what the tolerance of a product allows; the projection back adds its own.
-  const tolerance = 2 * toleranceOf(WIDTH) + makeReference(problem).tolerance;
-  return { what: LAYER, flops, entrants, exact, tolerance };
+  const attention = makeProblem(shape(`1×${numHeads}×${seqLen}×${seqLen}×${width / numHeads}`));
+  const flops = 8 * seqLen * width * width + 4 * seqLen * seqLen * width;
+  // Attention is a mean of rows of v, each off by the tolerance of a product at most; the last projection adds its own.
+  const tolerance = 2 * toleranceOf(width) + makeReference(attention).tolerance;
+  return { what: LAYER_NAME, flops, entrants, exact: exactRows(problem), tolerance };
 }
 
-type Weights = readonly [q: Floats, k: Floats, v: Floats, out: Floats];
-
 /** The layer as graphs: a MatMul for each projection, or com.microsoft.Attention, which has them within. */
-function layerForms(x: Floats, weights: Weights, bias: Floats): Form[] {
-  const inputs = { x: floats(x, [1, SEQ_LEN, WIDTH]) };
-  const [wq, wk, wv, wo] = weights.map((weight) => transpose(weight, WIDTH, WIDTH)) as unknown as Weights;
-  const square = [WIDTH, WIDTH];
+function layerForms({ seqLen, width, numHeads, x, weights, bias }: LayerProblem): Form[] {
+  const inputs = { x: floats(x, [1, seqLen, width]) };
+  type Weights = LayerProblem["weights"];
+  const [wq, wk, wv, wo] = weights.map((weight) => transpose(weight, width, width)) as unknown as Weights;
+  const square = [width, width];
   const back: Node[] = [
     { op: "MatMul", inputs: ["heads", "wo"], outputs: ["product"] },
     { op: "Add", inputs: ["product", "bo"], outputs: ["out"] },
   ];
   const shared = {
     wo: floats(wo, square),
-    bo: floats(bias.slice(3 * WIDTH), [WIDTH]),
-    bqkv: floats(bias.slice(0, 3 * WIDTH), [3 * WIDTH]),
+    bo: floats(bias.slice(3 * width), [width]),
+    bqkv: floats(bias.slice(0, 3 * width), [3 * width]),
   };
-  const attributes: Node["attributes"] = { num_heads: new Int(HEADS) };
-  const packed = new Float32Array(3 * WIDTH * WIDTH);
+  const attributes: Node["attributes"] = { num_heads: new Int(numHeads) };
+  const packed = new Float32Array(3 * width * width);
   [wq, wk, wv].forEach((weight, n) => {
-    for (let t = 0; t < WIDTH; t++) packed.set(weight.subarray(t * WIDTH, (t + 1) * WIDTH), (3 * t + n) * WIDTH);
+    for (let t = 0; t < width; t++) packed.set(weight.subarray(t * width, (t + 1) * width), (3 * t + n) * width);
   });
   const toRows = (out: Float32Array): Float32Array => out;
   return [
@@ -94,7 +67,7 @@ function layerForms(x: Floats, weights: Weights, bias: Floats): Form[] {
     {
       name: "com.microsoft.Attention, MatMul + Add",
       inputs,
-      constants: { ...shared, wqkv: floats(packed, [WIDTH, 3 * WIDTH]) },
+      constants: { ...shared, wqkv: floats(packed, [width, 3 * width]) },
       nodes: [
         { op: "Attention", domain: "com.microsoft", inputs: ["x", "wqkv", "bqkv"], outputs: ["heads"], attributes },
         ...back,
@@ -105,22 +78,23 @@ function layerForms(x: Floats, weights: Weights, bias: Floats): Form[] {
 }
 
 /** Two rows of the layer's result in f64. */
-function exactRows(x: Floats, [wq, wk, wv, wo]: Weights, bias: Floats): Map<number, number> {
-  const project = (row: ArrayLike<number>, start: number, weight: Floats, n: number): Float64Array =>
-    Float64Array.from({ length: WIDTH }, (_, o) => {
-      let sum = bias[n * WIDTH + o]!;
-      for (let t = 0; t < WIDTH; t++) sum += row[start + t]! * weight[o * WIDTH + t]!;
+function exactRows({ seqLen, width, numHeads, x, weights, bias }: LayerProblem): Map<number, number> {
+  const [wq, wk, wv, wo] = weights;
+  const project = (row: ArrayLike<number>, start: number, weight: Float32Array, n: number): Float64Array =>
+    Float64Array.from({ length: width }, (_, o) => {
+      let sum = bias[n * width + o]!;
+      for (let t = 0; t < width; t++) sum += row[start + t]! * weight[o * width + t]!;
       return sum;
     });
-  const rows = Array.from({ length: SEQ_LEN }, (_, j) => j);
-  const k = rows.map((j) => project(x, j * WIDTH, wk, 1));
-  const v = rows.map((j) => project(x, j * WIDTH, wv, 2));
-  const dim = WIDTH / HEADS;
+  const rows = Array.from({ length: seqLen }, (_, j) => j);
+  const k = rows.map((j) => project(x, j * width, wk, 1));
+  const v = rows.map((j) => project(x, j * width, wv, 2));
+  const dim = width / numHeads;
   const exact = new Map<number, number>();
-  for (const i of [0, SEQ_LEN - 1]) {
-    const q = project(x, i * WIDTH, wq, 0);
-    const attended = new Float64Array(WIDTH);
-    for (let start = 0; start < WIDTH; start += dim) {
+  for (const i of [0, seqLen - 1]) {
+    const q = project(x, i * width, wq, 0);
+    const attended = new Float64Array(width);
+    for (let start = 0; start < width; start += dim) {
       const p = k.map((key) => {
         let dot = 0;
         for (let d = start; d < start + dim; d++) dot += q[d]! * key[d]!;
@@ -130,7 +104,7 @@ function exactRows(x: Floats, [wq, wk, wv, wo]: Weights, bias: Floats): Map<numb
       for (let d = start; d < start + dim; d++)
         attended[d] = p.reduce((sum, weight, j) => sum + weight * v[j]![d]!, 0) / l;
     }
-    project(attended, 0, wo, 3).forEach((value, o) => exact.set(i * WIDTH + o, value));
+    project(attended, 0, wo, 3).forEach((value, o) => exact.set(i * width + o, value));
   }
   return exact;
 }

@@ -1,11 +1,12 @@
-// The linear layer and the whole multi-head layer, beside the same graphs in onnxruntime.
-import { type Heed, load } from "heed";
-import { layerRace } from "./layer-race.ts";
-import { PRODUCTS, linearRace } from "./linear-race.ts";
-import { type Effort, type Entrant, type Timing, measure } from "../harness/measure.ts";
+// The table of the linear layer and of the whole multi-head layer, beside the same graphs in onnxruntime.
+import type { Contender, Entrant } from "../harness/entrant.ts";
+import { type Effort, type Timing, measure } from "../harness/measure.ts";
+import { type Bar, formatBars, formatTable, gflops, messageOf, milliseconds } from "../harness/report.ts";
+import { loadBuilds } from "../peers/heed.ts";
 import type { OnnxRuntime } from "../peers/onnxruntime.ts";
-import type { Contender } from "../peers/peer.ts";
-import { formatTable, gflops, milliseconds } from "../harness/report.ts";
+import { layerRace } from "./layer-race.ts";
+import { linearRace } from "./linear-race.ts";
+import { PRODUCTS } from "./shapes.ts";
 
 /** A line of the table. */
 export interface LayerRow {
@@ -19,28 +20,13 @@ export interface LayerRow {
   maxError: number;
 }
 
-/** A ratio that the project promises itself. */
-export interface LayerBar {
-  what: string;
-  value: number;
-  atLeast: number;
-}
-
 export async function measureLayer(
   effort: Effort,
   runtimes: readonly OnnxRuntime[],
   limit: { entrant: Entrant; flops: number },
   progress: (text: string) => void,
-): Promise<{ rows: LayerRow[]; bars: LayerBar[]; skipped: string[] }> {
-  const builds: Heed[] = [];
-  const skipped: string[] = [];
-  for (const variant of ["relaxed", "simd"] as const) {
-    try {
-      builds.push(await load({ variant }));
-    } catch (error) {
-      skipped.push(`heed ${variant} skipped: ${messageOf(error)}`);
-    }
-  }
+): Promise<{ rows: LayerRow[]; bars: Bar[]; skipped: string[] }> {
+  const { builds, skipped } = await loadBuilds();
   const rows: LayerRow[] = [];
   const races = [
     ...PRODUCTS.map((dims) => () => linearRace(builds, runtimes, dims)),
@@ -79,8 +65,8 @@ function rowOf(what: string, { name, form, median }: Timing, flops: number, most
   return { what, name, form, median, gflops: rate, percentOfLimit: (100 * rate) / most, maxError };
 }
 
-function barsOf(rows: readonly LayerRow[]): LayerBar[] {
-  const bars: LayerBar[] = [];
+function barsOf(rows: readonly LayerRow[]): Bar[] {
+  const bars: Bar[] = [];
   const what = new Set(rows.map((row) => row.what));
   for (const one of what) {
     const web = rows.find((row) => row.what === one && row.name === "onnxruntime-web");
@@ -112,13 +98,5 @@ export function formatLayer({ rows, bars, skipped }: Awaited<ReturnType<typeof m
     ]),
     2,
   );
-  const verdicts = formatTable(
-    ["", "ratio", "bar", ""],
-    bars.map(({ what, value, atLeast }) => [what, value.toFixed(2), `≥ ${atLeast}`, value >= atLeast ? "ok" : "below"]),
-  );
-  return [table, ...skipped, "", verdicts].join("\n");
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message.split("\n")[0]!.slice(0, 100) : String(error);
+  return [table, ...skipped, "", formatBars(bars)].join("\n");
 }

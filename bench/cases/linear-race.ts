@@ -1,57 +1,32 @@
 // The linear layer beside MatMul and Add of onnxruntime.
 import type { Heed } from "heed";
-import type { Node } from "../peers/onnx.ts";
+import { type LinearProblem, makeLinearProblem } from "../harness/layer-problems.ts";
+import { linearContenders } from "../peers/heed-contenders.ts";
+import { transpose } from "../peers/layout.ts";
+import { type Node, floats } from "../peers/onnx.ts";
 import type { Form } from "../peers/onnx-forms.ts";
 import type { OnnxRuntime } from "../peers/onnxruntime.ts";
-import { transpose } from "../peers/peer.ts";
-import { type Race, floats, makeFloats, toleranceOf } from "../harness/race.ts";
-
-/** rows × inFeatures × outFeatures; a row alone is what decoding multiplies. */
-export const PRODUCTS = [
-  [512, 768, 768],
-  [512, 768, 3072],
-  [512, 3072, 768],
-  [1, 768, 768],
-] as const;
+import { type Race, toleranceOf } from "./race.ts";
+import { nameOfProduct } from "./shapes.ts";
 
 export async function linearRace(
   builds: readonly Heed[],
   runtimes: readonly OnnxRuntime[],
-  [rows, inFeatures, outFeatures]: readonly [number, number, number],
+  product: readonly [number, number, number],
 ): Promise<Race> {
-  const x = makeFloats(rows * inFeatures, 1);
-  const weight = makeFloats(outFeatures * inFeatures, 2, inFeatures);
-  const bias = makeFloats(outFeatures, 3);
-  const exact = new Map<number, number>();
-  for (let n = 0, at = 0; n < 512; n++, at = Math.floor((n * (rows * outFeatures - 1)) / 511)) {
-    const [row, o] = [Math.floor(at / outFeatures), at % outFeatures];
-    let sum = bias[o]!;
-    for (let t = 0; t < inFeatures; t++) sum += x[row * inFeatures + t]! * weight[o * inFeatures + t]!;
-    exact.set(at, sum);
+  const problem = makeLinearProblem(product);
+  const { rows, inFeatures, outFeatures } = problem;
+  const entrants = builds.flatMap((heed) => linearContenders(heed, problem));
+  for (const runtime of runtimes) {
+    for (const form of linearForms(problem)) entrants.push(await runtime.prepare(form));
   }
-  const entrants: Race["entrants"] = [];
-  const shaped = { data: weight, shape: [outFeatures, inFeatures] };
-  for (const heed of builds) {
-    const packed = heed.packLinear(shaped, bias);
-    const out = new Float32Array(rows * outFeatures);
-    const [xIn, to] = [heed.tensor(x.length), heed.tensor(out.length)];
-    xIn.data.set(x);
-    entrants.push({
-      name: `heed ${heed.variant}`,
-      form: "copied in and out",
-      kind: "heed",
-      run: () => heed.linear(x, packed, undefined, { out }),
-      result: () => heed.linear(x, packed).out,
-    });
-    entrants.push({
-      name: `heed ${heed.variant}, resident`,
-      form: "",
-      kind: "heed",
-      run: () => heed.linear(xIn, packed, undefined, { out: to }),
-      result: () => heed.linear(xIn, packed, undefined, { out: to }).out.data.slice(),
-      dispose: () => [packed, xIn, to].forEach((own) => own.dispose()),
-    });
-  }
+  const flops = 2 * rows * inFeatures * outFeatures;
+  const exact = exactValues(problem);
+  return { what: nameOfProduct(product), flops, entrants, exact, tolerance: toleranceOf(inFeatures) };
+}
+
+/** The product and the sum as a graph, with the weight as a constant of the graph and as an input. */
+function linearForms({ rows, inFeatures, outFeatures, x, weight, bias }: LinearProblem): Form[] {
   const w = floats(transpose(weight, outFeatures, inFeatures), [inFeatures, outFeatures]);
   const given = { x: floats(x, [rows, inFeatures]) };
   const b = floats(bias, [outFeatures]);
@@ -60,11 +35,20 @@ export async function linearRace(
     { op: "Add", inputs: ["product", "b"], outputs: ["out"] },
   ];
   const toRows = (out: Float32Array): Float32Array => out;
-  const forms: Form[] = [
+  return [
     { name: "MatMul + Add, constant weight", inputs: given, constants: { w, b }, nodes, toRows },
     { name: "MatMul + Add", inputs: { ...given, w, b }, nodes, toRows },
   ];
-  for (const runtime of runtimes) for (const form of forms) entrants.push(await runtime.prepare(form));
-  const what = `linear ${rows}×${inFeatures}×${outFeatures}`;
-  return { what, flops: 2 * rows * inFeatures * outFeatures, entrants, exact, tolerance: toleranceOf(inFeatures) };
+}
+
+/** 512 values of the result in f64, the first and the last among them. */
+function exactValues({ rows, inFeatures, outFeatures, x, weight, bias }: LinearProblem): Map<number, number> {
+  const exact = new Map<number, number>();
+  for (let n = 0, at = 0; n < 512; n++, at = Math.floor((n * (rows * outFeatures - 1)) / 511)) {
+    const [row, o] = [Math.floor(at / outFeatures), at % outFeatures];
+    let sum = bias[o]!;
+    for (let t = 0; t < inFeatures; t++) sum += x[row * inFeatures + t]! * weight[o * inFeatures + t]!;
+    exact.set(at, sum);
+  }
+  return exact;
 }

@@ -1,36 +1,23 @@
-import { type AttentionOptions, type Heed, load } from "heed";
-import { type Effort, type Entrant, type Timing, measure, median } from "../harness/measure.ts";
-import { formatTable, milliseconds } from "../harness/report.ts";
-import { mulberry32 } from "./shapes.ts";
-
-/** A figure that should stay within a bound, whatever the machine. */
-export interface Figure {
-  variant: string;
-  what: string;
-  value: number;
-  unit: string;
-  /** "≤ 0.58", or empty where nothing is promised. */
-  bar: string;
-  holds: boolean;
-}
+// How heed grows, beside itself: what masks save, what copying costs, how time and memory grow, and the smallest call.
+import { type AttentionOptions, type Heed, type Tensor, load } from "heed";
+import type { Entrant } from "../harness/entrant.ts";
+import type { Figure } from "../harness/figure.ts";
+import { type Effort, type Timing, measure, median } from "../harness/measure.ts";
+import { type Floats, mulberry32, uniform } from "../harness/random.ts";
+import { type Variant, loadBuilds } from "../peers/heed.ts";
 
 type Progress = (text: string) => void;
 type Options = Omit<AttentionOptions, "out" | "lse">;
 
 /**
- * What masks save, what copying costs, how time and memory grow, and the smallest call; `quick` is the faster build alone.
- * Ratios of long calls compare the best times, which other programs on the machine disturb least.
+ * `quick` measures the faster build alone. Ratios of long calls compare the best times, which other programs on the
+ * machine disturb least.
  */
 export async function measureScaling(effort: Effort, quick: boolean, progress: Progress): Promise<Figure[]> {
   const figures: Figure[] = [];
-  for (const variant of ["relaxed", "simd"] as const) {
-    if (quick && figures.length > 0) break;
-    let heed: Heed;
-    try {
-      heed = await load({ variant });
-    } catch {
-      continue; // The tables above have said why this build does not run.
-    }
+  const { builds } = await loadBuilds();
+  for (const heed of quick ? builds.slice(0, 1) : builds) {
+    const { variant } = heed;
     const say: Progress = (text) => progress(`scaling, ${variant}: ${text}`);
     const add = (what: string, value: number, unit: string, atMost?: number): void => {
       const bar = atMost === undefined ? "" : `≤ ${atMost}`;
@@ -42,9 +29,9 @@ export async function measureScaling(effort: Effort, quick: boolean, progress: P
     const lengths = quick ? [512, 1024, 2048, 4096] : [512, 1024, 2048, 4096, 8192, 16384];
     await measureGrowth("seqLenKv", heed, lengths, effort, say, add);
     await measureGrowth("seqLenQ", heed, lengths, effort, say, add);
-    heed.dispose();
     await measureMemory(variant, lengths, add);
   }
+  for (const heed of builds) heed.dispose();
   return figures;
 }
 
@@ -69,7 +56,12 @@ async function measureMasks(heed: Heed, effort: Effort, say: Progress, add: Add)
 
 async function measureCopies(heed: Heed, effort: Effort, say: Progress, add: Add): Promise<void> {
   const options = { numHeads: 12, headDim: 64 };
-  const [q, k, v, out] = [1, 2, 3, 4].map((seed) => uniform(512 * 12 * 64, seed)) as [Floats, Floats, Floats, Floats];
+  const [q, k, v, out] = [1, 2, 3, 4].map((seed) => uniform(512 * 12 * 64, mulberry32(seed))) as [
+    Floats,
+    Floats,
+    Floats,
+    Floats,
+  ];
   using inPlace = resident(heed, "resident", 512, 512, options);
   const times = byName(
     await measure(
@@ -89,7 +81,7 @@ async function measureCopies(heed: Heed, effort: Effort, say: Progress, add: Add
 
 async function measureSmallCall(heed: Heed, effort: Effort, say: Progress, add: Add): Promise<void> {
   const options = { numHeads: 1, headDim: 64 };
-  const [q, k, v] = [1, 2, 3].map((seed) => uniform(16 * 64, seed)) as [Floats, Floats, Floats];
+  const [q, k, v] = [1, 2, 3].map((seed) => uniform(16 * 64, mulberry32(seed))) as [Floats, Floats, Floats];
   const small: Entrant = { name: "small", form: "", kind: "heed", run: () => heed.attention(q, k, v, options) };
   const times = byName(await measure([small], effort, say));
   add("1×1×16×16×64 with Float32Arrays", 1000 * times("small").median, "µs", 25);
@@ -120,13 +112,13 @@ async function measureGrowth(
 }
 
 /** Bytes for each float passed and returned, at the longest call, and what of the peak is neither. */
-async function measureMemory(variant: "simd" | "relaxed", lengths: number[], add: Add): Promise<void> {
+async function measureMemory(variant: Variant, lengths: number[], add: Add): Promise<void> {
   const scratch: number[] = [];
   // From 1024 rows on the scratch is that of the most blocks that share a pass.
   for (const length of [1024, lengths.at(-1)!]) {
     const heed = await load({ variant });
     const floats = length * 64;
-    const q = uniform(floats, 1);
+    const q = uniform(floats, mulberry32(1));
     heed.attention(q, q, q, { numHeads: 1, headDim: 64 });
     scratch.push(heed.memory.peak - 4 * 4 * floats);
     heed.dispose();
@@ -135,14 +127,12 @@ async function measureMemory(variant: "simd" | "relaxed", lengths: number[], add
   add("the same, less that at 1024²", (scratch[1]! - scratch[0]!) / 1024, "KiB", 1);
 }
 
-type Floats = Float32Array<ArrayBuffer>;
-
 /** An entrant with q, k, v and out in linear memory. */
 function resident(heed: Heed, name: string, seqLenQ: number, seqLenKv: number, options: Options): Entrant & Disposable {
   const row = options.numHeads * options.headDim;
   const tensors = [seqLenQ, seqLenKv, seqLenKv, seqLenQ].map((length, n) => {
     const tensor = heed.tensor(length * row);
-    tensor.data.set(uniform(length * row, n));
+    tensor.data.set(uniform(length * row, mulberry32(n)));
     return tensor;
   });
   const [q, k, v, out] = tensors as [Tensor, Tensor, Tensor, Tensor];
@@ -155,29 +145,6 @@ function resident(heed: Heed, name: string, seqLenQ: number, seqLenKv: number, o
   };
 }
 
-type Tensor = ReturnType<Heed["tensor"]>;
-
-function uniform(length: number, seed: number): Floats {
-  const random = mulberry32(seed);
-  const values = new Float32Array(length);
-  for (let i = 0; i < length; i++) values[i] = (random() * 2 - 1) * Math.sqrt(3);
-  return values;
-}
-
 function byName(timings: readonly Timing[]): (name: string) => Timing {
   return (name) => timings.find((timing) => timing.name === name)!;
-}
-
-export function formatFigures(figures: readonly Figure[]): string {
-  return formatTable(
-    ["", "", "measured", "bar", ""],
-    figures.map(({ variant, what, value, unit, bar, holds }) => [
-      variant,
-      what,
-      `${Math.abs(value) < 1 ? value.toFixed(3) : milliseconds(value)} ${unit}`,
-      bar,
-      bar === "" ? "" : holds ? "ok" : "above",
-    ]),
-    2,
-  );
 }

@@ -1,50 +1,10 @@
-/** One attention problem of the benchmark; the lengths read batch × heads[/KV heads] × queries × keys × headDim. */
-export interface Shape {
-  name: string;
-  batch: number;
-  numHeads: number;
-  numKvHeads: number;
-  seqLenQ: number;
-  seqLenKv: number;
-  headDim: number;
-  /** Query i sees key j iff j ≤ i (the causal shapes have as many queries as keys). */
-  causal?: true;
-  /** Keys seen to each side of the query's own position (the window shapes have as many queries as keys). */
-  window?: number;
-  /** Padding at the end: valid keys of each batch entry. */
-  kvLengths?: readonly number[];
-  /** Padding anywhere: about one key in four is masked by a [batch, 1, 1, seqLenKv] mask. */
-  keyMask?: true;
-  /** Part of `--quick`. */
-  quick?: true;
-}
-
-type Extra = Pick<Shape, "causal" | "window" | "kvLengths" | "keyMask" | "quick">;
-
-/** `shape("1×32/8×512×512×128")` is one batch entry, 32 heads over 8 KV heads, 512 queries, 512 keys, headDim 128. */
-export function shape(dims: string, extra: Extra = {}): Shape {
-  const [batch, heads, seqLenQ, seqLenKv, headDim] = dims.split("×") as [string, string, string, string, string];
-  const [numHeads, numKvHeads = numHeads] = heads.split("/") as [string, string?];
-  const notes = [
-    extra.causal && "causal",
-    extra.window !== undefined && `window ${extra.window}`,
-    extra.kvLengths && "padded",
-    extra.keyMask && "key mask",
-  ].filter((note) => typeof note === "string");
-  return {
-    name: [dims, ...notes].join(" "),
-    batch: Number(batch),
-    numHeads: Number(numHeads),
-    numKvHeads: Number(numKvHeads),
-    seqLenQ: Number(seqLenQ),
-    seqLenKv: Number(seqLenKv),
-    headDim: Number(headDim),
-    ...extra,
-  };
-}
+// The shapes of every table.
+import type { Dtype } from "heed";
+import { type Shape, shape } from "../harness/problem.ts";
 
 const PADDED = [128, 93, 57, 128, 31, 110, 74, 45];
 
+/** Attention; those marked quick are part of `--quick`. */
 export const SHAPES: readonly Shape[] = [
   shape("1×12×128×128×64"),
   shape("1×12×512×512×64", { quick: true }),
@@ -66,70 +26,43 @@ export const SHAPES: readonly Shape[] = [
   shape("1×12×16×2048×64"),
 ];
 
-/** Floats in ordinary memory. */
-export type Floats = Float32Array<ArrayBuffer>;
+/** One query against 4096 keys of 32 heads, and the same with groups of four query heads. */
+export const MHA = "1×32×1×4096×128";
+export const GQA = "1×32/8×1×4096×128";
+/** One query against keys that fit the processor's cache. */
+export const SMALL = "1×12×1×1024×64";
 
-/** A shape with its inputs: q, k, v as [batch, seqLen, heads, headDim]. */
-export interface Problem {
-  shape: Shape;
-  q: Floats;
-  k: Floats;
-  v: Floats;
-  /** [batch, seqLenKv], non-zero = attend; only where the shape has padding of either kind. */
-  keepKeys: Uint8Array | undefined;
+/** Decoding: one query a head against a resident KV cache, for each type of the cache. */
+export const DECODE_CASES: readonly { dims: string; dtypes: readonly Dtype[] }[] = [
+  { dims: SMALL, dtypes: ["f32"] },
+  { dims: MHA, dtypes: ["f32", "f16", "int8"] },
+  { dims: GQA, dtypes: ["f32"] },
+];
+
+/** Attention weights of one query: a cache that fits the processor's, one that does not, and groups of query heads. */
+export const WEIGHTS_SHAPES: readonly string[] = [SMALL, MHA, GQA];
+
+/** What is asked of the weights: a whole row of each head, or the largest of their mean. */
+export const WEIGHTS_CASES = [
+  { what: "weights of one row", selection: {} },
+  { what: "10 largest of the mean of", selection: { reduce: "mean", topK: 10 } },
+] as const;
+
+/** Linear layers: rows × inFeatures × outFeatures. A single row is what decoding multiplies. */
+export const PRODUCTS = [
+  [512, 768, 768],
+  [512, 768, 3072],
+  [512, 3072, 768],
+  [1, 768, 768],
+] as const;
+
+/** The whole layer: self-attention over `seqLen` tokens of `width` floats. */
+export const LAYER = { seqLen: 512, width: 768, numHeads: 12 };
+
+/** `linear 512×768×768`. */
+export function nameOfProduct([rows, inFeatures, outFeatures]: readonly [number, number, number]): string {
+  return `linear ${rows}×${inFeatures}×${outFeatures}`;
 }
 
-/** The same seeded inputs at every run, uniform with unit variance. */
-export function makeProblem(shape: Shape, seed = 1): Problem {
-  const random = mulberry32(seed);
-  const floats = (length: number): Floats => {
-    const values = new Float32Array(length);
-    for (let i = 0; i < length; i++) values[i] = (random() * 2 - 1) * Math.sqrt(3);
-    return values;
-  };
-  const { batch, numHeads, numKvHeads, seqLenQ, seqLenKv, headDim } = shape;
-  return {
-    shape,
-    q: floats(batch * seqLenQ * numHeads * headDim),
-    k: floats(batch * seqLenKv * numKvHeads * headDim),
-    v: floats(batch * seqLenKv * numKvHeads * headDim),
-    keepKeys: keptKeys(shape, random),
-  };
-}
-
-function keptKeys({ batch, seqLenKv, kvLengths, keyMask }: Shape, random: () => number): Uint8Array | undefined {
-  if (!kvLengths && !keyMask) return undefined;
-  return Uint8Array.from({ length: batch * seqLenKv }, (_, i) => {
-    const b = Math.floor(i / seqLenKv);
-    const valid = !kvLengths || i - b * seqLenKv < kvLengths[b]!;
-    return Number(valid && (!keyMask || random() < 0.75));
-  });
-}
-
-/** Whether query i of batch entry b sees key j. */
-export function sees({ shape, keepKeys }: Problem, b: number, i: number, j: number): boolean {
-  if (shape.causal && j > i) return false;
-  if (shape.window !== undefined && Math.abs(i - j) > shape.window) return false;
-  return !keepKeys || keepKeys[b * shape.seqLenKv + j] !== 0;
-}
-
-/** Multiplications and additions that the result needs: 4·headDim for each query and key that it sees, in each head. */
-export function flops(problem: Problem): number {
-  const { batch, numHeads, seqLenQ, seqLenKv, headDim } = problem.shape;
-  let pairs = 0;
-  for (let b = 0; b < batch; b++) {
-    for (let i = 0; i < seqLenQ; i++) for (let j = 0; j < seqLenKv; j++) pairs += Number(sees(problem, b, i, j));
-  }
-  return 4 * headDim * numHeads * pairs;
-}
-
-/** A small seeded generator of numbers in [0, 1) (mulberry32, Tommy Ettinger). */
-export function mulberry32(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
+/** `layer 1×512×768, 12 heads`. */
+export const LAYER_NAME = `layer 1×${LAYER.seqLen}×${LAYER.width}, ${LAYER.numHeads} heads`;

@@ -1,30 +1,26 @@
-import { type Heed, load } from "heed";
-import { type Effort, type Entrant, measure } from "../harness/measure.ts";
-import type { Figure } from "./scaling.ts";
-import { makeProblem, shape } from "./shapes.ts";
+// What the attention weights of one row of every head cost beside its attention.
+import { load } from "heed";
+import type { Figure } from "../harness/figure.ts";
+import { type Effort, measure } from "../harness/measure.ts";
+import { makeProblem, shape } from "../harness/problem.ts";
+import { type Variant, loadBuilds } from "../peers/heed.ts";
+import { weightsContenders } from "../peers/heed-contenders.ts";
+import { WEIGHTS_CASES, WEIGHTS_SHAPES } from "./shapes.ts";
 
-/** One query against resident keys: a cache that fits the processor's, one that does not, and groups of query heads. */
-const SHAPES = ["1×12×1×1024×64", "1×32×1×4096×128", "1×32/8×1×4096×128"];
-
-/** What the weights of one row of every head cost beside its attention, and what of their memory is not the answer. */
+/** Time beside a decode step over the same cache, the answer copied out, and what of the memory is not the answer. */
 export async function measureWeights(effort: Effort, progress: (text: string) => void): Promise<Figure[]> {
   const figures: Figure[] = [];
-  for (const variant of ["relaxed", "simd"] as const) {
-    let heed: Heed;
-    try {
-      heed = await load({ variant });
-    } catch {
-      continue; // This engine does not run the build.
-    }
-    for (const dims of SHAPES) {
-      for (const { what, run, attend, dispose } of casesOf(heed, dims)) {
-        const entrants: Entrant[] = [
-          { name: "weights", form: "", kind: "heed", run },
-          { name: "decode", form: "", kind: "heed", run: attend },
-        ];
-        const timings = await measure(entrants, effort, (text) => progress(`weights, ${variant}, ${dims}: ${text}`));
-        const [weights, decode] = ["weights", "decode"].map((name) => timings.find((timing) => timing.name === name)!);
-        const value = weights!.best / decode!.best;
+  const { builds } = await loadBuilds();
+  for (const heed of builds) {
+    const { variant } = heed;
+    for (const dims of WEIGHTS_SHAPES) {
+      const problem = makeProblem(shape(dims));
+      for (const { what, selection } of WEIGHTS_CASES) {
+        const contenders = weightsContenders(heed, problem, selection);
+        const timings = await measure(contenders, effort, (text) => progress(`weights, ${variant}, ${dims}: ${text}`));
+        for (const contender of contenders) contender.dispose?.();
+        const best = (name: string): number => timings.find((timing) => timing.name === name)!.best;
+        const value = best("weights") / best("decode");
         figures.push({
           variant,
           what: `${what} ${dims} ÷ its decode step`,
@@ -33,36 +29,15 @@ export async function measureWeights(effort: Effort, progress: (text: string) =>
           bar: "≤ 1.5",
           holds: value <= 1.5,
         });
-        dispose();
       }
     }
-    heed.dispose();
     figures.push(await measureMemory(variant));
+    heed.dispose();
   }
   return figures;
 }
 
-/** From a cache of f32, with the answer copied out, as the call gives it. */
-function* casesOf(heed: Heed, dims: string) {
-  const { q, k, v, shape: sizes } = makeProblem(shape(dims));
-  const { numHeads, numKvHeads, headDim, seqLenKv } = sizes;
-  const cases = [
-    ["weights of one row", {}],
-    ["10 largest of the mean of", { reduce: "mean", topK: 10 }],
-  ] as const;
-  for (const [what, options] of cases) {
-    const cache = heed.createKvCache({ numKvHeads, headDim, capacity: seqLenKv });
-    cache.append(k, v);
-    yield {
-      what,
-      run: () => cache.attentionWeights(q, { numHeads, ...options }),
-      attend: () => cache.attention(q, { numHeads }),
-      dispose: () => cache.dispose(),
-    };
-  }
-}
-
-async function measureMemory(variant: "relaxed" | "simd"): Promise<Figure> {
+async function measureMemory(variant: Variant): Promise<Figure> {
   const heed = await load({ variant });
   const [rows, heads, keys, headDim] = [32, 32, 16384, 64];
   const [q, k] = [rows, keys].map((length) => heed.tensor(length * heads * headDim));

@@ -1,7 +1,10 @@
 import wabt from "wabt";
-import type { Entrant } from "./measure.ts";
+import type { Entrant } from "./entrant.ts";
 
-/** Twelve independent chains hide the latency of a fused multiply-add and fit, with the factors, V8's 15 vector registers on x64. */
+/**
+ * Twelve independent chains hide the latency of a fused multiply-add. With the two factors they fit V8's 15 vector
+ * registers on x64.
+ */
 const CHAINS = 12;
 const ROUNDS = 500_000;
 
@@ -19,7 +22,7 @@ export async function makeLimit(): Promise<Entrant> {
     return new Uint8Array(parseWat("limit.wat", wat(step), features).toBinary({}).buffer);
   };
   const fused = assemble((acc) => `(f32x4.relaxed_madd (local.get $x) (local.get $y) (local.get ${acc}))`);
-  // acc = acc·x + y, because x·y would be computed once for all chains. Its longer latency costs about a sixth on Zen 4.
+  // acc = acc·x + y, since x·y would be computed once for all chains. Its longer latency costs about a sixth on Zen 4.
   const plain = assemble((acc) => `(f32x4.add (f32x4.mul (local.get ${acc}) (local.get $x)) (local.get $y))`);
   const relaxed = WebAssembly.validate(fused);
   const { instance } = await WebAssembly.instantiate(relaxed ? fused : plain);

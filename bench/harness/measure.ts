@@ -1,15 +1,4 @@
-/** One way of computing a problem, ready to run. */
-export interface Entrant {
-  /** The row of the table; entrants of one name are forms of one peer, of which the fastest counts. */
-  name: string;
-  /** Which operator or call it is, where the peer has several. */
-  form: string;
-  kind: "heed" | "wasm" | "native" | "js" | "limit";
-  /** One call, inputs in place; what it gives back is thrown away. */
-  run(): unknown;
-  /** Milliseconds of a first, cold call, where one was made. */
-  firstCall?: number;
-}
+import { type Entrant, labelOf } from "./entrant.ts";
 
 export interface Timing {
   name: string;
@@ -38,8 +27,9 @@ const HOPELESS_COLD = 4;
 const HOPELESS = 1.3;
 
 /**
- * Warms everyone up, then times them in turns, so that noise and a changing clock hit all alike. Of the forms of a peer the one
- * with the lowest median is reported. An entrant whose first call took longer than all its turns would is not called again.
+ * Warms every entrant up, then times them in turns, so that noise and a changing clock hit all alike. Of the forms of a
+ * peer the one with the lowest median is reported. An entrant whose first call took longer than all its turns is not
+ * called again.
  */
 export async function measure(
   entrants: readonly Entrant[],
@@ -52,7 +42,7 @@ export async function measure(
   // Short first calls say little: they are mostly compilation.
   const atLeastBudget = (entrant: Entrant): number => Math.max(cold(entrant), effort.budget);
   for (const entrant of withoutSlowForms(entrants, atLeastBudget, HOPELESS_COLD)) {
-    progress(`warming up ${label(entrant)}`);
+    progress(`warming up ${labelOf(entrant)}`);
     const isSlow = cold(entrant) > 2 * effort.budget;
     samples.set(entrant, isSlow ? [cold(entrant)] : []);
     warm.set(entrant, isSlow ? cold(entrant) : least(await runFor(entrant, effort.warmUp)));
@@ -63,7 +53,7 @@ export async function measure(
     const waiting = racing.filter((entrant) => sum(samples.get(entrant)!) < effort.budget);
     if (waiting.length === 0) break;
     for (const entrant of round % 2 === 0 ? waiting : waiting.reverse()) {
-      progress(`round ${round + 1}, ${label(entrant)}`);
+      progress(`round ${round + 1}, ${labelOf(entrant)}`);
       samples.get(entrant)!.push(...(await runFor(entrant, effort.turn)));
     }
   }
@@ -123,8 +113,4 @@ export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
-
-function label({ name, form }: Entrant): string {
-  return form ? `${name} (${form})` : name;
 }

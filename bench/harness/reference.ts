@@ -1,4 +1,4 @@
-import { type Problem, sees } from "../cases/shapes.ts";
+import { type Problem, sees } from "./problem.ts";
 
 /** Some rows of the exact result, and how far an f32 computation may be from them. */
 export interface Reference {
@@ -71,7 +71,7 @@ function round(x: number, f32: boolean): number {
   return f32 ? Math.fround(x) : x;
 }
 
-/** The largest absolute error of `out`, [batch, seqLenQ, numHeads, headDim], in the rows of the reference; NaN if any is. */
+/** The largest absolute error of `out` [batch, seqLenQ, numHeads, headDim] in the reference's rows, or NaN. */
 export function maxError(out: Float32Array, { offsets, rows }: Reference): number {
   const headDim = rows.length / offsets.length;
   let error = 0;

@@ -1,112 +1,6 @@
-import type { Timing } from "./measure.ts";
-
-/** One entrant's line in the table of a shape. */
-export interface Row {
-  name: string;
-  form: string;
-  kind: Timing["kind"];
-  /** Milliseconds a call. */
-  median: number;
-  best: number;
-  calls: number;
-  gflops: number;
-  /** Of the limit measured in the same rounds, medians of both. */
-  percentOfLimit: number;
-  /** Time of the fastest wasm peer, of onnxruntime-web and of the native peer over the time of this one: above 1 is faster. */
-  overWasm: number | undefined;
-  overOnnxruntimeWeb: number | undefined;
-  overNative: number | undefined;
-  /** Largest absolute error of the rows that were compared with f64. */
-  maxError: number;
-}
-
-export interface ShapeResult {
-  shape: string;
-  gflop: number;
-  /** What 128-bit SIMD could do in the same rounds, in GFLOP/s, and by which instruction. */
-  limit: number;
-  limitBest: number;
-  limitForm: string;
-  rows: Row[];
-  /** Peers that did not take part, with the reason. */
-  skipped: string[];
-}
-
-/** The lines of one shape from its timings, the limit's among them. */
-export function resultOf(
-  shape: string,
-  { flops, limitFlops }: { flops: number; limitFlops: number },
-  timings: readonly Timing[],
-  errors: ReadonlyMap<string, number>,
-  skipped: string[] = [],
-): ShapeResult {
-  const limit = timings.find(({ kind }) => kind === "limit");
-  if (!limit) throw new RangeError(`"timings" expected one of kind "limit", got none`);
-  const peers = timings.filter(({ kind }) => kind !== "limit");
-  const fastest = (pick: (timing: Timing) => boolean): number =>
-    Math.min(...peers.filter(pick).map(({ median }) => median));
-  const wasm = fastest(({ kind }) => kind === "wasm");
-  const web = fastest(({ name }) => name === "onnxruntime-web");
-  const native = fastest(({ kind }) => kind === "native");
-  const limitGflops = gflops(limitFlops, limit.median);
-  const over = (other: number, median: number): number | undefined =>
-    Number.isFinite(other) ? other / median : undefined;
-  return {
-    shape,
-    gflop: flops / 1e9,
-    limit: limitGflops,
-    limitBest: gflops(limitFlops, limit.best),
-    limitForm: limit.form,
-    rows: peers.map((timing) => ({
-      ...timing,
-      gflops: gflops(flops, timing.median),
-      percentOfLimit: (100 * gflops(flops, timing.median)) / limitGflops,
-      overWasm: over(wasm, timing.median),
-      overOnnxruntimeWeb: over(web, timing.median),
-      overNative: over(native, timing.median),
-      maxError: errors.get(timing.name) ?? NaN,
-    })),
-    skipped,
-  };
-}
-
 /** 10⁹ operations a second from operations and milliseconds. */
 export function gflops(flops: number, ms: number): number {
   return flops / ms / 1e6;
-}
-
-/** The table of one shape. */
-export function formatShape({ shape, gflop, limit, limitForm, rows, skipped }: ShapeResult): string {
-  const table = formatTable(
-    ["", "GFLOP/s", "median ms", "best ms", "% of limit", "× wasm peer", "× native", "error", "form"],
-    rows.map((row) => [
-      row.name,
-      row.gflops.toFixed(1),
-      milliseconds(row.median),
-      milliseconds(row.best),
-      row.percentOfLimit.toFixed(0),
-      row.overWasm?.toFixed(2) ?? "–",
-      row.overNative?.toFixed(2) ?? "–",
-      row.maxError.toExponential(0),
-      row.form,
-    ]),
-  );
-  const head = `${shape}   ${gflop.toPrecision(3)} GFLOP, limit ${limit.toFixed(1)} GFLOP/s (${limitForm})`;
-  return [head, ...[table, ...skipped].map((text) => text.replaceAll(/^/gm, "  "))].join("\n");
-}
-
-/** For each shape heed's time against onnxruntime-web's, beside the bar that the project sets itself. */
-export function formatBars(results: readonly (ShapeResult & { isSquareAndWide: boolean })[]): string {
-  const lines: string[][] = [];
-  for (const { shape, rows, isSquareAndWide } of results) {
-    for (const { name, kind, overOnnxruntimeWeb, percentOfLimit } of rows) {
-      if (kind !== "heed" || overOnnxruntimeWeb === undefined) continue;
-      const bar = isSquareAndWide ? (name.includes("relaxed") ? 2 : 1.6) : 1.3;
-      const verdict = overOnnxruntimeWeb >= bar ? "ok" : "below";
-      lines.push([shape, name, percentOfLimit.toFixed(0), overOnnxruntimeWeb.toFixed(2), `≥ ${bar}`, verdict]);
-    }
-  }
-  return formatTable(["", "", "% of limit", "× onnxruntime-web", "bar", ""], lines, 2);
 }
 
 /** Columns as wide as they need to be: the first `texts` and the last to the left, numbers to the right. */
@@ -133,4 +27,24 @@ export function milliseconds(ms: number): string {
 export function progress(text: string): void {
   if (!process.stderr.isTTY) return;
   process.stderr.write(`\r\x1b[2K${text.slice(0, (process.stderr.columns || 80) - 1)}`);
+}
+
+/** A ratio that the project promises itself. */
+export interface Bar {
+  what: string;
+  value: number;
+  atLeast: number;
+}
+
+/** Each ratio beside its bar. */
+export function formatBars(bars: readonly Bar[]): string {
+  return formatTable(
+    ["", "ratio", "bar", ""],
+    bars.map(({ what, value, atLeast }) => [what, value.toFixed(2), `≥ ${atLeast}`, value >= atLeast ? "ok" : "below"]),
+  );
+}
+
+/** The first line of an error, for the table's notes. */
+export function messageOf(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split("\n")[0]!.slice(0, 100);
 }

@@ -1,16 +1,9 @@
 import { type Array as JaxArray, defaultDevice, init, jit, nn, numpy as np } from "@jax-js/jax";
-import type { Floats, Problem } from "../cases/shapes.ts";
-import {
-  type Contender,
-  type Peer,
-  biasOf,
-  byHeads,
-  expandHeads,
-  fromHeads,
-  isMasked,
-  scaled,
-  transpose,
-} from "./peer.ts";
+import type { Contender } from "../harness/entrant.ts";
+import type { Problem } from "../harness/problem.ts";
+import type { Floats } from "../harness/random.ts";
+import { biasOf, byHeads, expandHeads, fromHeads, isMasked, scaled, transpose } from "./layout.ts";
+import type { Peer } from "./peer.ts";
 
 export async function loadJax(): Promise<Peer> {
   if (!(await init("wasm")).includes("wasm")) throw new Error("the wasm backend does not start");

@@ -1,6 +1,7 @@
-import { type Floats, type Problem, sees } from "../cases/shapes.ts";
-import { type Input, Int, type Node } from "./onnx.ts";
-import { MASKED, biasOf, byHeads, expandHeads, fromHeads, scaled, transpose } from "./peer.ts";
+import { type Problem, sees } from "../harness/problem.ts";
+import type { Floats } from "../harness/random.ts";
+import { MASKED, biasOf, byHeads, expandHeads, fromHeads, scaled, transpose } from "./layout.ts";
+import { type Input, Int, type Node, floats } from "./onnx.ts";
 
 /** One ONNX graph that computes a problem, with its inputs in the layout that suits it best. */
 export interface Form {
@@ -22,7 +23,7 @@ export function formsOf(problem: Problem): Form[] {
   return forms;
 }
 
-/** com.microsoft.MultiHeadAttention: Q [batch, rows, heads·dim], K and V by heads, so that none needs a transpose but Q. */
+/** com.microsoft.MultiHeadAttention: Q is [batch, rows, heads·dim], K and V are by heads; only Q is transposed. */
 function multiHeadAttention(problem: Problem): Form {
   const { batch, numHeads, seqLenQ, seqLenKv, headDim, causal, window, kvLengths } = problem.shape;
   const { k, v } = byHeads(problem);
@@ -106,7 +107,7 @@ function groupQueryAttention(problem: Problem): Form {
   };
 }
 
-/** MatMul + Softmax + MatMul, K transposed and Q scaled beforehand; the query heads of one KV head are rows of one matrix. */
+/** MatMul + Softmax + MatMul, K transposed and Q scaled before; the query heads of a KV head are rows of one matrix. */
 function matMuls(problem: Problem): Form {
   const { batch, numHeads, numKvHeads, seqLenQ, seqLenKv, headDim, causal } = problem.shape;
   const { q, k, v } = byHeads(problem);
@@ -124,7 +125,7 @@ function matMuls(problem: Problem): Form {
   };
 }
 
-/** The same on blocks of `window` queries against the 3·window keys around them, so that what lies far off is not computed. */
+/** The same on blocks of `window` queries against the 3·window keys around them; no score farther off is computed. */
 function bandedMatMuls(problem: Problem): Form {
   const { batch, numHeads, seqLenQ, headDim, window = 0 } = problem.shape;
   const blocks = seqLenQ / window;
@@ -149,7 +150,7 @@ function bandedMatMuls(problem: Problem): Form {
   };
 }
 
-/** K or V as [batch, heads, blocks, 3·window, dim]: each block of rows with the one before and the one after, zeros at the ends. */
+/** K or V as [batch, heads, blocks, 3·window, dim]: each block of rows with its two neighbours, zeros at the ends. */
 function banded(kv: Floats, { shape }: Problem): Floats {
   const { seqLenKv, headDim, window = 0 } = shape;
   const block = window * headDim;
@@ -190,8 +191,4 @@ function expandRows(mask: Extract<Input, { type: "bool" }>, rows: number): Input
 function addedTo(problem: Problem): Input {
   const { data, dims } = biasOf(problem);
   return floats(data, dims);
-}
-
-function floats(data: Floats, dims: number[]): Input {
-  return { type: "float32", data, dims };
 }

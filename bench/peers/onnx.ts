@@ -5,9 +5,21 @@ const SCHEMA = `
   syntax = "proto3";
   message Model { int64 ir_version = 1; repeated OperatorSet opset_import = 8; Graph graph = 7; }
   message OperatorSet { string domain = 1; int64 version = 2; }
-  message Graph { repeated Node node = 1; string name = 2; repeated Constant initializer = 5; repeated ValueInfo input = 11; repeated ValueInfo output = 12; }
+  message Graph {
+    repeated Node node = 1;
+    string name = 2;
+    repeated Constant initializer = 5;
+    repeated ValueInfo input = 11;
+    repeated ValueInfo output = 12;
+  }
   message Constant { repeated int64 dims = 1; int32 data_type = 2; string name = 8; bytes raw_data = 9; }
-  message Node { repeated string input = 1; repeated string output = 2; string op_type = 4; repeated Attribute attribute = 5; string domain = 7; }
+  message Node {
+    repeated string input = 1;
+    repeated string output = 2;
+    string op_type = 4;
+    repeated Attribute attribute = 5;
+    string domain = 7;
+  }
   message Attribute { string name = 1; float f = 2; int64 i = 3; int32 type = 20; }
   message ValueInfo { string name = 1; Type type = 2; }
   message Type { Tensor tensor_type = 1; }
@@ -27,6 +39,10 @@ export type Input =
   | { type: "float32"; data: Float32Array; dims: number[] }
   | { type: "int32"; data: Int32Array; dims: number[] }
   | { type: "bool"; data: Uint8Array; dims: number[] };
+
+export function floats(data: Float32Array, dims: number[]): Input {
+  return { type: "float32", data, dims };
+}
 
 export interface Node {
   op: string;

@@ -1,9 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import type { InferenceSession, TensorConstructor } from "onnxruntime-common";
+import type { Contender } from "../harness/entrant.ts";
 import { encodeModel } from "./onnx.ts";
 import { type Form, formsOf } from "./onnx-forms.ts";
-import type { Contender, Peer } from "./peer.ts";
+import type { Peer } from "./peer.ts";
 
 /** What onnxruntime-web and onnxruntime-node have in common. */
 interface Runtime {

@@ -1,4 +1,4 @@
-import { type Problem, sees } from "../cases/shapes.ts";
+import { type Problem, sees } from "../harness/problem.ts";
 import type { Peer } from "./peer.ts";
 
 /** What one writes without a library: three passes over each query row, Float32Arrays, no SIMD. */

@@ -2,18 +2,11 @@ import { dirname } from "node:path";
 import { createRequire } from "node:module";
 import * as tf from "@tensorflow/tfjs-core";
 import { setThreadsCount, setWasmPaths, version_wasm } from "@tensorflow/tfjs-backend-wasm";
-import type { Floats, Problem } from "../cases/shapes.ts";
-import {
-  type Contender,
-  type Peer,
-  biasOf,
-  byHeads,
-  expandHeads,
-  fromHeads,
-  isMasked,
-  scaled,
-  transpose,
-} from "./peer.ts";
+import type { Contender } from "../harness/entrant.ts";
+import type { Problem } from "../harness/problem.ts";
+import type { Floats } from "../harness/random.ts";
+import { biasOf, byHeads, expandHeads, fromHeads, isMasked, scaled, transpose } from "./layout.ts";
+import type { Peer } from "./peer.ts";
 
 export async function loadTfjs(): Promise<Peer> {
   const { resolve } = createRequire(import.meta.url);

@@ -1,0 +1,37 @@
+// What `npm run bench -- --list` prints: the tables, their shapes and the peers, by the names that the options take.
+import {
+  DECODE_CASES,
+  LAYER_NAME,
+  PRODUCTS,
+  SHAPES,
+  WEIGHTS_CASES,
+  WEIGHTS_SHAPES,
+  nameOfProduct,
+} from "./cases/shapes.ts";
+import { PEERS } from "./peers/registry.ts";
+
+export function formatList(): string {
+  const sections: [title: string, lines: readonly string[]][] = [
+    [
+      "attention: batch × heads[/KV heads] × queries × keys × headDim (* is part of --quick)",
+      SHAPES.map(({ name, quick }) => (quick ? `${name} *` : name)),
+    ],
+    [
+      "--decode: one query against a resident KV cache",
+      DECODE_CASES.map(({ dims, dtypes }) => `${dims} ${dtypes.join(", ")}`),
+    ],
+    ["--layer: rows × inFeatures × outFeatures, and the whole layer", [...PRODUCTS.map(nameOfProduct), LAYER_NAME]],
+    [
+      "--weights: attention weights of one query beside its decode step",
+      WEIGHTS_SHAPES.flatMap((dims) => WEIGHTS_CASES.map(({ what }) => `${what} ${dims}`)),
+    ],
+    [
+      "--scaling: heed beside itself",
+      ["causal and windowed masks", "copies in and out", "the smallest call", "growth of time and memory"],
+    ],
+    ["--cold: import, load and first call", ["every host of test/runtimes/"]],
+    ["--baseline DIR: this build beside an older one", ["all shapes of attention, --decode, --layer and --weights"]],
+    ["peers (--peer TEXT)", PEERS.map(({ name, about }) => `${name.padEnd(17)} ${about}`)],
+  ];
+  return `${sections.map(([title, lines]) => [title, ...lines.map((line) => `  ${line}`)].join("\n")).join("\n\n")}\n`;
+}
