@@ -1,10 +1,11 @@
 // Attention as a service. POST one of
-//   { "q": rows, "k": rows, "v": rows, "options": { "numHeads": 2, "causal": true, … } }   rows: arrays of numbers, one a token
+//   { "q": rows, "k": rows, "v": rows, "options": { "numHeads": 2, "causal": true, … } }
 //   { "tokens": ["to", "be", "or", "not", "to", "be"] }
 // and get { "out": rows }, or { "weights": rows } that say how much each token attends to each.
+// Rows are arrays of numbers, one row a token.
 import { type AttentionOptions, type Heed, loadSync } from "heed";
 
-/** One for all requests of an isolate. The module came compiled with the Worker, so that there is nothing to wait for. */
+/** One instance for all requests of an isolate. The Worker brings the module compiled, so loading is synchronous. */
 let heed: Heed | undefined;
 
 export default {
@@ -21,7 +22,7 @@ export default {
       heed ??= loadSync();
       return Response.json("tokens" in body ? { weights: weightsOf(heed, body.tokens) } : { out: attend(heed, body) });
     } catch (error) {
-      // heed's errors name the argument, what was expected and what came: a good answer to whoever sent it.
+      // heed's errors name the argument, what was expected and what came, so the caller gets the message.
       if (error instanceof SyntaxError || error instanceof TypeError || error instanceof RangeError) {
         return Response.json({ error: error.message }, { status: 400 });
       }

@@ -1,5 +1,5 @@
-// The checkpoint format of llama2.c, version 0 (https://github.com/karpathy/llama2.c, legacy_export in export.py): seven i32,
-// then every weight as f32, layer by layer within each kind. A matrix is [outputs, inputs].
+// The checkpoint format of llama2.c, version 0 (https://github.com/karpathy/llama2.c, legacy_export in export.py):
+// seven i32, then every weight as f32, layer by layer within each kind. A matrix is [outputs, inputs].
 
 import { InputError } from "./input.ts";
 

@@ -15,8 +15,8 @@ export interface Run {
 }
 
 /**
- * Writes up to `steps` tokens after the prompt; `onToken` gets each as it comes. It stops earlier at the end of the text or where
- * the model has no more positions.
+ * Writes up to `steps` tokens after the prompt; `onToken` gets each as it comes. It stops earlier at the end of the
+ * text or where the model has no more positions.
  */
 export function generate(
   model: Model,

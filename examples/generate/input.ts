@@ -1,2 +1,2 @@
-/** Something that the user gave is wrong: the message is all that they need. */
+/** The user gave something wrong. The message alone is printed, without a stack. */
 export class InputError extends Error {}

@@ -1,5 +1,5 @@
-// The forward pass of Llama 2 (https://arxiv.org/abs/2307.09288). heed does the products with the weights, the rotary embedding, the
-// KV cache and attention. The norms, SwiGLU and the residual sums are written out here.
+// The forward pass of Llama 2 (https://arxiv.org/abs/2307.09288). heed does the products with the weights, the rotary
+// embedding, the KV cache and attention. The norms, SwiGLU and the residual sums are written out here.
 
 import type { Dtype, KvCache, PackedLinear, Tensor } from "heed";
 import { Activations } from "./activations.ts";

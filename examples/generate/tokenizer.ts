@@ -1,5 +1,5 @@
-// The tokenizer format of llama2.c (tokenizer.bin): i32 length of the longest piece, then for each token its score (f32), the
-// length of its piece (i32) and the piece. The pieces are those of sentencepiece BPE, with spaces for its ▁.
+// The tokenizer format of llama2.c (tokenizer.bin): i32 length of the longest piece, then for each token its score
+// (f32), the length of its piece (i32) and the piece. The pieces are those of sentencepiece BPE, with spaces for its ▁.
 
 import { InputError } from "./input.ts";
 
@@ -46,7 +46,10 @@ export class Tokenizer {
     return [BOS, ...tokens];
   }
 
-  /** Merges the two neighbours whose joint piece has the highest score. Returns false where no two neighbours make a piece. */
+  /**
+   * Merges the two neighbours whose joint piece has the highest score. Returns false where no two neighbours make a
+   * piece.
+   */
   #mergeBest(tokens: number[]): boolean {
     const text = new TextDecoder();
     let best = -1;

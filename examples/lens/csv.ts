@@ -1,6 +1,16 @@
 // The weights that the map shows, as a table for other programs.
 import type { Picture } from "./picture.ts";
 
+/** Offers a table as a download. */
+export function saveCsv(csv: string, name: string): void {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([csv], { type: "text/csv" }));
+  link.download = name;
+  link.click();
+  // The browser reads it after the click.
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
 /** A row for each token that looks; RFC 4180. */
 export function toCsv({ view, labels }: Picture, start: number): string {
   const size = labels.length;

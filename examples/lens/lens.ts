@@ -2,7 +2,7 @@
 import type { Heed } from "heed";
 import { HEADS, INDUCTION } from "../read/heads.ts";
 import { count, number, quote } from "../read/phrases.ts";
-import { toCsv } from "./csv.ts";
+import { saveCsv, toCsv } from "./csv.ts";
 import { HeadsView } from "./heads-view.ts";
 import { drawLegend } from "./legend.ts";
 import { MapView } from "./map-view.ts";
@@ -185,8 +185,9 @@ export class Lens {
     const { tokens, covered } = this.#tokens;
     const rest = covered < this.#text.value.length ? " (the rest is not read)" : "";
     const { size } = this.#shown!.passage;
+    const title = this.#text.value === this.#source.text ? `${this.#source.title}: ` : "";
     element("status").textContent =
-      `${this.#text.value === this.#source.text ? `${this.#source.title}: ` : ""}${count(tokens.length, "token")}${rest}, ` +
+      `${title}${count(tokens.length, "token")}${rest}, ` +
       `${number(this.#names.size)} distinct. Weights of ${HEADS.length} heads × ${count(size, "row")} from ` +
       `heed (${this.#heed.variant}) in ${this.#reading.milliseconds.toFixed(1)} ms.`;
   }
@@ -291,12 +292,6 @@ export class Lens {
   #save(): void {
     const picture = this.#picture;
     if (!picture) return;
-    const link = document.createElement("a");
-    const csv = new Blob([toCsv(picture, this.#shown!.passage.start)], { type: "text/csv" });
-    link.href = URL.createObjectURL(csv);
-    link.download = `${HEADS[this.#head]!.name.replace(" ", "-")}.csv`;
-    link.click();
-    // The browser reads it after the click.
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    saveCsv(toCsv(picture, this.#shown!.passage.start), `${HEADS[this.#head]!.name.replace(" ", "-")}.csv`);
   }
 }

@@ -18,7 +18,10 @@ export class MapView {
   #picture: Picture | undefined;
   #cursor: Cell = { row: 0, key: 0 };
   #transform: ZoomTransform = zoomIdentity;
-  /** The cells, and with the labels the whole. Measured once: to ask the page for them makes it lay out all of itself. */
+  /**
+   * Sizes of the cells and, with the labels, of the whole. Measured once, since measuring makes the page lay itself
+   * out.
+   */
   #box = { left: 0, top: 0, width: 1, height: 1, right: 1, bottom: 1 };
 
   /** `point` hears of the cell under the pointer, and of the cell that was clicked or moved to. */

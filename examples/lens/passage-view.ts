@@ -18,7 +18,9 @@ export class PassageView {
   #picked = 0;
   #drawn: { from: number; links: Link[] } | undefined;
 
-  /** `pick` hears of a token that is chosen, `hover` of the one under the pointer; both count from the start of the passage. */
+  /**
+   * `pick` is called with a chosen token, `hover` with the one under the pointer, both from the start of the passage.
+   */
   constructor(
     tokens: HTMLElement,
     links: SVGSVGElement,
@@ -140,7 +142,10 @@ export class PassageView {
       .attr("stroke-opacity", ({ weight }) => 0.3 + 0.7 * Math.sqrt(weight));
   }
 
-  /** An arc above the line where both stand in one, else a curve from line to line; a small loop from a token to itself. */
+  /**
+   * An arc above the line if both tokens are in it, else a curve from line to line; a small loop from a token to
+   * itself.
+   */
   #route(from: number, to: number): string {
     const [a, b] = [this.#buttons[from]!, this.#buttons[to]!].map((button) => ({
       x: this.#tokens.offsetLeft + button.offsetLeft + button.offsetWidth / 2,

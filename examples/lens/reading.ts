@@ -13,7 +13,7 @@ import {
   writeHeads,
 } from "../read/heads.ts";
 
-/** Called between slices of work: gives way to the page where one took long, and throws where the result is no longer wanted. */
+/** Called between slices of work. It yields to the page after a long one, and throws once the result is not wanted. */
 export type Breathe = () => Promise<void>;
 
 /** `size` tokens from token `start` on, and what attention over the text up to their last gave. */
@@ -190,7 +190,10 @@ function* stretches(size: number, each: number): Generator<number[]> {
   }
 }
 
-/** The row of [size, size] weights that looks hardest at one token, the more so where that is the one to come: the last of them. */
+/**
+ * The row of [size, size] weights that puts the most on one token. A token that the text repeats next counts more. Of
+ * equal rows it is the last.
+ */
 export function tellingRow(weights: Float32Array, tokens: number[]): number {
   const size = tokens.length;
   return greatest([...Array(size).keys()].reverse(), (row) => {

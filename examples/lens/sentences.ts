@@ -10,7 +10,9 @@ export interface Guess {
   word: string | undefined;
 }
 
-/** A head's keys in a row, the sink where it took anything worth a word, and, once it is known, the guess of the induction head. */
+/**
+ * What one row of a head looks at most, its sink if that took much, and the induction head's guess once it is known.
+ */
 export function sayTop(top: Top, head: number, token: number, labels: readonly string[], guess?: Guess): string {
   const seen = top.keys.flatMap((key, nth) => {
     const weight = top.weights[nth]!;

@@ -1,4 +1,4 @@
-// node examples/lens/serve.js [--port n]: serves the page that the build made, to this machine alone; port 0 takes a free one.
+// node examples/lens/serve.js [--port n]: serves the built page on 127.0.0.1. Port 0 takes a free one.
 import process from "node:process";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";

@@ -1,4 +1,4 @@
-// The page's side of the worker that tokenises. Its program stands in the page, compressed, so that one file is all there is.
+// The page's side of the worker that tokenises. The worker's program is in the page, compressed: the page is one file.
 import type { Reply, Request } from "./tokeniser-worker.ts";
 
 export type Tokens = Omit<Reply, "id">;

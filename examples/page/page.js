@@ -1,4 +1,5 @@
-// Words as vectors of their letters, self-attention over them, and the weights as a heat map: redrawn at each keystroke.
+// Embeds words by their letters, computes self-attention over them, and draws the weights as a heat map at each
+// keystroke.
 import { load } from "./heed.js";
 
 const DIM = 64;

@@ -14,7 +14,7 @@ Usage: npm run safetensors -- --file <file> --heads <n> [options]
   --help            this page
 `;
 
-/** Something that the user gave is wrong: the message is all that they need. */
+/** The user gave something wrong. The message alone is printed, without a stack. */
 class InputError extends Error {}
 
 async function main(): Promise<void> {
@@ -47,7 +47,8 @@ async function main(): Promise<void> {
     const start = performance.now();
     const { out } = layer.forward(x, { context });
     const ms = (performance.now() - start).toFixed(2);
-    const sizes = `${layer.embedDim} → ${layer.numHeads}/${layer.numKvHeads} heads of ${layer.headDim} → ${layer.outDim}`;
+    const shape = `${layer.numHeads}/${layer.numKvHeads} heads of ${layer.headDim}`;
+    const sizes = `${layer.embedDim} → ${shape} → ${layer.outDim}`;
     const rms = Math.hypot(...out.subarray(0, layer.outDim)) / Math.sqrt(layer.outDim);
     console.log(
       `${found.prefix || "(no prefix)"}  ${found.kind}  ${sizes}  ${tokens} tokens in ${ms} ms, rms ${rms.toFixed(3)}`,

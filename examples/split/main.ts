@@ -1,4 +1,4 @@
-// Attention over a long context, its keys split over worker threads and merged: `npm run split -- --help`.
+// Attention over a long context, with its keys split over worker threads and merged: `npm run split -- --help`.
 import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
@@ -7,7 +7,8 @@ import { load } from "heed";
 import { type Problem, makeProblem, optionsFrom } from "./problem.ts";
 import { type Message, type Share, work } from "./worker.ts";
 
-const HELP = `Attention over a long context: whole, then with its keys split over worker threads, each with its own instance of heed.
+const HELP = `Attention over a long context: first whole, then with its keys split over worker threads and merged.
+Each thread has an instance of heed of its own.
 
 Usage: npm run split -- [options]
 

@@ -27,7 +27,9 @@ export function makeProblem(sizes: Sizes): Problem {
   };
 }
 
-/** The options of attention over the keys from `from` on, where the last query stands at the last key of all; without the sinks. */
+/**
+ * Options of attention over the keys from `from` on. The last query stands at the last key of all. Sinks are left out.
+ */
 export function optionsFrom({ numHeads, headDim, queries, keys }: Sizes, from: number) {
   return { numHeads, headDim, causal: true, queryOffset: keys - queries - from, lse: true } as const;
 }

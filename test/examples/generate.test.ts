@@ -215,8 +215,8 @@ if (!existsSync(MODEL) || !existsSync(TOKENIZER)) {
     });
 
     // The tolerance adds up the roundings on the way to a logit, each half a step of the largest logit and all in one
-    // direction: 12 values to f32 in each of 5 layers and 2 after them, K and V of 5 layers to the cache's type. For f32 that
-    // is 8e-5, and the two likeliest tokens are at least 4e-3 apart. The expected values have 6 decimals.
+    // direction: 12 values to f32 in each of 5 layers and 2 after them, K and V of 5 layers to the cache's type. For
+    // f32 that is 8e-5, and the two likeliest tokens are at least 4e-3 apart. The expected values have 6 decimals.
     it.each([
       ["f32", 2 ** -24],
       ["f16", 2 ** -11],

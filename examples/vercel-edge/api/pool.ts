@@ -1,5 +1,5 @@
-// Attention pooling: POST { "query": [numbers], "vectors": [[numbers], …], "temperature"? } and get the mean of the vectors, in which
-// each counts by how well it matches the query, and what each counts.
+// Attention pooling. POST { "query": [numbers], "vectors": [[numbers], …], "temperature"? } and get { "pooled",
+// "weights" }: the mean of the vectors, weighted by how well each matches the query, and these weights.
 import { load } from "heed";
 
 export const config = { runtime: "edge" };
