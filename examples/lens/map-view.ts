@@ -19,8 +19,7 @@ export class MapView {
   #cursor: Cell = { row: 0, key: 0 };
   #transform: ZoomTransform = zoomIdentity;
   /**
-   * Sizes of the cells and, with the labels, of the whole. Measured once, since measuring makes the page lay itself
-   * out.
+   * Sizes of the cells and of the whole with its labels. Measured once, since measuring makes the page lay itself out.
    */
   #box = { left: 0, top: 0, width: 1, height: 1, right: 1, bottom: 1 };
 

@@ -191,8 +191,8 @@ function* stretches(size: number, each: number): Generator<number[]> {
 }
 
 /**
- * The row of [size, size] weights that puts the most on one token. A token that the text repeats next counts more. Of
- * equal rows it is the last.
+ * The row of [size, size] weights that puts the most on one token. A row counts more where that token is the one that
+ * comes next. Of equal rows it is the last.
  */
 export function tellingRow(weights: Float32Array, tokens: number[]): number {
   const size = tokens.length;
