@@ -23,7 +23,9 @@ const dims: Dims = {
 const folder = mkdtempSync(join(tmpdir(), "heed-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** A safetensors file: the length of a JSON header, the header, the floats (https://huggingface.co/docs/safetensors). */
+/**
+ * A safetensors file: the length of a JSON header, the header, the floats (https://huggingface.co/docs/safetensors).
+ */
 function fileOf(
   tensors: Record<string, { data: ArrayLike<number>; shape: readonly number[] }>,
 ): Uint8Array<ArrayBuffer> {
