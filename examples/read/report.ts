@@ -91,6 +91,7 @@ function headline({ title, cut, text, run }: Page, width: number, paint: Paint):
     "",
     paint("heed", { bold: true, fg: HEAD_COLOURS[INDUCTION] }) +
       paint(" attention at work on a real text", { bold: true }),
+    paint(" attention at work on a real text", { bold: true }),
     ...wrap(`Reading ${title}: ${count(length, "token")}, ${number(distinct)} distinct`, width),
     ...(cut === undefined ? [] : wrap(cut, width)),
     ...wrap(inOneCall(length, run), width).map((line) => paint(line, { bold: true, fg: HEAD_COLOURS[SAME] })),
@@ -141,7 +142,7 @@ function heatMaps(text: Attended, start: number, size: number, width: number, de
   const key =
     "Down: the token that looks, two to a line. Across: the token looked at. Brighter is more; each row of a head";
   const how =
-    "shares out 1 among all tokens up to its own and the sink. The weights are exp(score − lse), from q, k and the lse " +
-    "returned.";
+    "shares out 1 among all tokens up to its own and the sink. The weights are exp(score − lse), from q, k and the " +
+    "lse returned.";
   return [...lines, ...wrap(`${key} ${how}`, width)];
 }
