@@ -56,8 +56,8 @@ export default defineConfig({
         },
       },
       {
-        // `npm run test:browsers`: the same in pages and workers of browsers, as files and from bundlers. What runs inside a page
-        // has a configuration of its own, test/browser/vitest.config.ts.
+        // `npm run test:browsers`: the same in pages and workers of browsers, as files and from bundlers. What runs
+        // inside a page has a configuration of its own, test/browser/vitest.config.ts.
         test: {
           name: "pages",
           include: ["test/runtimes/**/*.page.test.ts"],

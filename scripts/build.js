@@ -1,6 +1,6 @@
 // node scripts/build.js [target …]: compiles assembly/ for the targets of asconfig.json (all of them by default) whose
-// files are not up to date, side by side, then bundles bindings/ to dist/ and each example to build/, where `npm start`,
-// `npm run generate` and `npm run split` run it, and build/lens.html, the page of `npm run lens`.
+// files are not up to date, side by side, then bundles bindings/ to dist/ and each example to build/, where `npm
+// start`, `npm run generate` and `npm run split` run it, and build/lens.html, the page of `npm run lens`.
 import process from "node:process";
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";

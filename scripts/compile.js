@@ -1,4 +1,5 @@
-// Compiles assembly/ for a target of asconfig.json, unless what stands in build/ was made from the same bytes by the same compiler.
+// Compiles assembly/ for a target of asconfig.json, unless what stands in build/ was made from the same bytes by the
+// same compiler.
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -34,8 +35,8 @@ function outputsOf(root, target) {
 }
 
 /**
- * One hash of everything that the bytes of a target depend on: each file of assembly/ under its name, asconfig.json, the version
- * of heed and those of the compiler.
+ * One hash of everything that the bytes of a target depend on: each file of assembly/ under its name, asconfig.json,
+ * the version of heed and those of the compiler.
  * @param {string} root @param {string} target
  */
 function hashInputs(root, target) {

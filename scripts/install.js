@@ -1,4 +1,5 @@
-// What only some commands need has a manifest and a lock file in a folder of its own, and is installed when such a command first runs.
+// What only some commands need has a manifest and a lock file in a folder of its own, and is installed when such a
+// command first runs.
 import { spawnSync } from "node:child_process";
 import { existsSync, statSync } from "node:fs";
 import { join, relative } from "node:path";

@@ -1,5 +1,6 @@
-// Runs after `npm ci`: removes what two packages carry and nothing here loads, 103 MB of 292. asc loads binaryen's index.js alone, not
-// its command-line programs; the examples load the ES modules of gpt-tokenizer, not its other copies.
+// Runs after `npm ci`: removes what two packages carry and nothing here loads, 103 MB of 292. asc loads binaryen's
+// index.js alone, not its command-line programs; the examples load the ES modules of gpt-tokenizer, not its other
+// copies.
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";

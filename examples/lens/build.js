@@ -1,4 +1,5 @@
-// Bundles the page: one file with its style, its script, the wasm and the tokeniser inside, which asks nothing of any server.
+// Bundles the page: one file with its style, its script, the wasm and the tokeniser inside, which asks nothing of any
+// server.
 import { Buffer } from "node:buffer";
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -23,7 +24,10 @@ async function bundle(entry, options = {}) {
   return outputFiles[0]?.text.trim() ?? "";
 }
 
-/** The first paragraph of Moby-Dick, from “It is a way I have of driving off the spleen” on: the third line, after the title. */
+/**
+ * The first paragraph of Moby-Dick, from “It is a way I have of driving off the spleen” on: the third line, after the
+ * title.
+ */
 const [, , opening = ""] = readFileSync(here("../read/moby-dick/1.txt"), "utf8").split("\n");
 const source = {
   title: "The opening of Moby-Dick",

@@ -3,8 +3,12 @@
 const ZERO_WIDTH = /^[\p{Mn}\p{Me}\p{Cf}\ufe0f]$/u;
 const EMOJI = /^\p{Emoji_Presentation}$/u;
 /** East Asian wide and fullwidth, by the blocks of Unicode's EastAsianWidth.txt. */
-const WIDE =
-  /^[\u1100-\u115f\u2e80-\u303e\u3041-\u33ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{17000}-\u{18aff}\u{1b000}-\u{1b2ff}\u{20000}-\u{3fffd}]$/u;
+const WIDE = new RegExp(
+  String.raw`^[\u1100-\u115f\u2e80-\u303e\u3041-\u33ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua960-\ua97f` +
+    String.raw`\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6` +
+    String.raw`\u{17000}-\u{18aff}\u{1b000}-\u{1b2ff}\u{20000}-\u{3fffd}]$`,
+  "u",
+);
 
 /** Columns that a character takes in a terminal: 0, 1 or 2. */
 export function charWidth(char: string): number {

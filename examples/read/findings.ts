@@ -47,7 +47,10 @@ export function attended(
   return { tokens, labels, built, answer, guesses: readBack(tokens, built, answer, INDUCTION, undefined, tell) };
 }
 
-/** Whether the induction head standing on token i foretold token i + 1; undefined where it said nothing or nothing follows. */
+/**
+ * Whether the induction head standing on token i foretold token i + 1; undefined where it said nothing or nothing
+ * follows.
+ */
 export function guessedRight({ tokens, guesses }: Attended, i: number): boolean | undefined {
   if (guesses[i] === undefined || i + 1 >= tokens.length) return undefined;
   return guesses[i] === tokens[i + 1];
@@ -79,7 +82,9 @@ export function commonestTokenRight(tokens: readonly number[]): number {
   return right;
 }
 
-/** How many outputs of the previous-token head are the code of the token before, to 0.001: all but the first should be. */
+/**
+ * How many outputs of the previous-token head are the code of the token before, to 0.001: all but the first should be.
+ */
 export function previousTokenRight({ tokens, answer }: Attended): number {
   return tokens.filter((_, i) => {
     if (i === 0) return false;
@@ -89,8 +94,8 @@ export function previousTokenRight({ tokens, answer }: Attended): number {
 }
 
 /**
- * Where to show `size` tokens: the window where the induction head looks hardest at earlier tokens of the same window and
- * guesses right, at the start of a sentence if that costs little.
+ * Where to show `size` tokens: the window where the induction head looks hardest at earlier tokens of the same window
+ * and guesses right, at the start of a sentence if that costs little.
  */
 export function bestWindow(text: Attended, size: number): number {
   const { tokens, labels } = text;
@@ -151,7 +156,10 @@ export function tellingTokens(text: Attended, start: number, size: number): numb
   return chosen.length > 0 ? chosen : [start + size - 1];
 }
 
-/** What a query of a head looked at, by token: `places` keys that are that token, together `weight`; the nearest is `back` before it. */
+/**
+ * What a query of a head looked at, by token: `places` keys that are that token, together `weight`; the nearest is
+ * `back` before it.
+ */
 export interface Seen {
   token: number;
   weight: number;
@@ -176,7 +184,10 @@ export function lookedAt(text: Attended, head: number, i: number): { seen: Seen[
   return { seen, sunk: sunkAt(built, answer.lse, head, i) };
 }
 
-/** Floating-point operations of the call: two products of a row by headDim for each pair that the causal mask lets through. */
+/**
+ * Floating-point operations of the call: two products of a row by headDim for each pair that the causal mask lets
+ * through.
+ */
 export function flopOf(tokens: number, headDim: number): number {
   return (4 * HEADS.length * tokens * tokens * headDim) / 2;
 }

@@ -33,7 +33,10 @@ export function glance(text: Attended, i: number, width: number, paint: Paint): 
   return [...drawn.flat(), "", ...HEADS.map((_, head) => headLine(text, i, head, width, paint))];
 }
 
-/** As much of the text before token i as fills the lines that reach back to where the induction head looks, and token i + 1. */
+/**
+ * As much of the text before token i as fills the lines that reach back to where the induction head looks, and token i
+ * + 1.
+ */
 function excerptTo(text: Attended, i: number, width: number): Excerpt {
   const last = Math.min(i + 1, text.labels.length - 1);
   const from = (first: number): Excerpt => {

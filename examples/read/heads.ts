@@ -4,8 +4,9 @@
 //
 // c(t)  the code of token t: 64 random signs / 8, drawn from t alone. c·c = 1, and c(t)·c(u) is about N(0, 1/64).
 // R(n)  the code of position n: cos and sin of n·ω_f for 32 frequencies, / √32. R(m)·R(n) = mean of cos((m − n)·ω_f),
-//       which is 1 for m = n. One ω_f stands at random in each 32nd of (0, π): near positions are then almost orthogonal, as
-//       with evenly spaced ω, and far ones do not come round again, as with those they would after 64 positions.
+//       which is 1 for m = n. One ω_f stands at random in each 32nd of (0, π): near positions are then almost
+//       orthogonal, as with evenly spaced ω, and far ones do not come round again, as with those they would after 64
+//       positions.
 // β     sharpness. A match scores β, all else about half of that at most, so a match weighs e^(β/2) times as much.
 //
 //   head             q_i          k_j           slope            reads, in v_j = c(x_j)
@@ -14,8 +15,8 @@
 //   induction        β·c(x_i)     c(x_{j−1})    ln 2 / 1024      what followed the earlier occurrences, late ones first
 //   local            0            0             ln 2 / 4         everything near: half the weight every four tokens
 //
-// A head that finds nothing should look at nothing. That is what the sink is for: one more logit in the denominator, between
-// "match" and "no match"; where no key matches it takes the weight, and the output is almost zero.
+// A head that finds nothing should look at nothing. That is what the sink is for: one more logit in the denominator,
+// between "match" and "no match"; where no key matches it takes the weight, and the output is almost zero.
 
 export interface Head {
   name: string;
@@ -115,7 +116,8 @@ export function lseAt(lse: Float32Array, head: number, i: number): number {
 
 /**
  * Reads a head's outputs back into tokens: for each row of the answer the token of the text whose code lies nearest, or
- * undefined where the sink took most of the weight and there is nothing to read. Tells before each row how many are done.
+ * undefined where the sink took most of the weight and there is nothing to read. Tells before each row how many are
+ * done.
  */
 export function readBack(
   tokens: readonly number[],

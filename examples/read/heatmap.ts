@@ -8,8 +8,8 @@ const UNSEEN: Rgb = [10, 10, 16];
 const SHADES = "·░▒▓█";
 
 /**
- * Weights [row][column], rows that look by columns looked at, as lines of one character a column and one line for two rows.
- * With 256 colours or more a cell is half a character; with fewer, a shade for the larger of the two weights.
+ * Weights [row][column], rows that look by columns looked at, as lines of one character a column and one line for two
+ * rows. With 256 colours or more a cell is half a character; with fewer, a shade for the larger of the two weights.
  */
 export function drawHeatMap(weights: number[][], colour: Rgb, depth: Depth, paint: Paint): string[] {
   const size = weights.length;

@@ -90,7 +90,9 @@ export function layOut(labels: string[], margin: number, width: number): Place[]
   });
 }
 
-/** Gives each end of a link a column of its own token, and links between lines a lane each, so that parallel links nest. */
+/**
+ * Gives each end of a link a column of its own token, and links between lines a lane each, so that parallel links nest.
+ */
 function route(places: Place[], links: Link[]): Route[] {
   const taken = new Map<number, number>();
   const end = (token: number, isTarget: boolean): End => {

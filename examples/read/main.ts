@@ -14,7 +14,7 @@ import { CHAPTERS, fromFile, fromStdin, mobyDick, type Source, TextError } from 
 import { tokenise, tokenLabel } from "./tokens.ts";
 import type { Run } from "./words.ts";
 
-const HELP = `Attention at work on a real text: four heads, built by construction, read it in one call of heed.attention.
+const HELP = `Attention at work on a real text: four heads, built by construction, read it in one heed.attention call.
 
 Usage: npm start -- [options]
        node build/read.js [options]
@@ -133,7 +133,10 @@ function call(heed: Heed, { q, k, v, alibiSlopes, sinks }: Built) {
   return { ...answer, seconds: (performance.now() - start) / 1000 };
 }
 
-/** How long a call should take by the time of one on the first tokens: the work grows with the square. 0 for a text too short to ask. */
+/**
+ * How long a call should take by the time of one on the first tokens: the work grows with the square. 0 for a text too
+ * short to ask.
+ */
 function expectedSeconds(heed: Heed, built: Built): number {
   const length = lengthOf(built);
   if (length <= PROBED_TOKENS * 4) return 0;

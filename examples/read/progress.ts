@@ -1,5 +1,5 @@
-// What the program is doing, on standard error: one line that changes where that is a terminal, else a line for each stage and, where a
-// stage is long, one more every ten seconds.
+// What the program is doing, on standard error: one line that changes where that is a terminal, else a line for each
+// stage and, where a stage is long, one more every ten seconds.
 import { once } from "node:events";
 import { writeSync } from "node:fs";
 import { Worker } from "node:worker_threads";
@@ -37,7 +37,10 @@ export function step(what: string, done: number, all: number): void {
   if (performance.now() - saidAt >= PACE) stage(`${what}: ${Math.floor((100 * done) / all)} %`);
 }
 
-/** Makes a call during which nothing else runs in this thread; another says how many of the expected seconds have passed. */
+/**
+ * Makes a call during which nothing else runs in this thread; another says how many of the expected seconds have
+ * passed.
+ */
 export async function watch<T>(what: string, expected: number, call: () => T): Promise<T> {
   const rounded = Math.max(1, Math.round(expected));
   stage(`${what}: about ${rounded} s`);

@@ -1,4 +1,5 @@
-// The same text once more as a model that writes would meet it: one token at a time, its key and value appended to a KV cache.
+// The same text once more as a model that writes would meet it: one token at a time, its key and value appended to a KV
+// cache.
 import type { Heed } from "heed";
 import { type Built, HEAD_DIM, HEADS } from "./heads.ts";
 
@@ -15,8 +16,8 @@ export interface Replay {
 const MOST_TOKENS = 4096;
 
 /**
- * Feeds the text to a cache token by token, and compares with `out`, [tokens, heads, HEAD_DIM], of the one call. Tells after each
- * token how many are done.
+ * Feeds the text to a cache token by token, and compares with `out`, [tokens, heads, HEAD_DIM], of the one call. Tells
+ * after each token how many are done.
  */
 export function replay(heed: Heed, built: Built, out: Float32Array, tell: (done: number, all: number) => void): Replay {
   const { q, k, v, alibiSlopes, sinks } = built;

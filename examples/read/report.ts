@@ -29,10 +29,10 @@ const LINK_COLOURS: readonly Rgb[] = [
   [170, 130, 250],
 ];
 const INTRODUCTION =
-  "Attention lets every token look back: a head scores all tokens up to its own, softmax turns the scores into shares of 1, " +
-  "and the output is what stands there, mixed in those shares. Nobody trained these four heads. They are built from codes " +
-  "whose products say what to look at, so you can see for yourself whether the answer is right. The tokens are those of " +
-  "gpt-tokenizer, encoding o200k_base.";
+  "Attention lets every token look back: a head scores all tokens up to its own, softmax turns the scores into " +
+  "shares of 1, and the output is what stands there, mixed in those shares. Nobody trained these four heads. They " +
+  "are built from codes whose products say what to look at, so you can see for yourself whether the answer is " +
+  "right. The tokens are those of gpt-tokenizer, encoding o200k_base.";
 
 /** Behind the tokens of the passage, by turns, to show where one ends. */
 const TILES: readonly Rgb[] = [
@@ -49,11 +49,10 @@ export function report(page: Page, columns: number, depth: Depth): { first: stri
   const size = Math.min(text.tokens.length, mapSize(width));
   const start = bestWindow(text, size);
   const [telling] = tellingTokens(text, start, size);
-  const heading = (title: string): string[] => [
-    "",
-    `${paint("──", { dim: true })} ${paint(title, { bold: true })} ${paint("─".repeat(Math.max(2, width - title.length - 4)), { dim: true })}`,
-    "",
-  ];
+  const heading = (title: string): string[] => {
+    const rule = "─".repeat(Math.max(2, width - title.length - 4));
+    return ["", `${paint("──", { dim: true })} ${paint(title, { bold: true })} ${paint(rule, { dim: true })}`, ""];
+  };
   const first = [
     ...headline(page, width, paint),
     "",
@@ -90,7 +89,9 @@ function headline({ title, cut, text, run }: Page, width: number, paint: Paint):
   const distinct = new Set(text.tokens).size;
   return [
     "",
-    `${paint("heed", { bold: true, fg: HEAD_COLOURS[INDUCTION] })} ${paint("attention at work on a real text", { bold: true })}`,
+    paint("heed", { bold: true, fg: HEAD_COLOURS[INDUCTION] }) +
+      paint(" attention at work on a real text", { bold: true }),
+    paint(" attention at work on a real text", { bold: true }),
     ...wrap(`Reading ${title}: ${count(length, "token")}, ${number(distinct)} distinct`, width),
     ...(cut === undefined ? [] : wrap(cut, width)),
     ...wrap(inOneCall(length, run), width).map((line) => paint(line, { bold: true, fg: HEAD_COLOURS[SAME] })),
@@ -113,7 +114,8 @@ function passage(text: Attended, start: number, size: number, width: number, dep
   const green = depth > 1 ? " Tokens that it foretold are green." : "";
   const what =
     links.length > 0
-      ? `Each line runs from a token to the one it looks at (▾), which followed it the last time: that is the head's guess of what comes next.`
+      ? "Each line runs from a token to the one it looks at (▾), which followed it the last time: that is the head's " +
+        "guess of what comes next."
       : "No token here has an earlier occurrence to learn from, so the head looks at nothing.";
   return [...drawLinks(labels, links, styles, width, paint), "", ...wrap(`${what}${green}${from}`, width)];
 }
@@ -140,6 +142,7 @@ function heatMaps(text: Attended, start: number, size: number, width: number, de
   const key =
     "Down: the token that looks, two to a line. Across: the token looked at. Brighter is more; each row of a head";
   const how =
-    "shares out 1 among all tokens up to its own and the sink. The weights are exp(score − lse), from q, k and the lse returned.";
+    "shares out 1 among all tokens up to its own and the sink. The weights are exp(score − lse), from q, k and the " +
+    "lse returned.";
   return [...lines, ...wrap(`${key} ${how}`, width)];
 }

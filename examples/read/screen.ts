@@ -4,7 +4,10 @@ import { number } from "./phrases.ts";
 
 const ERASE_LINE = "\r\x1b[2K";
 
-/** Writes all at once, or, where someone sits at a terminal with fewer rows than that, the first lines and then what is asked for. */
+/**
+ * Writes all at once, or, where someone sits at a terminal with fewer rows than that, the first lines and then what is
+ * asked for.
+ */
 export async function show(first: string[], rest: string[]): Promise<void> {
   const all = [...first, "", ...rest];
   if (!isAttended() || all.length < process.stdout.rows) {

@@ -79,7 +79,8 @@ export function overall(text: Attended, width: number, paint: Paint): string[] {
   const verdict =
     score.made === 0
       ? `The induction head never met a token again in ${count(score.possible, "token")}, so it never made a guess.`
-      : `The induction head's guess of the next token is right ${number(score.right)} times of ${number(score.made)}: ${percent(score.right / score.made)}. ` +
+      : `The induction head's guess of the next token is right ${number(score.right)} times of ` +
+        `${number(score.made)}: ${percent(score.right / score.made)}. ` +
         `At the other ${number(score.possible - score.made)} tokens it had seen nothing like it and said nothing.`;
   const lines = wrap(verdict, width);
   if (length >= 400) {
@@ -96,8 +97,13 @@ export function overall(text: Attended, width: number, paint: Paint): string[] {
     lines.push("");
   }
   const commonest = commonestTokenRight(text.tokens);
-  const compare = `Naming the commonest token so far, every time, would be right at ${percent(commonest / score.possible)} of the ${count(score.possible, "token")}; this head, silence counted as wrong, at ${percent(score.right / score.possible)}.`;
-  const check = `As a check, the previous-token head's output is the code of the token before, to 0.001, ${number(previousTokenRight(text))} of ${count(length - 1, "time")}.`;
+  const share = (right: number): string => percent(right / score.possible);
+  const compare =
+    `Naming the commonest token so far, every time, would be right at ${share(commonest)} of the ` +
+    `${count(score.possible, "token")}; this head, silence counted as wrong, at ${share(score.right)}.`;
+  const check =
+    "As a check, the previous-token head's output is the code of the token before, to 0.001, " +
+    `${number(previousTokenRight(text))} of ${count(length - 1, "time")}.`;
   return [...lines, ...wrap(compare, width), ...wrap(check, width)];
 }
 
@@ -121,11 +127,13 @@ export function theCall(length: number, run: Run, width: number, paint: Paint): 
     ["speed", `${(flop / seconds / 1e9).toPrecision(3)} GFLOP/s on one thread, variant "${run.variant}"`],
     [
       "memory",
-      `${amount(run.memory.peak, "B")} at the peak: q, k, v, out and lse, and ${amount(run.memory.peak - rows, "B")} besides`,
+      `${amount(run.memory.peak, "B")} at the peak: q, k, v, out and lse, and ` +
+        `${amount(run.memory.peak - rows, "B")} besides`,
     ],
     [
       "never made",
-      `the ${HEADS.length} × ${number(length)} × ${number(length)} scores: ${amount(4 * HEADS.length * length * length, "B")}`,
+      `the ${HEADS.length} × ${number(length)} × ${number(length)} scores: ` +
+        amount(4 * HEADS.length * length * length, "B"),
     ],
   ];
   const code = [

@@ -1,5 +1,5 @@
-// `npm run test:browsers`: tests that run inside a page. They have a configuration of their own, because what drives the browsers is
-// only installed, beside this file, when they first run.
+// `npm run test:browsers`: tests that run inside a page. They have a configuration of their own, because what drives
+// the browsers is only installed, beside this file, when they first run.
 import { fileURLToPath } from "node:url";
 import { playwright } from "@vitest/browser-playwright";
 import type { BrowserCommand, BrowserProviderOption } from "vitest/node";
