@@ -24,6 +24,8 @@ export default defineConfig(
   },
   // Likewise what tools/ installs, which `npm run lint` checks with `tsc -p tools`.
   { files: ["tools/**/*.js"], extends: [tseslint.configs.disableTypeChecked] },
+  // Likewise the generators of docs/, which `npm run docs` checks.
+  { files: ["docs/**/*.{ts,js}"], extends: [tseslint.configs.disableTypeChecked] },
   // Likewise the hosts of test/runtimes/, what drives the browsers of test/browser/, and their own typechecks.
   {
     files: [
