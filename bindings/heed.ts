@@ -28,10 +28,21 @@ import { rotary } from "./rotary/rotary.ts";
 /**
  * An instance: a linear memory, and the kernels that work on it. Instances share nothing. Made by `load` and
  * `loadSync`.
+ *
+ * @example
+ * import { load } from "heed";
+ *
+ * const heed = await load();
+ * const [numHeads, headDim, seqLen] = [12, 64, 128];
+ * const rows = () => new Float32Array(seqLen * numHeads * headDim).fill(0.1);
+ * const [q, k, v] = [rows(), rows(), rows()];
+ * @category Loading
  */
 export class Heed {
   /**
    * The build that runs. "relaxed" has fused multiply-add and is faster; "simd" gives the same bits on every machine.
+   *
+   * @category Loading
    */
   readonly variant: Variant;
   readonly #instance: Instance;
@@ -54,6 +65,10 @@ export class Heed {
    * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value or where memory cannot
    * grow, ReferenceError for a disposed Tensor or instance. Then nothing has been written, and the instance still
    * works.
+   * @example
+   * const { out, lse } = heed.attention(q, k, v, { numHeads, headDim, causal: true, window: { left: 31 }, lse: true });
+   * console.log(out.length, lse.length); // → 98304 1536
+   * @category Attention
    */
   attention<const O extends AttentionOptions>(
     q: Float32Array | Tensor,
@@ -78,6 +93,12 @@ export class Heed {
    * @returns `weights` [batch, heads, rows, seqLenKv], or as `reduce` and `topK` say; `indices` with topK; `entropy` on
    * request
    * @throws as {@link attention}
+   * @example
+   * // The three keys that the last query looks at most in head 7.
+   * const options = { numHeads, headDim, causal: true, rows: [127], heads: [7], topK: 3 };
+   * const { indices, weights } = heed.attentionWeights(q, k, options);
+   * console.log(indices.length, weights.length); // → 3 3
+   * @category Weights to look at
    */
   attentionWeights<const O extends WeightsOptions>(
     q: Float32Array | Tensor,
@@ -96,6 +117,15 @@ export class Heed {
    * seqLenQ]. Where the lse of a part is −Infinity, the query saw none of its keys, and its row of out is not read.
    * @returns `out` and `lse`, as `attention` over all keys returns them
    * @throws as {@link attention}
+   * @example
+   * // Keys 0 to 99 and 100 to 127: here, in two workers, or on two machines.
+   * const at = 100 * numHeads * headDim;
+   * const options = { numHeads, headDim, lse: true } as const;
+   * const first = heed.attention(q, k.subarray(0, at), v.subarray(0, at), options);
+   * const second = heed.attention(q, k.subarray(at), v.subarray(at), options);
+   * const { out } = heed.merge([first, second], { numHeads, headDim }); // as one attention over all 128
+   * console.log(out.length); // → 98304
+   * @category Split keys
    */
   merge<const O extends MergeOptions>(parts: readonly Part[], options: O): MergeResult<O> {
     return merge(this.#instance, parts, options) as MergeResult<O>;
@@ -114,6 +144,9 @@ export class Heed {
    * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value, for a position outside
    * the tables or where memory cannot grow, ReferenceError for a disposed Tensor or instance. Then nothing has been
    * written, and the instance still works.
+   * @example
+   * heed.rotary(q, { numHeads, headDim, positions: 100, out: q }); // in place, rows at positions 100 to 227
+   * @category Rotary
    */
   rotary<const O extends RotaryOptions>(x: Float32Array | Tensor, options: O): RotaryResult<O> {
     return rotary(this.#instance, x, options) as RotaryResult<O>;
@@ -129,6 +162,11 @@ export class Heed {
    * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value or where memory cannot
    * grow, ReferenceError for a disposed Tensor, PackedLinear or instance. Then nothing has been written, and the
    * instance still works.
+   * @example
+   * const weight = Float32Array.of(1, 0, 0, 1, 1, 1); // three features of two
+   * const { out } = heed.linear(Float32Array.of(1, 2), weight, undefined, { inFeatures: 2 });
+   * console.log(out); // → Float32Array(3) [ 1, 2, 3 ]
+   * @category Layer and linear
    */
   linear<const O extends LinearOptions = { out?: undefined }>(
     x: Float32Array | Tensor,
@@ -145,6 +183,11 @@ export class Heed {
    * @param weight [outFeatures, inFeatures], or as `transposed` says
    * @param bias [outFeatures]
    * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or where memory cannot grow
+   * @example
+   * const packed = heed.packLinear(new Float32Array(768 * 64), new Float32Array(64)); // [64, 768] and its bias
+   * const { out } = heed.linear(q, packed); // 128 rows of 768
+   * console.log(out.length); // → 8192
+   * @category Layer and linear
    */
   packLinear(weight: LinearWeights["weight"], bias?: LinearWeights["bias"], options: WeightOptions = {}): PackedLinear {
     return packLinear(this.#instance, weight, bias, options);
@@ -155,6 +198,13 @@ export class Heed {
    *
    * @throws TypeError for a length that is no number; RangeError for one that is not an integer of at least 0, or where
    * memory cannot grow
+   * @example
+   * const x = heed.tensor(seqLen * numHeads * headDim);
+   * const out = heed.tensor(x.length);
+   * x.data.set(q);
+   * heed.attention(x, x, x, { numHeads, headDim, out }); // nothing is copied in or out
+   * console.log(out.data.length); // → 98304
+   * @category Memory
    */
   tensor(length: number): Tensor {
     return Tensor.allocate(this.#instance.arena, checkInteger("length", length, 0));
@@ -165,6 +215,12 @@ export class Heed {
    *
    * @throws TypeError for an option of the wrong kind, RangeError for a wrong size or value, ReferenceError for a
    * disposed instance
+   * @example
+   * const cache = heed.createKvCache({ numKvHeads: 12, headDim, capacity: 4096, dtype: "f16" });
+   * cache.append(k, v);
+   * const { out } = cache.attention(q, { numHeads, causal: true });
+   * console.log(cache.length, out.length); // → 128 98304
+   * @category KV cache
    */
   createKvCache(options: KvCacheOptions): KvCache {
     return new KvCache(this.#instance, options);
@@ -175,6 +231,12 @@ export class Heed {
    * projection. The weights are packed once.
    *
    * @throws TypeError for an option of the wrong kind, RangeError for a wrong size or value or where memory cannot grow
+   * @example
+   * const square = { weight: new Float32Array(768 * 768), bias: new Float32Array(768) };
+   * const weights = { q: square, k: square, v: square, out: square };
+   * const layer = heed.createMultiHeadAttention({ embedDim: 768, numHeads, weights });
+   * console.log(layer.forward(q).out.length); // → 98304
+   * @category Layer and linear
    */
   createMultiHeadAttention(options: MultiHeadAttentionOptions): MultiHeadAttention {
     return new MultiHeadAttention(this.#instance, options);
@@ -185,7 +247,11 @@ export class Heed {
     return this.#instance;
   }
 
-  /** Bytes in use now, the most bytes in use at any time so far, and the bytes of the linear memory. */
+  /**
+   * Bytes in use now, the most bytes in use at any time so far, and the bytes of the linear memory.
+   *
+   * @category Memory
+   */
   get memory(): { used: number; peak: number; reserved: number } {
     return this.#instance.arena.stats;
   }
@@ -193,11 +259,17 @@ export class Heed {
   /**
    * Gives up the memory. Calling it again does nothing. Any other use of the instance throws a ReferenceError, and so
    * does any use of its Tensors, caches and layers.
+   *
+   * @example
+   * heed.dispose();
+   * heed.dispose(); // does nothing
+   * @category Memory
    */
   dispose(): void {
     this.#instance.arena.dispose();
   }
 
+  /** As {@link dispose}, at the end of a block with `using`. @category Memory */
   [Symbol.dispose](): void {
     this.dispose();
   }

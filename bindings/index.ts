@@ -1,4 +1,12 @@
-// Node, browsers, Deno, Bun and every bundler: both builds travel inside the JavaScript, decoded when one is loaded.
+/**
+ * Exact attention in WebAssembly. {@link load} gives an instance, {@link Heed}; everything else starts from its methods.
+ * The example of a method goes on from that of its class.
+ *
+ * This file is what Node, browsers, Deno, Bun and every bundler get: both builds travel inside the JavaScript, decoded
+ * when one is loaded.
+ *
+ * @module heed
+ */
 import relaxed from "../dist/relaxed.wasm";
 import simd from "../dist/simd.wasm";
 import type { Heed } from "./heed.ts";
@@ -16,12 +24,29 @@ const host: Host = {
  *
  * @throws Error where the engine has no WebAssembly SIMD or compiles nothing, or where `module` cannot be fetched;
  * TypeError or RangeError for wrong options
+ * @example
+ * import { load } from "heed";
+ *
+ * const heed = await load(); // the fastest build that the engine runs
+ * const x = new Float32Array(128 * 12 * 64); // [seqLen, numHeads, headDim]
+ * const { out } = heed.attention(x, x, x, { numHeads: 12, headDim: 64, causal: true });
+ * console.log(out.length); // → 98304
+ * @category Loading
  */
 export function load(options?: LoadOptions): Promise<Heed> {
   return loadFrom(host, options);
 }
 
-/** {@link load} without a promise: the few kilobytes compile while the caller waits, or come compiled as `module`. */
+/**
+ * {@link load} without a promise: the few kilobytes compile while the caller waits, or come compiled as `module`.
+ *
+ * @example
+ * import { loadSync } from "heed";
+ *
+ * const heed = loadSync({ variant: "simd" }); // the same bits on every machine
+ * console.log(heed.variant); // → simd
+ * @category Loading
+ */
 export function loadSync(options?: LoadSyncOptions): Heed {
   return loadSyncFrom(host, options);
 }

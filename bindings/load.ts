@@ -5,7 +5,7 @@ import { type ModuleSource, compile, compileSync } from "./engine/source.ts";
 import { Heed } from "./heed.ts";
 import { PAGE_BYTES } from "./memory/arena.ts";
 
-/** What `load` takes. */
+/** What `load` takes. @category Loading */
 export interface LoadOptions {
   /** The build to run. "simd" gives the same bits on every machine. Default the fastest that the engine runs. */
   variant?: Variant | undefined;
@@ -22,7 +22,7 @@ export interface LoadOptions {
   maxMemory?: number | undefined;
 }
 
-/** What `loadSync` takes. */
+/** What `loadSync` takes. @category Loading */
 export interface LoadSyncOptions extends Omit<LoadOptions, "module"> {
   /** As for `load`, but a compiled module or its bytes. */
   module?: WebAssembly.Module | ArrayBuffer | ArrayBufferView | undefined;

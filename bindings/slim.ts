@@ -1,11 +1,15 @@
-// heed without the two builds inside the JavaScript, for those who bring `module`.
+/**
+ * heed without the two builds inside the JavaScript, for those who bring `module`. All else is as in heed.
+ *
+ * @module heed/slim
+ */
 import { wrongKind } from "./check.ts";
 import type { Heed } from "./heed.ts";
 import { type Host, type LoadOptions, type LoadSyncOptions, WASM32_BYTES, loadFrom, loadSyncFrom } from "./load.ts";
 
 export * from "./api.ts";
 
-/** How to load, where the build is the caller's. */
+/** How to load, where the build is the caller's. @category Loading */
 export interface SlimLoadOptions extends Omit<LoadOptions, "module"> {
   /**
    * `heed/simd.wasm` or `heed/relaxed.wasm`: a compiled module, its bytes, a Response, a URL, or a promise of these.
@@ -13,7 +17,7 @@ export interface SlimLoadOptions extends Omit<LoadOptions, "module"> {
   module: NonNullable<LoadOptions["module"]>;
 }
 
-/** How to load without a promise, where the build is the caller's. */
+/** How to load without a promise, where the build is the caller's. @category Loading */
 export interface SlimLoadSyncOptions extends Omit<LoadSyncOptions, "module"> {
   /** `heed/simd.wasm` or `heed/relaxed.wasm`, compiled or as bytes. */
   module: NonNullable<LoadSyncOptions["module"]>;
@@ -34,12 +38,29 @@ const host: Host = {
  * A new instance of the build that `module` brings, with a memory of its own; else as `load` of heed.
  *
  * @throws TypeError without `module`, and as `load` of heed
+ * @example
+ * import { load } from "heed/slim";
+ *
+ * const heed = await load({ module: import.meta.resolve("heed/simd.wasm") }); // in a page: fetch("/simd.wasm")
+ * console.log(heed.variant); // → simd
+ * @category Loading
  */
 export function load(options: SlimLoadOptions): Promise<Heed> {
   return loadFrom(host, options);
 }
 
-/** {@link load} without a promise: `module` is compiled, or compiles while the caller waits. */
+/**
+ * {@link load} without a promise: `module` is compiled, or compiles while the caller waits.
+ *
+ * @example
+ * import { readFileSync } from "node:fs";
+ * import { loadSync } from "heed/slim";
+ *
+ * const file = new URL(import.meta.resolve("heed/simd.wasm"));
+ * const heed = loadSync({ module: readFileSync(file) }); // in a Worker: import module from "heed/simd.wasm"
+ * console.log(heed.variant); // → simd
+ * @category Loading
+ */
 export function loadSync(options: SlimLoadSyncOptions): Heed {
   return loadSyncFrom(host, options);
 }

@@ -2,12 +2,18 @@ import type { AttentionOptions } from "../attention/options.ts";
 import type { Written } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 
-/** How far the computation goes: scale·q·k, then softcap, then ALiBi, bias and masks, then the softmax. */
+/**
+ * How far the computation goes: scale·q·k, then softcap, then ALiBi, bias and masks, then the softmax.
+ *
+ * @category Weights to look at
+ */
 export type Stage = "scores" | "softcap" | "masked" | "softmax";
 
 /**
  * What `attentionWeights` takes besides q and k: every option of `attention` that says what is computed, and what to
  * return of it.
+ *
+ * @category Weights to look at
  */
 export interface WeightsOptions extends Omit<AttentionOptions, "out" | "lse"> {
   /**
@@ -42,7 +48,7 @@ export interface WeightsOptions extends Omit<AttentionOptions, "out" | "lse"> {
   indices?: Int32Array | undefined;
 }
 
-/** What `attentionWeights` returns. */
+/** What `attentionWeights` returns. @category Weights to look at */
 export type WeightsResult<O extends WeightsOutputOptions = WeightsOutputOptions> = {
   /**
    * [batch, heads, rows, seqLenKv] (packed: totalKv), or as `reduce` says; with `topK` the last dimension is min(topK,

@@ -21,7 +21,7 @@ import { type Problem, checkKeysAndValues, checkProblem, checkQueries, maxRowsPe
 
 type OutputOptions = Pick<AttentionOptions, "out" | "lse">;
 
-/** What `attention` returns. */
+/** What `attention` returns. @category Attention */
 export type AttentionResult<O extends OutputOptions = AttentionOptions> = {
   /** [batch, seqLenQ, numHeads, valueDim] in the layout of the call. */
   out: Written<O["out"]>;

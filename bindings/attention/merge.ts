@@ -7,7 +7,7 @@ import type { Layout } from "../memory/layout.ts";
 import { Output, type Written } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 
-/** What `attention` returned, with lse, for some of the keys. */
+/** What `attention` returned, with lse, for some of the keys. @category Split keys */
 export interface Part {
   /** [batch, seqLenQ, numHeads, valueDim] in the layout of the call. */
   out: Float32Array | Tensor;
@@ -15,7 +15,7 @@ export interface Part {
   lse: Float32Array | Tensor;
 }
 
-/** What `merge` takes besides the parts. */
+/** What `merge` takes besides the parts. @category Split keys */
 export interface MergeOptions {
   /** Query heads. */
   numHeads: number;
@@ -35,7 +35,7 @@ export interface MergeOptions {
   lse?: true | Float32Array | Tensor | undefined;
 }
 
-/** What `merge` returns. */
+/** What `merge` returns. @category Split keys */
 export interface MergeResult<O extends MergeOptions = MergeOptions> {
   /** [batch, seqLenQ, numHeads, valueDim] in the layout of the call. */
   out: Written<O["out"]>;

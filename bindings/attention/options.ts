@@ -1,7 +1,7 @@
 import type { Layout } from "../memory/layout.ts";
 import type { Tensor } from "../memory/tensor.ts";
 
-/** What `attention` takes besides q, k and v. Every option combines with every other. */
+/** What `attention` takes besides q, k and v. Every option combines with every other. @category Attention */
 export interface AttentionOptions {
   /** Query heads. */
   numHeads: number;

@@ -1,7 +1,11 @@
 import { PAGE_BYTES } from "../memory/arena.ts";
 import { F16, F32, INT8, type Kernels } from "./abi.ts";
 
-/** Which build of the kernels: `"simd"` runs wherever wasm SIMD does, `"relaxed"` has fused multiply-add. */
+/**
+ * Which build of the kernels: `"simd"` runs wherever wasm SIMD does, `"relaxed"` has fused multiply-add.
+ *
+ * @category Loading
+ */
 export type Variant = "simd" | "relaxed";
 
 /** An instance of the kernels over a memory of their own that may grow to `maxMemory` bytes. */

@@ -1,6 +1,6 @@
 import { nameOf, wrongKind, wrongValue } from "../check.ts";
 
-/** A build of the kernels: a compiled module, its bytes, a Response with its bytes, or its URL. */
+/** A build of the kernels: a compiled module, its bytes, a Response with its bytes, or its URL. @category Loading */
 export type ModuleSource = WebAssembly.Module | ArrayBuffer | ArrayBufferView | Response | URL | string;
 
 /** The version of the package, which build.js writes here and into a custom section of each build. */

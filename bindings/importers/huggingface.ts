@@ -19,6 +19,20 @@ const FAMILIES = [
  *
  * @throws TypeError for a tensor that is missing or of the wrong kind, RangeError for a wrong shape and for norms of q
  * and k
+ * @example
+ * import { MultiHeadAttention, load } from "heed";
+ *
+ * const heed = await load();
+ * const tensor = (...shape: number[]) => ({ data: new Float32Array(shape.reduce((a, b) => a * b)), shape });
+ * const stateDict = {
+ *   "model.layers.0.self_attn.q_proj.weight": tensor(8, 8),
+ *   "model.layers.0.self_attn.k_proj.weight": tensor(4, 8),
+ *   "model.layers.0.self_attn.v_proj.weight": tensor(4, 8),
+ *   "model.layers.0.self_attn.o_proj.weight": tensor(8, 8),
+ * };
+ * const options = MultiHeadAttention.fromHuggingFace(stateDict, { prefix: "model.layers.0.self_attn", numHeads: 2 });
+ * const layer = heed.createMultiHeadAttention({ ...options, numKvHeads: 1, causal: true, rotary: { base: 500_000 } });
+ * console.log(layer.headDim, layer.numKvHeads); // → 4 1
  */
 export function fromHuggingFace<const N extends number | undefined = undefined>(
   stateDict: StateDict,

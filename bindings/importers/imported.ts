@@ -6,14 +6,18 @@ import type { LinearWeights } from "../layer/linear-weights.ts";
 import type { LayerDefaults, MultiHeadAttentionOptions, MultiHeadWeights } from "../layer/options.ts";
 import { type NamedTensor, checkSizes, columnsOf, rowsOf } from "./state-dict.ts";
 
-/** What the importers return: spread it into the options of `createMultiHeadAttention`, and add what no weights say. */
+/**
+ * What the importers return: spread it into the options of `createMultiHeadAttention`, and add what no weights say.
+ *
+ * @category Importers
+ */
 export type ImportedLayer = Pick<
   MultiHeadAttentionOptions,
   "embedDim" | "headDim" | "numKvHeads" | "valueDim" | "outDim"
 > &
   LayerDefaults & { numHeads?: number; kvDim: { k: number; v: number }; weights: MultiHeadWeights };
 
-/** Where the layer stands in a state dict. */
+/** Where the layer stands in a state dict. @category Importers */
 export interface ImportOptions<N extends number | undefined = number | undefined> {
   /**
    * The part of every name before the layer's own, such as "encoder.layers.0.self_attn". The last separator may be left

@@ -18,6 +18,19 @@ interface Projection {
  * as in `query/kernel`, `query.kernel` or `query/kernel:0`. The shapes settle every size.
  *
  * @throws TypeError for a tensor that is missing or of the wrong kind, RangeError for a wrong shape
+ * @example
+ * import { MultiHeadAttention, load } from "heed";
+ *
+ * const heed = await load();
+ * const tensor = (...shape: number[]) => ({ data: new Float32Array(shape.reduce((a, b) => a * b)), shape });
+ * const weights = {
+ *   "query/kernel": tensor(8, 2, 4),
+ *   "key/kernel": tensor(8, 2, 4),
+ *   "value/kernel": tensor(8, 2, 4),
+ *   "attention_output/kernel": tensor(2, 4, 8),
+ * };
+ * const layer = heed.createMultiHeadAttention(MultiHeadAttention.fromKeras(weights));
+ * console.log(layer.numHeads, layer.headDim); // → 2 4
  */
 export function fromKeras(weights: StateDict, options: { prefix?: string | undefined } = {}): Imported<number> {
   checkObject("options", options);

@@ -3,7 +3,7 @@ import type { Weight } from "../layer/linear-weights.ts";
 import { type Imported, sideBySide } from "./imported.ts";
 import { NamedTensors, checkSizes } from "./state-dict.ts";
 
-/** The attributes of com.microsoft.Attention that its weights need, by their own names. */
+/** The attributes of com.microsoft.Attention that its weights need, by their own names. @category Importers */
 export interface OnnxAttributes {
   num_heads: number;
   qkv_hidden_sizes?: readonly number[] | undefined;
@@ -19,6 +19,14 @@ export interface OnnxAttributes {
  * bias as `outWeight` and `outBias`, or do without.
  *
  * @throws TypeError for a tensor that is missing or of the wrong kind, RangeError for a wrong shape and for do_rotary
+ * @example
+ * import { MultiHeadAttention, load } from "heed";
+ *
+ * const heed = await load();
+ * const tensor = (...shape: number[]) => ({ data: new Float32Array(shape.reduce((a, b) => a * b)), shape });
+ * const inputs = { weights: tensor(8, 24), bias: tensor(24) };
+ * const layer = heed.createMultiHeadAttention(MultiHeadAttention.fromOnnx(inputs, { num_heads: 2 }));
+ * console.log(layer.numHeads, layer.headDim); // → 2 4
  */
 export function fromOnnx(
   inputs: { weights: Weight; bias?: Weight | undefined; outWeight?: Weight | undefined; outBias?: Weight | undefined },

@@ -3,7 +3,7 @@
 import { checkObject, wrongKind, wrongValue } from "../check.ts";
 import { type Weight, checkShapeHolds } from "../layer/linear-weights.ts";
 
-/** Tensors by name, as parsers of safetensors give them: f32, in C order. */
+/** Tensors by name, as parsers of safetensors give them: f32, in C order. @category Importers */
 export type StateDict = Readonly<Record<string, Weight>> | ReadonlyMap<string, Weight>;
 
 /** A checked tensor of a state dict. */

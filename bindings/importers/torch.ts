@@ -3,7 +3,7 @@ import type { Weight } from "../layer/linear-weights.ts";
 import { type ImportOptions, type Imported, headsOf } from "./imported.ts";
 import { NamedTensors, type StateDict, checkSizes, rowsOf } from "./state-dict.ts";
 
-/** What `fromTorch` takes besides the state dict. */
+/** What `fromTorch` takes besides the state dict. @category Importers */
 export interface TorchOptions<N extends number | undefined = number | undefined> extends ImportOptions<N> {
   /** As the module was made. True is refused, because heed adds no key of zeros. */
   add_zero_attn?: boolean | undefined;
@@ -17,6 +17,15 @@ export interface TorchOptions<N extends number | undefined = number | undefined>
  *
  * @throws TypeError for a tensor that is missing or of the wrong kind, RangeError for a wrong shape and for bias_k,
  * bias_v and add_zero_attn
+ * @example
+ * import { MultiHeadAttention, load } from "heed";
+ *
+ * const heed = await load();
+ * const tensor = (...shape: number[]) => ({ data: new Float32Array(shape.reduce((a, b) => a * b)), shape });
+ * const stateDict = { "attn.in_proj_weight": tensor(24, 8), "attn.out_proj.weight": tensor(8, 8) };
+ * const options = MultiHeadAttention.fromTorch(stateDict, { prefix: "attn", numHeads: 2 });
+ * const layer = heed.createMultiHeadAttention({ ...options, causal: true });
+ * console.log(layer.embedDim, layer.headDim); // → 8 4
  */
 export function fromTorch<const N extends number | undefined = undefined>(
   stateDict: StateDict,

@@ -27,7 +27,19 @@ import { type Dtype, PageLayout } from "./pages.ts";
 /** With a window: how many tokens before those of the latest append `truncate` can still take back. */
 const ROLLBACK = 32;
 
-/** Keys and values of a batch of sequences, in linear memory and read without a copy. Made by `heed.createKvCache`. */
+/**
+ * Keys and values of a batch of sequences, in linear memory and read without a copy. Made by `heed.createKvCache`.
+ *
+ * @example
+ * import { load } from "heed";
+ *
+ * const heed = await load();
+ * const [numKvHeads, headDim, batch] = [2, 64, 3];
+ * const cache = heed.createKvCache({ numKvHeads, headDim, batch, capacity: 4096 });
+ * const rows = (tokens: number) => new Float32Array(batch * tokens * numKvHeads * headDim);
+ * cache.append(rows(10), rows(10)); // the prompts
+ * @category KV cache
+ */
 export class KvCache {
   readonly numKvHeads: number;
   /** Values in a row of k. */
@@ -102,6 +114,9 @@ export class KvCache {
    * @param v [batch, newTokens, numKvHeads, valueDim]
    * @throws RangeError past `capacity`, for a wrong size or where memory cannot grow; TypeError for the wrong kind;
    * ReferenceError after `dispose`. Nothing changes then.
+   * @example
+   * cache.append(rows(2), rows(2), { lengths: Int32Array.of(2, 1, 0) }); // what is left over is padding
+   * console.log(cache.lengths); // → Int32Array(3) [ 12, 11, 10 ]
    */
   append(k: Float32Array | Tensor, v: Float32Array | Tensor, options: AppendOptions = {}): void {
     this.#check();
@@ -147,6 +162,10 @@ export class KvCache {
    *
    * @param q [batch, seqLenQ, numHeads, headDim]
    * @throws as `Heed.attention`, and a RangeError where a query could see tokens that the window has given back
+   * @example
+   * const q = new Float32Array(batch * 8 * headDim); // one query of eight heads in each sequence
+   * const { out } = cache.attention(q, { numHeads: 8, causal: true });
+   * console.log(out.length); // → 1536
    */
   attention<const O extends CacheAttentionOptions>(q: Float32Array | Tensor, options: O): AttentionResult<O> {
     const { problem, full } = this.#problemOf(q, options);
@@ -160,6 +179,10 @@ export class KvCache {
    * @param q [batch, seqLenQ, numHeads, headDim]
    * @throws as `Heed.attentionWeights`, and a RangeError where a chosen query could see tokens that the window has
    * given back
+   * @example
+   * const q = new Float32Array(batch * 8 * headDim);
+   * const { weights } = cache.attentionWeights(q, { numHeads: 8, reduce: "mean" }); // [batch, 1, 10]
+   * console.log(weights.length); // → 30
    */
   attentionWeights<const O extends CacheWeightsOptions>(q: Float32Array | Tensor, options: O): WeightsResult<O> {
     const { problem: whole, full } = this.#problemOf(q, options);
@@ -175,6 +198,9 @@ export class KvCache {
    * @param length one number for all sequences, or [batch]: one for each
    * @throws RangeError for a length past the tokens of a sequence, or for one whose window has been given back;
    * TypeError for the wrong kind; ReferenceError after `dispose`. Nothing changes then.
+   * @example
+   * cache.truncate(7); // the last three tokens were guessed, and wrong
+   * console.log(cache.length); // → 7
    */
   truncate(length: number | Int32Array): void {
     this.#check();
@@ -193,7 +219,13 @@ export class KvCache {
     this.#store.truncate(lengths);
   }
 
-  /** Forgets all tokens and gives their memory back. The cache can be filled again. */
+  /**
+   * Forgets all tokens and gives their memory back. The cache can be filled again.
+   *
+   * @example
+   * cache.reset();
+   * console.log(cache.length); // → 0
+   */
   reset(): void {
     this.#check();
     this.#store.clear();
@@ -206,6 +238,10 @@ export class KvCache {
    * @param indices [batch]
    * @throws RangeError for a wrong length or index or where memory cannot grow; TypeError for the wrong kind;
    * ReferenceError after `dispose`. Nothing changes then.
+   * @example
+   * cache.truncate(Int32Array.of(1, 2, 3));
+   * cache.reorder(Int32Array.of(2, 2, 0)); // the third beam goes on twice, the second ends
+   * console.log(cache.lengths); // → Int32Array(3) [ 3, 3, 1 ]
    */
   reorder(indices: Int32Array): void {
     this.#check();
@@ -217,6 +253,10 @@ export class KvCache {
    * A copy of the cache. The two share no memory.
    *
    * @throws RangeError where memory cannot grow, ReferenceError after `dispose`
+   * @example
+   * const branch = cache.fork();
+   * branch.append(rows(1), rows(1));
+   * console.log(cache.length, branch.length); // → 10 11
    */
   fork(): KvCache {
     this.#check();
@@ -233,7 +273,12 @@ export class KvCache {
     return fork;
   }
 
-  /** Gives the memory back. Calling it again does nothing; any other use throws a ReferenceError. */
+  /**
+   * Gives the memory back. Calling it again does nothing; any other use throws a ReferenceError.
+   *
+   * @example
+   * cache.dispose(); // or `using cache = heed.createKvCache(…)`
+   */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -242,6 +287,7 @@ export class KvCache {
     this.#rotary?.release();
   }
 
+  /** As {@link dispose}, at the end of a block with `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -5,7 +5,7 @@ import type { Layout } from "../memory/layout.ts";
 import type { RotaryForm } from "../rotary/options.ts";
 import type { Dtype } from "./pages.ts";
 
-/** The sizes of a cache and how it stores its tokens. */
+/** The sizes of a cache and how it stores its tokens. @category KV cache */
 export interface KvCacheOptions {
   /** KV heads. */
   numKvHeads: number;
@@ -34,7 +34,7 @@ export interface KvCacheOptions {
   rotary?: RotaryForm | undefined;
 }
 
-/** What `append` takes besides k and v. */
+/** What `append` takes besides k and v. @category KV cache */
 export interface AppendOptions {
   /** The layout of k and v. Default "blhd" = [batch, newTokens, numKvHeads, dim]. */
   layout?: Layout | undefined;
@@ -42,10 +42,10 @@ export interface AppendOptions {
   lengths?: Int32Array | undefined;
 }
 
-/** The options of `attention` without those that the cache settles. */
+/** The options of `attention` without those that the cache settles. @category KV cache */
 export type CacheAttentionOptions = Omit<AttentionOptions, Settled>;
 
-/** The options of `attentionWeights` without those that the cache settles. */
+/** The options of `attentionWeights` without those that the cache settles. @category KV cache */
 export type CacheWeightsOptions = Omit<WeightsOptions, Settled>;
 
 /** The options that the cache knows itself. */

@@ -4,6 +4,8 @@ import type { Arena } from "../memory/arena.ts";
 
 /**
  * How K or V is stored. "f16" is IEEE binary16; "int8" is one byte a value, with one f32 scale for each head and token.
+ *
+ * @category KV cache
  */
 export type Dtype = keyof typeof TYPES;
 

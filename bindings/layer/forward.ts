@@ -23,13 +23,17 @@ type Settled = "numHeads" | "headDim" | "numKvHeads" | "valueDim" | "layout";
 
 type Rows = Float32Array | Tensor;
 
-/** Which attention weights `forward` returns too, and in which form, see `Heed.attentionWeights`. */
+/**
+ * Which attention weights `forward` returns too, and in which form, see `Heed.attentionWeights`.
+ *
+ * @category Layer and linear
+ */
 export type LayerWeights = Pick<
   WeightsOptions,
   "rows" | "heads" | "reduce" | "topK" | "entropy" | "stage" | "weights" | "indices"
 >;
 
-/** What `forward` takes besides x: the options of attention, and where k and v come from. */
+/** What `forward` takes besides x: the options of attention, and where k and v come from. @category Layer and linear */
 export interface ForwardOptions extends Omit<AttentionOptions, Settled | "queryOffset"> {
   /** Default 1, or that of the cache. */
   batch?: number | undefined;

@@ -3,13 +3,13 @@ import type { Arena } from "../memory/arena.ts";
 import { type Floats, checkFloats } from "../memory/data.ts";
 import { Tensor } from "../memory/tensor.ts";
 
-/** A weight as checkpoints store it: the floats of an array of `shape`, in C order. */
+/** A weight as checkpoints store it: the floats of an array of `shape`, in C order. @category Layer and linear */
 export interface Weight {
   data: Float32Array | Tensor;
   shape: readonly number[];
 }
 
-/** The matrix and the bias of a linear layer. */
+/** The matrix and the bias of a linear layer. @category Layer and linear */
 export interface LinearWeights {
   /**
    * [outFeatures, inFeatures]. Floats without a shape get one from `bias`, or from the sizes that are given beside

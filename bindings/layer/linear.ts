@@ -8,19 +8,19 @@ import { Output, type Written } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { type CheckedWeight, type Features, checkBias, checkWeight } from "./linear-weights.ts";
 
-/** How a weight is stored. */
+/** How a weight is stored. @category Layer and linear */
 export interface WeightOptions extends Features {
   /** Whether the weight is [inFeatures, outFeatures], as Keras and ONNX have it. Default false. */
   transposed?: boolean | undefined;
 }
 
-/** What `linear` takes besides x, the weight and the bias. */
+/** What `linear` takes besides x, the weight and the bias. @category Layer and linear */
 export interface LinearOptions extends WeightOptions {
   /** Where to write, [rows, outFeatures]. Default a fresh Float32Array. */
   out?: Float32Array | Tensor | undefined;
 }
 
-/** What `linear` returns. */
+/** What `linear` returns. @category Layer and linear */
 export interface LinearResult<O extends LinearOptions = LinearOptions> {
   /** [rows, outFeatures] */
   out: Written<O["out"]>;
@@ -29,6 +29,14 @@ export interface LinearResult<O extends LinearOptions = LinearOptions> {
 /**
  * A weight in linear memory, and its bias where it has one, packed into panels of PANEL_FEATURES output features, as
  * the kernel reads it. Made by `heed.packLinear`.
+ *
+ * @example
+ * import { load } from "heed";
+ *
+ * const heed = await load();
+ * const packed = heed.packLinear(new Float32Array(3 * 2), undefined, { inFeatures: 2 });
+ * console.log(packed.inFeatures, packed.outFeatures); // → 2 3
+ * @category Layer and linear
  */
 export class PackedLinear {
   readonly inFeatures: number;
@@ -87,7 +95,12 @@ export class PackedLinear {
     return { panels, bias: bias === undefined ? undefined : { ptr: bias, length: this.outFeatures } };
   }
 
-  /** Gives the memory back. Calling it again does nothing; any other use throws a ReferenceError. */
+  /**
+   * Gives the memory back. Calling it again does nothing; any other use throws a ReferenceError.
+   *
+   * @example
+   * packed.dispose(); // or `using packed = heed.packLinear(…)`
+   */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -95,6 +108,7 @@ export class PackedLinear {
     for (const ptr of this.#ptrs) this.#arena.release(ptr);
   }
 
+  /** As {@link dispose}, at the end of a block with `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -28,7 +28,7 @@ import {
 } from "./options.ts";
 import { type Projection, project } from "./projections.ts";
 
-/** What `forward` returns. */
+/** What `forward` returns. @category Layer and linear */
 export type ForwardResult<O extends ForwardOptions = ForwardOptions> = Omit<AttentionResult<O>, "out"> & {
   /** [batch, seqLenQ, outDim]; without an out-projection [batch, seqLenQ, numHeads, valueDim]. */
   out: Written<O["out"]>;
@@ -49,6 +49,17 @@ interface AllWeights {
  * The multi-head attention layer of a transformer: projects x to q, k and v (in cross-attention k and v from a
  * context), attends head by head, and projects the heads back (Attention Is All You Need, Vaswani et al.,
  * https://arxiv.org/abs/1706.03762). Made by `heed.createMultiHeadAttention`.
+ *
+ * @example
+ * import { load } from "heed";
+ *
+ * const heed = await load();
+ * const [embedDim, numHeads] = [8, 2];
+ * const square = { weight: new Float32Array(embedDim * embedDim) };
+ * const weights = { q: square, k: square, v: square, out: square };
+ * const layer = heed.createMultiHeadAttention({ embedDim, numHeads, causal: true, weights });
+ * const rows = (tokens: number) => new Float32Array(tokens * embedDim);
+ * @category Layer and linear
  */
 export class MultiHeadAttention implements LayerDims {
   readonly embedDim: number;
@@ -105,6 +116,8 @@ export class MultiHeadAttention implements LayerDims {
    *
    * @throws TypeError for the wrong kind, RangeError for a wrong size or where memory cannot grow, ReferenceError after
    * `dispose`. The layer keeps the weights that it had then.
+   * @example
+   * layer.setWeights(weights); // those of the model's next layer, in the same memory
    */
   setWeights(weights: MultiHeadWeights): void {
     this.#check();
@@ -131,6 +144,11 @@ export class MultiHeadAttention implements LayerDims {
    * A KV cache with the sizes of this layer, see `Heed.createKvCache`.
    *
    * @throws TypeError or RangeError for wrong options, ReferenceError after `dispose`
+   * @example
+   * const cache = layer.createCache({ capacity: 1024 });
+   * layer.forward(rows(5), { cache }); // the prompt
+   * layer.forward(rows(1), { cache }); // a token after it
+   * console.log(cache.length); // → 6
    */
   createCache(options: Omit<KvCacheOptions, "numKvHeads" | "headDim" | "valueDim">): KvCache {
     this.#check();
@@ -145,6 +163,9 @@ export class MultiHeadAttention implements LayerDims {
    * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value, past the capacity of the
    * cache or where memory cannot grow, ReferenceError for what is disposed. Then nothing is written, the cache has the
    * tokens that it had, and the instance can be used as before.
+   * @example
+   * const { out, weights: seen } = layer.forward(rows(5), { weights: true });
+   * console.log(out.length, seen.length); // → 40 50
    */
   forward<const O extends ForwardOptions = { out?: undefined }>(
     x: Float32Array | Tensor,
@@ -156,13 +177,19 @@ export class MultiHeadAttention implements LayerDims {
     return this.#run(call, this.#packed, options) as ForwardResult<O>;
   }
 
-  /** Gives the memory back. Calling it again does nothing; any other use throws a ReferenceError. */
+  /**
+   * Gives the memory back. Calling it again does nothing; any other use throws a ReferenceError.
+   *
+   * @example
+   * layer.dispose(); // or `using layer = heed.createMultiHeadAttention(…)`
+   */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
     for (const own of [...this.#tables, ...(this.#packed ?? [])]) own.dispose();
   }
 
+  /** As {@link dispose}, at the end of a block with `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -4,7 +4,7 @@ import type { Arena } from "../memory/arena.ts";
 import type { RotaryForm } from "../rotary/options.ts";
 import { type CheckedWeight, type Features, type LinearWeights, checkWeight } from "./linear-weights.ts";
 
-/** The projections of a layer. */
+/** The projections of a layer. @category Layer and linear */
 export interface MultiHeadWeights {
   /** [numHeads·headDim, embedDim] */
   q: LinearWeights;
@@ -16,7 +16,7 @@ export interface MultiHeadWeights {
   out?: LinearWeights | undefined;
 }
 
-/** The rotary embedding that a layer applies to q and k, see `Heed.rotary`. */
+/** The rotary embedding that a layer applies to q and k, see `Heed.rotary`. @category Layer and linear */
 export type LayerRotary = RotaryForm;
 
 /**
@@ -25,7 +25,11 @@ export type LayerRotary = RotaryForm;
  */
 export type LayerDefaults = Pick<AttentionOptions, "scale" | "causal" | "window" | "softcap" | "alibiSlopes" | "sinks">;
 
-/** The sizes, weights and defaults of a layer. Sizes that are left out follow from the shapes of the weights. */
+/**
+ * The sizes, weights and defaults of a layer. Sizes that are left out follow from the shapes of the weights.
+ *
+ * @category Layer and linear
+ */
 export interface MultiHeadAttentionOptions extends LayerDefaults {
   /** Query heads. */
   numHeads: number;

@@ -1,6 +1,8 @@
 /**
  * The order of the dimensions of a tensor. `"blhd"` is [batch, seqLen, heads, dim], whose memory is also that of
  * [batch, seqLen, heads·dim]. `"bhld"` is [batch, heads, seqLen, dim].
+ *
+ * @category Attention
  */
 export type Layout = "blhd" | "bhld";
 

@@ -4,7 +4,11 @@ import type { CallScope } from "./call-scope.ts";
 import { type Floats, checkFloatsOf } from "./data.ts";
 import { Tensor } from "./tensor.ts";
 
-/** What a call returns for an output option: the array or Tensor that was given, else a fresh Float32Array. */
+/**
+ * What a call returns for an output option: the array or Tensor that was given, else a fresh Float32Array.
+ *
+ * @category Attention
+ */
 export type Written<Option> = Option extends Float32Array | Tensor ? Option : Float32Array<ArrayBuffer>;
 
 /**

@@ -3,6 +3,14 @@ import type { Arena } from "./arena.ts";
 /**
  * Floats in an instance's linear memory. A Tensor may be passed wherever a Float32Array is expected, to the instance
  * that made it: it is read and written in place, without a copy.
+ *
+ * @example
+ * import { load } from "heed";
+ *
+ * const heed = await load();
+ * const x = heed.tensor(1000);
+ * x.data.fill(1);
+ * @category Memory
  */
 export class Tensor {
   /** Number of floats. */
@@ -45,7 +53,12 @@ export class Tensor {
     return this.#ptr;
   }
 
-  /** Gives the memory back. Calling it again does nothing; any other use throws a ReferenceError. */
+  /**
+   * Gives the memory back. Calling it again does nothing; any other use throws a ReferenceError.
+   *
+   * @example
+   * x.dispose(); // or `using x = heed.tensor(1000)`
+   */
   dispose(): void {
     if (this.#ptr === undefined) return;
     this.#arena.unwatch(this);
@@ -53,6 +66,7 @@ export class Tensor {
     this.#ptr = undefined;
   }
 
+  /** As {@link dispose}, at the end of a block with `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

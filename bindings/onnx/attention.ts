@@ -13,7 +13,7 @@ import {
   checkShape,
 } from "./operands.ts";
 
-/** Inputs of the operator Attention of ai.onnx, opsets 23 to 25. */
+/** Inputs of the operator Attention of ai.onnx, opsets 23 to 25. @category Attention */
 export interface OnnxAttentionInputs {
   /** [batch, q_num_heads, q_length, head_size], or [batch, q_length, q_num_heads·head_size]. */
   Q: OnnxTensor;
@@ -33,6 +33,7 @@ export interface OnnxAttentionInputs {
   nonpad_kv_seqlen?: OnnxIntegers | undefined;
 }
 
+/** Attributes of the operator Attention of ai.onnx, by their own names. @category Attention */
 export interface OnnxAttentionAttributes {
   is_causal?: OnnxNumber | undefined;
   q_num_heads?: OnnxNumber | undefined;
@@ -47,7 +48,7 @@ export interface OnnxAttentionAttributes {
   right_window_size?: OnnxNumber | undefined;
 }
 
-/** Each output is made when it is first read. Do not change the inputs before that. */
+/** Each output is made when it is first read. Do not change the inputs before that. @category Attention */
 export interface OnnxAttentionOutputs {
   /** In the form of Q. */
   readonly Y: OnnxTensor;
@@ -79,6 +80,16 @@ const FLOAT_TYPES = [1, 10, 11, 16];
  * inputs `input` and `weights`, the operator Attention of com.microsoft.
  *
  * @throws TypeError or RangeError for inputs and attributes that do not fit, by name
+ * @example
+ * import { load } from "heed";
+ * import { onnxAttention } from "heed/onnx";
+ *
+ * const heed = await load();
+ * const tensor = (...shape: number[]) => ({ data: new Float32Array(shape.reduce((a, b) => a * b)), shape });
+ * const inputs = { Q: tensor(1, 8, 4, 64), K: tensor(1, 2, 4, 64), V: tensor(1, 2, 4, 64) };
+ * const { Y } = onnxAttention(heed, inputs, { is_causal: 1 });
+ * console.log(Y.shape); // → [ 1, 8, 4, 64 ]
+ * @category Attention
  */
 export function onnxAttention(
   heed: Heed,

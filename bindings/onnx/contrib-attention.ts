@@ -7,7 +7,7 @@ import { stack, stackedPastOf } from "./past.ts";
 import { Rows, columns } from "./rows.ts";
 import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./operands.ts";
 
-/** Inputs of the operator Attention of com.microsoft, which projects its input to q, k and v. */
+/** Inputs of the operator Attention of com.microsoft, which projects its input to q, k and v. @category Attention */
 export interface ContribAttentionInputs {
   /** [batch, length, input_hidden] */
   input: OnnxTensor;
@@ -25,6 +25,7 @@ export interface ContribAttentionInputs {
   past_sequence_length?: OnnxIntegers | undefined;
 }
 
+/** Attributes of com.microsoft.Attention, by their own names. @category Attention */
 export interface ContribAttentionAttributes {
   num_heads: OnnxNumber;
   scale?: OnnxNumber | undefined;
@@ -37,7 +38,7 @@ export interface ContribAttentionAttributes {
   rotary_embedding_dim?: OnnxNumber | undefined;
 }
 
-/** Each output is made when it is first read. Do not change the inputs before that. */
+/** Each output is made when it is first read. Do not change the inputs before that. @category Attention */
 export interface ContribAttentionOutputs {
   /** [batch, length, v_hidden] */
   readonly output: OnnxTensor;

@@ -7,7 +7,7 @@ import { pastOf, writeRows } from "./past.ts";
 import { Rows, type ScoreOptions, attend, columns, scores } from "./rows.ts";
 import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./operands.ts";
 
-/** Inputs of the operator GroupQueryAttention of com.microsoft. */
+/** Inputs of the operator GroupQueryAttention of com.microsoft. @category Grouped-query attention */
 export interface OnnxGroupQueryAttentionInputs {
   /**
    * [batch, length, num_heads·head_size]; or q, k and v packed, [batch, length, (num_heads +
@@ -41,6 +41,7 @@ export interface OnnxGroupQueryAttentionInputs {
   v_scale?: undefined;
 }
 
+/** Attributes of com.microsoft.GroupQueryAttention, by their own names. @category Grouped-query attention */
 export interface OnnxGroupQueryAttentionAttributes {
   num_heads: OnnxNumber;
   kv_num_heads: OnnxNumber;
@@ -65,7 +66,11 @@ export interface OnnxGroupQueryAttentionAttributes {
   kv_cache_bit_width?: OnnxNumber | undefined;
 }
 
-/** Each output is made when it is first read. Do not change the inputs before that. */
+/**
+ * Each output is made when it is first read. Do not change the inputs before that.
+ *
+ * @category Grouped-query attention
+ */
 export interface OnnxGroupQueryAttentionOutputs {
   /** [batch, length, num_heads·head_size] */
   readonly output: OnnxTensor;
@@ -118,6 +123,24 @@ const ATTRIBUTES = [
  * causal attention over a cache whose sequences may differ in length.
  *
  * @throws TypeError or RangeError for inputs and attributes that do not fit, by name
+ * @example
+ * import { load } from "heed";
+ * import { onnxGroupQueryAttention } from "heed/onnx";
+ *
+ * const heed = await load();
+ * const tensor = (...shape: number[]) => ({ data: new Float32Array(shape.reduce((a, b) => a * b)), shape });
+ * const inputs = {
+ *   query: tensor(1, 1, 8 * 64), // one token after twenty
+ *   key: tensor(1, 1, 2 * 64),
+ *   value: tensor(1, 1, 2 * 64),
+ *   past_key: tensor(1, 2, 20, 64),
+ *   past_value: tensor(1, 2, 20, 64),
+ *   seqlens_k: { data: Int32Array.of(20), shape: [1] },
+ *   total_sequence_length: { data: Int32Array.of(21), shape: [] },
+ * };
+ * const { output, present_key } = onnxGroupQueryAttention(heed, inputs, { num_heads: 8, kv_num_heads: 2 });
+ * console.log(output.shape, present_key.shape); // → [ 1, 1, 512 ] [ 1, 2, 21, 64 ]
+ * @category Grouped-query attention
  */
 export function onnxGroupQueryAttention(
   heed: Heed,

@@ -1,4 +1,9 @@
-// heed/onnx: the attention operators of ONNX and ONNX Runtime by their own inputs, attributes and outputs.
+/**
+ * The attention operators of ONNX and ONNX Runtime by their own inputs, attributes and outputs. Each function takes an
+ * instance of heed first; tensors are `{ data, shape }`.
+ *
+ * @module heed/onnx
+ */
 export {
   type OnnxAttentionAttributes,
   type OnnxAttentionInputs,

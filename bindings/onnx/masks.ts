@@ -2,7 +2,7 @@ import { wrongValue } from "../check.ts";
 import type { ScoreOptions } from "./rows.ts";
 import { type OnnxBooleans, type OnnxIntegers, type OnnxTensor, Operands } from "./operands.ts";
 
-/** Which keys are no padding, in one of the forms that the operators of com.microsoft take. */
+/** Which keys are no padding, in one of the forms that the operators of com.microsoft take. @category Tensors */
 export type OnnxPadding = OnnxIntegers | OnnxBooleans;
 
 /** The sizes of the scores of a call. */

@@ -6,7 +6,7 @@ import { type Past, appendRows, firstRows, pastOf, writeRows } from "./past.ts";
 import { Rows, type ScoreOptions, attend, columns, scores } from "./rows.ts";
 import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./operands.ts";
 
-/** Inputs of the operator MultiHeadAttention of com.microsoft. */
+/** Inputs of the operator MultiHeadAttention of com.microsoft. @category Multi-head attention */
 export interface OnnxMultiHeadAttentionInputs {
   /** [batch, length, hidden]; or q, k and v packed, [batch, length, num_heads, 3, head_size]. */
   query: OnnxTensor;
@@ -34,6 +34,7 @@ export interface OnnxMultiHeadAttentionInputs {
   cache_indirection?: undefined;
 }
 
+/** Attributes of com.microsoft.MultiHeadAttention, by their own names. @category Multi-head attention */
 export interface OnnxMultiHeadAttentionAttributes {
   num_heads: OnnxNumber;
   scale?: OnnxNumber | undefined;
@@ -42,7 +43,7 @@ export interface OnnxMultiHeadAttentionAttributes {
   mask_filter_value?: OnnxNumber | undefined;
 }
 
-/** Each output is made when it is first read. Do not change the inputs before that. */
+/** Each output is made when it is first read. Do not change the inputs before that. @category Multi-head attention */
 export interface OnnxMultiHeadAttentionOutputs {
   /** [batch, length, v_hidden] */
   readonly output: OnnxTensor;
@@ -72,6 +73,15 @@ const ATTRIBUTES = ["num_heads", "scale", "unidirectional", "mask_filter_value"]
  * (https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MultiHeadAttention).
  *
  * @throws TypeError or RangeError for inputs and attributes that do not fit, by name
+ * @example
+ * import { load } from "heed";
+ * import { onnxMultiHeadAttention } from "heed/onnx";
+ *
+ * const heed = await load();
+ * const rows = { data: new Float32Array(2 * 5 * 32), shape: [2, 5, 32] }; // [batch, length, hidden]
+ * const { output } = onnxMultiHeadAttention(heed, { query: rows, key: rows, value: rows }, { num_heads: 4 });
+ * console.log(output.shape); // → [ 2, 5, 32 ]
+ * @category Multi-head attention
  */
 export function onnxMultiHeadAttention(
   heed: Heed,

@@ -1,18 +1,18 @@
 import { checkObject, wrongKind, wrongValue } from "../check.ts";
 
-/** An input or output of an operator: elements in C order, and their shape. */
+/** An input or output of an operator: elements in C order, and their shape. @category Tensors */
 export interface OnnxTensor<Data = Float32Array> {
   data: Data;
   shape: readonly number[];
 }
 
-/** Integers of 32 or 64 bits. */
+/** Integers of 32 or 64 bits. @category Tensors */
 export type OnnxIntegers = OnnxTensor<Int32Array | BigInt64Array>;
 
-/** A mask of booleans, one byte each. */
+/** A mask of booleans, one byte each. @category Tensors */
 export type OnnxBooleans = OnnxTensor<Uint8Array>;
 
-/** An integer or float attribute. */
+/** An integer or float attribute. @category Tensors */
 export type OnnxNumber = number | bigint;
 
 /** The shape that an input must have: the size of each dimension, or a name for a dimension of any size. */

@@ -4,7 +4,7 @@ import { outputsOf } from "./outputs.ts";
 import { Rows } from "./rows.ts";
 import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./operands.ts";
 
-/** Inputs of RotaryEmbedding: `X` of ai.onnx, opset 23, or `input` of com.microsoft. */
+/** Inputs of RotaryEmbedding: `X` of ai.onnx, opset 23, or `input` of com.microsoft. @category Rotary embedding */
 export type OnnxRotaryEmbeddingInputs = ({ X: OnnxTensor } | { input: OnnxTensor }) & {
   /** Cosines [max_positions, rotary_dim / 2]; without position_ids [batch, length, rotary_dim / 2]. */
   cos_cache: OnnxTensor;
@@ -13,6 +13,7 @@ export type OnnxRotaryEmbeddingInputs = ({ X: OnnxTensor } | { input: OnnxTensor
   position_ids?: OnnxIntegers | undefined;
 };
 
+/** Attributes of RotaryEmbedding and com.microsoft.RotaryEmbedding, by their own names. @category Rotary embedding */
 export interface OnnxRotaryEmbeddingAttributes {
   interleaved?: OnnxNumber | undefined;
   /** Heads of an input of three dimensions. */
@@ -24,7 +25,7 @@ export interface OnnxRotaryEmbeddingAttributes {
   scale?: OnnxNumber | undefined;
 }
 
-/** The output, in the shape of the input. It is made when it is first read. */
+/** The output, in the shape of the input. It is made when it is first read. @category Rotary embedding */
 export type OnnxRotaryEmbeddingOutputs<Inputs> = Inputs extends { X: OnnxTensor }
   ? { readonly Y: OnnxTensor }
   : { readonly output: OnnxTensor };
@@ -36,6 +37,16 @@ const ATTRIBUTES = ["interleaved", "num_heads", "rotary_embedding_dim", "is_pack
  * com.microsoft.
  *
  * @throws TypeError or RangeError for inputs and attributes that do not fit, by name
+ * @example
+ * import { load } from "heed";
+ * import { onnxRotaryEmbedding } from "heed/onnx";
+ *
+ * const heed = await load();
+ * const tensor = (...shape: number[]) => ({ data: new Float32Array(shape.reduce((a, b) => a * b)), shape });
+ * const position_ids = { data: Int32Array.of(7, 8, 9, 10), shape: [1, 4] };
+ * const inputs = { X: tensor(1, 2, 4, 8), cos_cache: tensor(16, 4), sin_cache: tensor(16, 4), position_ids };
+ * console.log(onnxRotaryEmbedding(heed, inputs).Y.shape); // → [ 1, 2, 4, 8 ]
+ * @category Rotary embedding
  */
 export function onnxRotaryEmbedding<const Inputs extends OnnxRotaryEmbeddingInputs>(
   heed: Heed,

@@ -5,7 +5,7 @@ import type { Layout } from "../memory/layout.ts";
 import type { Written } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 
-/** Which pairs of floats of a row are rotated, and by which angles. */
+/** Which pairs of floats of a row are rotated, and by which angles. @category Rotary */
 export interface RotaryForm {
   /** Pair j at position p is rotated by the angle p·base^(−2j / rotaryDim). Default 10000, unless tables are given. */
   base?: number | undefined;
@@ -19,7 +19,7 @@ export interface RotaryForm {
   interleaved?: boolean | undefined;
 }
 
-/** What `rotary` takes besides x. */
+/** What `rotary` takes besides x. @category Rotary */
 export interface RotaryOptions extends RotaryForm {
   /** Heads of x. */
   numHeads: number;
@@ -39,7 +39,7 @@ export interface RotaryOptions extends RotaryForm {
   out?: Float32Array | Tensor | undefined;
 }
 
-/** What `rotary` returns. */
+/** What `rotary` returns. @category Rotary */
 export interface RotaryResult<O extends RotaryOptions = RotaryOptions> {
   /** In the shape of x. */
   out: Written<O["out"]>;
