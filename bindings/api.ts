@@ -31,7 +31,7 @@ export type { Stage, WeightsOptions, WeightsResult } from "./attention-weights/o
 // type is the layer. The importers are no static methods of the layer's class, because every bundle has that class:
 // as an object of their own they are left out of a bundle that does not import `MultiHeadAttention`.
 
-/** Options for `heed.createMultiHeadAttention` from the weights of other libraries. @category Importers */
+/** Options for `heed.createMultiHeadAttention` from the weights of other libraries. @category Importers @namespace */
 export const MultiHeadAttention: typeof importers = importers;
 
 /** The layer that `heed.createMultiHeadAttention` makes. @category Layer and linear */
