@@ -25,8 +25,8 @@ export async function buildModule(name, entry, variant) {
     parse("asconfig.json")
   );
   const outFile = `build/${name}.${variant}.wasm`;
-  const { textFile, ...target } = /** @type {{ textFile?: string }} */ (targets[variant] ?? {});
-  const config = { entries: [`../${entry}`], options, targets: { [variant]: { ...target, outFile: `../${outFile}` } } };
+  const target = { ...targets[variant], outFile: `../${outFile}`, textFile: `../build/${name}.${variant}.wat` };
+  const config = { entries: [`../${entry}`], options, targets: { [variant]: target } };
   mkdirSync(`${root}build`, { recursive: true });
   const file = `build/${name}.${variant}.asconfig.json`;
   writeFileSync(`${root}${file}`, JSON.stringify(config));

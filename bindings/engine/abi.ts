@@ -31,7 +31,8 @@ export const PANEL_FEATURES = 16;
 export const BLOCK_ROWS = 132;
 
 /**
- * AttendArgs (assembly/args.ts) in memory: its fields, of four bytes each; the first `integers` are integers, the others floats.
+ * AttendArgs (assembly/args.ts) in memory: its fields, of four bytes each; the first `integers` are integers, the
+ * others floats.
  */
 export const ATTEND_ARGS = {
   integers: 45,
@@ -91,7 +92,8 @@ export const ATTEND_ARGS = {
 export type AttendArgs = Record<(typeof ATTEND_ARGS)["fields"][number], number>;
 
 /**
- * ScoreRow (assembly/ops/score-rows.ts) in memory: its fields, of four bytes each; the first `integers` are integers, the others floats.
+ * ScoreRow (assembly/ops/score-rows.ts) in memory: its fields, of four bytes each; the first `integers` are integers,
+ * the others floats.
  */
 export const SCORE_ROW = {
   integers: 3,
@@ -182,7 +184,10 @@ export interface Kernels {
     dim: number,
     byHead: boolean,
   ): void;
-  /** The `count` largest of a row and where they stand, largest first; of equal ones the first first. (assembly/ops/top-k.ts) */
+  /**
+   * The `count` largest of a row and where they stand, largest first; of equal ones the first first.
+   * (assembly/ops/top-k.ts)
+   */
   topOfRow(weights: number, indices: number, row: number, length: number, count: number): void;
   /** row ← row / divisor on [count] floats. (assembly/ops/probabilities.ts) */
   divideRow(row: number, count: number, divisor: number): void;
@@ -190,7 +195,10 @@ export interface Kernels {
   normalizeRows(args: number, scratch: number, rows: number, count: number, dim: number, hasLse: boolean): void;
   /** to[key] += Σ weights[key] of the chosen rows, for [length] keys. (assembly/ops/probabilities.ts) */
   sumRows(to: number, rows: number, count: number, length: number): void;
-  /** The scores of chosen rows for the keys [first, end), as they reach the softmax; −Infinity where a key is masked. (assembly/ops/score-rows.ts) */
+  /**
+   * The scores of chosen rows for the keys [first, end), as they reach the softmax; −Infinity where a key is masked.
+   * (assembly/ops/score-rows.ts)
+   */
   scoreRows(
     args: number,
     scratch: number,

@@ -9,7 +9,7 @@ import { buildModule } from "../../scripts/module.js";
 vi.stubGlobal("HEED_VERSION", manifest.version);
 
 interface Scale {
-  scale(x: number, count: number, factor: number): void;
+  scale: (x: number, count: number, factor: number) => void;
 }
 
 describe.each(["simd", "relaxed"] as const)("a module of the %s build", (variant) => {
@@ -30,7 +30,7 @@ describe.each(["simd", "relaxed"] as const)("a module of the %s build", (variant
   it.each(["bytes", "a Module", "a promise"])("works on Tensors of the instance, from %s", async (kind) => {
     const module = new WebAssembly.Module(bytes);
     const source = { bytes, "a Module": module, "a promise": Promise.resolve(module) }[kind];
-    const { scale } = await addModule<Scale>(heed[INSTANCE], "scale", source);
+    const { scale } = (await addModule(heed[INSTANCE], "scale", source)) as Scale;
     const x = heed.tensor(8);
     x.data.set([1, 2, 3, 4, 5, 6, 7, 8]);
     scale(x.ptrIn(heed[INSTANCE].arena, "x"), 8, 0.5);
@@ -40,7 +40,7 @@ describe.each(["simd", "relaxed"] as const)("a module of the %s build", (variant
 
   it("sees memory that the instance has grown, and leaves it to the instance", () => {
     const before = heed.memory.used;
-    const { scale } = addModuleSync<Scale>(heed[INSTANCE], "scale", bytes);
+    const { scale } = addModuleSync(heed[INSTANCE], "scale", bytes) as Scale;
     expect(heed.memory.used).toBe(before);
     const x = heed.tensor(2 ** 20);
     x.data.fill(3);
