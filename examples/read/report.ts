@@ -91,7 +91,6 @@ function headline({ title, cut, text, run }: Page, width: number, paint: Paint):
     "",
     paint("heed", { bold: true, fg: HEAD_COLOURS[INDUCTION] }) +
       paint(" attention at work on a real text", { bold: true }),
-    paint(" attention at work on a real text", { bold: true }),
     ...wrap(`Reading ${title}: ${count(length, "token")}, ${number(distinct)} distinct`, width),
     ...(cut === undefined ? [] : wrap(cut, width)),
     ...wrap(inOneCall(length, run), width).map((line) => paint(line, { bold: true, fg: HEAD_COLOURS[SAME] })),

@@ -187,7 +187,11 @@ describe.runIf(hasTerminal)("the command at a terminal", () => {
     expect(status).toBe(0);
     expect(written).toContain("read: attending, 2,799 tokens in one call …");
     const lines = screenOf(written);
-    expect(lines.slice(0, 2)).toEqual(["", " heed attention at work on a real text"]);
+    expect(lines.slice(0, 3)).toEqual([
+      "",
+      " heed attention at work on a real text",
+      " Reading Moby-Dick, chapter 1, “Loomings”: 2,799 tokens, 1,111 distinct",
+    ]);
     expect(lines.length).toBeLessThan(24);
     expect(Math.max(...lines.map(textWidth))).toBeLessThanOrEqual(80);
     expect(lines.join("\n")).toMatch(/whenever I find myself$/m);
