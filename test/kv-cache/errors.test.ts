@@ -155,4 +155,24 @@ forEachBuild((_, open) => {
     cache.reorder(ints(0, 0));
     expect(cache.lengths).toEqual(ints(600, 600));
   });
+
+  it("memory that suffices for one of two copies", () => {
+    let refused = 0;
+    for (let pages = 8; ; pages++) {
+      const heed = open(pages * 65536);
+      using cache = heed.createKvCache({ numKvHeads: 1, headDim: 64, capacity: 200, batch: 3 });
+      cache.append(rows(3 * 200 * 64), rows(3 * 200 * 64));
+      const state = () => [cache.bytes, cache.lengths, heed.memory.used];
+      const before = state();
+      try {
+        cache.reorder(ints(0, 0, 0));
+        break;
+      } catch (error) {
+        expect(error).toBeInstanceOf(RangeError);
+        expect(state()).toEqual(before);
+        refused++;
+      }
+    }
+    expect(refused).toBeGreaterThanOrEqual(2);
+  });
 });

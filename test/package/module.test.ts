@@ -1,4 +1,5 @@
-// A further wasm module beside the kernels: built with their options, stamped, loaded on the memory of an instance, refused by name.
+// A further wasm module beside the kernels: built with their options, stamped, loaded on the memory of an instance,
+// refused by name.
 import { type Heed, load } from "heed";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import manifest from "../../package.json" with { type: "json" };

@@ -1,6 +1,6 @@
-// Every TypeScript snippet of README.md and docs/ is type-checked as a user's own file would be, and run; what it prints is what its
-// `// →` comments say. A snippet that cannot run here says why in a comment above it: <!-- not run: it needs a browser -->. Every relative
-// link of every page leads somewhere.
+// Every TypeScript snippet of README.md and docs/ is type-checked as a user's own file would be, and run; what it
+// prints is what its `// →` comments say. A snippet that cannot run here says why in a comment above it: <!-- not run:
+// it needs a browser -->. Every relative link of every page leads somewhere.
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";

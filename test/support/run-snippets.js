@@ -1,5 +1,5 @@
-// node run-snippets.js file …: imports the modules one after the other and writes, for each that has finished, one line of JSON: what it
-// printed, or why it failed.
+// node run-snippets.js file …: imports the modules one after the other and writes, for each that has finished, one line
+// of JSON: what it printed, or why it failed.
 import { format } from "node:util";
 import { pathToFileURL } from "node:url";
 import process from "node:process";
