@@ -111,7 +111,22 @@ function docOf(node) {
 function comment(doc, place) {
   const paragraph = /^\/\*\*\s*\*?\s*(.*?)(?:\n \*\n|\s*\*\/)/s.exec(doc)?.[1]?.replace(/\n \* /g, " ") ?? "";
   const sentence = /^.*?[.:](?= |$)/.exec(paragraph)?.[0].replace(/:$/, ".") ?? paragraph;
-  return `/** ${sentence.replace(/\{@link (\w+)\}/g, "`$1`")}${sentence && " "}${place} */`;
+  return wrap(`${sentence.replace(/\{@link (\w+)\}/g, "`$1`")}${sentence && " "}${place}`);
+}
+
+/**
+ * A doc comment in lines of at most 118 columns, indented by 2.
+ * @param {string} text
+ */
+function wrap(text) {
+  if (text.length <= 110) return `/** ${text} */`;
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1) ?? "";
+    if (line.length + word.length > 112) lines.push(word);
+    else lines[lines.length - 1] = line ? `${line} ${word}` : word;
+  }
+  return `/**\n${lines.map((line) => ` * ${line}`).join("\n")}\n */`;
 }
 
 /** @param {ts.TypeNode | undefined} type */
@@ -136,7 +151,8 @@ function struct(file, name) {
   const title = name.replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase();
   return `
 /**
- * ${name} (${file}) in memory: its fields, of four bytes each; the first \`integers\` are integers, the others floats.
+ * ${name} (${file}) in memory: its fields, of four bytes each. The first \`integers\` are integers, the
+ * others floats.
  */
 export const ${title} = {
   integers: ${integers},

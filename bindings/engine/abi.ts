@@ -31,7 +31,7 @@ export const PANEL_FEATURES = 16;
 export const BLOCK_ROWS = 132;
 
 /**
- * AttendArgs (assembly/args.ts) in memory: its fields, of four bytes each; the first `integers` are integers, the
+ * AttendArgs (assembly/args.ts) in memory: its fields, of four bytes each. The first `integers` are integers, the
  * others floats.
  */
 export const ATTEND_ARGS = {
@@ -92,8 +92,8 @@ export const ATTEND_ARGS = {
 export type AttendArgs = Record<(typeof ATTEND_ARGS)["fields"][number], number>;
 
 /**
- * ScoreRow (assembly/ops/score-rows.ts) in memory: its fields, of four bytes each; the first `integers` are integers,
- * the others floats.
+ * ScoreRow (assembly/ops/score-rows.ts) in memory: its fields, of four bytes each. The first `integers` are integers, the
+ * others floats.
  */
 export const SCORE_ROW = {
   integers: 3,
