@@ -1,5 +1,5 @@
-// npm run docs [-- --dev] [-- --base /heed/]: writes the API reference to docs/api, and builds one site of it and the guides to build/docs;
-// with --dev it serves them at http://127.0.0.1:5173/ while the guides are edited.
+// npm run docs [-- --dev] [-- --base /heed/]: writes the API reference to docs/api, and builds one site of it and the guides
+// to build/docs; with --dev it serves them at http://127.0.0.1:5173/ while the guides are edited.
 import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";

@@ -1,5 +1,5 @@
-// The guides are plain markdown that GitHub shows as well; here they get the anchors that GitHub gives them, and what points out of docs/
-// points to the repository.
+// The guides are plain markdown that GitHub shows as well; here they get the anchors that GitHub gives them, and what points
+// out of docs/ points to the repository.
 import { existsSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { slug } from "github-slugger";
