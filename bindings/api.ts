@@ -5,7 +5,7 @@ import { importers } from "./importers/index.ts";
 import type { MultiHeadAttention as MultiHeadAttentionLayer } from "./layer/multi-head-attention.ts";
 
 export type { AttentionResult } from "./attention/attention.ts";
-export type { ForwardOptions, LayerWeights } from "./layer/forward.ts";
+export type { ForwardOptions, ForwardResult, LayerWeights } from "./layer/forward.ts";
 export type { Heed } from "./heed.ts";
 export type { ImportOptions, ImportedLayer, OnnxAttributes, StateDict, TorchOptions } from "./importers/index.ts";
 export type { LayerRotary, MultiHeadAttentionOptions, MultiHeadWeights } from "./layer/options.ts";
@@ -15,7 +15,6 @@ export type { AppendOptions, CacheAttentionOptions, CacheWeightsOptions, KvCache
 export type { LoadOptions, LoadSyncOptions } from "./load.ts";
 export type { MergeOptions, MergeResult, Part } from "./attention/merge.ts";
 export type { Variant } from "./engine/kernels.ts";
-export type { ForwardResult } from "./layer/multi-head-attention.ts";
 export type { MultiHeadAttentionLayer };
 export type { AttentionOptions } from "./attention/options.ts";
 export type { Layout } from "./memory/layout.ts";

@@ -2,6 +2,7 @@ import type { Problem } from "../attention/problem.ts";
 import { checkObject, wrongValue } from "../check.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
+import type { CallScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats } from "../memory/data.ts";
 import { stridesOf } from "../memory/layout.ts";
 import type { RowsInMemory } from "../memory/staged-rows.ts";
@@ -88,13 +89,21 @@ export class CacheRotary {
   }
 
   /**
-   * Writes q at `to`, in the same layout, each row rotated by the angles of the position of its query.
+   * q in memory of the call, each row rotated by the position of its query.
    *
-   * @param to address; may be `from`
-   * @param from address of q
-   * @throws RangeError where memory for the angles cannot grow
+   * @throws RangeError where memory cannot grow
    */
-  rotateQueries(to: number, from: number, { sequences, layout, rowsQ, numHeads, headDim }: Problem): void {
+  placeQueries(scope: CallScope, problem: Problem): Floats {
+    const { q } = problem;
+    const from = scope.input(q);
+    // An array has just been copied in, so it is rotated in place. A Tensor is the caller's.
+    const to = q.array ? from : scope.reserve(q.length * 4);
+    this.#rotateQueries(to, from, problem);
+    return { ptr: to, length: q.length };
+  }
+
+  /** Writes q, which stands at `from`, to `to`, in the same layout, each row rotated. `to` may be `from`. */
+  #rotateQueries(to: number, from: number, { sequences, layout, rowsQ, numHeads, headDim }: Problem): void {
     const strides = stridesOf(layout, rowsQ, numHeads, headDim);
     const shape = { rowStride: strides.row, headStride: strides.head, heads: numHeads, dim: headDim };
     const starts = sequences.map(({ queryOffset }) => queryOffset);

@@ -4,16 +4,16 @@ import { checkSelection, checkStage, throughStage } from "../attention-weights/s
 import { type AttentionResult, computeAttention } from "../attention/attention.ts";
 import type { Operands } from "../attention/operands.ts";
 import { type Problem, checkKeysAndValues, checkProblem, checkQueries } from "../attention/problem.ts";
-import { checkChoice, checkInt32Array, checkInteger, checkObject, wrongValue } from "../check.ts";
+import { checkChoice, checkInt32Array, checkInteger, checkObject } from "../check.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
-import type { Floats } from "../memory/data.ts";
 import { StagedRows } from "../memory/staged-rows.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import type { RotaryForm } from "../rotary/options.ts";
 import { CacheRotary } from "./cache-rotary.ts";
+import { checkReach, grownLengths, truncatedLengths } from "./checks.ts";
 import { KvStore } from "./kv-store.ts";
 import {
   type AppendOptions,
@@ -112,8 +112,8 @@ export class KvCache {
    *
    * @param k [batch, newTokens, numKvHeads, headDim], or as `layout` says
    * @param v [batch, newTokens, numKvHeads, valueDim]
-   * @throws RangeError past `capacity`, for a wrong size or where memory cannot grow; TypeError for the wrong kind;
-   * ReferenceError after `dispose`. Nothing changes then.
+   * @throws RangeError past `capacity`, for a wrong size or where memory cannot grow; TypeError; ReferenceError after
+   * `dispose`. Nothing changes then.
    * @example
    * cache.append(rows(2), rows(2), { lengths: Int32Array.of(2, 1, 0) }); // what is left over is padding
    * console.log(cache.lengths); // → Int32Array(3) [ 12, 11, 10 ]
@@ -127,13 +127,7 @@ export class KvCache {
     const { arena } = this.#instance;
     const { k: kIn, v: vIn, rowsKv: newTokens } = checkKeysAndValues(arena, k, v, this);
     if (lengths !== undefined) checkInt32Array("lengths", lengths, batch, "batch", 0, newTokens);
-    const grown = this.#store.lengths.slice();
-    for (let b = 0; b < batch; b++) {
-      const count = lengths?.[b] ?? newTokens;
-      const left = this.capacity - grown[b]!;
-      if (count > left) throw wrongValue("k", `at most ${left} more tokens (capacity ${this.capacity})`, count);
-      grown[b]! += count;
-    }
+    const grown = grownLengths(this.#store, this.capacity, newTokens, lengths);
     if (newTokens === 0) return;
 
     const scope = new CallScope(arena);
@@ -169,7 +163,7 @@ export class KvCache {
    */
   attention<const O extends CacheAttentionOptions>(q: Float32Array | Tensor, options: O): AttentionResult<O> {
     const { problem, full } = this.#problemOf(q, options);
-    this.#checkReach(problem);
+    checkReach(this.#store, this.#rotary, problem);
     return computeAttention(this.#instance, problem, full, this.#operands(problem)) as AttentionResult<O>;
   }
 
@@ -177,8 +171,7 @@ export class KvCache {
    * The attention weights of q over the tokens in the cache, see `Heed.attentionWeights`; seqLenKv is cache.length.
    *
    * @param q [batch, seqLenQ, numHeads, headDim]
-   * @throws as `Heed.attentionWeights`, and a RangeError where a chosen query could see tokens that the window has
-   * given back
+   * @throws as `Heed.attentionWeights`, and a RangeError where a chosen query could see tokens that are gone
    * @example
    * const q = new Float32Array(batch * 8 * headDim);
    * const { weights } = cache.attentionWeights(q, { numHeads: 8, reduce: "mean" }); // [batch, 1, 10]
@@ -188,7 +181,7 @@ export class KvCache {
     const { problem: whole, full } = this.#problemOf(q, options);
     const problem = throughStage(checkStage(options), whole, this.window);
     const selection = checkSelection(this.#instance.arena, problem, full);
-    this.#checkReach(problem, selection.rows);
+    checkReach(this.#store, this.#rotary, problem, selection.rows);
     return computeWeights(this.#instance, problem, selection, full, this.#operands(problem)) as WeightsResult<O>;
   }
 
@@ -204,19 +197,7 @@ export class KvCache {
    */
   truncate(length: number | Int32Array): void {
     this.#check();
-    const before = this.#store.lengths;
-    const lengths =
-      typeof length === "number"
-        ? new Int32Array(this.batch).fill(checkInteger("length", length, 0, Math.min(...before)))
-        : checkInt32Array("length", length, this.batch, "batch", 0, this.capacity);
-    lengths.forEach((to, b) => {
-      const gone = this.#store.firstToken(b);
-      const title = `length[${b}]`;
-      if (to > before[b]!) throw wrongValue(title, `at most ${before[b]!} (tokens of the sequence)`, to);
-      if (gone > 0 && to < gone + this.window)
-        throw wrongValue(title, `at least ${gone + this.window} (keys before ${gone} are gone)`, to);
-    });
-    this.#store.truncate(lengths);
+    this.#store.truncate(truncatedLengths(this.#store, length, this.capacity, this.window));
   }
 
   /**
@@ -232,8 +213,7 @@ export class KvCache {
   }
 
   /**
-   * Sequence b becomes what sequence indices[b] was: for beam search and for a batch whose sequences end at different
-   * times.
+   * Sequence b becomes what sequence indices[b] was: for beam search, and for batches whose sequences end.
    *
    * @param indices [batch]
    * @throws RangeError for a wrong length or index or where memory cannot grow; TypeError for the wrong kind;
@@ -303,43 +283,15 @@ export class KvCache {
     this.#check();
     checkObject("options", options);
     const { numKvHeads, headDim, valueDim, batch } = this;
-    const full = { ...options, numKvHeads, headDim, valueDim, batch, kvLengths: this.#store.lengths };
     const { arena } = this.#instance;
+    const full = { ...options, numKvHeads, headDim, valueDim, batch, kvLengths: this.#store.lengths };
     const problem = checkProblem(arena, full, checkQueries(arena, q, full), this.length);
     return { problem: { ...problem, left: Math.min(problem.left, this.window) }, full };
   }
 
   /** Places q and the pages of a call. */
   #operands(problem: Problem): Operands {
-    return { place: (scope) => ({ q: this.#rotateQueries(scope, problem), kv: this.#store.placePages(scope) }) };
-  }
-
-  /** q, rotated by the position of each query where the cache applies rotary embedding. */
-  #rotateQueries(scope: CallScope, problem: Problem): Floats {
-    const { q } = problem;
-    if (!this.#rotary) return q;
-    const from = scope.input(q);
-    // An array has just been copied in, so it is rotated in place. A Tensor is the caller's.
-    const to = q.array ? from : scope.reserve(q.length * 4);
-    this.#rotary.rotateQueries(to, from, problem);
-    return { ptr: to, length: q.length };
-  }
-
-  /**
-   * Checks that the keys that the queries could see are still there, and that there are angles for the positions of the
-   * queries.
-   *
-   * @param rows the queries that count; all of them by default
-   * @throws RangeError
-   */
-  #checkReach({ sequences, left }: Problem, rows?: Int32Array): void {
-    for (const { batch: b, seqLenQ, queryOffset } of sequences) {
-      const gone = this.#store.firstToken(b);
-      const firstRow = rows ? rows.reduce((lowest, row) => Math.min(lowest, row), seqLenQ) : 0;
-      if (gone > 0 && firstRow < seqLenQ && queryOffset + firstRow - left < gone) {
-        throw wrongValue("queryOffset", `at least ${gone + left - firstRow} (keys further left are gone)`, queryOffset);
-      }
-    }
-    for (const { queryOffset, seqLenQ } of sequences) this.#rotary?.check(queryOffset, seqLenQ);
+    const queries = (scope: CallScope) => this.#rotary?.placeQueries(scope, problem) ?? problem.q;
+    return { place: (scope) => ({ q: queries(scope), kv: this.#store.placePages(scope) }) };
   }
 }

@@ -1,4 +1,5 @@
-import type { WeightsOptions } from "../attention-weights/options.ts";
+import type { WeightsOptions, WeightsResult } from "../attention-weights/options.ts";
+import type { AttentionResult } from "../attention/attention.ts";
 import type { AttentionOptions } from "../attention/options.ts";
 import {
   checkBoolean,
@@ -13,6 +14,7 @@ import {
 import { KvCache } from "../kv-cache/kv-cache.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, checkFloats } from "../memory/data.ts";
+import type { Written } from "../memory/output.ts";
 import { Tensor } from "../memory/tensor.ts";
 import { type Mask, combineMasks } from "./drop-mask.ts";
 import type { LayerDefaults, LayerDims } from "./options.ts";
@@ -69,6 +71,23 @@ export interface ForwardOptions extends Omit<AttentionOptions, Settled | "queryO
   contextPositions?: number | Int32Array | undefined;
   /** Whether the attention weights are returned too: all of them, or those of chosen rows and heads. Default false. */
   weights?: boolean | LayerWeights | undefined;
+}
+
+/** What `forward` returns. @category Layer and linear */
+export type ForwardResult<O extends ForwardOptions = ForwardOptions> = Omit<AttentionResult<O>, "out"> & {
+  /** [batch, seqLenQ, outDim]; without an out-projection [batch, seqLenQ, numHeads, valueDim]. */
+  out: Written<O["out"]>;
+} & (O["weights"] extends true
+    ? WeightsResult<AllWeights>
+    : O["weights"] extends LayerWeights
+      ? WeightsResult<O["weights"]>
+      : Partial<WeightsResult>);
+
+/** The choice of `weights: true`. */
+interface AllWeights {
+  weights?: undefined;
+  topK?: undefined;
+  entropy?: undefined;
 }
 
 /** A checked call of `forward`. */
@@ -252,4 +271,9 @@ function lengthsAfter(
     if (count > left) throw wrongValue(title, `at most ${left} more tokens (capacity ${capacity} of the cache)`, count);
     return length + count;
   });
+}
+
+/** The memory that the caller gives for an output of the weights, if it gives any. */
+export function targetOf(arena: Arena, target: unknown): Floats | undefined {
+  return target instanceof Tensor || target instanceof Float32Array ? checkFloats("weights", target, arena) : undefined;
 }

@@ -1,6 +1,5 @@
 import { attentionWeights } from "../attention-weights/attention-weights.ts";
-import type { WeightsResult } from "../attention-weights/options.ts";
-import { type AttentionResult, attention } from "../attention/attention.ts";
+import { attention } from "../attention/attention.ts";
 import { checkProblem, checkQueries } from "../attention/problem.ts";
 import { wrongKind } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
@@ -8,12 +7,11 @@ import { KvCache } from "../kv-cache/kv-cache.ts";
 import type { KvCacheOptions } from "../kv-cache/options.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
-import { type Floats, checkFloats } from "../memory/data.ts";
-import { Output, type Written } from "../memory/output.ts";
+import { Output } from "../memory/output.ts";
 import { Tensor } from "../memory/tensor.ts";
 import { checkForm } from "../rotary/options.ts";
 import { rotary } from "../rotary/rotary.ts";
-import { type ForwardCall, type ForwardOptions, type LayerWeights, checkForward } from "./forward.ts";
+import { type ForwardCall, type ForwardOptions, type ForwardResult, checkForward, targetOf } from "./forward.ts";
 import { PackedLinear } from "./linear.ts";
 import {
   type LayerDefaults,
@@ -27,23 +25,6 @@ import {
   checkWeights,
 } from "./options.ts";
 import { type Projection, project } from "./projections.ts";
-
-/** What `forward` returns. @category Layer and linear */
-export type ForwardResult<O extends ForwardOptions = ForwardOptions> = Omit<AttentionResult<O>, "out"> & {
-  /** [batch, seqLenQ, outDim]; without an out-projection [batch, seqLenQ, numHeads, valueDim]. */
-  out: Written<O["out"]>;
-} & (O["weights"] extends true
-    ? WeightsResult<AllWeights>
-    : O["weights"] extends LayerWeights
-      ? WeightsResult<O["weights"]>
-      : Partial<WeightsResult>);
-
-/** The choice of `weights: true`. */
-interface AllWeights {
-  weights?: undefined;
-  topK?: undefined;
-  entropy?: undefined;
-}
 
 /**
  * The multi-head attention layer of a transformer: projects x to q, k and v (in cross-attention k and v from a
@@ -309,11 +290,6 @@ export class MultiHeadAttention implements LayerDims {
     };
     return { base, cos: own(cos), sin: own(sin), rotaryDim, interleaved };
   }
-}
-
-/** The memory that the caller gives for an output of the weights, if it gives any. */
-function targetOf(arena: Arena, target: unknown): Floats | undefined {
-  return target instanceof Tensor || target instanceof Float32Array ? checkFloats("weights", target, arena) : undefined;
 }
 
 /** Copies the floats of a tensor to an address. */
