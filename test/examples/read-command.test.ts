@@ -73,7 +73,7 @@ describe("the command", () => {
     const status = await new Promise((resolve) => child.on("close", resolve));
     expect(status).toBe(0);
     expect(output).toContain("Reading Moby-Dick");
-  }, 20_000);
+  });
 
   it("says when it reads only a part", () => {
     const { stdout } = read(["--chapter", "36", "--tokens", "50"]);
@@ -147,7 +147,7 @@ describe("the command", () => {
       const complaint = stderr.replaceAll(/^read: .* …\n/gm, "");
       expect({ status, stdout, complaint }).toEqual({ status: 1, stdout: "", complaint: `read: ${message}\n` });
     }
-  }, 60_000);
+  });
 });
 
 /** Runs a program in a terminal of 80 × 24, types `key` when it is asked to, and gives what was written. */
