@@ -1,6 +1,6 @@
-// The examples of the API reference, which stand in doc comments: every public function has one, and each is type-checked as
-// a user's own file would be, and run; what it prints is what its `// →` comments say. An example of a method goes on from
-// that of its class.
+// The examples of the API reference, which stand in doc comments: every public function has one, and each is
+// type-checked as a user's own file would be, and run; what it prints is what its `// →` comments say. An example of a
+// method goes on from that of its class.
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
