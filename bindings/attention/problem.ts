@@ -103,19 +103,36 @@ export function checkKeysAndValues(arena: Arena, kIn: unknown, vIn: unknown, dim
   return { k, v, rowsKv };
 }
 
-/** Checks every other option that says what is computed: of `queries` over `rowsKv` keys a batch entry. */
-export function checkProblem(arena: Arena, options: AttentionOptions, queries: Queries, rowsKv: number): Problem {
-  const { batch, numHeads, headDim, valueDim, rowsQ } = queries;
+/**
+ * Checks every other option that says what is computed: of `queries` over `rowsKv` keys a batch entry, none of which is
+ * seen further than `reach` keys to the left of a position.
+ */
+export function checkProblem(
+  arena: Arena,
+  options: AttentionOptions,
+  queries: Queries,
+  rowsKv: number,
+  reach: number = UNLIMITED,
+): Problem {
+  const { q, batch, numHeads, numKvHeads, headDim, valueDim, layout, rowsQ } = queries;
   const sequences = checkSequences(options, batch, rowsQ, rowsKv);
   const { left, right } = checkWindow(options);
   const target = [batch, numHeads, rowsQ, rowsKv];
   const { scale, softcap, keepMask, bias, alibiSlopes, sinks } = options;
   return {
-    ...queries,
+    // Written out: V8 takes longer to spread an object of this size than a small call takes for all its checks.
+    q,
+    batch,
+    numHeads,
+    numKvHeads,
+    headDim,
+    valueDim,
+    layout,
+    rowsQ,
     rowsKv,
     sequences,
     scale: scale === undefined ? 1 / Math.sqrt(headDim) : checkFinite("scale", scale),
-    left,
+    left: Math.min(left, reach),
     right,
     softcap: softcap === undefined ? 0 : checkFinite("softcap", softcap, 0),
     keepMask: keepMask === undefined ? undefined : checkOverScores("keepMask", keepMask, checkBytes, 1, target, arena),

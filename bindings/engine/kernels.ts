@@ -38,7 +38,8 @@ export function writeStruct<Field extends string>(
 ): void {
   const words = new Int32Array(buffer, ptr, fields.length);
   const floats = new Float32Array(buffer, ptr, fields.length);
-  fields.forEach((field, i) => ((i < integers ? words : floats)[i] = values[field]));
+  for (let i = 0; i < integers; i++) words[i] = values[fields[i]!];
+  for (let i = integers; i < fields.length; i++) floats[i] = values[fields[i]!];
 }
 
 /** The stored types of K and V: how the kernels number them, and the bytes of one value. */

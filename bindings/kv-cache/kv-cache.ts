@@ -285,8 +285,7 @@ export class KvCache {
     const { numKvHeads, headDim, valueDim, batch } = this;
     const { arena } = this.#instance;
     const full = { ...options, numKvHeads, headDim, valueDim, batch, kvLengths: this.#store.lengths };
-    const problem = checkProblem(arena, full, checkQueries(arena, q, full), this.length);
-    return { problem: { ...problem, left: Math.min(problem.left, this.window) }, full };
+    return { problem: checkProblem(arena, full, checkQueries(arena, q, full), this.length, this.window), full };
   }
 
   /** Places q and the pages of a call. */
