@@ -1,13 +1,12 @@
 // The examples of the API reference, which stand in doc comments: every public function has one, and each is
 // type-checked as a user's own file would be, and run; what it prints is what its `// →` comments say. An example of a
 // method goes on from that of its class.
-import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { transformSync } from "esbuild";
 import ts from "typescript";
 import { beforeAll, describe, expect, it } from "vitest";
+import { expectedLines, runSnippets, typeErrors, writeSnippets } from "../support/snippets.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const folder = join(root, "build/examples");
@@ -91,23 +90,11 @@ const examples = functions.flatMap(({ name, declarations, owner }, n) => {
   return [{ name, code: `${before}${own}`, file: join(folder, `${name}-${n}`) }];
 });
 
-/** What each example that has finished printed, or why it failed. */
-const results = new Map<string, { printed: string[]; error?: string }>();
+let results: ReturnType<typeof runSnippets>;
 
 beforeAll(() => {
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
-  for (const { file, code } of examples) {
-    writeFileSync(`${file}.ts`, code);
-    writeFileSync(`${file}.mjs`, transformSync(code, { loader: "ts", format: "esm", target: "es2022" }).code);
-  }
-  const runner = join(root, "test/support/run-snippets.js");
-  const files = examples.map(({ file }) => `${file}.mjs`);
-  const { stdout } = spawnSync(process.execPath, [runner, ...files], { cwd: root, encoding: "utf8", timeout: 100_000 });
-  for (const line of stdout.split("\n").filter((line) => line !== "")) {
-    const { file, ...result } = JSON.parse(line) as { file: string; printed: string[]; error?: string };
-    results.set(file, result);
-  }
+  writeSnippets(folder, examples);
+  results = runSnippets(examples);
 }, 120_000);
 
 describe("the API reference", () => {
@@ -127,34 +114,16 @@ describe("the API reference", () => {
   it.each(examples.map((example) => [example.name, example] as const))(
     "runs the example of %s, which prints what it says",
     (_, { file, code }) => {
-      const result = results.get(`${file}.mjs`);
+      const result = results.get(file);
       expect(result, "the example, or one before it, did not finish").toBeDefined();
       expect(result!.error).toBeUndefined();
-      expect(result!.printed).toEqual(Array.from(code.matchAll(/\/\/ → ?(.*)$/gm), ([, line]) => line));
+      expect(result!.printed).toEqual(expectedLines(code));
     },
   );
 
   it("has examples that are right to a strict type checker", { timeout: 120_000 }, () => {
-    const options: ts.CompilerOptions = {
-      strict: true,
-      exactOptionalPropertyTypes: true,
-      noUncheckedIndexedAccess: true,
-      verbatimModuleSyntax: true,
-      skipLibCheck: true,
-      noEmit: true,
-      target: ts.ScriptTarget.ES2022,
-      module: ts.ModuleKind.ESNext,
-      moduleResolution: ts.ModuleResolutionKind.Bundler,
-      lib: ["lib.es2022.d.ts", "lib.dom.d.ts"],
-      types: ["node"],
-    };
-    const checked = ts.createProgram(
-      examples.map(({ file }) => `${file}.ts`),
-      options,
-    );
-    const errors = ts.getPreEmitDiagnostics(checked).map(({ file, messageText }) => {
-      const place = file ? basename(file.fileName, ".ts") : "the program";
-      return `${place}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`;
+    const errors = typeErrors(examples, ["node"]).map(({ file, message }) => {
+      return `${file ? basename(file) : "the program"}: ${message}`;
     });
     expect(errors).toEqual([]);
   });

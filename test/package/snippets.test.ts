@@ -1,14 +1,14 @@
 // Every TypeScript snippet of README.md and docs/ is type-checked as a user's own file would be, and run; what it
 // prints is what its `// →` comments say. A snippet that cannot run here says why in a comment above it: <!-- not run:
 // it needs a browser -->. Every relative link of every page leads somewhere.
-import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { basename, dirname, join, relative } from "node:path";
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { transformSync } from "esbuild";
-import ts from "typescript";
 import { beforeAll, describe, expect, it } from "vitest";
 import { type Fence, type Page, parsePage } from "../support/markdown.ts";
+import { type TypeComplaint, expectedLines, runSnippets, typeErrors, writeSnippets } from "../support/snippets.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const folder = join(root, "build/snippets");
@@ -42,35 +42,21 @@ const snippets = fences.filter(({ language }) => language === "ts");
 const checked = snippets.filter(({ mark }) => mark?.kind !== "not checked");
 const run = checked.filter(({ mark }) => !mark);
 
-/** What each snippet that has finished printed, or why it failed. */
-const results = new Map<string, { printed: string[]; error?: string }>();
+let results: ReturnType<typeof runSnippets>;
 
 beforeAll(() => {
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
-  for (const { file, code } of checked) writeFileSync(`${file}.ts`, code);
-  for (const { file, code } of run) {
-    const { code: script } = transformSync(code, { loader: "ts", format: "esm", target: "es2022" });
-    writeFileSync(`${file}.mjs`, script);
-  }
-  const runner = join(root, "test/support/run-snippets.js");
-  const files = run.map(({ file }) => `${file}.mjs`);
-  const { stdout } = spawnSync(process.execPath, [runner, ...files], { cwd: root, encoding: "utf8", timeout: 100_000 });
-  for (const line of stdout.split("\n").filter((line) => line !== "")) {
-    const { file, ...result } = JSON.parse(line) as { file: string; printed: string[]; error?: string };
-    results.set(file, result);
-  }
+  writeSnippets(folder, checked);
+  results = runSnippets(run);
 }, 120_000);
 
 describe("snippets", () => {
   it("are there", () => expect(run.length).toBeGreaterThan(20));
 
   it.each(run.map((snippet) => [snippet.place, snippet] as const))("%s runs and prints what it says", (_, snippet) => {
-    const result = results.get(`${snippet.file}.mjs`);
+    const result = results.get(snippet.file);
     expect(result, "the snippet, or one before it, did not finish").toBeDefined();
     expect(result!.error).toBeUndefined();
-    const expected = Array.from(snippet.code.matchAll(/\/\/ → ?(.*)$/gm), ([, line]) => line!);
-    expect(result!.printed).toEqual(expected);
+    expect(result!.printed).toEqual(expectedLines(snippet.code));
   });
 
   it.for(snippets.filter(({ mark }) => mark).map((snippet) => [snippet.place, snippet] as const))(
@@ -90,7 +76,7 @@ describe("snippets", () => {
         ["node"],
       ),
     ];
-    expect(errors).toEqual([]);
+    expect(errors.map(placeOf)).toEqual([]);
   });
 
   it.each(fences.filter(({ language }) => language === "js").map(({ place, code }) => [place, code] as const))(
@@ -113,33 +99,10 @@ describe("snippets", () => {
   });
 });
 
-/** What the type checker says of some snippets, by page and line. */
-function typeErrors(some: readonly Snippet[], types: string[]): string[] {
-  if (some.length === 0) return [];
-  const program = ts.createProgram(
-    some.map(({ file }) => `${file}.ts`),
-    {
-      strict: true,
-      exactOptionalPropertyTypes: true,
-      noUnusedLocals: true,
-      noUnusedParameters: true,
-      verbatimModuleSyntax: true,
-      skipLibCheck: true,
-      noEmit: true,
-      target: ts.ScriptTarget.ES2022,
-      module: ts.ModuleKind.ESNext,
-      moduleResolution: ts.ModuleResolutionKind.Bundler,
-      lib: ["lib.es2022.d.ts", "lib.dom.d.ts"],
-      types,
-    },
-  );
-  return ts.getPreEmitDiagnostics(program).map(({ file, start, messageText }) => {
-    const message = ts.flattenDiagnosticMessageText(messageText, "\n");
-    const snippet = some.find((one) => file && basename(`${one.file}.ts`) === basename(file.fileName));
-    if (!file || !snippet) return `${file?.fileName ?? "the program"}: ${message}`;
-    const { line } = file.getLineAndCharacterOfPosition(start!);
-    return `${snippet.place.split(":")[0]!}:${snippet.line + line}: ${message}`;
-  });
+/** A complaint, by page and line. */
+function placeOf({ file, line, message }: TypeComplaint): string {
+  const snippet = checked.find((one) => one.file === file);
+  return `${snippet ? `${snippet.place.split(":")[0]!}:${snippet.line + line}` : (file ?? "the program")}: ${message}`;
 }
 
 describe("README.md", () => {
