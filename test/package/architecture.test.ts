@@ -30,6 +30,21 @@ it("draws a call through files that are there", () => {
   expect(files.filter((path) => !folders.some((folder) => existsSync(new URL(folder + path, root))))).toEqual([]);
 });
 
+it("names functions and classes that are there", () => {
+  const sources = ["assembly", "bindings"].flatMap((half) =>
+    readdirSync(new URL(half, root), { recursive: true, encoding: "utf8" })
+      .filter((name) => name.endsWith(".ts"))
+      .map((name) => read(`${half}/${name}`)),
+  );
+  const known = new Set(sources.join("\n").match(/\w+/g));
+  const text = read("docs/architecture.md");
+  const [drawing = ""] = /heed\.attention\(q, k, v, options\).*?```/s.exec(text) ?? [];
+  const quoted = Array.from(text.matchAll(/`(\w+)(?:\.\w+)*`/g), ([, name]) => name!);
+  const names = [...quoted, ...(drawing.match(/\w+/g) ?? [])].filter((name) => /[a-z][A-Z]/.test(name));
+  expect(names.length).toBeGreaterThan(20);
+  expect(names.filter((name) => !known.has(name))).toEqual([]);
+});
+
 it("draws the folders of bindings/ and assembly/ as they are", () => {
   const [, drawing = ""] = /```text\nbindings\/ +assembly\/\n(.*?)```/s.exec(read("docs/architecture.md")) ?? [];
   for (const half of ["bindings", "assembly"]) {
