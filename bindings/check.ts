@@ -5,17 +5,29 @@
 //
 // It is a TypeError for a value of the wrong kind, and a RangeError for a wrong size or value.
 
+/** The most characters of a string that an error shows. */
+const SHOWN = 60;
+
 /** How an error message shows a value. */
 function describe(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(value);
+  if (typeof value === "string") return quote(value);
   if (typeof value === "function") return "a function";
   if (typeof value === "object" && value !== null) return `a value of type ${nameOf(value)}`;
   return String(value);
 }
 
+/** A string in quotes; a long one is cut. */
+export function quote(text: string): string {
+  return JSON.stringify(text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text);
+}
+
 /** The class of an object, whatever realm it comes from: "Float32Array", "WebAssembly.Module". */
 export function nameOf(value: object): string {
-  return Object.prototype.toString.call(value).slice("[object ".length, -1);
+  try {
+    return Object.prototype.toString.call(value).slice("[object ".length, -1);
+  } catch {
+    return "Object"; // Its toStringTag throws, or it is a revoked Proxy.
+  }
 }
 
 /** The error for a value of the wrong type. */
@@ -70,7 +82,72 @@ export function checkBoolean(title: string, value: unknown): boolean {
   return value;
 }
 
-/** An Int32Array of `length` integers from `low` to `high`; `what` says in errors what the length is made of. */
+/** The getters of typed arrays themselves: no property of an array can lie to them, and no code of a caller runs. */
+const TYPED_ARRAY = Object.getPrototypeOf(Int8Array.prototype) as object;
+const own = (name: string | symbol, part: "get" | "value"): (() => unknown) =>
+  Reflect.get(Object.getOwnPropertyDescriptor(TYPED_ARRAY, name)!, part) as () => unknown;
+const getTag = own(Symbol.toStringTag, "get");
+const getLength = own("length", "get");
+const getBuffer = own("buffer", "get");
+const getOffset = own("byteOffset", "get");
+const getBytes = own("byteLength", "get");
+/** Like every method it throws for an array whose buffer was transferred, or shrunk below the array. */
+const getKeys = own("keys", "value");
+
+/** The kinds of typed arrays that calls take. */
+const KINDS = { Float32Array, Int32Array, Uint8Array, BigInt64Array };
+type Kinds = typeof KINDS;
+
+/** Whether a value is a typed array of this kind, of any realm. */
+export function isTypedArray(kind: string, value: unknown): boolean {
+  return getTag.call(value) === kind;
+}
+
+/**
+ * A view of our own of a typed array: of any realm or subclass, over an ArrayBuffer or a SharedArrayBuffer.
+ *
+ * @param expected what errors say that the value should be
+ * @throws TypeError for any other value, and for an array whose buffer was transferred or became too small for it
+ */
+export function checkTypedArray<Kind extends keyof Kinds>(
+  title: string,
+  value: unknown,
+  kind: Kind,
+  expected: string,
+): InstanceType<Kinds[Kind]> {
+  if (!isTypedArray(kind, value)) throw wrongKind(title, expected, value);
+  const length = getLength.call(value) as number;
+  if (length === 0) {
+    try {
+      getKeys.call(value);
+    } catch {
+      throw new TypeError(`"${title}" expected ${expected}, got one whose buffer was transferred or shrunk`);
+    }
+  }
+  const [buffer, offset] = [getBuffer.call(value) as ArrayBuffer, getOffset.call(value) as number];
+  return new KINDS[kind](buffer, offset, length) as InstanceType<Kinds[Kind]>;
+}
+
+/** A stretch of memory. */
+export interface Span {
+  buffer: ArrayBufferLike;
+  start: number;
+  bytes: number;
+}
+
+/** The memory of a typed array of any kind; undefined for any other value. */
+export function spanOfArray(value: unknown): Span | undefined {
+  if (getTag.call(value) === undefined) return undefined;
+  const buffer = getBuffer.call(value) as ArrayBufferLike;
+  return { buffer, start: getOffset.call(value) as number, bytes: getBytes.call(value) as number };
+}
+
+/** A copy of an Int32Array; nothing that happens to the caller's array later changes it. */
+export function checkIntegers(title: string, value: unknown, expected: string = "an Int32Array"): Int32Array {
+  return new Int32Array(checkTypedArray(title, value, "Int32Array", expected));
+}
+
+/** A copy of `length` integers from `low` to `high`; `what` says in errors what the length is made of. */
 export function checkInt32Array(
   title: string,
   value: unknown,
@@ -79,11 +156,11 @@ export function checkInt32Array(
   low: number,
   high: number,
 ): Int32Array {
-  if (!(value instanceof Int32Array)) throw wrongKind(title, "an Int32Array", value);
-  if (value.length !== length) throw wrongValue(title, `a length of ${length} (${what})`, value.length);
-  const wrong = value.findIndex((element) => element < low || element > high);
-  if (wrong >= 0) checkInteger(`${title}[${wrong}]`, value[wrong], low, high);
-  return value;
+  const integers = checkIntegers(title, value);
+  if (integers.length !== length) throw wrongValue(title, `a length of ${length} (${what})`, integers.length);
+  const wrong = integers.findIndex((element) => element < low || element > high);
+  if (wrong >= 0) checkInteger(`${title}[${wrong}]`, integers[wrong], low, high);
+  return integers;
 }
 
 /** The batch dimension of a shape in an error message; a batch of one is left out. */

@@ -9,7 +9,7 @@ import { Instance } from "./engine/instance.ts";
 import { INSTANCE } from "./engine/module.ts";
 import type { Variant } from "./engine/kernels.ts";
 import { KvCache } from "./kv-cache/kv-cache.ts";
-import type { KvCacheOptions } from "./kv-cache/options.ts";
+import { CACHE_NAMES, type KvCacheOptions } from "./kv-cache/options.ts";
 import type { LinearWeights } from "./layer/linear-weights.ts";
 import {
   type LinearOptions,
@@ -20,8 +20,10 @@ import {
   packLinear,
 } from "./layer/linear.ts";
 import { MultiHeadAttention } from "./layer/multi-head-attention.ts";
-import type { MultiHeadAttentionOptions } from "./layer/options.ts";
+import { LAYER_NAMES, type MultiHeadAttentionOptions } from "./layer/options.ts";
+import type { Rows } from "./memory/output.ts";
 import { Tensor } from "./memory/tensor.ts";
+import { readOptions } from "./options.ts";
 import type { RotaryOptions, RotaryResult } from "./rotary/options.ts";
 import { rotary } from "./rotary/rotary.ts";
 
@@ -70,13 +72,13 @@ export class Heed {
    * console.log(out.length, lse.length); // → 98304 1536
    * @category Attention
    */
-  attention<const O extends AttentionOptions>(
+  attention<const Out extends Rows | undefined = undefined, const Lse extends boolean | Rows | undefined = undefined>(
     q: Float32Array | Tensor,
     k: Float32Array | Tensor,
     v: Float32Array | Tensor,
-    options: O,
-  ): AttentionResult<O> {
-    return attention(this.#instance, q, k, v, options) as AttentionResult<O>;
+    options: AttentionOptions<Out, Lse>,
+  ): NoInfer<AttentionResult<Out, Lse>> {
+    return attention(this.#instance, q, k, v, options) as NoInfer<AttentionResult<Out, Lse>>;
   }
 
   /**
@@ -100,12 +102,17 @@ export class Heed {
    * console.log(indices.length, weights.length); // → 3 3
    * @category Weights to look at
    */
-  attentionWeights<const O extends WeightsOptions>(
+  attentionWeights<
+    const Weights extends Rows | undefined = undefined,
+    const TopK extends number | undefined = undefined,
+    const Entropy extends boolean | Rows | undefined = undefined,
+  >(
     q: Float32Array | Tensor,
     k: Float32Array | Tensor,
-    options: O,
-  ): WeightsResult<O> {
-    return attentionWeights(this.#instance, q, k, options) as WeightsResult<O>;
+    options: WeightsOptions<Weights, TopK, Entropy>,
+  ): NoInfer<WeightsResult<Weights, TopK, Entropy>> {
+    const result = attentionWeights(this.#instance, q, k, options);
+    return result as NoInfer<WeightsResult<Weights, TopK, Entropy>>;
   }
 
   /**
@@ -127,8 +134,11 @@ export class Heed {
    * console.log(out.length); // → 98304
    * @category Split keys
    */
-  merge<const O extends MergeOptions>(parts: readonly Part[], options: O): MergeResult<O> {
-    return merge(this.#instance, parts, options) as MergeResult<O>;
+  merge<const Out extends Rows | undefined = undefined, const Lse extends true | Rows | undefined = undefined>(
+    parts: readonly Part[],
+    options: MergeOptions<Out, Lse>,
+  ): NoInfer<MergeResult<Out, Lse>> {
+    return merge(this.#instance, parts, options) as NoInfer<MergeResult<Out, Lse>>;
   }
 
   /**
@@ -148,8 +158,11 @@ export class Heed {
    * heed.rotary(q, { numHeads, headDim, positions: 100, out: q }); // in place, rows at positions 100 to 227
    * @category Rotary
    */
-  rotary<const O extends RotaryOptions>(x: Float32Array | Tensor, options: O): RotaryResult<O> {
-    return rotary(this.#instance, x, options) as RotaryResult<O>;
+  rotary<const Out extends Rows | undefined = undefined>(
+    x: Float32Array | Tensor,
+    options: RotaryOptions<Out>,
+  ): NoInfer<RotaryResult<Out>> {
+    return rotary(this.#instance, x, options) as NoInfer<RotaryResult<Out>>;
   }
 
   /**
@@ -168,13 +181,13 @@ export class Heed {
    * console.log(out); // → Float32Array(3) [ 1, 2, 3 ]
    * @category Layer and linear
    */
-  linear<const O extends LinearOptions = { out?: undefined }>(
+  linear<const Out extends Rows | undefined = undefined>(
     x: Float32Array | Tensor,
     weight: LinearWeights["weight"] | PackedLinear,
     bias?: LinearWeights["bias"],
-    options: O = {} as O,
-  ): LinearResult<O> {
-    return linear(this.#instance, x, weight, bias, options) as LinearResult<O>;
+    options: LinearOptions<Out> = {},
+  ): NoInfer<LinearResult<Out>> {
+    return linear(this.#instance, x, weight, bias, options) as NoInfer<LinearResult<Out>>;
   }
 
   /**
@@ -223,7 +236,7 @@ export class Heed {
    * @category KV cache
    */
   createKvCache(options: KvCacheOptions): KvCache {
-    return new KvCache(this.#instance, options);
+    return new KvCache(this.#instance, readOptions("createKvCache", options, CACHE_NAMES));
   }
 
   /**
@@ -239,7 +252,7 @@ export class Heed {
    * @category Layer and linear
    */
   createMultiHeadAttention(options: MultiHeadAttentionOptions): MultiHeadAttention {
-    return new MultiHeadAttention(this.#instance, options);
+    return new MultiHeadAttention(this.#instance, readOptions("createMultiHeadAttention", options, LAYER_NAMES));
   }
 
   /** @internal For entries of the package that bring a wasm module of their own. */

@@ -1,9 +1,10 @@
-import { checkChoice, checkInteger, checkObject, wrongValue } from "./check.ts";
+import { checkChoice, checkInteger, wrongValue } from "./check.ts";
 import { bestVariant } from "./engine/features.ts";
 import { type Variant, instantiate } from "./engine/kernels.ts";
 import { type ModuleSource, compile, compileSync } from "./engine/source.ts";
 import { Heed } from "./heed.ts";
 import { PAGE_BYTES } from "./memory/arena.ts";
+import { type Names, readOptions } from "./options.ts";
 
 /** What `load` takes. @category Loading */
 export interface LoadOptions {
@@ -22,6 +23,8 @@ export interface LoadOptions {
   maxMemory?: number | undefined;
 }
 
+const LOAD_NAMES: Names<LoadOptions> = { variant: 0, module: 0, maxMemory: 0 };
+
 /** What `loadSync` takes. @category Loading */
 export interface LoadSyncOptions extends Omit<LoadOptions, "module"> {
   /** As for `load`, but a compiled module or its bytes. */
@@ -38,15 +41,15 @@ export interface Host {
 
 /** `load` of a host; see there for errors. */
 export async function loadFrom(host: Host, options: LoadOptions = {}): Promise<Heed> {
-  const { variant, maxMemory } = checkOptions(host, options);
-  const source = options.module === undefined ? host.source(variant ?? bestVariant()) : await options.module;
+  const { variant, maxMemory, module } = checkOptions(host, "load", options);
+  const source = module === undefined ? host.source(variant ?? bestVariant()) : await module;
   return start(await compile(source), variant, maxMemory);
 }
 
 /** `loadSync` of a host; see there for errors. */
 export function loadSyncFrom(host: Host, options: LoadSyncOptions = {}): Heed {
-  const { variant, maxMemory } = checkOptions(host, options);
-  const source = options.module === undefined ? host.source(variant ?? bestVariant()) : options.module;
+  const { variant, maxMemory, module } = checkOptions(host, "loadSync", options);
+  const source = module === undefined ? host.source(variant ?? bestVariant()) : module;
   return start(compileSync(source), variant, maxMemory);
 }
 
@@ -61,9 +64,8 @@ function start(module: WebAssembly.Module, variant: Variant | undefined, maxMemo
 /** Bytes that wasm32 can address. */
 export const WASM32_BYTES = 2 ** 32;
 
-function checkOptions(host: Host, options: LoadOptions | LoadSyncOptions) {
-  checkObject("options", options);
-  const { variant, maxMemory = host.maxMemory } = options;
+function checkOptions(host: Host, call: string, options: LoadOptions) {
+  const { variant, module, maxMemory = host.maxMemory } = readOptions(call, options, LOAD_NAMES);
   if (variant !== undefined) checkChoice("variant", variant, ["simd", "relaxed"]);
-  return { variant, maxMemory: checkInteger("maxMemory", maxMemory, PAGE_BYTES, WASM32_BYTES) };
+  return { variant, module, maxMemory: checkInteger("maxMemory", maxMemory, PAGE_BYTES, WASM32_BYTES) };
 }

@@ -1,26 +1,29 @@
 import { stageKeys } from "../attention/kv-source.ts";
 import type { Operands } from "../attention/operands.ts";
 import { type Problem, checkKeys, checkProblem, checkQueries } from "../attention/problem.ts";
-import { wrongKind, wrongValue } from "../check.ts";
+import { checkTypedArray, wrongKind, wrongValue } from "../check.ts";
 import { UNLIMITED } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { CallScope } from "../memory/call-scope.ts";
-import { Output } from "../memory/output.ts";
-import type { WeightsOptions, WeightsOutputOptions, WeightsResult } from "./options.ts";
+import type { Arena } from "../memory/arena.ts";
+import { Output, checkApart } from "../memory/output.ts";
+import { readOptions } from "../options.ts";
+import { WEIGHTS_NAMES, type WeightsOptions, type WeightsResult } from "./options.ts";
 import { planCall } from "./plan.ts";
 import { runPlan } from "./run.ts";
 import { type Selection, checkSelection, checkStage, throughStage } from "./selection.ts";
 
 /** The attention weights of q over the array or Tensor k; see `Heed.attentionWeights` for shapes and errors. */
-export function attentionWeights(instance: Instance, q: unknown, k: unknown, options: WeightsOptions): WeightsResult {
+export function attentionWeights(instance: Instance, q: unknown, k: unknown, given: WeightsOptions): WeightsResult {
   const { arena } = instance;
+  const options = readOptions("attentionWeights", given, WEIGHTS_NAMES);
   const queries = checkQueries(arena, q, options);
   const keys = checkKeys(arena, k, queries);
   const checked = checkProblem(arena, options, queries, keys.rowsKv);
   const problem = throughStage(checkStage(options), checked, UNLIMITED);
   const selection = checkSelection(arena, problem, options);
   return computeWeights(instance, problem, selection, options, {
-    k: keys.k,
+    given: { q, k },
     place: (scope) => ({ q: problem.q, kv: stageKeys(arena, scope, problem, keys.k) }),
   });
 }
@@ -35,12 +38,12 @@ export function computeWeights(
   instance: Instance,
   problem: Problem,
   selection: Selection,
-  options: WeightsOutputOptions,
+  options: WeightsOptions,
   operands: Operands,
 ): WeightsResult {
   const { arena } = instance;
-  const { q, batch, bias, alibiSlopes, sinks, rowsKv } = problem;
-  const { rows, heads, lse, reduce, topK } = selection;
+  const { batch, rowsKv } = problem;
+  const { rows, heads, reduce, topK } = selection;
   const rowHeads = batch * heads.length * rows.length;
   const [resultRows, shape] = {
     none: [rowHeads, "batch × heads × rows"] as const,
@@ -51,22 +54,25 @@ export function computeWeights(
   const what = `${shape} × ${topK === undefined ? "seqLenKv" : "topK"}`;
   const weights = Output.required(arena, "weights", options.weights, length, what);
   const entropy = Output.optional(arena, "entropy", options.entropy, rowHeads, "batch × heads × rows");
-  const inputs = { q, k: operands.k, bias: bias?.data, alibiSlopes, sinks, lse };
-  weights.checkApartFrom({ ...inputs, entropy: entropy.place });
-  entropy.checkApartFrom(inputs);
-  checkIndices(options.indices, length, what);
+  const target = options.indices === undefined ? undefined : checkIndices(arena, options.indices, length, what);
+  const outputs = { weights: options.weights, entropy: options.entropy, indices: options.indices };
+  checkApart(arena, outputs, options, operands.given);
 
   const scope = new CallScope(arena);
   try {
     const indices = topK === undefined ? 0 : scope.reserve(length * 4);
-    const outputs = { weights: weights.reserve(scope), indices, entropy: entropy.reserve(scope) };
-    runPlan(planCall(instance, problem, selection, scope, operands.place(scope), outputs));
+    const pointers = { weights: weights.reserve(scope), indices, entropy: entropy.reserve(scope) };
+    // Without rows and without a result there is nothing to do, however many batch entries and heads the options name.
+    if (rowHeads > 0 || length > 0) {
+      runPlan(planCall(instance, problem, selection, scope, operands.place(scope), pointers));
+    }
     const written: WeightsResult = { weights: weights.take()! };
     const writtenEntropy = entropy.take();
     if (writtenEntropy) written.entropy = writtenEntropy;
     if (topK !== undefined) {
-      written.indices = options.indices ?? new Int32Array(length);
-      written.indices.set(new Int32Array(arena.buffer, indices, length));
+      const keys = new Int32Array(arena.buffer, indices, length);
+      target?.set(keys);
+      written.indices = options.indices ?? keys.slice();
     }
     return written;
   } finally {
@@ -74,8 +80,12 @@ export function computeWeights(
   }
 }
 
-function checkIndices(indices: unknown, length: number, what: string): void {
-  if (indices === undefined) return;
-  if (!(indices instanceof Int32Array)) throw wrongKind("indices", "an Int32Array", indices);
-  if (indices.length !== length) throw wrongValue("indices", `a length of ${length} (${what})`, indices.length);
+/** Checks where the indices are to be written. The caller's array is no place of the kernels, so it is not in memory. */
+function checkIndices(arena: Arena, indices: unknown, length: number, what: string): Int32Array {
+  const target = checkTypedArray("indices", indices, "Int32Array", "an Int32Array");
+  if (target.length !== length) throw wrongValue("indices", `a length of ${length} (${what})`, target.length);
+  if (target.buffer === arena.buffer) {
+    throw wrongKind("indices", "an Int32Array outside the instance's memory", indices);
+  }
+  return target;
 }

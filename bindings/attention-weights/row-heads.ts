@@ -27,21 +27,50 @@ export function resultRowOf({ rows, heads, reduce }: Selection, batch: number, r
   return (batch * heads.length + head) * rows.length + row;
 }
 
-/**
- * The row heads of a subset that belong to one sequence and one KV head. Those of one result row follow each other, so
- * that they can be added up together.
- */
-export function rowHeadsOf(
+/** The places of a subset's heads that read each KV head, in the order of the KV heads that any reads. */
+export function headsByKvHead(
   { numHeads, numKvHeads }: Problem,
   selection: Selection,
-  { batch, startQ, seqLenQ }: Sequence,
-  kvHead: number,
   subset: Subset,
-): RowHead[] {
+): [kvHead: number, heads: number[]][] {
   const group = numHeads / numKvHeads;
-  const heads = subset.heads.filter((head) => Math.floor(selection.heads[head]! / group) === kvHead);
-  if (heads.length === 0) return [];
-  const rows = subset.rows.filter((row) => selection.rows[row]! >= startQ && selection.rows[row]! < startQ + seqLenQ);
+  return groupBy(subset.heads, (head) => Math.floor(selection.heads[head]! / group)).sort(([a], [b]) => a - b);
+}
+
+/** The places of a subset's rows that lie in each packed sequence, in any order of the sequences. */
+export function rowsBySequence(
+  sequences: readonly Sequence[],
+  selection: Selection,
+  subset: Subset,
+): [sequence: number, rows: number[]][] {
+  return groupBy(subset.rows, (row) => {
+    // The last sequence that starts at or before the row. Empty ones before it start there too.
+    let [low, high] = [0, sequences.length];
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (sequences[middle]!.startQ <= selection.rows[row]!) low = middle;
+      else high = middle;
+    }
+    return low;
+  });
+}
+
+function groupBy(places: readonly number[], keyOf: (place: number) => number): [number, number[]][] {
+  const groups = new Map<number, number[]>();
+  for (const place of places) {
+    const key = keyOf(place);
+    const group = groups.get(key);
+    if (group) group.push(place);
+    else groups.set(key, [place]);
+  }
+  return [...groups];
+}
+
+/**
+ * The row heads of some rows and heads of one sequence and one KV head. Those of one result row follow each other, so
+ * that they can be added up together.
+ */
+export function rowHeadsOf(selection: Selection, batch: number, { rows, heads }: Subset): RowHead[] {
   const rowHead = (row: number, head: number) => ({ row, head, resultRow: resultRowOf(selection, batch, row, head) });
   if (selection.reduce === "keySum") return heads.flatMap((head) => rows.map((row) => rowHead(row, head)));
   // The heads of one row see the same keys, and neighbouring rows see much the same.

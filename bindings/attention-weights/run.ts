@@ -2,7 +2,7 @@ import { attendArgsOf } from "../attention/call.ts";
 import { ATTEND_ARGS, type AttendArgs, PAGE_KEYS } from "../engine/abi.ts";
 import { writeStruct } from "../engine/kernels.ts";
 import { type Plan, SCORE_ROW_BYTES, slices } from "./plan.ts";
-import { type RowHead, type Subset, resultRowOf, rowHeadsOf } from "./row-heads.ts";
+import { type RowHead, type Subset, headsByKvHead, resultRowOf, rowHeadsOf, rowsBySequence } from "./row-heads.ts";
 import { writeScoreRows } from "./score-rows.ts";
 
 /** Runs the kernels and leaves the results at Plan.outputs. */
@@ -42,15 +42,18 @@ function runSubset(plan: Plan, batch: number, subset: Subset): void {
   const firstResultRow = resultRowOf(selection, batch, subset.rows[0] ?? 0, subset.heads[0] ?? 0);
   const firstSum = sums || outputs.weights + firstResultRow * rowBytes;
   if (sums) fillRows(plan, sums, resultRows, 0);
-  plan.sequences.forEach((sequence, sequenceIndex) => {
-    if (sequence.batch !== batch) return;
-    for (let kvHead = 0; kvHead < problem.numKvHeads; kvHead++) {
-      for (const rowHeads of slices(rowHeadsOf(problem, selection, sequence, kvHead, subset), plan.passRows)) {
+  // A batch entry is one sequence, or all of the packed ones.
+  const rowsOf =
+    problem.batch > 1 ? [[batch, subset.rows] as const] : rowsBySequence(plan.sequences, selection, subset);
+  const headsOf = headsByKvHead(problem, selection, subset);
+  for (const [sequenceIndex, rows] of rowsOf) {
+    for (const [kvHead, kvHeads] of headsOf) {
+      for (const rowHeads of slices(rowHeadsOf(selection, batch, { rows, heads: kvHeads }), plan.passRows)) {
         computePass(plan, sequenceIndex, kvHead, rowHeads);
         if (reduce) addToSums(plan, sequenceIndex, rowHeads, firstSum - firstResultRow * rowBytes);
       }
     }
-  });
+  }
   // The mean over no heads is 0, as the sum over no rows is.
   if (reduce === "mean" && heads.length > 0)
     instance.kernels.divideRow(firstSum, resultRows * problem.rowsKv, heads.length);
@@ -102,8 +105,8 @@ function argsOf(plan: Plan, sequenceIndex: number, kvHead: number, first: number
   const kvArgs = kv.locate(sequence, sequenceIndex, first, end, kvHead);
   const args = attendArgsOf(instance, problem, pointers, sequence, sequenceIndex, kvArgs);
   const firstHead = kvHead * args.group;
-  return {
-    ...args,
+  // Assigned, not spread: a spread of 48 fields takes V8 as long as a small call.
+  return Object.assign(args, {
     k: args.k + kvHead * args.kHeadStride,
     kScales: args.kScales && args.kScales + kvHead * PAGE_KEYS * 4,
     keepMask: args.keepMask && args.keepMask + firstHead * args.maskHeadStride,
@@ -112,7 +115,7 @@ function argsOf(plan: Plan, sequenceIndex: number, kvHead: number, first: number
     sinks: args.sinks && args.sinks + firstHead * 4,
     numKvHeads: 1,
     headDim: paddedDim,
-  };
+  });
 }
 
 /** Writes the topK largest of a row over all keys, and their keys, as row `resultRow` of the outputs. */

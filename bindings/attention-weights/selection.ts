@@ -1,9 +1,9 @@
 import type { Problem } from "../attention/problem.ts";
-import { checkChoice, checkInteger, wrongKind, wrongValue } from "../check.ts";
+import { checkChoice, checkInteger, checkIntegers, isTypedArray, wrongKind, wrongValue } from "../check.ts";
 import { UNLIMITED } from "../engine/abi.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, checkFloatsOf } from "../memory/data.ts";
-import type { SelectionOptions, Stage } from "./options.ts";
+import type { Stage, WeightsOptions } from "./options.ts";
 
 /** Which rows of which heads a checked call returns, and how they are summed up. */
 export interface Selection {
@@ -19,7 +19,7 @@ export interface Selection {
 }
 
 /** Checks the option `stage`. */
-export function checkStage({ stage = "softmax" }: SelectionOptions): Stage {
+export function checkStage({ stage = "softmax" }: WeightsOptions): Stage {
   return checkChoice("stage", stage, ["scores", "softcap", "masked", "softmax"]);
 }
 
@@ -41,7 +41,7 @@ export function throughStage(stage: Stage, problem: Problem, windowLeft: number)
 }
 
 /** Checks every option that says which weights are returned and in what form. */
-export function checkSelection(arena: Arena, problem: Problem, options: SelectionOptions): Selection {
+export function checkSelection(arena: Arena, problem: Problem, options: WeightsOptions): Selection {
   const { rowsQ, rowsKv, numHeads, lseLength } = problem;
   const { lse, reduce, topK } = options;
   const stage = checkStage(options);
@@ -49,9 +49,6 @@ export function checkSelection(arena: Arena, problem: Problem, options: Selectio
     if (stage !== "softmax" && value !== undefined) {
       throw wrongValue("stage", `"softmax" beside ${title}`, stage);
     }
-  }
-  if ("out" in options && options.out !== undefined) {
-    throw wrongKind("out", 'nothing, since weights go to "weights"', options.out);
   }
   if (topK === undefined && options.indices !== undefined) {
     throw wrongKind("topK", "an integer beside indices", undefined);
@@ -71,14 +68,12 @@ const REDUCTIONS = ["mean", "keySum"] as const;
 /** Some of the integers 0 … count − 1, in any order and as often as they are given; all of them by default. */
 function checkSubset(title: string, value: unknown, count: number, what: string): Int32Array {
   if (value === undefined) return Int32Array.from({ length: count }, (_, i) => i);
-  if (!(value instanceof Int32Array) && !Array.isArray(value)) {
-    throw wrongKind(title, "an Int32Array or an array of integers", value);
-  }
-  for (const [i, element] of value.entries()) {
+  const expected = "an Int32Array or an array of integers";
+  if (!isTypedArray("Int32Array", value) && !Array.isArray(value)) throw wrongKind(title, expected, value);
+  const elements = Array.isArray(value) ? (value as unknown[]) : checkIntegers(title, value, expected);
+  return Int32Array.from(elements as ArrayLike<unknown>, (element, i) => {
     if (typeof element !== "number") throw wrongKind(`${title}[${i}]`, "an integer", element);
-    if (!Number.isInteger(element) || element < 0 || element >= count) {
-      throw wrongValue(`${title}[${i}]`, `an integer from 0 to ${count - 1} (${what} − 1)`, element);
-    }
-  }
-  return Int32Array.from(value as ArrayLike<number>);
+    if (Number.isInteger(element) && element >= 0 && element < count) return element;
+    throw wrongValue(`${title}[${i}]`, `an integer from 0 to ${count - 1} (${what} − 1)`, element);
+  });
 }

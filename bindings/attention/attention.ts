@@ -11,26 +11,24 @@ import { ATTEND_ARGS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { structBytes } from "../engine/kernels.ts";
 import { CallScope } from "../memory/call-scope.ts";
-import { Output, type Written } from "../memory/output.ts";
-import type { Tensor } from "../memory/tensor.ts";
+import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
+import { readOptions } from "../options.ts";
 import { run } from "./call.ts";
 import { stageKeysAndValues } from "./kv-source.ts";
 import type { Operands } from "./operands.ts";
-import type { AttentionOptions } from "./options.ts";
+import { ATTENTION_NAMES, type AttentionOptions } from "./options.ts";
 import { type Problem, checkKeysAndValues, checkProblem, checkQueries, maxRowsPerKvHead } from "./problem.ts";
 
-type OutputOptions = Pick<AttentionOptions, "out" | "lse">;
-
-/** What `attention` returns. @category Attention */
-export type AttentionResult<O extends OutputOptions = AttentionOptions> = {
+/** What `attention` returns; `Out` and `Lse` are the types of these two options. @category Attention */
+export type AttentionResult<Out = Rows | undefined, Lse = boolean | Rows | undefined> = {
   /** [batch, seqLenQ, numHeads, valueDim] in the layout of the call. */
-  out: Written<O["out"]>;
-} & (O["lse"] extends true | Float32Array | Tensor
+  out: Written<Out>;
+} & ([Lse] extends [true | Rows]
   ? {
       /** Natural logarithm of each softmax denominator, [batch, numHeads, seqLenQ]; packed [numHeads, totalQ]. */
-      lse: Written<O["lse"]>;
+      lse: Written<Lse>;
     }
-  : { lse?: Written<O["lse"]> });
+  : { lse?: Written<Lse> });
 
 /** Exact attention over the arrays or Tensors k and v; see `Heed.attention` for shapes and errors. */
 export function attention(
@@ -38,15 +36,15 @@ export function attention(
   q: unknown,
   k: unknown,
   v: unknown,
-  options: AttentionOptions,
+  given: AttentionOptions,
 ): AttentionResult {
   const { arena } = instance;
+  const options = readOptions("attention", given, ATTENTION_NAMES);
   const queries = checkQueries(arena, q, options);
   const kv = checkKeysAndValues(arena, k, v, queries);
   const problem = checkProblem(arena, options, queries, kv.rowsKv);
   return computeAttention(instance, problem, options, {
-    k: kv.k,
-    v: kv.v,
+    given: { q, k, v },
     place: (scope) => ({ q: problem.q, kv: stageKeysAndValues(arena, scope, problem, kv) }),
   });
 }
@@ -60,16 +58,14 @@ export function attention(
 export function computeAttention(
   instance: Instance,
   problem: Problem,
-  options: OutputOptions,
+  options: AttentionOptions,
   operands: Operands,
 ): AttentionResult {
   const { arena, kernels } = instance;
   const { headDim, valueDim, numKvHeads, keepMask, bias, outLength, lseLength } = problem;
   const out = Output.required(arena, "out", options.out, outLength, "batch × seqLenQ × numHeads × valueDim");
   const lse = Output.optional(arena, "lse", options.lse, lseLength, "batch × numHeads × seqLenQ");
-  const inputs = { q: problem.q, k: operands.k, v: operands.v, bias: bias?.data };
-  out.checkApartFrom({ ...inputs, lse: lse.place });
-  lse.checkApartFrom(inputs);
+  checkApart(arena, { out: options.out, lse: options.lse }, options, operands.given);
 
   const scope = new CallScope(arena);
   try {

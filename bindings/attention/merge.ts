@@ -1,11 +1,13 @@
 import { checkChoice, checkInteger, checkObject, checkRows, perBatch, wrongKind, wrongValue } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
+import { MAX_BATCH, MAX_DIM, MAX_HEADS, MAX_ROWS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats, checkFloatsOf } from "../memory/data.ts";
 import type { Layout } from "../memory/layout.ts";
-import { Output, type Written } from "../memory/output.ts";
+import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
+import { type Names, list, readOptions } from "../options.ts";
 
 /** What `attention` returned, with lse, for some of the keys. @category Split keys */
 export interface Part {
@@ -16,7 +18,10 @@ export interface Part {
 }
 
 /** What `merge` takes besides the parts. @category Split keys */
-export interface MergeOptions {
+export interface MergeOptions<
+  Out extends Rows | undefined = Rows | undefined,
+  Lse extends true | Rows | undefined = true | Rows | undefined,
+> {
   /** Query heads. */
   numHeads: number;
   /** Floats in a row of out. Required where valueDim is absent. */
@@ -30,17 +35,28 @@ export interface MergeOptions {
   /** [numHeads]: one more logit for each query head, in the denominator only. No part may have counted it already. */
   sinks?: Float32Array | Tensor | undefined;
   /** Where to write out; may be the out of a part. Default a fresh Float32Array. */
-  out?: Float32Array | Tensor | undefined;
+  out?: Out | undefined;
   /** Where to write lse; may be the lse of a part. Default, and true, a fresh Float32Array. */
-  lse?: true | Float32Array | Tensor | undefined;
+  lse?: Lse | undefined;
 }
 
+const MERGE_NAMES: Names<MergeOptions> = {
+  numHeads: 0,
+  headDim: 0,
+  valueDim: 0,
+  batch: 0,
+  layout: 0,
+  sinks: 0,
+  out: 0,
+  lse: 0,
+};
+
 /** What `merge` returns. @category Split keys */
-export interface MergeResult<O extends MergeOptions = MergeOptions> {
+export interface MergeResult<Out = Rows | undefined, Lse = true | Rows | undefined> {
   /** [batch, seqLenQ, numHeads, valueDim] in the layout of the call. */
-  out: Written<O["out"]>;
+  out: Written<Out>;
   /** [batch, numHeads, seqLenQ]; packed [numHeads, totalQ]. */
-  lse: Written<O["lse"]>;
+  lse: Written<Lse>;
 }
 
 /** A checked call of `merge`. */
@@ -60,20 +76,24 @@ interface MergeCall {
 const PIECE_BYTES = 2 ** 20;
 
 /** Merges attention over split keys, see `Heed.merge`: check, copy in piece by piece, run, copy out, release. */
-export function merge(instance: Instance, partsIn: unknown, options: MergeOptions): MergeResult {
+export function merge(instance: Instance, partsIn: unknown, given: MergeOptions): MergeResult {
   const { arena } = instance;
-  const call = checkMerge(arena, partsIn, options);
-  const { parts, sinks, dim, rows } = call;
+  const options = readOptions("merge", given, MERGE_NAMES);
+  const partsGiven = readParts(partsIn);
+  const call = checkMerge(arena, partsGiven, options);
+  const { parts, dim, rows } = call;
   const out = Output.required(arena, "out", options.out, rows * dim, "that of every part");
   const lseOption = options.lse === true ? undefined : options.lse;
   const lse = Output.required(arena, "lse", lseOption, rows, "that of every part");
-  out.checkApartFrom({ sinks, lse: lse.place });
-  lse.checkApartFrom({ sinks });
+  checkApart(arena, { out: options.out, lse: options.lse }, options);
   parts.forEach((part, p) => {
     // An output may be exactly that of a part, since the kernel reads a row of every part before it writes the row.
-    const titles = { out: `parts[${p}].out`, lse: `parts[${p}].lse` };
-    out.checkApartFrom({ [titles.out]: isSame(out.place, part.out) ? undefined : part.out, [titles.lse]: part.lse });
-    lse.checkApartFrom({ [titles.out]: part.out, [titles.lse]: isSame(lse.place, part.lse) ? undefined : part.lse });
+    const [outTitle, lseTitle] = [`parts[${p}].out`, `parts[${p}].lse`];
+    const { out: partOut, lse: partLse } = partsGiven[p]!;
+    checkApart(arena, { out: options.out }, { [outTitle]: isSame(out.place, part.out) ? undefined : partOut });
+    checkApart(arena, { out: options.out }, { [lseTitle]: partLse });
+    checkApart(arena, { lse: lseOption }, { [outTitle]: partOut });
+    checkApart(arena, { lse: lseOption }, { [lseTitle]: isSame(lse.place, part.lse) ? undefined : partLse });
   });
 
   const scope = new CallScope(arena);
@@ -130,26 +150,40 @@ function mergePieces({ arena, kernels }: Instance, call: MergeCall, scope: CallS
   }
 }
 
+/** The parts as they were given, each read once. */
+function readParts(partsIn: unknown): { out?: unknown; lse?: unknown }[] {
+  const parts = list(partsIn);
+  if (!Array.isArray(parts)) throw wrongKind("parts", "an array of { out, lse }", partsIn);
+  if (parts.length === 0) throw wrongValue("parts", "at least one part", 0);
+  return parts.map((part: unknown, p) => {
+    checkObject(`parts[${p}]`, part);
+    const { out, lse } = part as { out?: unknown; lse?: unknown };
+    return { out, lse };
+  });
+}
+
 /** Checks the parts and every option but the outputs. */
-function checkMerge(arena: Arena, partsIn: unknown, options: MergeOptions): MergeCall {
-  checkObject("options", options);
-  const numHeads = checkInteger("numHeads", options.numHeads, 1);
+function checkMerge(
+  arena: Arena,
+  partsGiven: readonly { out?: unknown; lse?: unknown }[],
+  options: MergeOptions,
+): MergeCall {
+  const numHeads = checkInteger("numHeads", options.numHeads, 1, MAX_HEADS);
   const { headDim, valueDim, batch = 1, layout = "blhd", sinks } = options;
-  if (headDim !== undefined) checkInteger("headDim", headDim, 1);
-  const dim = checkInteger(headDim === undefined ? "headDim" : "valueDim", valueDim ?? headDim, 1);
-  checkInteger("batch", batch, 1);
+  if (headDim !== undefined) checkInteger("headDim", headDim, 1, MAX_DIM);
+  const dim = checkInteger(headDim === undefined ? "headDim" : "valueDim", valueDim ?? headDim, 1, MAX_DIM);
+  checkInteger("batch", batch, 1, MAX_BATCH);
   checkChoice("layout", layout, ["blhd", "bhld"]);
-  if (!Array.isArray(partsIn)) throw wrongKind("parts", "an array of { out, lse }", partsIn);
-  if (partsIn.length === 0) throw wrongValue("parts", "at least one part", 0);
 
   const what = `${perBatch(batch)}numHeads × ${valueDim === undefined ? "headDim" : "valueDim"}`;
   let seqLenQ: number | undefined;
-  const parts = partsIn.map((part: unknown, p) => {
-    checkObject(`parts[${p}]`, part);
-    const { out, lse } = part as { out?: unknown; lse?: unknown };
+  const parts = partsGiven.map(({ out, lse }, p) => {
     const floats = checkFloats(`parts[${p}].out`, out, arena);
     const rows = checkRows(`parts[${p}].out`, floats.length, batch * numHeads * dim, what);
     seqLenQ ??= rows;
+    if (batch * numHeads * rows > MAX_ROWS) {
+      throw wrongValue(`parts[${p}].out`, `at most ${MAX_ROWS} rows of a head`, batch * numHeads * rows);
+    }
     if (rows !== seqLenQ) {
       throw wrongValue(
         `parts[${p}].out`,

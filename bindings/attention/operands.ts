@@ -11,9 +11,8 @@ export interface PlacedOperands {
 
 /** q, K and V of a checked call, before it takes any memory. */
 export interface Operands {
-  /** The caller's k and v, which no output may overlap. Absent where K and V are in a cache. */
-  readonly k?: Floats;
-  readonly v?: Floats;
+  /** The caller's q, k and v, by their names, which no output may overlap. */
+  readonly given: object;
   /**
    * Brings q, K and V to where the kernels can read them. It is called once, after every check and before any kernel
    * runs. `scope` holds what is copied. Throws a RangeError where memory cannot grow.

@@ -1,8 +1,19 @@
+import { shaped } from "../memory/data.ts";
 import type { Layout } from "../memory/layout.ts";
+import type { Rows } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
+import { type Names, nested } from "../options.ts";
 
-/** What `attention` takes besides q, k and v. Every option combines with every other. @category Attention */
-export interface AttentionOptions {
+/**
+ * What `attention` takes besides q, k and v. Every option combines with every other. The types of `out` and `lse` decide
+ * what the call returns.
+ *
+ * @category Attention
+ */
+export interface AttentionOptions<
+  Out extends Rows | undefined = Rows | undefined,
+  Lse extends boolean | Rows | undefined = boolean | Rows | undefined,
+> {
   /** Query heads. */
   numHeads: number;
   /** Floats in a row of q and of k. */
@@ -58,10 +69,43 @@ export interface AttentionOptions {
   /** The same for the rows of k and v. Default cuSeqlensQ. */
   cuSeqlensKv?: Int32Array | undefined;
   /** Where to write the result, [batch, seqLenQ, numHeads, valueDim] in `layout`. Default a fresh Float32Array. */
-  out?: Float32Array | Tensor | undefined;
+  out?: Out | undefined;
   /**
    * Where to write the natural logarithm of each softmax denominator, [batch, numHeads, seqLenQ] ([numHeads, totalQ] if
    * packed). true for a fresh array. Default none.
    */
-  lse?: boolean | Float32Array | Tensor | undefined;
+  lse?: Lse | undefined;
 }
+
+/** The two sides of `window`. */
+export const WINDOW_NAMES: Names<NonNullable<AttentionOptions["window"]>> = { left: 0, right: 0 };
+
+/** The options that say what is computed, but for the sizes. */
+export const SCORE_NAMES = {
+  scale: 0,
+  causal: 0,
+  queryOffset: 0,
+  window: nested(WINDOW_NAMES),
+  keepMask: shaped,
+  bias: shaped,
+  alibiSlopes: 0,
+  softcap: 0,
+  sinks: 0,
+} as const;
+
+/** The options of a call over arrays, but for its outputs. */
+export const PROBLEM_NAMES = {
+  ...SCORE_NAMES,
+  numHeads: 0,
+  headDim: 0,
+  numKvHeads: 0,
+  valueDim: 0,
+  batch: 0,
+  layout: 0,
+  kvLengths: 0,
+  cuSeqlensQ: 0,
+  cuSeqlensKv: 0,
+} as const;
+
+/** The options of `attention`. */
+export const ATTENTION_NAMES: Names<AttentionOptions> = { ...PROBLEM_NAMES, out: 0, lse: 0 };

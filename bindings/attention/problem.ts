@@ -9,6 +9,7 @@ import {
   wrongValue,
 } from "../check.ts";
 import { UNLIMITED } from "../engine/abi.ts";
+import { MAX_BATCH, MAX_DIM, MAX_HEADS, MAX_ROWS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Bytes, type Floats, checkBytes, checkFloats, checkFloatsOf } from "../memory/data.ts";
 import type { Layout } from "../memory/layout.ts";
@@ -67,18 +68,19 @@ export interface Problem extends Queries {
 
 /** Checks q, and the options that say what shape it has. */
 export function checkQueries(arena: Arena, qIn: unknown, options: AttentionOptions): Queries {
-  checkObject("options", options);
-  const numHeads = checkInteger("numHeads", options.numHeads, 1);
-  const headDim = checkInteger("headDim", options.headDim, 1);
+  const numHeads = checkInteger("numHeads", options.numHeads, 1, MAX_HEADS);
+  const headDim = checkInteger("headDim", options.headDim, 1, MAX_DIM);
   const { numKvHeads = numHeads, valueDim = headDim, batch = 1, layout = "blhd" } = options;
-  checkInteger("numKvHeads", numKvHeads, 1);
+  checkInteger("numKvHeads", numKvHeads, 1, MAX_HEADS);
   if (numHeads % numKvHeads !== 0) throw wrongValue("numKvHeads", `a divisor of ${numHeads} (numHeads)`, numKvHeads);
-  checkInteger("valueDim", valueDim, 1);
-  checkInteger("batch", batch, 1);
+  checkInteger("valueDim", valueDim, 1, MAX_DIM);
+  checkInteger("batch", batch, 1, MAX_BATCH);
   checkChoice("layout", layout, ["blhd", "bhld"]);
 
   const q = checkFloats("q", qIn, arena);
   const rowsQ = checkRows("q", q.length, batch * numHeads * headDim, `${perBatch(batch)}numHeads × headDim`);
+  const group = numHeads / numKvHeads;
+  if (rowsQ * group > MAX_ROWS) throw wrongValue("q", `at most ${MAX_ROWS / group} rows a sequence`, rowsQ);
   return { q, batch, numHeads, numKvHeads, headDim, valueDim, layout, rowsQ };
 }
 
@@ -87,6 +89,7 @@ export function checkKeys(arena: Arena, kIn: unknown, dims: Dims): { k: Floats; 
   const { batch, numKvHeads, headDim } = dims;
   const k = checkFloats("k", kIn, arena);
   const rowsKv = checkRows("k", k.length, batch * numKvHeads * headDim, `${perBatch(batch)}numKvHeads × headDim`);
+  if (rowsKv > MAX_ROWS) throw wrongValue("k", `at most ${MAX_ROWS} rows a sequence`, rowsKv);
   return { k, rowsKv };
 }
 
@@ -115,7 +118,7 @@ export function checkProblem(
   reach: number = UNLIMITED,
 ): Problem {
   const { q, batch, numHeads, numKvHeads, headDim, valueDim, layout, rowsQ } = queries;
-  const sequences = checkSequences(options, batch, rowsQ, rowsKv);
+  const { sequences, count } = checkSequences(options, batch, rowsQ, rowsKv);
   const { left, right } = checkWindow(options);
   const target = [batch, numHeads, rowsQ, rowsKv];
   const { scale, softcap, keepMask, bias, alibiSlopes, sinks } = options;
@@ -137,7 +140,7 @@ export function checkProblem(
     softcap: softcap === undefined ? 0 : checkFinite("softcap", softcap, 0),
     keepMask: keepMask === undefined ? undefined : checkOverScores("keepMask", keepMask, checkBytes, 1, target, arena),
     bias: bias === undefined ? undefined : checkOverScores("bias", bias, checkFloats, 4, target, arena),
-    alibiSlopes: alibiSlopes === undefined ? undefined : checkSlopes(alibiSlopes, arena, numHeads, sequences.length),
+    alibiSlopes: alibiSlopes === undefined ? undefined : checkSlopes(alibiSlopes, arena, numHeads, count),
     sinks: sinks === undefined ? undefined : checkFloatsOf("sinks", sinks, arena, numHeads, "numHeads"),
     outLength: batch * rowsQ * numHeads * valueDim,
     lseLength: batch * rowsQ * numHeads,

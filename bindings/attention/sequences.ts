@@ -1,4 +1,4 @@
-import { checkInt32Array, checkInteger, wrongKind, wrongValue } from "../check.ts";
+import { checkInt32Array, checkInteger, checkIntegers, isTypedArray, wrongKind, wrongValue } from "../check.ts";
 import { MAX_OFFSET } from "../engine/abi.ts";
 import type { AttentionOptions } from "./options.ts";
 
@@ -19,9 +19,15 @@ export interface Sequence {
 /**
  * Checks cuSeqlensQ, cuSeqlensKv, kvLengths and queryOffset.
  *
- * @returns one sequence for each batch entry, or one for each packed sequence
+ * @returns how many sequences there are: the batch entries, or the packed sequences; and each of them, but for batch
+ * entries without queries, for which there is nothing to compute
  */
-export function checkSequences(options: AttentionOptions, batch: number, rowsQ: number, rowsKv: number): Sequence[] {
+export function checkSequences(
+  options: AttentionOptions,
+  batch: number,
+  rowsQ: number,
+  rowsKv: number,
+): { sequences: Sequence[]; count: number } {
   const { cuSeqlensQ, cuSeqlensKv, queryOffset, kvLengths } = options;
   let startsQ: Int32Array | undefined;
   let startsKv: Int32Array | undefined;
@@ -42,7 +48,7 @@ export function checkSequences(options: AttentionOptions, batch: number, rowsQ: 
     kvLengths === undefined ? undefined : checkInt32Array("kvLengths", kvLengths, count, counted, 0, rowsKv);
   const offsets = queryOffset === undefined ? undefined : checkOffsets(queryOffset, count, counted);
 
-  return Array.from({ length: count }, (_, index) => {
+  const sequences = Array.from({ length: startsQ || rowsQ > 0 ? count : 0 }, (_, index) => {
     const startQ = startsQ?.[index] ?? 0;
     const startKv = startsKv?.[index] ?? 0;
     const seqLenQ = (startsQ?.[index + 1] ?? rowsQ) - startQ;
@@ -53,25 +59,26 @@ export function checkSequences(options: AttentionOptions, batch: number, rowsQ: 
     const queryOffset = offset ?? seqLenKv - seqLenQ;
     return { batch: startsQ ? 0 : index, startQ, startKv, seqLenQ, seqLenKv, queryOffset };
   });
+  return { sequences, count };
 }
 
 /** Checks queryOffset: one for all sequences, or one for each. `counted` names the sequences in errors. */
 function checkOffsets(value: unknown, count: number, counted: string): number | Int32Array {
   if (typeof value === "number") return checkInteger("queryOffset", value, -MAX_OFFSET, MAX_OFFSET);
-  if (!(value instanceof Int32Array)) throw wrongKind("queryOffset", "an integer or an Int32Array", value);
+  if (!isTypedArray("Int32Array", value)) throw wrongKind("queryOffset", "an integer or an Int32Array", value);
   return checkInt32Array("queryOffset", value, count, counted, -MAX_OFFSET, MAX_OFFSET);
 }
 
 /** Checks cuSeqlensQ or cuSeqlensKv: [sequences + 1] row numbers that never fall, the first 0, the last `rows`. */
 function checkStarts(title: string, value: unknown, rows: number, what: string): Int32Array {
-  if (!(value instanceof Int32Array)) throw wrongKind(title, "an Int32Array", value);
-  if (value.length === 0) throw wrongValue(title, "at least one element", 0);
-  if (value[0] !== 0) throw wrongValue(`${title}[0]`, "0", value[0]);
-  for (let i = 1; i < value.length; i++) {
-    if (value[i]! < value[i - 1]!)
-      throw wrongValue(`${title}[${i}]`, `at least ${value[i - 1]!}, the one before`, value[i]);
+  const starts = checkIntegers(title, value);
+  if (starts.length === 0) throw wrongValue(title, "at least one element", 0);
+  if (starts[0] !== 0) throw wrongValue(`${title}[0]`, "0", starts[0]);
+  for (let i = 1; i < starts.length; i++) {
+    const before = starts[i - 1]!;
+    if (starts[i]! < before) throw wrongValue(`${title}[${i}]`, `at least ${before}, the one before`, starts[i]);
   }
-  const last = value.length - 1;
-  if (value[last] !== rows) throw wrongValue(`${title}[${last}]`, `${rows} (${what})`, value[last]);
-  return value;
+  const last = starts.length - 1;
+  if (starts[last] !== rows) throw wrongValue(`${title}[${last}]`, `${rows} (${what})`, starts[last]);
+  return starts;
 }

@@ -6,6 +6,7 @@ import type { CallScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats } from "../memory/data.ts";
 import { stridesOf } from "../memory/layout.ts";
 import type { RowsInMemory } from "../memory/staged-rows.ts";
+import { record } from "../options.ts";
 import { AngleTable, modulo } from "../rotary/angles.ts";
 import { type CheckedForm, type RotaryForm, checkForm } from "../rotary/options.ts";
 
@@ -24,7 +25,7 @@ export class CacheRotary {
    */
   constructor(instance: Instance, given: RotaryForm, headDim: number, capacity: number) {
     checkObject("rotary", given);
-    this.given = { ...given };
+    this.given = Object.freeze(record(given));
     this.#instance = instance;
     this.#form = checkForm(instance.arena, given, headDim, "rotary.");
     const { tables, rotaryDim } = this.#form;

@@ -1,26 +1,32 @@
 import { computeWeights } from "../attention-weights/attention-weights.ts";
-import type { WeightsResult } from "../attention-weights/options.ts";
+import { WEIGHTS_NAMES, type WeightsOptions, type WeightsResult } from "../attention-weights/options.ts";
 import { checkSelection, checkStage, throughStage } from "../attention-weights/selection.ts";
 import { type AttentionResult, computeAttention } from "../attention/attention.ts";
 import type { Operands } from "../attention/operands.ts";
+import { ATTENTION_NAMES, type AttentionOptions } from "../attention/options.ts";
 import { type Problem, checkKeysAndValues, checkProblem, checkQueries } from "../attention/problem.ts";
-import { checkChoice, checkInt32Array, checkInteger, checkObject } from "../check.ts";
+import { checkChoice, checkInt32Array, checkInteger } from "../check.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
+import { MAX_BATCH, MAX_DIM, MAX_HEADS, MAX_ROWS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
+import type { Rows } from "../memory/output.ts";
 import { StagedRows } from "../memory/staged-rows.ts";
 import type { Tensor } from "../memory/tensor.ts";
+import { readOptions, record } from "../options.ts";
 import type { RotaryForm } from "../rotary/options.ts";
 import { CacheRotary } from "./cache-rotary.ts";
 import { checkReach, grownLengths, truncatedLengths } from "./checks.ts";
 import { KvStore } from "./kv-store.ts";
 import {
+  APPEND_NAMES,
   type AppendOptions,
   type CacheAttentionOptions,
   type CacheWeightsOptions,
   type KvCacheOptions,
   checkDtype,
+  checkSettled,
 } from "./options.ts";
 import { type Dtype, PageLayout } from "./pages.ts";
 
@@ -59,16 +65,15 @@ export class KvCache {
   readonly #store: KvStore;
   #disposed = false;
 
-  /** @internal */
+  /** @internal `options` have been read. */
   constructor(instance: Instance, options: KvCacheOptions) {
     instance.arena.check();
-    checkObject("options", options);
     const { numKvHeads, headDim, valueDim = headDim, capacity, batch = 1, dtype = "f32", window, rotary } = options;
-    this.numKvHeads = checkInteger("numKvHeads", numKvHeads, 1);
-    this.headDim = checkInteger("headDim", headDim, 1);
-    this.valueDim = checkInteger("valueDim", valueDim, 1);
-    this.capacity = checkInteger("capacity", capacity, 0, 2 ** 30);
-    this.batch = checkInteger("batch", batch, 1);
+    this.numKvHeads = checkInteger("numKvHeads", numKvHeads, 1, MAX_HEADS);
+    this.headDim = checkInteger("headDim", headDim, 1, MAX_DIM);
+    this.valueDim = checkInteger("valueDim", valueDim, 1, MAX_DIM);
+    this.capacity = checkInteger("capacity", capacity, 0, MAX_ROWS);
+    this.batch = checkInteger("batch", batch, 1, MAX_BATCH);
     this.dtype = checkDtype(dtype);
     this.window = window === undefined ? Infinity : checkInteger("window", window, 0);
     this.#instance = instance;
@@ -76,6 +81,8 @@ export class KvCache {
     const layout = new PageLayout(numKvHeads, headDim, valueDim, this.dtype.k, this.dtype.v);
     this.#store = new KvStore(instance, layout, batch);
     instance.arena.watch(this, this.#store.held);
+    Object.freeze(this.dtype);
+    Object.freeze(this);
   }
 
   /** The option `rotary` as it was given: the rotary embedding that the cache applies. */
@@ -101,6 +108,11 @@ export class KvCache {
     return this.#store.bytes;
   }
 
+  /** @internal Whether a value is a KvCache, of any instance: no Proxy of one. */
+  static isCache(value: unknown): value is KvCache {
+    return typeof value === "object" && value !== null && #store in value;
+  }
+
   /** @internal Whether the cache lives in the memory of `arena`. */
   livesIn(arena: Arena): boolean {
     this.#check();
@@ -119,14 +131,14 @@ export class KvCache {
    * console.log(cache.lengths); // → Int32Array(3) [ 12, 11, 10 ]
    */
   append(k: Float32Array | Tensor, v: Float32Array | Tensor, options: AppendOptions = {}): void {
+    const { layout = "blhd", lengths: lengthsIn } = readOptions("append", options, APPEND_NAMES);
     this.#check();
-    checkObject("options", options);
     const { batch, numKvHeads, headDim, valueDim } = this;
-    const { layout = "blhd", lengths } = options;
     checkChoice("layout", layout, ["blhd", "bhld"]);
     const { arena } = this.#instance;
     const { k: kIn, v: vIn, rowsKv: newTokens } = checkKeysAndValues(arena, k, v, this);
-    if (lengths !== undefined) checkInt32Array("lengths", lengths, batch, "batch", 0, newTokens);
+    const lengths =
+      lengthsIn === undefined ? undefined : checkInt32Array("lengths", lengthsIn, batch, "batch", 0, newTokens);
     const grown = grownLengths(this.#store, this.capacity, newTokens, lengths);
     if (newTokens === 0) return;
 
@@ -161,10 +173,16 @@ export class KvCache {
    * const { out } = cache.attention(q, { numHeads: 8, causal: true });
    * console.log(out.length); // → 1536
    */
-  attention<const O extends CacheAttentionOptions>(q: Float32Array | Tensor, options: O): AttentionResult<O> {
-    const { problem, full } = this.#problemOf(q, options);
+  attention<const Out extends Rows | undefined = undefined, const Lse extends boolean | Rows | undefined = undefined>(
+    q: Float32Array | Tensor,
+    options: CacheAttentionOptions<Out, Lse>,
+  ): NoInfer<AttentionResult<Out, Lse>> {
+    const read = readOptions("attention over a cache", options as AttentionOptions, ATTENTION_NAMES);
+    const { problem, full } = this.#problemOf(q, read);
     checkReach(this.#store, this.#rotary, problem);
-    return computeAttention(this.#instance, problem, full, this.#operands(problem)) as AttentionResult<O>;
+    return computeAttention(this.#instance, problem, full, this.#operands(q, problem)) as NoInfer<
+      AttentionResult<Out, Lse>
+    >;
   }
 
   /**
@@ -177,12 +195,23 @@ export class KvCache {
    * const { weights } = cache.attentionWeights(q, { numHeads: 8, reduce: "mean" }); // [batch, 1, 10]
    * console.log(weights.length); // → 30
    */
-  attentionWeights<const O extends CacheWeightsOptions>(q: Float32Array | Tensor, options: O): WeightsResult<O> {
-    const { problem: whole, full } = this.#problemOf(q, options);
-    const problem = throughStage(checkStage(options), whole, this.window);
+  attentionWeights<
+    const Weights extends Rows | undefined = undefined,
+    const TopK extends number | undefined = undefined,
+    const Entropy extends boolean | Rows | undefined = undefined,
+  >(
+    q: Float32Array | Tensor,
+    options: CacheWeightsOptions<Weights, TopK, Entropy>,
+  ): NoInfer<WeightsResult<Weights, TopK, Entropy>> {
+    const read = readOptions("attentionWeights over a cache", options as WeightsOptions, WEIGHTS_NAMES);
+    const { problem: whole, full } = this.#problemOf(q, read);
+    const problem = throughStage(checkStage(read), whole, this.window);
     const selection = checkSelection(this.#instance.arena, problem, full);
     checkReach(this.#store, this.#rotary, problem, selection.rows);
-    return computeWeights(this.#instance, problem, selection, full, this.#operands(problem)) as WeightsResult<O>;
+    const operands = this.#operands(q, problem);
+    return computeWeights(this.#instance, problem, selection, full, operands) as NoInfer<
+      WeightsResult<Weights, TopK, Entropy>
+    >;
   }
 
   /**
@@ -225,8 +254,7 @@ export class KvCache {
    */
   reorder(indices: Int32Array): void {
     this.#check();
-    checkInt32Array("indices", indices, this.batch, "batch", 0, this.batch - 1);
-    this.#store.reorder(indices);
+    this.#store.reorder(checkInt32Array("indices", indices, this.batch, "batch", 0, this.batch - 1));
   }
 
   /**
@@ -242,7 +270,7 @@ export class KvCache {
     this.#check();
     const window = this.window === Infinity ? undefined : this.window;
     const { numKvHeads, headDim, valueDim, capacity, batch, dtype, rotary } = this;
-    const options = { numKvHeads, headDim, valueDim, capacity, batch, dtype, window, rotary };
+    const options = record({ numKvHeads, headDim, valueDim, capacity, batch, dtype, window, rotary });
     const fork = new KvCache(this.#instance, options);
     try {
       fork.#store.copyFrom(this.#store);
@@ -279,18 +307,18 @@ export class KvCache {
   }
 
   /** The checked problem of a call over all tokens, and its options with those that the cache settles. */
-  #problemOf<O extends CacheAttentionOptions | CacheWeightsOptions>(q: unknown, options: O) {
+  #problemOf<O extends AttentionOptions | WeightsOptions>(q: unknown, options: O) {
     this.#check();
-    checkObject("options", options);
+    checkSettled(options, this);
     const { numKvHeads, headDim, valueDim, batch } = this;
     const { arena } = this.#instance;
-    const full = { ...options, numKvHeads, headDim, valueDim, batch, kvLengths: this.#store.lengths };
+    const full = Object.assign(options, { numKvHeads, headDim, valueDim, batch, kvLengths: this.#store.lengths });
     return { problem: checkProblem(arena, full, checkQueries(arena, q, full), this.length, this.window), full };
   }
 
   /** Places q and the pages of a call. */
-  #operands(problem: Problem): Operands {
+  #operands(q: unknown, problem: Problem): Operands {
     const queries = (scope: CallScope) => this.#rotary?.placeQueries(scope, problem) ?? problem.q;
-    return { place: (scope) => ({ q: queries(scope), kv: this.#store.placePages(scope) }) };
+    return { given: { q }, place: (scope) => ({ q: queries(scope), kv: this.#store.placePages(scope) }) };
   }
 }

@@ -1,8 +1,10 @@
 import type { WeightsOptions } from "../attention-weights/options.ts";
 import type { AttentionOptions } from "../attention/options.ts";
-import { checkChoice, wrongKind } from "../check.ts";
+import { checkChoice, wrongKind, wrongValue } from "../check.ts";
 import type { Layout } from "../memory/layout.ts";
-import type { RotaryForm } from "../rotary/options.ts";
+import type { Rows } from "../memory/output.ts";
+import { type Names, nested } from "../options.ts";
+import { FORM_NAMES, type RotaryForm } from "../rotary/options.ts";
 import type { Dtype } from "./pages.ts";
 
 /** The sizes of a cache and how it stores its tokens. @category KV cache */
@@ -34,6 +36,18 @@ export interface KvCacheOptions {
   rotary?: RotaryForm | undefined;
 }
 
+/** What a cache may be like besides its sizes. */
+export const STORE_NAMES = {
+  capacity: 0,
+  batch: 0,
+  dtype: nested({ k: 0, v: 0 }),
+  window: 0,
+  rotary: nested(FORM_NAMES),
+} as const;
+
+/** The options of `createKvCache`. */
+export const CACHE_NAMES: Names<KvCacheOptions> = { ...STORE_NAMES, numKvHeads: 0, headDim: 0, valueDim: 0 };
+
 /** What `append` takes besides k and v. @category KV cache */
 export interface AppendOptions {
   /** The layout of k and v. Default "blhd" = [batch, newTokens, numKvHeads, dim]. */
@@ -42,14 +56,39 @@ export interface AppendOptions {
   lengths?: Int32Array | undefined;
 }
 
+/** The options of `append`. */
+export const APPEND_NAMES: Names<AppendOptions> = { layout: 0, lengths: 0 };
+
 /** The options of `attention` without those that the cache settles. @category KV cache */
-export type CacheAttentionOptions = Omit<AttentionOptions, Settled>;
+export type CacheAttentionOptions<
+  Out extends Rows | undefined = Rows | undefined,
+  Lse extends boolean | Rows | undefined = boolean | Rows | undefined,
+> = Omit<AttentionOptions<Out, Lse>, Settled>;
 
 /** The options of `attentionWeights` without those that the cache settles. @category KV cache */
-export type CacheWeightsOptions = Omit<WeightsOptions, Settled>;
+export type CacheWeightsOptions<
+  Weights extends Rows | undefined = Rows | undefined,
+  TopK extends number | undefined = number | undefined,
+  Entropy extends boolean | Rows | undefined = boolean | Rows | undefined,
+> = Omit<WeightsOptions<Weights, TopK, Entropy>, Settled>;
 
 /** The options that the cache knows itself. */
 type Settled = "numKvHeads" | "headDim" | "valueDim" | "batch" | "kvLengths" | "cuSeqlensQ" | "cuSeqlensKv";
+
+/** Checks that no option of a call over a cache says something else than the cache does. */
+export function checkSettled(
+  options: AttentionOptions | WeightsOptions,
+  cache: { numKvHeads: number; headDim: number; valueDim: number; batch: number },
+): void {
+  for (const name of ["numKvHeads", "headDim", "valueDim", "batch"] as const) {
+    const value: unknown = options[name];
+    if (value !== undefined && value !== cache[name])
+      throw wrongValue(name, `${cache[name]} (that of the cache)`, value);
+  }
+  for (const name of ["kvLengths", "cuSeqlensQ", "cuSeqlensKv"] as const) {
+    if (options[name] !== undefined) throw wrongKind(name, "nothing beside a cache", options[name]);
+  }
+}
 
 /** Checks `dtype`: one type for K and V, or one for each. */
 export function checkDtype(dtype: unknown): { k: Dtype; v: Dtype } {

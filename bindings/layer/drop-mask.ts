@@ -1,5 +1,5 @@
 import { type ScoreStrides, checkBroadcast } from "../attention/broadcast.ts";
-import { checkObject, wrongKind } from "../check.ts";
+import { checkObject, checkTypedArray } from "../check.ts";
 
 /** One byte for each score, in a shape that broadcasts, right-aligned, to [batch, numHeads, seqLenQ, seqLenKv]. */
 export interface Mask {
@@ -59,6 +59,6 @@ function offsetOf(strides: ScoreStrides, batch: number, head: number, row: numbe
 /** Checks a mask that broadcasts to `target`, and returns the strides that broadcast it. */
 function checkMask(title: string, mask: Mask, target: readonly number[]): ScoreStrides {
   checkObject(title, mask);
-  if (!(mask.data instanceof Uint8Array)) throw wrongKind(`${title}.data`, "a Uint8Array", mask.data);
-  return checkBroadcast(title, mask.shape, mask.data.length, target, SCORES, 1);
+  const { length } = checkTypedArray(`${title}.data`, mask.data, "Uint8Array", "a Uint8Array");
+  return checkBroadcast(title, mask.shape, length, target, SCORES, 1);
 }

@@ -1,21 +1,14 @@
-import type { WeightsOptions, WeightsResult } from "../attention-weights/options.ts";
+import { CHOICE_NAMES, type WeightsOptions, type WeightsResult } from "../attention-weights/options.ts";
 import type { AttentionResult } from "../attention/attention.ts";
-import type { AttentionOptions } from "../attention/options.ts";
-import {
-  checkBoolean,
-  checkInt32Array,
-  checkInteger,
-  checkObject,
-  checkRows,
-  perBatch,
-  wrongKind,
-  wrongValue,
-} from "../check.ts";
+import { ATTENTION_NAMES, type AttentionOptions } from "../attention/options.ts";
+import { checkBoolean, checkInt32Array, checkInteger, checkRows, perBatch, wrongKind, wrongValue } from "../check.ts";
 import { KvCache } from "../kv-cache/kv-cache.ts";
+import { MAX_BATCH } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
-import { type Floats, checkFloats } from "../memory/data.ts";
-import type { Written } from "../memory/output.ts";
+import { type Floats, checkFloats, shaped } from "../memory/data.ts";
+import type { Rows, Written } from "../memory/output.ts";
 import { Tensor } from "../memory/tensor.ts";
+import { type Names, nested } from "../options.ts";
 import { type Mask, combineMasks } from "./drop-mask.ts";
 import type { LayerDefaults, LayerDims } from "./options.ts";
 import { type LayerPositions, checkPositions } from "./positions.ts";
@@ -23,20 +16,31 @@ import { type LayerPositions, checkPositions } from "./positions.ts";
 /** The options of attention that the layer knows itself. */
 type Settled = "numHeads" | "headDim" | "numKvHeads" | "valueDim" | "layout";
 
-type Rows = Float32Array | Tensor;
-
 /**
  * Which attention weights `forward` returns too, and in which form, see `Heed.attentionWeights`.
  *
  * @category Layer and linear
  */
-export type LayerWeights = Pick<
-  WeightsOptions,
-  "rows" | "heads" | "reduce" | "topK" | "entropy" | "stage" | "weights" | "indices"
->;
+export type LayerWeights<
+  Weights extends Rows | undefined = Rows | undefined,
+  TopK extends number | undefined = number | undefined,
+  Entropy extends boolean | Rows | undefined = boolean | Rows | undefined,
+> = Pick<WeightsOptions<Weights, TopK, Entropy>, keyof typeof CHOICE_NAMES>;
 
-/** What `forward` takes besides x: the options of attention, and where k and v come from. @category Layer and linear */
-export interface ForwardOptions extends Omit<AttentionOptions, Settled | "queryOffset"> {
+/**
+ * What `forward` takes besides x: the options of attention, and where k and v come from. The types of `out`, `lse` and
+ * `weights` decide what the call returns.
+ *
+ * @category Layer and linear
+ */
+export interface ForwardOptions<
+  Out extends Rows | undefined = Rows | undefined,
+  Lse extends boolean | Rows | undefined = boolean | Rows | undefined,
+  All extends boolean | undefined = boolean,
+  Weights extends Rows | undefined = Rows | undefined,
+  TopK extends number | undefined = number | undefined,
+  Entropy extends boolean | Rows | undefined = boolean | Rows | undefined,
+> extends Omit<AttentionOptions<Out, Lse>, Settled | "queryOffset"> {
   /** Default 1, or that of the cache. */
   batch?: number | undefined;
   /**
@@ -70,25 +74,47 @@ export interface ForwardOptions extends Omit<AttentionOptions, Settled | "queryO
   /** With rotary, the positions of the rows of the context. Default from 0 on, or behind the tokens of the cache. */
   contextPositions?: number | Int32Array | undefined;
   /** Whether the attention weights are returned too: all of them, or those of chosen rows and heads. Default false. */
-  weights?: boolean | LayerWeights | undefined;
+  weights?: All | LayerWeights<Weights, TopK, Entropy> | undefined;
 }
 
-/** What `forward` returns. @category Layer and linear */
-export type ForwardResult<O extends ForwardOptions = ForwardOptions> = Omit<AttentionResult<O>, "out"> & {
+/** The options of `forward`. Those that the layer settles are among them, for an error that says so. */
+export const FORWARD_NAMES: Names<ForwardOptions & AttentionOptions> = {
+  ...ATTENTION_NAMES,
+  context: (value, title) => (Tensor.isTensor(value) ? value : readContext(value, title)),
+  cache: 0,
+  append: 0,
+  lengths: 0,
+  dropMask: shaped,
+  positions: 0,
+  contextPositions: 0,
+  weights: nested(CHOICE_NAMES),
+};
+
+const readContext = nested({ k: 0, v: 0 });
+
+/**
+ * What `forward` returns. `All` is the type of `weights` where that is a boolean; where it is an object, `Weights`, `TopK`
+ * and `Entropy` are the types of its options, and `All` may be undefined.
+ *
+ * @category Layer and linear
+ */
+export type ForwardResult<
+  Out = Rows | undefined,
+  Lse = boolean | Rows | undefined,
+  All = boolean,
+  Weights = Rows | undefined,
+  TopK = number | undefined,
+  Entropy = boolean | Rows | undefined,
+> = Omit<AttentionResult<Out, Lse>, "out"> & {
   /** [batch, seqLenQ, outDim]; without an out-projection [batch, seqLenQ, numHeads, valueDim]. */
-  out: Written<O["out"]>;
-} & (O["weights"] extends true
-    ? WeightsResult<AllWeights>
-    : O["weights"] extends LayerWeights
-      ? WeightsResult<O["weights"]>
-      : Partial<WeightsResult>);
-
-/** The choice of `weights: true`. */
-interface AllWeights {
-  weights?: undefined;
-  topK?: undefined;
-  entropy?: undefined;
-}
+  out: Written<Out>;
+} & ([All] extends [true]
+    ? WeightsResult<undefined, undefined, undefined>
+    : [All] extends [false | undefined]
+      ? Partial<WeightsResult>
+      : undefined extends All
+        ? WeightsResult<Weights, TopK, Entropy>
+        : Partial<WeightsResult>);
 
 /** A checked call of `forward`. */
 export interface ForwardCall extends LayerPositions {
@@ -132,7 +158,6 @@ export function checkForward(
   defaults: LayerDefaults,
   hasRotary: boolean,
 ): ForwardCall {
-  checkObject("options", options);
   for (const name of SETTLED) {
     const value = (options as Partial<Record<string, unknown>>)[name];
     if (value !== undefined) throw wrongValue(name, "nothing, since the layer settles it", value);
@@ -151,7 +176,9 @@ export function checkForward(
   const isSelfAttention = source !== undefined && options.context === undefined;
   const seqLenKv = after ? Math.max(...after) : rowsKv;
   const fromModel: LayerDefaults = {};
-  for (const name of DEFAULTS) Object.assign(fromModel, { [name]: options[name] ?? defaults[name] });
+  for (const name of DEFAULTS) {
+    Object.assign(fromModel, { [name]: options[name] === undefined ? defaults[name] : options[name] });
+  }
   return {
     x,
     kSource: source?.k,
@@ -165,7 +192,7 @@ export function checkForward(
     weights: checkLayerWeights(options.weights),
     attention: {
       ...fromModel,
-      queryOffset: options.queryOffset ?? (isSelfAttention ? (before ?? 0) : undefined),
+      queryOffset: options.queryOffset === undefined && isSelfAttention ? (before ?? 0) : options.queryOffset,
       keepMask: combineMasks(options.keepMask, options.dropMask, [batch, dims.numHeads, rowsQ, seqLenKv]),
       bias: options.bias,
       kvLengths: options.kvLengths,
@@ -178,7 +205,7 @@ export function checkForward(
 /** Checks `batch` and `append` against the cache. */
 function checkBatch(options: ForwardOptions, cache: KvCache | undefined): number {
   const { batch = cache?.batch ?? 1, append = true, context } = options;
-  checkInteger("batch", batch, 1);
+  checkInteger("batch", batch, 1, MAX_BATCH);
   if (cache && batch !== cache.batch) throw wrongValue("batch", `${cache.batch} (that of the cache)`, batch);
   checkBoolean("append", append);
   if (!append && !cache) throw wrongKind("cache", "a KvCache beside append: false", undefined);
@@ -198,7 +225,7 @@ function checkLayerWeights(weights: unknown): LayerWeights | undefined {
 function checkCache(arena: Arena, options: ForwardOptions, dims: LayerDims, hasRotary: boolean): KvCache | undefined {
   const { cache } = options;
   if (cache === undefined) return undefined;
-  if (!(cache instanceof KvCache)) throw wrongKind("cache", "a KvCache", cache);
+  if (!KvCache.isCache(cache)) throw wrongKind("cache", "a KvCache", cache);
   if (!cache.livesIn(arena)) throw new TypeError('"cache" expected a KvCache of this instance, got one of another');
   for (const name of ["numKvHeads", "headDim", "valueDim"] as const) {
     if (cache[name] !== dims[name]) throw wrongValue(`cache.${name}`, `${dims[name]} (that of the layer)`, cache[name]);
@@ -224,7 +251,7 @@ function checkContext(
     if (kvDim.k === embedDim && kvDim.v === embedDim) return { k: x, v: x, rows: rowsQ };
     throw wrongKind("context", `rows of ${kvDims} floats (kvDim), since those of x have ${embedDim}`, undefined);
   }
-  if (context instanceof Tensor || ArrayBuffer.isView(context)) {
+  if (Tensor.isTensor(context) || ArrayBuffer.isView(context)) {
     if (kvDim.k !== kvDim.v) throw wrongKind("context", `{ k, v } of ${kvDims} floats a row (kvDim)`, context);
     const both = checkFloats("context", context, arena);
     return { k: both, v: both, rows: checkRows("context", both.length, batch * kvDim.k, `${perBatch(batch)}kvDim`) };
@@ -271,9 +298,4 @@ function lengthsAfter(
     if (count > left) throw wrongValue(title, `at most ${left} more tokens (capacity ${capacity} of the cache)`, count);
     return length + count;
   });
-}
-
-/** The memory that the caller gives for an output of the weights, if it gives any. */
-export function targetOf(arena: Arena, target: unknown): Floats | undefined {
-  return target instanceof Tensor || target instanceof Float32Array ? checkFloats("weights", target, arena) : undefined;
 }

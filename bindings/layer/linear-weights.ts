@@ -1,7 +1,8 @@
 import { checkBoolean, checkInteger, checkRows, wrongKind, wrongValue } from "../check.ts";
 import type { Arena } from "../memory/arena.ts";
-import { type Floats, checkFloats } from "../memory/data.ts";
+import { type Floats, checkFloats, shaped } from "../memory/data.ts";
 import { Tensor } from "../memory/tensor.ts";
+import { type Names, nested } from "../options.ts";
 
 /** A weight as checkpoints store it: the floats of an array of `shape`, in C order. @category Layer and linear */
 export interface Weight {
@@ -21,6 +22,9 @@ export interface LinearWeights {
   /** Whether `weight` is [inFeatures, outFeatures], as Keras and ONNX have it. Default false. */
   transposed?: boolean | undefined;
 }
+
+/** How { weight, bias, transposed } is read. */
+export const readLinearWeights = nested({ weight: shaped, bias: shaped, transposed: 0 } satisfies Names<LinearWeights>);
 
 /** The sizes of a weight. A size that is left out follows from its shape, from its bias, or from the other size. */
 export interface Features {
@@ -49,7 +53,7 @@ interface Shaped {
 
 /** Checks floats, or { data, shape } with a shape that fits its data. */
 export function checkShaped(title: string, value: unknown, arena: Arena): Shaped {
-  if (value instanceof Tensor || ArrayBuffer.isView(value)) {
+  if (Tensor.isTensor(value) || ArrayBuffer.isView(value)) {
     return { data: checkFloats(title, value, arena), shape: undefined };
   }
   if (typeof value !== "object" || value === null) {

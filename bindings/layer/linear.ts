@@ -1,11 +1,13 @@
-import { checkObject, checkRows, wrongValue } from "../check.ts";
+import { checkRows, wrongValue } from "../check.ts";
 import { PANEL_FEATURES } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats } from "../memory/data.ts";
-import { Output, type Written } from "../memory/output.ts";
+import { shaped } from "../memory/data.ts";
+import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
+import { type Names, readOptions } from "../options.ts";
 import { type CheckedWeight, type Features, checkBias, checkWeight } from "./linear-weights.ts";
 
 /** How a weight is stored. @category Layer and linear */
@@ -14,16 +16,20 @@ export interface WeightOptions extends Features {
   transposed?: boolean | undefined;
 }
 
+const WEIGHT_NAMES: Names<WeightOptions> = { inFeatures: 0, outFeatures: 0, transposed: 0 };
+
 /** What `linear` takes besides x, the weight and the bias. @category Layer and linear */
-export interface LinearOptions extends WeightOptions {
+export interface LinearOptions<Out extends Rows | undefined = Rows | undefined> extends WeightOptions {
   /** Where to write, [rows, outFeatures]. Default a fresh Float32Array. */
-  out?: Float32Array | Tensor | undefined;
+  out?: Out | undefined;
 }
 
+const LINEAR_NAMES: Names<LinearOptions> = { ...WEIGHT_NAMES, out: 0 };
+
 /** What `linear` returns. @category Layer and linear */
-export interface LinearResult<O extends LinearOptions = LinearOptions> {
+export interface LinearResult<Out = Rows | undefined> {
   /** [rows, outFeatures] */
-  out: Written<O["out"]>;
+  out: Written<Out>;
 }
 
 /**
@@ -71,6 +77,12 @@ export class PackedLinear {
       scope.release();
     }
     arena.watch(this, this.#ptrs);
+    Object.freeze(this);
+  }
+
+  /** @internal Whether a value is a PackedLinear, of any instance: no Proxy of one. */
+  static isPacked(value: unknown): value is PackedLinear {
+    return typeof value === "object" && value !== null && #bytes in value;
   }
 
   /** Bytes of linear memory that it takes. */
@@ -115,28 +127,31 @@ export class PackedLinear {
 }
 
 /** Packs a weight and its bias, see `Heed.packLinear`. */
-export function packLinear(instance: Instance, weight: unknown, bias: unknown, options: WeightOptions): PackedLinear {
-  checkObject("options", options);
-  return new PackedLinear(instance, checkWeight(instance.arena, { ...options, weight, bias }, options));
+export function packLinear(instance: Instance, weight: unknown, bias: unknown, given: WeightOptions): PackedLinear {
+  const options = readOptions("packLinear", given, WEIGHT_NAMES);
+  const linear = { ...options, weight: shaped(weight), bias: shaped(bias) };
+  return new PackedLinear(instance, checkWeight(instance.arena, linear, options));
 }
 
 /** out = x·Wᵀ + bias, see `Heed.linear`: check, copy in, run, copy out, release. */
 export function linear(
   instance: Instance,
   xIn: unknown,
-  weight: unknown,
-  biasIn: unknown,
-  options: LinearOptions,
+  weightIn: unknown,
+  biasGiven: unknown,
+  given: LinearOptions,
 ): { out: Float32Array | Tensor } {
   const { arena, kernels, useTile6x2 } = instance;
-  checkObject("options", options);
+  const options = readOptions("linear", given, LINEAR_NAMES);
+  const weight = PackedLinear.isPacked(weightIn) ? weightIn : shaped(weightIn);
+  const biasIn = shaped(biasGiven);
   const x = checkFloats("x", xIn, arena);
-  const packed = weight instanceof PackedLinear ? checkPacked(arena, weight, biasIn, options) : undefined;
+  const packed = PackedLinear.isPacked(weight) ? checkPacked(arena, weight, biasIn, options) : undefined;
   const raw = packed ? undefined : checkWeight(arena, { ...options, weight, bias: biasIn }, options);
   const { inFeatures, outFeatures, bias } = packed ?? raw!;
   const rows = checkRows("x", x.length, inFeatures, "inFeatures");
   const out = Output.required(arena, "out", options.out, rows * outFeatures, "rows of x × outFeatures");
-  out.checkApartFrom({ x, weight: raw?.data, bias });
+  checkApart(arena, { out: options.out }, { x: xIn, weight, bias: biasIn });
 
   const scope = new CallScope(arena);
   try {

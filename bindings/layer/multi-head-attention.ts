@@ -4,14 +4,15 @@ import { checkProblem, checkQueries } from "../attention/problem.ts";
 import { wrongKind } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
 import { KvCache } from "../kv-cache/kv-cache.ts";
-import type { KvCacheOptions } from "../kv-cache/options.ts";
+import { type KvCacheOptions, STORE_NAMES } from "../kv-cache/options.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
-import { Output } from "../memory/output.ts";
+import { Output, type Rows, checkApart } from "../memory/output.ts";
 import { Tensor } from "../memory/tensor.ts";
+import { type Names, readOptions, record } from "../options.ts";
 import { checkForm } from "../rotary/options.ts";
 import { rotary } from "../rotary/rotary.ts";
-import { type ForwardCall, type ForwardOptions, type ForwardResult, checkForward, targetOf } from "./forward.ts";
+import { FORWARD_NAMES, type ForwardCall, type ForwardOptions, type ForwardResult, checkForward } from "./forward.ts";
 import { PackedLinear } from "./linear.ts";
 import {
   type LayerDefaults,
@@ -19,6 +20,7 @@ import {
   type LayerRotary,
   type MultiHeadAttentionOptions,
   type MultiHeadWeights,
+  WEIGHTS_NAMES,
   checkBiasRule,
   checkDims,
   checkLayerRotary,
@@ -62,7 +64,7 @@ export class MultiHeadAttention implements LayerDims {
   #packed: PackedLinear[] | undefined;
   #disposed = false;
 
-  /** @internal */
+  /** @internal `options` have been read. */
   constructor(instance: Instance, options: MultiHeadAttentionOptions) {
     instance.arena.check();
     const dims = checkDims(options);
@@ -79,17 +81,19 @@ export class MultiHeadAttention implements LayerDims {
     const { scale, causal, window, softcap, alibiSlopes, sinks } = options;
     this.#defaults = { scale, causal, window, softcap, alibiSlopes, sinks };
     // The defaults are checked as options of a call without rows.
-    const defaults = { ...this.#defaults, numHeads, numKvHeads, headDim, valueDim };
+    const defaults = record(this.#defaults, { numHeads, numKvHeads, headDim, valueDim });
     checkProblem(instance.arena, defaults, checkQueries(instance.arena, new Float32Array(0), defaults), 0);
     this.#rotary = checkLayerRotary(options.rotary);
     if (this.#rotary) checkForm(instance.arena, this.#rotary, headDim);
     try {
       this.#rotary = this.#rotary && this.#withOwnTables(this.#rotary);
-      if (options.weights) this.setWeights(options.weights);
+      if (options.weights !== undefined) this.#pack(options.weights);
     } catch (error) {
       this.dispose();
       throw error;
     }
+    Object.freeze(this.kvDim);
+    Object.freeze(this);
   }
 
   /**
@@ -101,6 +105,11 @@ export class MultiHeadAttention implements LayerDims {
    * layer.setWeights(weights); // those of the model's next layer, in the same memory
    */
   setWeights(weights: MultiHeadWeights): void {
+    this.#pack(readOptions("weights", weights, WEIGHTS_NAMES, "weights"));
+  }
+
+  /** {@link setWeights} of weights that have been read. */
+  #pack(weights: MultiHeadWeights): void {
     this.#check();
     const checked = checkWeights(this.#instance.arena, weights, this, this.#biasRule);
     const packed: PackedLinear[] = [];
@@ -132,9 +141,10 @@ export class MultiHeadAttention implements LayerDims {
    * console.log(cache.length); // → 6
    */
   createCache(options: Omit<KvCacheOptions, "numKvHeads" | "headDim" | "valueDim">): KvCache {
+    const read = readOptions("createCache", options, STORE_NAMES as Names<typeof options>);
     this.#check();
     const { numKvHeads, headDim, valueDim } = this;
-    return new KvCache(this.#instance, { ...options, numKvHeads, headDim, valueDim });
+    return new KvCache(this.#instance, record(read, { numKvHeads, headDim, valueDim }));
   }
 
   /**
@@ -148,14 +158,22 @@ export class MultiHeadAttention implements LayerDims {
    * const { out, weights: seen } = layer.forward(rows(5), { weights: true });
    * console.log(out.length, seen.length); // → 40 50
    */
-  forward<const O extends ForwardOptions = { out?: undefined }>(
+  forward<
+    const Out extends Rows | undefined = undefined,
+    const Lse extends boolean | Rows | undefined = undefined,
+    const All extends boolean | undefined = false,
+    const Weights extends Rows | undefined = undefined,
+    const TopK extends number | undefined = undefined,
+    const Entropy extends boolean | Rows | undefined = undefined,
+  >(
     x: Float32Array | Tensor,
-    options: O = {} as O,
-  ): ForwardResult<O> {
+    options: ForwardOptions<Out, Lse, All, Weights, TopK, Entropy> = {},
+  ): NoInfer<ForwardResult<Out, Lse, All, Weights, TopK, Entropy>> {
+    const read = readOptions("forward", options as ForwardOptions, FORWARD_NAMES);
     this.#check();
     if (!this.#packed) throw wrongKind("weights", "weights given to the layer, by setWeights", undefined);
-    const call = checkForward(this.#instance.arena, x, options, this, this.#defaults, this.#rotary !== undefined);
-    return this.#run(call, this.#packed, options) as ForwardResult<O>;
+    const call = checkForward(this.#instance.arena, x, read, this, this.#defaults, this.#rotary !== undefined);
+    return this.#run(call, this.#packed, read) as NoInfer<ForwardResult<Out, Lse, All, Weights, TopK, Entropy>>;
   }
 
   /**
@@ -192,9 +210,9 @@ export class MultiHeadAttention implements LayerDims {
     const outLength = outLinear ? rows * outLinear.outFeatures : headsLength;
     const out = Output.required(arena, "out", options.out, outLength, "batch × seqLenQ × outDim");
     const lse = Output.optional(arena, "lse", options.lse, rows * numHeads, "batch × numHeads × seqLenQ");
-    const targets = { weights: targetOf(arena, weights?.weights), entropy: targetOf(arena, weights?.entropy) };
-    out.checkApartFrom({ lse: lse.place, ...targets });
-    lse.checkApartFrom(targets);
+    const targets = { weights: weights?.weights, entropy: weights?.entropy, indices: weights?.indices };
+    // These two are written when everything has been read, so they may lie over inputs.
+    checkApart(arena, { out: options.out, lse: options.lse, ...targets });
 
     const scope = new CallScope(arena);
     const reserve = (length: number): Tensor => new Tensor(arena, length, scope.reserve(length * 4));

@@ -1,8 +1,16 @@
-import type { AttentionOptions } from "../attention/options.ts";
+import { type AttentionOptions, WINDOW_NAMES } from "../attention/options.ts";
 import { checkBoolean, checkInteger, checkObject, wrongKind, wrongValue } from "../check.ts";
+import { MAX_DIM, MAX_HEADS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
-import type { RotaryForm } from "../rotary/options.ts";
-import { type CheckedWeight, type Features, type LinearWeights, checkWeight } from "./linear-weights.ts";
+import { type Names, nested } from "../options.ts";
+import { FORM_NAMES, type RotaryForm } from "../rotary/options.ts";
+import {
+  type CheckedWeight,
+  type Features,
+  type LinearWeights,
+  checkWeight,
+  readLinearWeights,
+} from "./linear-weights.ts";
 
 /** The projections of a layer. @category Layer and linear */
 export interface MultiHeadWeights {
@@ -56,6 +64,34 @@ export interface MultiHeadAttentionOptions extends LayerDefaults {
   weights?: MultiHeadWeights | undefined;
 }
 
+/** How q, k, v and out are read. */
+export const WEIGHTS_NAMES: Names<MultiHeadWeights> = {
+  q: readLinearWeights,
+  k: readLinearWeights,
+  v: readLinearWeights,
+  out: readLinearWeights,
+};
+
+/** The options of `createMultiHeadAttention`. */
+export const LAYER_NAMES: Names<MultiHeadAttentionOptions> = {
+  numHeads: 0,
+  embedDim: 0,
+  numKvHeads: 0,
+  headDim: 0,
+  valueDim: 0,
+  kvDim: nested({ k: 0, v: 0 }),
+  outDim: 0,
+  bias: 0,
+  rotary: nested(FORM_NAMES),
+  weights: nested(WEIGHTS_NAMES),
+  scale: 0,
+  causal: 0,
+  window: nested(WINDOW_NAMES),
+  softcap: 0,
+  alibiSlopes: 0,
+  sinks: 0,
+};
+
 /** The sizes of a layer, each of them settled. */
 export interface LayerDims {
   /** Floats in a row of x. */
@@ -76,31 +112,30 @@ export interface LayerDims {
  * @throws TypeError for the wrong kind, RangeError for sizes that do not fit each other
  */
 export function checkDims(options: MultiHeadAttentionOptions): LayerDims {
-  checkObject("options", options);
   const { weights } = options;
   if (weights !== undefined) checkObject("weights", weights);
-  const numHeads = checkInteger("numHeads", options.numHeads, 1);
+  const numHeads = checkInteger("numHeads", options.numHeads, 1, MAX_HEADS);
   const [q, k, v, out] = [weights?.q, weights?.k, weights?.v, weights?.out].map(featuresOf);
-  const embedDim = checkInteger("embedDim", options.embedDim ?? q?.inFeatures, 1);
-  const headDim =
-    options.headDim ??
-    (q?.outFeatures === undefined
+  const { embedDim: embedDimIn = q?.inFeatures } = options;
+  const embedDim = checkInteger("embedDim", embedDimIn, 1);
+  const {
+    headDim = q?.outFeatures === undefined
       ? quotient("embedDim", embedDim, numHeads, "numHeads")
-      : quotient("outFeatures of weights.q", q.outFeatures, numHeads, "numHeads"));
-  checkInteger("headDim", headDim, 1);
-  const numKvHeads =
-    options.numKvHeads ??
-    (k?.outFeatures === undefined ? numHeads : quotient("outFeatures of weights.k", k.outFeatures, headDim, "headDim"));
+      : quotient("outFeatures of weights.q", q.outFeatures, numHeads, "numHeads"),
+    numKvHeads = k?.outFeatures === undefined
+      ? numHeads
+      : quotient("outFeatures of weights.k", k.outFeatures, checkInteger("headDim", headDim, 1, MAX_DIM), "headDim"),
+    valueDim = v?.outFeatures === undefined
+      ? headDim
+      : quotient("outFeatures of weights.v", v.outFeatures, checkInteger("numKvHeads", numKvHeads, 1), "numKvHeads"),
+    outDim = out?.outFeatures ?? embedDim,
+  } = options;
+  checkInteger("headDim", headDim, 1, MAX_DIM);
   checkInteger("numKvHeads", numKvHeads, 1);
   if (numHeads % numKvHeads !== 0) throw wrongValue("numKvHeads", `a divisor of ${numHeads} (numHeads)`, numKvHeads);
-  const valueDim =
-    options.valueDim ??
-    (v?.outFeatures === undefined
-      ? headDim
-      : quotient("outFeatures of weights.v", v.outFeatures, numKvHeads, "numKvHeads"));
-  checkInteger("valueDim", valueDim, 1);
+  checkInteger("valueDim", valueDim, 1, MAX_DIM);
+  checkInteger("outDim", outDim, 1);
   const kvDim = checkKvDim(options.kvDim, k?.inFeatures ?? embedDim, v?.inFeatures ?? embedDim);
-  const outDim = checkInteger("outDim", options.outDim ?? out?.outFeatures ?? embedDim, 1);
   return { embedDim, numHeads, numKvHeads, headDim, valueDim, kvDim, outDim };
 }
 

@@ -1,5 +1,5 @@
 import type { AttentionOptions } from "../attention/options.ts";
-import { wrongKind } from "../check.ts";
+import { checkIntegers, isTypedArray, wrongKind } from "../check.ts";
 
 /** Of the options of `forward`, those that say where rows stand. */
 interface PositionOptions extends Pick<AttentionOptions, "cuSeqlensQ" | "cuSeqlensKv"> {
@@ -62,11 +62,12 @@ function consecutive(starts: Int32Array, rows: number): number | Int32Array {
 }
 
 /**
- * Positions from 0 on, in each packed sequence anew. `starts`: cuSeqlens, not checked yet; anything else means one
+ * Positions from 0 on, in each packed sequence anew. `given`: cuSeqlens, not checked yet; anything else means one
  * sequence.
  */
-function withinSequences(starts: unknown, rows: number): number | Int32Array {
-  if (!(starts instanceof Int32Array)) return 0;
+function withinSequences(given: unknown, rows: number): number | Int32Array {
+  if (!isTypedArray("Int32Array", given)) return 0;
+  const starts = checkIntegers("cuSeqlensQ", given);
   const positions = new Int32Array(rows);
   let start = 0;
   for (let s = 1, row = 0; row < rows; row++) {

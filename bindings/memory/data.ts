@@ -1,4 +1,5 @@
-import { wrongKind, wrongValue } from "../check.ts";
+import { type Span, checkTypedArray, spanOfArray, wrongValue } from "../check.ts";
+import { list } from "../options.ts";
 import type { Arena } from "./arena.ts";
 import { Tensor } from "./tensor.ts";
 
@@ -16,15 +17,13 @@ export type Bytes = Data<Uint8Array>;
  * disposed Tensor.
  */
 export function checkFloats(title: string, value: unknown, arena: Arena): Floats {
-  if (value instanceof Tensor) return { ptr: value.ptrIn(arena, title), length: value.length };
-  if (!(value instanceof Float32Array)) throw wrongKind(title, "a Float32Array or a Tensor", value);
-  return dataOf(value, arena);
+  if (Tensor.isTensor(value)) return { ptr: value.ptrIn(arena, title), length: value.length };
+  return dataOf(checkTypedArray(title, value, "Float32Array", "a Float32Array or a Tensor"), arena);
 }
 
 /** Checks a Uint8Array. */
 export function checkBytes(title: string, value: unknown, arena: Arena): Bytes {
-  if (!(value instanceof Uint8Array)) throw wrongKind(title, "a Uint8Array", value);
-  return dataOf(value, arena);
+  return dataOf(checkTypedArray(title, value, "Uint8Array", "a Uint8Array"), arena);
 }
 
 /** A view of linear memory becomes an address at once, because growing memory detaches the view. */
@@ -43,4 +42,20 @@ export function checkFloatsOf(title: string, value: unknown, arena: Arena, lengt
 /** The floats as an array: the caller's, or a view of linear memory, which the next allocation may detach. */
 export function floatsOf(arena: Arena, { array, ptr, length }: Floats): Float32Array {
   return array ?? new Float32Array(arena.buffer, ptr, length);
+}
+
+/**
+ * Reads an option that may be { data, shape }, see `readOptions`. Such objects come from other libraries, so what else
+ * they have does not matter.
+ */
+export function shaped(value: unknown): unknown {
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value) || Tensor.isTensor(value)) return value;
+  const { data, shape } = value as { data?: unknown; shape?: unknown };
+  return { data, shape: list(shape) };
+}
+
+/** The memory of a Tensor, or of a typed array; undefined for any other value. */
+export function spanOf(arena: Arena, title: string, value: unknown): Span | undefined {
+  if (!Tensor.isTensor(value)) return spanOfArray(value);
+  return { buffer: arena.buffer, start: value.ptrIn(arena, title), bytes: value.length * 4 };
 }

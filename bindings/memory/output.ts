@@ -1,8 +1,11 @@
-import { wrongKind, wrongValue } from "../check.ts";
+import { type Span, wrongKind, wrongValue } from "../check.ts";
 import type { Arena } from "./arena.ts";
 import type { CallScope } from "./call-scope.ts";
-import { type Floats, checkFloatsOf } from "./data.ts";
+import { type Floats, checkFloatsOf, spanOf } from "./data.ts";
 import { Tensor } from "./tensor.ts";
+
+/** Floats that a call reads or writes: an array, or a Tensor. */
+export type Rows = Float32Array | Tensor;
 
 /**
  * What a call returns for an output option: the array or Tensor that was given, else a fresh Float32Array.
@@ -15,13 +18,12 @@ export type Written<Option> = Option extends Float32Array | Tensor ? Option : Fl
  * One output of a call, from the check of its option to the array that the caller gets:
  *
  *     Output.required or Output.optional   checks the option
- *     checkApartFrom                       refuses memory that the call still reads
+ *     checkApart                           refuses memory that the call still reads, or writes otherwise
  *     reserve                              says where the kernels write
  *     take                                 hands the floats over, once the kernels have run
  */
 export class Output {
   readonly #arena: Arena;
-  readonly #title: string;
   readonly #length: number;
   /** The caller's array or Tensor; undefined for a fresh array, and where there is no output. */
   readonly #target: Float32Array | Tensor | undefined;
@@ -48,28 +50,13 @@ export class Output {
 
   private constructor(arena: Arena, title: string, option: unknown, length: number, what: string, wanted: boolean) {
     this.#arena = arena;
-    this.#title = title;
     this.#length = length;
     this.#wanted = wanted;
     if (option === undefined) return;
     this.place = checkFloatsOf(title, option, arena, length, what);
     this.#target = option as Float32Array | Tensor;
-    if (!(option instanceof Tensor) && this.place.array === undefined) {
+    if (this.place.array === undefined && !Tensor.isTensor(option)) {
       throw wrongKind(title, "a Tensor or a Float32Array outside the instance's memory", option);
-    }
-  }
-
-  /**
-   * Throws a RangeError where the output lies over one of `others`, named by their titles. Inputs count only in linear
-   * memory, since an array has been copied in before an output is written. Other outputs, lse and entropy, count as
-   * arrays too.
-   */
-  checkApartFrom(others: Record<string, Floats | undefined>): void {
-    if (!this.place) return;
-    for (const [title, other] of Object.entries(others)) {
-      if (other && overlap(this.place, other) && (other.array === undefined || OUTPUTS.has(title))) {
-        throw wrongValue(this.#title, `memory apart from "${title}"`, "memory that overlaps it");
-      }
     }
   }
 
@@ -86,19 +73,44 @@ export class Output {
   /** The array or Tensor to return, filled; undefined for no output. */
   take(): Float32Array | Tensor | undefined {
     if (!this.#wanted) return undefined;
-    if (this.#target instanceof Tensor) return this.#target;
+    if (this.place?.ptr !== undefined) return this.#target;
     const written = new Float32Array(this.#arena.buffer, this.#ptr, this.#length);
-    if (!this.#target) return written.slice();
-    this.#target.set(written);
+    if (!this.place) return written.slice();
+    this.place.array.set(written);
     return this.#target;
   }
 }
 
-/** Titles of outputs among what `checkApartFrom` compares. */
-const OUTPUTS = new Set(["lse", "entropy"]);
+/**
+ * Checks that outputs lie apart from each other, and from what the call reads in linear memory. What it reads in arrays
+ * has been copied by the time an output is written.
+ *
+ * @param outputs what the caller gave for each output, by the names of the options
+ * @param inputs the arguments of the call by their names, such as the options; outputs among them do not count
+ * @throws RangeError where two overlap
+ */
+export function checkApart(arena: Arena, outputs: Record<string, unknown>, ...inputs: object[]): void {
+  const names = Object.keys(outputs);
+  names.forEach((name, n) => {
+    const span = spanOf(arena, name, outputs[name]);
+    if (!span) return;
+    const checkOne = (title: string, value: unknown): void => {
+      const other = spanOf(arena, title, value);
+      if (other && overlap(span, other))
+        throw wrongValue(name, `memory apart from "${title}"`, "memory that overlaps it");
+    };
+    for (const other of names.slice(n + 1)) checkOne(other, outputs[other]);
+    if (span.buffer !== arena.buffer) return;
+    for (const given of inputs) {
+      for (const [title, value] of Object.entries(given) as [string, unknown][]) {
+        if (title in outputs) continue;
+        checkOne(title, value);
+        if (typeof value === "object" && value !== null && "data" in value) checkOne(title, value.data);
+      }
+    }
+  });
+}
 
-function overlap(a: Floats, b: Floats): boolean {
-  if (a.array?.buffer !== b.array?.buffer) return false;
-  const [aStart, bStart] = [a.ptr ?? a.array.byteOffset, b.ptr ?? b.array.byteOffset];
-  return aStart < bStart + b.length * 4 && bStart < aStart + a.length * 4;
+function overlap(a: Span, b: Span): boolean {
+  return a.buffer === b.buffer && a.start < b.start + b.bytes && b.start < a.start + a.bytes;
 }

@@ -13,15 +13,14 @@ import type { Arena } from "./arena.ts";
  * @category Memory
  */
 export class Tensor {
-  /** Number of floats. */
-  readonly length: number;
+  readonly #length: number;
   readonly #arena: Arena;
   /** Undefined once disposed. */
   #ptr: number | undefined;
 
   /** @internal A name for `length` floats at `ptr`, which belong to whoever reserved them. */
   constructor(arena: Arena, length: number, ptr: number) {
-    this.length = length;
+    this.#length = length;
     this.#arena = arena;
     this.#ptr = ptr;
   }
@@ -38,12 +37,22 @@ export class Tensor {
     return tensor;
   }
 
+  /** @internal Whether a value is a Tensor, of any instance: no Proxy of one, and none that only inherits from one. */
+  static isTensor(value: unknown): value is Tensor {
+    return typeof value === "object" && value !== null && #ptr in value;
+  }
+
+  /** Number of floats. */
+  get length(): number {
+    return this.#length;
+  }
+
   /**
    * The floats. The view is made anew at each access, because growing memory detaches older ones: use it and let it go.
    * @throws ReferenceError after `dispose`
    */
   get data(): Float32Array<ArrayBuffer> {
-    return new Float32Array(this.#arena.buffer, this.ptrIn(this.#arena, "tensor"), this.length);
+    return new Float32Array(this.#arena.buffer, this.ptrIn(this.#arena, "tensor"), this.#length);
   }
 
   /** @internal The address, for the instance that owns `arena`; `title` names the argument in errors. */

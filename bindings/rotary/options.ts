@@ -2,8 +2,9 @@ import { checkBoolean, checkFinite, checkInteger, checkRows, wrongValue } from "
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, checkFloats, checkFloatsOf } from "../memory/data.ts";
 import type { Layout } from "../memory/layout.ts";
-import type { Written } from "../memory/output.ts";
+import type { Rows, Written } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
+import type { Names } from "../options.ts";
 
 /** Which pairs of floats of a row are rotated, and by which angles. @category Rotary */
 export interface RotaryForm {
@@ -19,8 +20,11 @@ export interface RotaryForm {
   interleaved?: boolean | undefined;
 }
 
+/** The options of a {@link RotaryForm}. */
+export const FORM_NAMES: Names<RotaryForm> = { base: 0, cos: 0, sin: 0, rotaryDim: 0, interleaved: 0 };
+
 /** What `rotary` takes besides x. @category Rotary */
-export interface RotaryOptions extends RotaryForm {
+export interface RotaryOptions<Out extends Rows | undefined = Rows | undefined> extends RotaryForm {
   /** Heads of x. */
   numHeads: number;
   /** Floats in a row of x. */
@@ -36,13 +40,24 @@ export interface RotaryOptions extends RotaryForm {
    */
   positions?: number | Int32Array | undefined;
   /** Where to write; may be x itself. Default a fresh Float32Array. */
-  out?: Float32Array | Tensor | undefined;
+  out?: Out | undefined;
 }
 
+/** The options of `rotary`. */
+export const ROTARY_NAMES: Names<RotaryOptions> = {
+  ...FORM_NAMES,
+  numHeads: 0,
+  headDim: 0,
+  batch: 0,
+  layout: 0,
+  positions: 0,
+  out: 0,
+};
+
 /** What `rotary` returns. @category Rotary */
-export interface RotaryResult<O extends RotaryOptions = RotaryOptions> {
+export interface RotaryResult<Out = Rows | undefined> {
   /** In the shape of x. */
-  out: Written<O["out"]>;
+  out: Written<Out>;
 }
 
 /** A checked {@link RotaryForm}, with its defaults. */

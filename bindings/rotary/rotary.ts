@@ -1,13 +1,24 @@
-import { checkChoice, checkInteger, checkObject, checkRows, wrongKind, wrongValue } from "../check.ts";
+import {
+  checkChoice,
+  checkInteger,
+  checkIntegers,
+  checkRows,
+  isTypedArray,
+  perBatch,
+  wrongKind,
+  wrongValue,
+} from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
+import { MAX_BATCH, MAX_DIM, MAX_HEADS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats } from "../memory/data.ts";
 import { type Layout, stridesOf } from "../memory/layout.ts";
-import { Output } from "../memory/output.ts";
+import { Output, checkApart } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
+import { readOptions } from "../options.ts";
 import { angleWriter } from "./angles.ts";
-import { type CheckedForm, type RotaryOptions, checkForm } from "./options.ts";
+import { type CheckedForm, ROTARY_NAMES, type RotaryOptions, checkForm } from "./options.ts";
 
 /** A checked call of `rotary`. */
 interface RotaryCall extends CheckedForm {
@@ -26,23 +37,28 @@ const MIN_POSITION = -(2 ** 31);
 const MAX_POSITION = 2 ** 31 - 1;
 
 /** Rotary position embedding of x, see `Heed.rotary`: check, copy in, run, copy out, release. */
-export function rotary(instance: Instance, xIn: unknown, options: RotaryOptions): { out: Float32Array | Tensor } {
+export function rotary(instance: Instance, xIn: unknown, given: RotaryOptions): { out: Float32Array | Tensor } {
   const { arena, kernels } = instance;
+  const options = readOptions("rotary", given, ROTARY_NAMES);
   const call = checkRotary(arena, xIn, options);
-  const { x, tables, numHeads, headDim, batch, seqLen, rotaryDim } = call;
+  const { x, numHeads, headDim, batch, seqLen, rotaryDim } = call;
   const out = Output.required(arena, "out", options.out, x.length, "that of x");
   const inPlace = out.place?.ptr !== undefined && out.place.ptr === x.ptr;
-  out.checkApartFrom({ x: inPlace ? undefined : x, cos: tables?.cos, sin: tables?.sin });
+  checkApart(arena, { out: options.out }, options, { x: inPlace ? undefined : xIn });
 
   const scope = new CallScope(arena);
   try {
+    if (seqLen === 0) {
+      out.reserve(scope);
+      return { out: out.take()! };
+    }
     const xPtr = scope.input(x);
     const outPtr = out.reserve(scope, x.array && xPtr);
     const { cos, sin, angleRows } = writeAngles(arena, scope, call);
     const strides = stridesOf(call.layout, seqLen, numHeads, headDim);
     const dims = [seqLen, numHeads, headDim, rotaryDim] as const;
     const { interleaved, positions } = call;
-    const isPerBatch = positions instanceof Int32Array && positions.length > seqLen;
+    const isPerBatch = typeof positions !== "number" && positions.length > seqLen;
     for (let b = 0; b < batch; b++) {
       const offset = b * strides.batch;
       const rows = angleRows + (isPerBatch ? b * seqLen * 4 : 0);
@@ -56,35 +72,27 @@ export function rotary(instance: Instance, xIn: unknown, options: RotaryOptions)
 
 /** Checks x and every option but `out`. */
 function checkRotary(arena: Arena, xIn: unknown, options: RotaryOptions): RotaryCall {
-  checkObject("options", options);
-  const numHeads = checkInteger("numHeads", options.numHeads, 1);
-  const headDim = checkInteger("headDim", options.headDim, 1);
-  const { batch = 1, layout = "blhd", positions = 0 } = options;
-  checkInteger("batch", batch, 1);
+  const numHeads = checkInteger("numHeads", options.numHeads, 1, MAX_HEADS);
+  const headDim = checkInteger("headDim", options.headDim, 1, MAX_DIM);
+  const { batch = 1, layout = "blhd", positions: given = 0 } = options;
+  checkInteger("batch", batch, 1, MAX_BATCH);
   checkChoice("layout", layout, ["blhd", "bhld"]);
   const form = checkForm(arena, options, headDim);
   const x = checkFloats("x", xIn, arena);
-  const seqLen = checkRows(
-    "x",
-    x.length,
-    batch * numHeads * headDim,
-    `${batch > 1 ? "batch × " : ""}numHeads × headDim`,
-  );
-  checkPositions(positions, batch, seqLen);
+  const seqLen = checkRows("x", x.length, batch * numHeads * headDim, `${perBatch(batch)}numHeads × headDim`);
+  const positions = checkPositions(given, batch, seqLen);
   if (form.tables) checkInTables(positions, seqLen, (form.tables.cos.length * 2) / form.rotaryDim);
   return { x, numHeads, headDim, batch, layout, seqLen, positions, ...form };
 }
 
 /** Checks that `positions` is one integer, or has one for each row. */
-function checkPositions(positions: unknown, batch: number, seqLen: number): void {
-  if (typeof positions === "number") {
-    checkInteger("positions", positions, MIN_POSITION, MAX_POSITION);
-    return;
-  }
-  if (!(positions instanceof Int32Array)) throw wrongKind("positions", "an integer or an Int32Array", positions);
-  if (positions.length === seqLen) return;
+function checkPositions(value: unknown, batch: number, seqLen: number): number | Int32Array {
+  if (typeof value === "number") return checkInteger("positions", value, MIN_POSITION, MAX_POSITION);
+  if (!isTypedArray("Int32Array", value)) throw wrongKind("positions", "an integer or an Int32Array", value);
+  const positions = checkIntegers("positions", value);
+  if (positions.length === seqLen || positions.length === batch * seqLen) return positions;
   const expected = batch > 1 ? `${seqLen} (rows) or ${batch * seqLen} (batch × rows)` : `${seqLen} (rows)`;
-  if (positions.length !== batch * seqLen) throw wrongValue("positions", `a length of ${expected}`, positions.length);
+  throw wrongValue("positions", `a length of ${expected}`, positions.length);
 }
 
 /** Checks that every position is one of the `rows` of the tables. */

@@ -55,9 +55,8 @@ export function dimsOf(sizes: Partial<Dims> = {}): Dims {
     numKvHeads,
     headDim,
     valueDim,
-    kvDim: { k: embedDim, v: embedDim },
-    outDim: embedDim,
-    ...sizes,
+    kvDim: sizes.kvDim ?? { k: embedDim, v: embedDim },
+    outDim: sizes.outDim ?? embedDim,
   };
 }
 

@@ -73,7 +73,7 @@ forEachBuild((_, open) => {
         '"weights" expected a length of 754 (batch × rows × seqLenKv), got 1',
       ],
       ["weights that are true", { weights: true }, TypeError, '"weights"'],
-      ["out", { out: f32(1) }, TypeError, '"out" expected nothing, since weights go to "weights"'],
+      ["out", { out: f32(1) }, TypeError, '"out" is no option of attentionWeights; did you mean "weights"?'],
       ["what attention refuses", { scale: NaN }, RangeError, '"scale"'],
     ])("%s", (_, options, kind, message) => {
       const { used } = heed.memory;

@@ -31,7 +31,9 @@ const BINDINGS = [
   // The wasm instance, and what both languages must know.
   ["engine/"],
   ["memory/"],
-  ["check.ts"],
+  // How a call reads its options, and checks them.
+  ["options.ts"],
+  ["check.ts", "limits.ts"],
 ];
 
 /** AssemblyScript: mathematics on pointers. */
@@ -58,10 +60,10 @@ const BENCH = [
   ["harness/"],
 ];
 
-/** heed/onnx is handed an instance and holds no part of heed: it imports the checks, and nothing but types besides. */
+/** heed/onnx is handed an instance and holds no part of heed: it imports the checks of options, and nothing but types besides. */
 const ONNX = {
   folder: "bindings/onnx/",
-  code: ["bindings/check.ts"],
+  code: ["bindings/check.ts", "bindings/options.ts"],
   types: [
     "bindings/heed.ts",
     "bindings/attention/options.ts",

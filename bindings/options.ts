@@ -1,0 +1,113 @@
+// How a call reads its options: once, at entry, into a record of its own. After that no code of the caller runs any more
+// (getters, Proxies), and no option is passed over in silence.
+import { checkObject, quote } from "./check.ts";
+
+/** Reads the value of an option: copies what the caller's code could change later. */
+type Reader = (value: unknown, title: string) => unknown;
+
+/** How an option is read: as it is, or by a reader. */
+type Read = 0 | Reader;
+
+/** The options of a call, each with how it is read. */
+export type Names<Options> = { readonly [Name in keyof Required<Options>]: Read };
+
+/** What records inherit from, so that a property of Object.prototype is no option. */
+const NOTHING = /* @__PURE__ */ Object.freeze(/* @__PURE__ */ Object.create(null)) as object;
+
+/**
+ * A record of the options that are given: own enumerable properties, each read once.
+ *
+ * @param call what errors call the function, or the option whose value `given` is
+ * @throws TypeError where `given` is no object, or has an option that the call does not know
+ */
+export function readOptions<Options extends object>(
+  call: string,
+  given: unknown,
+  names: Names<Options>,
+  title = "options",
+): Options {
+  checkObject(title, given);
+  const options = Object.assign(Object.create(NOTHING) as Record<string, unknown>, given);
+  for (const name in options) {
+    if (!Object.hasOwn(names, name)) throw unknownOption(call, name, Object.keys(names));
+    const read = names[name as keyof Options];
+    if (read !== 0) options[name] = read(options[name], name);
+  }
+  return options as Options;
+}
+
+/** A record of options of our own making, which like those of {@link readOptions} inherits nothing. */
+export function record<Options extends object[]>(...options: Options): Merged<Options> {
+  return Object.assign(Object.create(NOTHING) as object, ...options) as Merged<Options>;
+}
+
+type Merged<Parts> = Parts extends [infer First, ...infer Rest] ? First & Merged<Rest> : unknown;
+
+/** Reads an option that may be an object with options of its own, such as `window`. */
+export function nested<Options>(names: Names<Options>): Reader {
+  return (value, title) => (isRecord(value) ? readOptions(title, value, names as Names<object>, title) : value);
+}
+
+/** Reads an array of a few values: a copy, up to the first value that is missing. */
+export function list(value: unknown): unknown {
+  if (!Array.isArray(value)) return value;
+  const copy: unknown[] = [];
+  for (let i = 0; i < value.length; i++) if (copy.push(value[i] as unknown) && copy[i] === undefined) break;
+  return copy;
+}
+
+/** Whether a value is an object that may have options: neither an array nor a view of memory. */
+function isRecord(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !ArrayBuffer.isView(value) && !Array.isArray(value);
+}
+
+/** The error for an option that a call does not know, with the name that was probably meant. */
+export function unknownOption(call: string, name: string, known: readonly string[]): TypeError {
+  const meant = nearestName(name, known);
+  return new TypeError(`${quote(name)} is no option of ${call}${meant ? `; did you mean "${meant}"?` : ""}`);
+}
+
+/** What PyTorch, ONNX, Keras and Hugging Face call our options: in small letters, without "_" and a leading "is". */
+const SYNONYMS =
+  " mask:keepMask attnmask:keepMask attentionmask:keepMask keypaddingmask:keepMask attnbias:bias attentionbias:bias " +
+  "slidingwindow:window localwindowsize:window windowsize:window heads:numHeads numattentionheads:numHeads " +
+  "kvheads:numKvHeads kvnumheads:numKvHeads numkeyvalueheads:numKvHeads headsize:headDim vheadsize:valueDim " +
+  "unidirectional:causal softmaxscale:scale temperature:scale logitcap:softcap alibi:alibiSlopes ropetheta:base " +
+  "rope:rotary positionids:positions offset:queryOffset needweights:weights outputattentions:weights out:weights " +
+  "maxseqlen:capacity seqlens:kvLengths dmodel:embedDim hiddensize:embedDim k:topK ";
+
+/** The name among `known` that a wrong one most likely stands for; undefined where none is near. */
+export function nearestName(name: string, known: readonly string[]): string | undefined {
+  const wanted = plain(name);
+  const synonym = (SYNONYMS.split(` ${wanted}:`)[1] ?? "").split(" ")[0]!;
+  if (known.includes(synonym)) return synonym;
+  let best: string | undefined;
+  let least = 1 + Math.max(1, Math.floor(Math.min(wanted.length, SHOWN) / 3));
+  for (const candidate of known) {
+    const distance = editDistance(wanted.slice(0, SHOWN), plain(candidate));
+    if (distance < least) [best, least] = [candidate, distance];
+  }
+  return best;
+}
+
+/** The most characters of a name that are compared. */
+const SHOWN = 40;
+
+/** A name in small letters, without what the ways of writing names differ in. */
+function plain(name: string): string {
+  return name.replace(/_|-/g, "").toLowerCase().replace(/^is/, "");
+}
+
+/** How many letters must be put in, taken out or changed to make one of the other (Levenshtein). */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const changed = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(changed, row[j]! + 1, next[j - 1]! + 1));
+    }
+    row = next;
+  }
+  return row[b.length]!;
+}
