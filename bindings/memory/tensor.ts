@@ -1,3 +1,4 @@
+import { wrongKind } from "../check.ts";
 import type { Arena } from "./arena.ts";
 
 /**
@@ -44,7 +45,7 @@ export class Tensor {
 
   /** Number of floats. */
   get length(): number {
-    return this.#length;
+    return Tensor.#checked(this).#length;
   }
 
   /**
@@ -52,7 +53,14 @@ export class Tensor {
    * @throws ReferenceError after `dispose`
    */
   get data(): Float32Array<ArrayBuffer> {
+    Tensor.#checked(this);
     return new Float32Array(this.#arena.buffer, this.ptrIn(this.#arena, "tensor"), this.#length);
+  }
+
+  /** Refuses a Proxy of a Tensor, as frameworks make them of what they watch. */
+  static #checked(value: unknown): Tensor {
+    if (!Tensor.isTensor(value)) throw wrongKind("tensor", "a Tensor itself", value);
+    return value;
   }
 
   /** @internal The address, for the instance that owns `arena`; `title` names the argument in errors. */

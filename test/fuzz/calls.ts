@@ -1,0 +1,409 @@
+// The calls that are fuzzed: for every public function arguments that fit, of random sizes, and then a few changes.
+import { types } from "node:util";
+import type { Heed } from "../../bindings/heed.ts";
+import {
+  type Draw,
+  type Given,
+  type World,
+  bytes,
+  chance,
+  floats,
+  hostile,
+  integer,
+  integers,
+  interfering,
+  list,
+  literal,
+  object,
+  pick,
+} from "./values.ts";
+
+/** A function, its arguments, and how it is called with them. */
+export interface Call {
+  name: string;
+  given: Given[];
+  /** Whether every argument was meant to fit. */
+  changed: boolean;
+  run(...values: unknown[]): unknown;
+}
+
+interface Sizes {
+  batch: number;
+  numKvHeads: number;
+  group: number;
+  headDim: number;
+  valueDim: number;
+  rowsQ: number;
+  rowsKv: number;
+}
+
+type Options = Record<string, Given>;
+
+function sizesOf(draw: Draw): Sizes {
+  return {
+    batch: integer(draw, 1, 3),
+    numKvHeads: integer(draw, 1, 2),
+    group: integer(draw, 1, 3),
+    headDim: pick(draw, [1, 2, 4, 8, 9]),
+    valueDim: pick(draw, [1, 3, 8]),
+    rowsQ: pick(draw, [0, 1, 2, 5]),
+    rowsKv: pick(draw, [0, 1, 3, 12]),
+  };
+}
+
+/** Adds an option to a call, in one of `one` cases. */
+function maybe(draw: Draw, options: Options, one: number, name: string, make: () => Given): void {
+  if (chance(draw, one)) options[name] = make();
+}
+
+function broadcastShape(draw: Draw, target: readonly number[]): number[] {
+  return target.map((size) => (chance(draw, 3) ? 1 : size)).slice(integer(draw, 0, 3));
+}
+
+const product = (shape: readonly number[]): number => shape.reduce((all, size) => all * size, 1);
+
+function shapedData(draw: Draw, target: readonly number[], make: (length: number) => Given): Given {
+  const shape = broadcastShape(draw, target);
+  return object({ data: make(product(shape)), shape: list(shape.map(literal)) });
+}
+
+/** The options that say what is computed. */
+function scoreOptions(draw: Draw, world: World, s: Sizes, options: Options): void {
+  const heads = s.numKvHeads * s.group;
+  const target = [s.batch, heads, s.rowsQ, s.rowsKv];
+  maybe(draw, options, 3, "causal", () => literal(chance(draw, 2)));
+  maybe(draw, options, 6, "scale", () => literal(integer(draw, -2, 2) / 2));
+  maybe(draw, options, 6, "softcap", () => literal(integer(draw, 1, 30)));
+  maybe(draw, options, 6, "queryOffset", () =>
+    chance(draw, 2)
+      ? literal(integer(draw, -3, 9))
+      : integers(
+          draw,
+          Array.from({ length: s.batch }, () => integer(draw, -3, 9)),
+        ),
+  );
+  maybe(draw, options, 5, "window", () =>
+    object({
+      ...(chance(draw, 2) && { left: literal(pick(draw, [0, 1, 4, Infinity])) }),
+      ...(chance(draw, 2) && { right: literal(integer(draw, 0, 4)) }),
+    }),
+  );
+  maybe(draw, options, 5, "keepMask", () => shapedData(draw, target, (length) => bytes(draw, length)));
+  maybe(draw, options, 5, "bias", () => shapedData(draw, target, (length) => floats(draw, world, length)));
+  maybe(draw, options, 6, "alibiSlopes", () => floats(draw, world, chance(draw, 2) ? heads : heads * s.batch));
+  maybe(draw, options, 6, "sinks", () => floats(draw, world, heads));
+}
+
+function sizeOptions(draw: Draw, s: Sizes): Options {
+  const options: Options = { numHeads: literal(s.numKvHeads * s.group), headDim: literal(s.headDim) };
+  if (s.group > 1 || chance(draw, 4)) options["numKvHeads"] = literal(s.numKvHeads);
+  if (s.valueDim !== s.headDim || chance(draw, 4)) options["valueDim"] = literal(s.valueDim);
+  if (s.batch > 1 || chance(draw, 4)) options["batch"] = literal(s.batch);
+  maybe(draw, options, 4, "layout", () => literal(pick(draw, ["blhd", "bhld"])));
+  return options;
+}
+
+const output = (draw: Draw, world: World, length: number, name: string, options: Options): void => {
+  maybe(draw, options, 4, name, () => floats(draw, world, length));
+};
+
+function attentionOptions(draw: Draw, world: World, s: Sizes): Options {
+  const options = sizeOptions(draw, s);
+  scoreOptions(draw, world, s, options);
+  maybe(draw, options, 5, "kvLengths", () =>
+    integers(
+      draw,
+      Array.from({ length: s.batch }, () => integer(draw, 0, s.rowsKv)),
+    ),
+  );
+  return options;
+}
+
+const rows = (s: Sizes): number => s.batch * s.rowsQ * s.numKvHeads * s.group;
+
+function selection(draw: Draw, world: World, s: Sizes, options: Options): void {
+  const heads = s.numKvHeads * s.group;
+  const subset = (count: number): Given => {
+    const places = Array.from({ length: count === 0 ? 0 : integer(draw, 0, 3) }, () => integer(draw, 0, count - 1));
+    return chance(draw, 2) ? integers(draw, places) : list(places.map(literal));
+  };
+  maybe(draw, options, 3, "rows", () => subset(s.rowsQ));
+  maybe(draw, options, 3, "heads", () => subset(heads));
+  maybe(draw, options, 3, "reduce", () => literal(pick(draw, ["mean", "keySum"])));
+  maybe(draw, options, 3, "topK", () => literal(integer(draw, 1, 5)));
+  maybe(draw, options, 4, "entropy", () => literal(chance(draw, 2)));
+  maybe(draw, options, 9, "stage", () => literal(pick(draw, ["scores", "softcap", "masked", "softmax"])));
+  maybe(draw, options, 8, "lse", () => floats(draw, world, rows(s)));
+}
+
+const cacheSizes = (s: Sizes, { cache }: World): Sizes => ({
+  ...s,
+  batch: cache.batch,
+  numKvHeads: cache.numKvHeads,
+  headDim: cache.headDim,
+  valueDim: cache.valueDim,
+  rowsKv: cache.length,
+});
+
+function rotaryForm(draw: Draw, world: World, headDim: number, positions: number): Options {
+  const options: Options = {};
+  const rotaryDim = Math.max(2, Math.floor(headDim / 2) * 2);
+  if (rotaryDim !== headDim) options["rotaryDim"] = literal(rotaryDim);
+  maybe(draw, options, 3, "interleaved", () => literal(chance(draw, 2)));
+  if (chance(draw, 3)) {
+    options["cos"] = floats(draw, world, (positions * rotaryDim) / 2);
+    options["sin"] = floats(draw, world, (positions * rotaryDim) / 2);
+  } else maybe(draw, options, 3, "base", () => literal(pick(draw, [0.5, 2, 10000, 5e5])));
+  return options;
+}
+
+function weightsOf(draw: Draw, world: World, features: Record<string, [number, number]>): Given {
+  const one = ([out, inside]: [number, number]): Given => {
+    const data = floats(draw, world, out * inside);
+    const weight = chance(draw, 2) ? data : object({ data, shape: list([literal(out), literal(inside)]) });
+    return object({ weight, ...(chance(draw, 2) && { bias: floats(draw, world, out) }) });
+  };
+  return object(Object.fromEntries(Object.entries(features).map(([name, sizes]) => [name, one(sizes)])));
+}
+
+type Maker = (draw: Draw, world: World, s: Sizes) => Omit<Call, "name" | "changed">;
+
+const qkv = (draw: Draw, world: World, s: Sizes): [Given, Given, Given] => [
+  floats(draw, world, rows(s) * s.headDim),
+  floats(draw, world, s.batch * s.rowsKv * s.numKvHeads * s.headDim),
+  floats(draw, world, s.batch * s.rowsKv * s.numKvHeads * s.valueDim),
+];
+
+type AnyHeed = Record<keyof Heed, (...values: unknown[]) => unknown>;
+const method =
+  ({ heed }: World, name: keyof Heed) =>
+  (...values: unknown[]) =>
+    (heed as unknown as AnyHeed)[name](...values);
+
+const MAKERS: Record<string, Maker> = {
+  attention: (draw, world, s) => {
+    const options = attentionOptions(draw, world, s);
+    output(draw, world, rows(s) * s.valueDim, "out", options);
+    maybe(draw, options, 3, "lse", () => (chance(draw, 2) ? literal(true) : floats(draw, world, rows(s))));
+    return { given: [...qkv(draw, world, s), object(options)], run: method(world, "attention") };
+  },
+  attentionWeights: (draw, world, s) => {
+    const options = attentionOptions(draw, world, s);
+    selection(draw, world, s, options);
+    return { given: [...qkv(draw, world, s).slice(0, 2), object(options)], run: method(world, "attentionWeights") };
+  },
+  merge: (draw, world, s) => {
+    const heads = s.numKvHeads * s.group;
+    const part = () => object({ out: floats(draw, world, rows(s) * s.headDim), lse: floats(draw, world, rows(s)) });
+    const options: Options = { numHeads: literal(heads), headDim: literal(s.headDim), batch: literal(s.batch) };
+    maybe(draw, options, 3, "sinks", () => floats(draw, world, heads));
+    maybe(draw, options, 3, "layout", () => literal(pick(draw, ["blhd", "bhld"])));
+    output(draw, world, rows(s) * s.headDim, "out", options);
+    output(draw, world, rows(s), "lse", options);
+    const parts = Array.from({ length: integer(draw, 1, 3) }, part);
+    return { given: [list(parts), object(options)], run: method(world, "merge") };
+  },
+  rotary: (draw, world, s) => {
+    const heads = s.numKvHeads * s.group;
+    const headDim = Math.max(2, s.headDim);
+    const x = floats(draw, world, rows(s) * headDim);
+    const options: Options = {
+      numHeads: literal(heads),
+      headDim: literal(headDim),
+      batch: literal(s.batch),
+      ...rotaryForm(draw, world, headDim, 20),
+    };
+    maybe(draw, options, 2, "positions", () =>
+      chance(draw, 2)
+        ? literal(integer(draw, 0, 9))
+        : integers(
+            draw,
+            Array.from({ length: s.rowsQ * (chance(draw, 2) ? 1 : s.batch) }, () => integer(draw, 0, 19)),
+          ),
+    );
+    maybe(draw, options, 3, "layout", () => literal(pick(draw, ["blhd", "bhld"])));
+    if (chance(draw, 4)) options["out"] = x;
+    return { given: [x, object(options)], run: method(world, "rotary") };
+  },
+  linear: (draw, world, s) => {
+    const [inFeatures, outFeatures] = [s.headDim, s.valueDim];
+    const options: Options = { inFeatures: literal(inFeatures) };
+    maybe(draw, options, 2, "outFeatures", () => literal(outFeatures));
+    maybe(draw, options, 3, "transposed", () => literal(chance(draw, 2)));
+    output(draw, world, s.rowsQ * outFeatures, "out", options);
+    const bias = chance(draw, 2) ? floats(draw, world, outFeatures) : literal(undefined);
+    const given = [floats(draw, world, s.rowsQ * inFeatures), floats(draw, world, inFeatures * outFeatures), bias];
+    return { given: [...given, object(options)], run: method(world, "linear") };
+  },
+  packLinear: (draw, world, s) => ({
+    given: [
+      floats(draw, world, s.headDim * s.valueDim),
+      chance(draw, 2) ? floats(draw, world, s.valueDim) : literal(undefined),
+      object({ inFeatures: literal(s.headDim) }),
+    ],
+    run: method(world, "packLinear"),
+  }),
+  tensor: (draw, world) => ({ given: [literal(integer(draw, 0, 99))], run: method(world, "tensor") }),
+  createKvCache: (draw, world, s) => {
+    const options: Options = {
+      numKvHeads: literal(s.numKvHeads),
+      headDim: literal(s.headDim * 2),
+      capacity: literal(integer(draw, 0, 20)),
+    };
+    maybe(draw, options, 2, "batch", () => literal(s.batch));
+    maybe(draw, options, 3, "valueDim", () => literal(s.valueDim));
+    maybe(draw, options, 2, "window", () => literal(integer(draw, 0, 9)));
+    maybe(draw, options, 2, "rotary", () => object(rotaryForm(draw, world, s.headDim * 2, 20)));
+    const dtype = () => literal(pick(draw, ["f32", "f16", "int8"]));
+    maybe(draw, options, 2, "dtype", () => (chance(draw, 2) ? dtype() : object({ k: dtype(), v: dtype() })));
+    return { given: [object(options)], run: method(world, "createKvCache") };
+  },
+  append: (draw, world, plain) => {
+    const s = cacheSizes(plain, world);
+    const tokens = integer(draw, 0, 3);
+    const dims = s.batch * tokens * s.numKvHeads;
+    const options: Options = {};
+    maybe(draw, options, 3, "layout", () => literal(pick(draw, ["blhd", "bhld"])));
+    maybe(draw, options, 3, "lengths", () =>
+      integers(
+        draw,
+        Array.from({ length: s.batch }, () => integer(draw, 0, tokens)),
+      ),
+    );
+    return {
+      given: [floats(draw, world, dims * s.headDim), floats(draw, world, dims * s.valueDim), object(options)],
+      run: (k, v, given) => {
+        world.cache.append(k as Float32Array, v as Float32Array, given as object);
+      },
+    };
+  },
+  "cache.attention": (draw, world, plain) => {
+    const s = cacheSizes(plain, world);
+    const options: Options = { numHeads: literal(s.numKvHeads * s.group) };
+    scoreOptions(draw, world, s, options);
+    output(draw, world, rows(s) * s.valueDim, "out", options);
+    maybe(draw, options, 3, "lse", () => literal(true));
+    const given = [floats(draw, world, rows(s) * s.headDim), object(options)];
+    return { given, run: (q, given) => world.cache.attention(q as Float32Array, given as { numHeads: number }) };
+  },
+  "cache.attentionWeights": (draw, world, plain) => {
+    const s = cacheSizes(plain, world);
+    const options: Options = { numHeads: literal(s.numKvHeads * s.group) };
+    scoreOptions(draw, world, s, options);
+    selection(draw, world, s, options);
+    const given = [floats(draw, world, rows(s) * s.headDim), object(options)];
+    return { given, run: (q, given) => world.cache.attentionWeights(q as Float32Array, given as { numHeads: number }) };
+  },
+  truncate: (draw, world) => {
+    const { lengths } = world.cache;
+    const to = Array.from(lengths, (length) => integer(draw, 0, length));
+    const length = chance(draw, 2) ? literal(Math.min(...to)) : integers(draw, to);
+    return {
+      given: [length],
+      run: (to) => {
+        world.cache.truncate(to as number);
+      },
+    };
+  },
+  reorder: (draw, world) => ({
+    given: [
+      integers(
+        draw,
+        Array.from({ length: world.cache.batch }, () => integer(draw, 0, world.cache.batch - 1)),
+      ),
+    ],
+    run: (indices) => {
+      world.cache.reorder(indices as Int32Array);
+    },
+  }),
+  fork: (_, world) => ({ given: [], run: () => world.cache.fork() }),
+  createMultiHeadAttention: (draw, world, s) => {
+    const [embedDim, heads] = [s.valueDim * 2, s.numKvHeads * s.group];
+    const features: Record<string, [number, number]> = {
+      q: [heads * s.headDim, embedDim],
+      k: [s.numKvHeads * s.headDim, embedDim],
+      v: [s.numKvHeads * s.headDim, embedDim],
+    };
+    if (chance(draw, 2)) features["out"] = [embedDim, heads * s.headDim];
+    const options: Options = {
+      numHeads: literal(heads),
+      embedDim: literal(embedDim),
+      headDim: literal(s.headDim),
+      numKvHeads: literal(s.numKvHeads),
+    };
+    maybe(draw, options, 2, "weights", () => weightsOf(draw, world, features));
+    if (s.headDim > 1) maybe(draw, options, 3, "rotary", () => object(rotaryForm(draw, world, s.headDim, 20)));
+    maybe(draw, options, 3, "causal", () => literal(true));
+    maybe(draw, options, 4, "sinks", () => floats(draw, world, heads));
+    maybe(draw, options, 4, "window", () => object({ left: literal(integer(draw, 0, 4)) }));
+    return { given: [object(options)], run: method(world, "createMultiHeadAttention") };
+  },
+  forward: (draw, world, plain) => {
+    const s = { ...cacheSizes(plain, world), group: 2 };
+    const embedDim = 6;
+    const features: Record<string, [number, number]> = {
+      q: [s.numKvHeads * 2 * s.headDim, embedDim],
+      k: [s.numKvHeads * s.headDim, embedDim],
+      v: [s.numKvHeads * s.valueDim, embedDim],
+      out: [embedDim, s.numKvHeads * 2 * s.valueDim],
+    };
+    const weights = weightsOf(draw, world, features).value;
+    const sizes = { numHeads: s.numKvHeads * 2, numKvHeads: s.numKvHeads, headDim: s.headDim, valueDim: s.valueDim };
+    const tokens = integer(draw, 0, 3);
+    const options: Options = {};
+    if (chance(draw, 2)) options["cache"] = { value: world.cache, text: "cache" };
+    else options["batch"] = literal(s.batch);
+    maybe(draw, options, 3, "causal", () => literal(true));
+    maybe(draw, options, 3, "lse", () => literal(true));
+    maybe(draw, options, 4, "weights", () => (chance(draw, 2) ? literal(true) : object({ topK: literal(2) })));
+    if (!options["cache"]) maybe(draw, options, 4, "context", () => floats(draw, world, s.batch * 2 * embedDim));
+    else maybe(draw, options, 4, "append", () => literal(chance(draw, 2)));
+    output(draw, world, s.batch * tokens * embedDim, "out", options);
+    return {
+      given: [floats(draw, world, s.batch * tokens * embedDim), object(options)],
+      run: (x, given) => {
+        const layer = world.heed.createMultiHeadAttention({ ...sizes, embedDim, weights } as never);
+        try {
+          return layer.forward(x as Float32Array, given as object);
+        } finally {
+          layer.dispose();
+        }
+      },
+    };
+  },
+};
+
+export const FUNCTIONS = Object.keys(MAKERS);
+
+/** Misspelt and foreign names of options. */
+const NAMES = ["isCausal", "mask", "interleave", "dtyp", "sink", "__proto__x", "constructor", "Batch", "out_"];
+
+/** Changes one of the arguments, or something within it. */
+function change(draw: Draw, world: World, given: Given): Given {
+  const { value } = given;
+  const isObject =
+    typeof value === "object" &&
+    value !== null &&
+    !types.isProxy(value) &&
+    Object.getPrototypeOf(value) === Object.prototype;
+  if (!isObject || chance(draw, 8)) return hostile(draw, world);
+  if (chance(draw, 4)) return interfering(draw, world, given);
+  const names = Object.keys(value);
+  const own = Object.getOwnPropertyDescriptors(value) as Record<string, PropertyDescriptor>;
+  const name = chance(draw, 4) || names.length === 0 ? pick(draw, NAMES) : pick(draw, names);
+  const inner = { value: own[name]?.value as unknown, text: "…" };
+  const changed = name in own && chance(draw, 2) ? change(draw, world, inner) : hostile(draw, world);
+  own[name] = { value: changed.value, enumerable: true };
+  return { value: Object.defineProperties({}, own), text: `${given.text} with ${name}: ${changed.text}` };
+}
+
+/** A call of the function `name`, or of any. */
+export function callOf(draw: Draw, world: World, name = pick(draw, FUNCTIONS)): Call {
+  const { given, run } = MAKERS[name]!(draw, world, sizesOf(draw));
+  const changes = given.length === 0 ? 0 : pick(draw, [0, 0, 1, 1, 1, 2]);
+  for (let n = 0; n < changes; n++) {
+    const place = integer(draw, 0, given.length - 1);
+    given[place] = change(draw, world, given[place]!);
+  }
+  return { name, given, run, changed: changes > 0 };
+}
