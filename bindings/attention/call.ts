@@ -58,8 +58,9 @@ function attendPieces(
     const toKey = next < end ? next : seqLenKv;
     const kvArgs = kv.locate(sequence, sequenceIndex, start, Math.min(next, end), 0);
     const args = attendArgsOf(instance, problem, pointers, sequence, sequenceIndex, kvArgs);
-    // Assigned, not spread: a spread of 48 fields takes V8 as long as a small call.
-    Object.assign(args, { fromKey, toKey, careful: Number(careful) });
+    args.fromKey = fromKey;
+    args.toKey = toKey;
+    args.careful = Number(careful);
     writeStruct(arena.buffer, pointers.args, ATTEND_ARGS, args);
     const written = kernels.attend(pointers.args, pointers.scratch, 0, kernels.workItems(pointers.args));
     if (toKey === seqLenKv) return written !== 0;
@@ -76,7 +77,9 @@ export interface MaskedSequence extends Sequence {
 /** A sequence as the kernels get it: where keepMask is padding, a shorter one without a mask. */
 export function withoutPadding({ arena }: Instance, { keepMask }: Problem, sequence: Sequence): MaskedSequence {
   const kept = keepMask && keptLength(keepMask, sequence, arena.buffer);
-  return { ...sequence, seqLenKv: kept ?? sequence.seqLenKv, masked: kept === undefined };
+  const { batch, startQ, startKv, seqLenQ, seqLenKv, queryOffset } = sequence;
+  // Written out, as a spread takes V8 far longer.
+  return { batch, startQ, startKv, seqLenQ, seqLenKv: kept ?? seqLenKv, queryOffset, masked: kept === undefined };
 }
 
 /** The arguments of the kernels for one sequence, whose K and V are at `kvArgs`: all of its keys, not careful. */
@@ -101,7 +104,18 @@ export function attendArgsOf(
     out: sequencePtr(pointers.out, out),
     lse: pointers.lse && pointers.lse + (batch * numHeads * rowsQ + startQ) * 4,
     q: sequencePtr(pointers.q, q),
-    ...kvArgs,
+    k: kvArgs.k,
+    v: kvArgs.v,
+    kRowStride: kvArgs.kRowStride,
+    kHeadStride: kvArgs.kHeadStride,
+    vRowStride: kvArgs.vRowStride,
+    vHeadStride: kvArgs.vHeadStride,
+    pages: kvArgs.pages,
+    pageCount: kvArgs.pageCount,
+    kType: kvArgs.kType,
+    vType: kvArgs.vType,
+    kScales: kvArgs.kScales,
+    vScales: kvArgs.vScales,
     keepMask: sequencePtr(masked ? pointers.keepMask : 0, keepMask),
     bias: sequencePtr(pointers.bias, bias),
     alibiSlopes: pointers.alibiSlopes && pointers.alibiSlopes + sequenceIndex * slopesPerSequence,

@@ -85,8 +85,9 @@ export function merge(instance: Instance, partsIn: unknown, given: MergeOptions)
   const out = Output.required(arena, "out", options.out, rows * dim, "that of every part");
   const lseOption = options.lse === true ? undefined : options.lse;
   const lse = Output.required(arena, "lse", lseOption, rows, "that of every part");
-  checkApart(arena, { out: options.out, lse: options.lse }, options);
-  parts.forEach((part, p) => {
+  checkApart(arena, { out: options.out, lse: lseOption }, options);
+  const inMemory = out.place?.ptr !== undefined || lse.place?.ptr !== undefined;
+  (inMemory ? parts : []).forEach((part, p) => {
     // An output may be exactly that of a part, since the kernel reads a row of every part before it writes the row.
     const [outTitle, lseTitle] = [`parts[${p}].out`, `parts[${p}].lse`];
     const { out: partOut, lse: partLse } = partsGiven[p]!;

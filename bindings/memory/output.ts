@@ -90,27 +90,28 @@ export class Output {
  * @throws RangeError where two overlap
  */
 export function checkApart(arena: Arena, outputs: Record<string, unknown>, ...inputs: object[]): void {
-  const names = Object.keys(outputs);
-  names.forEach((name, n) => {
-    const span = spanOf(arena, name, outputs[name]);
-    if (!span) return;
-    const checkOne = (title: string, value: unknown): void => {
-      const other = spanOf(arena, title, value);
-      if (other && overlap(span, other))
-        throw wrongValue(name, `memory apart from "${title}"`, "memory that overlaps it");
-    };
-    for (const other of names.slice(n + 1)) checkOne(other, outputs[other]);
-    if (span.buffer !== arena.buffer) return;
+  const before: [string, Span][] = [];
+  for (const name in outputs) {
+    const span = typeof outputs[name] === "object" ? spanOf(arena, name, outputs[name]) : undefined;
+    if (!span) continue;
+    for (const [title, other] of before) checkOne(title, other, name, span);
+    before.push([name, span]);
+    if (span.buffer !== arena.buffer) continue;
     for (const given of inputs) {
       for (const [title, value] of Object.entries(given) as [string, unknown][]) {
         if (title in outputs) continue;
-        checkOne(title, value);
-        if (typeof value === "object" && value !== null && "data" in value) checkOne(title, value.data);
+        checkOne(name, span, title, spanOf(arena, title, value));
+        if (typeof value === "object" && value !== null && "data" in value) {
+          checkOne(name, span, title, spanOf(arena, title, value.data));
+        }
       }
     }
-  });
+  }
 }
 
-function overlap(a: Span, b: Span): boolean {
-  return a.buffer === b.buffer && a.start < b.start + b.bytes && b.start < a.start + a.bytes;
+/** Throws a RangeError where the output `name`, at `a`, overlaps what is at `b`. */
+function checkOne(name: string, a: Span, title: string, b: Span | undefined): void {
+  if (b && a.buffer === b.buffer && a.start < b.start + b.bytes && b.start < a.start + a.bytes) {
+    throw wrongValue(name, `memory apart from "${title}"`, "memory that overlaps it");
+  }
 }
