@@ -157,10 +157,25 @@ export function checkInt32Array(
   high: number,
 ): Int32Array {
   const integers = checkIntegers(title, value);
-  if (integers.length !== length) throw wrongValue(title, `a length of ${length} (${what})`, integers.length);
+  checkLength(title, integers.length, length, what);
   const wrong = integers.findIndex((element) => element < low || element > high);
   if (wrong >= 0) checkInteger(`${title}[${wrong}]`, integers[wrong], low, high);
   return integers;
+}
+
+/** Checks that `got` is `length`; `what` says in errors what the length is made of. */
+export function checkLength(title: string, got: number, length: number, what: string): void {
+  if (got !== length) throw wrongValue(title, `a length of ${length} (${what})`, got);
+}
+
+/** The error for a handle that was disposed of; `kind` is its class. */
+export function disposed(title: string, kind: string): ReferenceError {
+  return new ReferenceError(`"${title}" expected a live ${kind}, got a disposed one`);
+}
+
+/** The error for a handle of another instance. */
+export function notOurs(title: string, kind: string): TypeError {
+  return new TypeError(`"${title}" expected a ${kind} of this instance, got one of another`);
 }
 
 /** The batch dimension of a shape in an error message; a batch of one is left out. */

@@ -69,12 +69,10 @@ export function unknownOption(call: string, name: string, known: readonly string
 
 /** What PyTorch, ONNX, Keras and Hugging Face call our options: in small letters, without "_" and a leading "is". */
 const SYNONYMS =
-  " mask:keepMask attnmask:keepMask attentionmask:keepMask keypaddingmask:keepMask attnbias:bias attentionbias:bias " +
-  "slidingwindow:window localwindowsize:window windowsize:window heads:numHeads numattentionheads:numHeads " +
-  "kvheads:numKvHeads kvnumheads:numKvHeads numkeyvalueheads:numKvHeads headsize:headDim vheadsize:valueDim " +
-  "unidirectional:causal softmaxscale:scale temperature:scale logitcap:softcap alibi:alibiSlopes ropetheta:base " +
-  "rope:rotary positionids:positions offset:queryOffset needweights:weights outputattentions:weights out:weights " +
-  "maxseqlen:capacity seqlens:kvLengths dmodel:embedDim hiddensize:embedDim k:topK ";
+  " mask:keepMask attnmask:keepMask attentionmask:keepMask keypaddingmask:keepMask attnbias:bias slidingwindow:window " +
+  "windowsize:window numattentionheads:numHeads numkeyvalueheads:numKvHeads kvheads:numKvHeads headsize:headDim " +
+  "unidirectional:causal softmaxscale:scale alibi:alibiSlopes ropetheta:base rope:rotary positionids:positions " +
+  "needweights:weights out:weights maxseqlen:capacity dmodel:embedDim k:topK ";
 
 /** The name among `known` that a wrong one most likely stands for; undefined where none is near. */
 export function nearestName(name: string, known: readonly string[]): string | undefined {

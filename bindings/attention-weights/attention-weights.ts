@@ -1,7 +1,7 @@
 import { stageKeys } from "../attention/kv-source.ts";
 import type { Operands } from "../attention/operands.ts";
 import { type Problem, checkKeys, checkProblem, checkQueries } from "../attention/problem.ts";
-import { checkTypedArray, wrongKind, wrongValue } from "../check.ts";
+import { checkLength, checkTypedArray, wrongKind } from "../check.ts";
 import { UNLIMITED } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { CallScope } from "../memory/call-scope.ts";
@@ -83,7 +83,7 @@ export function computeWeights(
 /** Checks where the indices are to be written. The caller's array is no place of the kernels, so it is not in memory. */
 function checkIndices(arena: Arena, indices: unknown, length: number, what: string): Int32Array {
   const target = checkTypedArray("indices", indices, "Int32Array", "an Int32Array");
-  if (target.length !== length) throw wrongValue("indices", `a length of ${length} (${what})`, target.length);
+  checkLength("indices", target.length, length, what);
   if (target.buffer === arena.buffer) {
     throw wrongKind("indices", "an Int32Array outside the instance's memory", indices);
   }

@@ -1,4 +1,4 @@
-import { checkInteger, wrongKind, wrongValue } from "../check.ts";
+import { checkInteger, checkLength, wrongKind, wrongValue } from "../check.ts";
 import type { Bytes } from "../memory/data.ts";
 import type { Sequence } from "./sequences.ts";
 
@@ -39,9 +39,7 @@ export function checkBroadcast(
     if (size !== 1) strides[dimension] = elements * elementBytes;
     elements *= size;
   }
-  if (length !== elements) {
-    throw wrongValue(`${title}.data`, `a length of ${elements} (the product of shape [${shape.join(", ")}])`, length);
-  }
+  checkLength(`${title}.data`, length, elements, `the product of shape [${shape.join(", ")}]`);
   const [batch, head, row, key] = strides as [number, number, number, number];
   return { batch, head, row, key };
 }

@@ -3,6 +3,7 @@ import {
   checkChoice,
   checkFinite,
   checkInteger,
+  checkLength,
   checkObject,
   checkRows,
   perBatch,
@@ -99,10 +100,7 @@ export function checkKeysAndValues(arena: Arena, kIn: unknown, vIn: unknown, dim
   const { k, rowsKv } = checkKeys(arena, kIn, dims);
   const v = checkFloats("v", vIn, arena);
   const vLength = batch * rowsKv * numKvHeads * valueDim;
-  if (v.length !== vLength) {
-    const what = `${perBatch(batch)}${rowsKv} rows of k × numKvHeads × valueDim`;
-    throw wrongValue("v", `a length of ${vLength} (${what})`, v.length);
-  }
+  checkLength("v", v.length, vLength, `${perBatch(batch)}${rowsKv} rows of k × numKvHeads × valueDim`);
   return { k, v, rowsKv };
 }
 

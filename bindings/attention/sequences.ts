@@ -1,4 +1,12 @@
-import { checkInt32Array, checkInteger, checkIntegers, isTypedArray, wrongKind, wrongValue } from "../check.ts";
+import {
+  checkInt32Array,
+  checkInteger,
+  checkIntegers,
+  checkLength,
+  isTypedArray,
+  wrongKind,
+  wrongValue,
+} from "../check.ts";
 import { MAX_OFFSET } from "../engine/abi.ts";
 import type { AttentionOptions } from "./options.ts";
 
@@ -35,9 +43,7 @@ export function checkSequences(
     if (batch !== 1) throw wrongValue("batch", "1 with packed sequences (cuSeqlensQ)", batch);
     startsQ = checkStarts("cuSeqlensQ", cuSeqlensQ, rowsQ, "rows of q");
     startsKv = checkStarts("cuSeqlensKv", cuSeqlensKv ?? cuSeqlensQ, rowsKv, "rows of k");
-    if (startsKv.length !== startsQ.length) {
-      throw wrongValue("cuSeqlensKv", `a length of ${startsQ.length} (that of cuSeqlensQ)`, startsKv.length);
-    }
+    checkLength("cuSeqlensKv", startsKv.length, startsQ.length, "that of cuSeqlensQ");
   } else if (cuSeqlensKv !== undefined) {
     throw wrongKind("cuSeqlensQ", "an Int32Array beside cuSeqlensKv", undefined);
   }

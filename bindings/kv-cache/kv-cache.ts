@@ -5,7 +5,7 @@ import { type AttentionResult, computeAttention } from "../attention/attention.t
 import type { Operands } from "../attention/operands.ts";
 import { ATTENTION_NAMES, type AttentionOptions } from "../attention/options.ts";
 import { type Problem, checkKeysAndValues, checkProblem, checkQueries } from "../attention/problem.ts";
-import { checkChoice, checkInt32Array, checkInteger } from "../check.ts";
+import { checkChoice, checkInt32Array, checkInteger, disposed } from "../check.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { MAX_BATCH, MAX_DIM, MAX_HEADS, MAX_ROWS } from "../limits.ts";
@@ -302,7 +302,7 @@ export class KvCache {
 
   /** Throws a ReferenceError once the cache or its instance is disposed. */
   #check(): void {
-    if (this.#disposed) throw new ReferenceError('"cache" expected a live KvCache, got a disposed one');
+    if (this.#disposed) throw disposed("cache", "KvCache");
     this.#instance.arena.check();
   }
 

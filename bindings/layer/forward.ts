@@ -1,7 +1,17 @@
 import { CHOICE_NAMES, type WeightsOptions, type WeightsResult } from "../attention-weights/options.ts";
 import type { AttentionResult } from "../attention/attention.ts";
 import { ATTENTION_NAMES, type AttentionOptions } from "../attention/options.ts";
-import { checkBoolean, checkInt32Array, checkInteger, checkRows, perBatch, wrongKind, wrongValue } from "../check.ts";
+import {
+  checkBoolean,
+  checkInt32Array,
+  checkInteger,
+  checkLength,
+  checkRows,
+  notOurs,
+  perBatch,
+  wrongKind,
+  wrongValue,
+} from "../check.ts";
 import { KvCache } from "../kv-cache/kv-cache.ts";
 import { MAX_BATCH } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
@@ -226,7 +236,7 @@ function checkCache(arena: Arena, options: ForwardOptions, dims: LayerDims, hasR
   const { cache } = options;
   if (cache === undefined) return undefined;
   if (!KvCache.isCache(cache)) throw wrongKind("cache", "a KvCache", cache);
-  if (!cache.livesIn(arena)) throw new TypeError('"cache" expected a KvCache of this instance, got one of another');
+  if (!cache.livesIn(arena)) throw notOurs("cache", "KvCache");
   for (const name of ["numKvHeads", "headDim", "valueDim"] as const) {
     if (cache[name] !== dims[name]) throw wrongValue(`cache.${name}`, `${dims[name]} (that of the layer)`, cache[name]);
   }
@@ -264,10 +274,7 @@ function checkContext(
   const v = checkFloats("context.v", vIn, arena);
   const rows = checkRows("context.k", k.length, batch * kvDim.k, `${perBatch(batch)}kvDim.k`);
   const length = batch * rows * kvDim.v;
-  if (v.length !== length) {
-    const what = `${perBatch(batch)}${rows} rows of context.k × kvDim.v`;
-    throw wrongValue("context.v", `a length of ${length} (${what})`, v.length);
-  }
+  checkLength("context.v", v.length, length, `${perBatch(batch)}${rows} rows of context.k × kvDim.v`);
   return { k, v, rows };
 }
 

@@ -1,4 +1,4 @@
-import { checkRows, wrongValue } from "../check.ts";
+import { checkRows, disposed, notOurs, wrongValue } from "../check.ts";
 import { PANEL_FEATURES } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { Arena } from "../memory/arena.ts";
@@ -98,10 +98,8 @@ export class PackedLinear {
    * @throws ReferenceError after `dispose`, TypeError for another instance
    */
   addressesIn(arena: Arena, title: string): { panels: number; bias: Floats | undefined } {
-    if (this.#disposed) throw new ReferenceError(`"${title}" expected a live PackedLinear, got a disposed one`);
-    if (arena !== this.#arena) {
-      throw new TypeError(`"${title}" expected a PackedLinear of this instance, got one of another`);
-    }
+    if (this.#disposed) throw disposed(title, "PackedLinear");
+    if (arena !== this.#arena) throw notOurs(title, "PackedLinear");
     arena.check();
     const [panels, bias] = this.#ptrs as [number, number?];
     return { panels, bias: bias === undefined ? undefined : { ptr: bias, length: this.outFeatures } };

@@ -1,7 +1,7 @@
 import { attentionWeights } from "../attention-weights/attention-weights.ts";
 import { attention } from "../attention/attention.ts";
 import { checkProblem, checkQueries } from "../attention/problem.ts";
-import { wrongKind } from "../check.ts";
+import { disposed, wrongKind } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
 import { KvCache } from "../kv-cache/kv-cache.ts";
 import { type KvCacheOptions, STORE_NAMES } from "../kv-cache/options.ts";
@@ -195,7 +195,7 @@ export class MultiHeadAttention implements LayerDims {
 
   /** Throws a ReferenceError once the layer or its instance is disposed. */
   #check(): void {
-    if (this.#disposed) throw new ReferenceError('"layer" expected a live MultiHeadAttention, got a disposed one');
+    if (this.#disposed) throw disposed("layer", "MultiHeadAttention");
     this.#instance.arena.check();
   }
 

@@ -1,4 +1,4 @@
-import { type Span, checkTypedArray, spanOfArray, wrongValue } from "../check.ts";
+import { type Span, checkLength, checkTypedArray, spanOfArray } from "../check.ts";
 import { list } from "../options.ts";
 import type { Arena } from "./arena.ts";
 import { Tensor } from "./tensor.ts";
@@ -35,7 +35,7 @@ function dataOf<A extends Float32Array | Uint8Array>(array: A, arena: Arena): Da
 /** Like {@link checkFloats}, for exactly `length` floats; `what` says in errors what the length is made of. */
 export function checkFloatsOf(title: string, value: unknown, arena: Arena, length: number, what: string): Floats {
   const floats = checkFloats(title, value, arena);
-  if (floats.length !== length) throw wrongValue(title, `a length of ${length} (${what})`, floats.length);
+  checkLength(title, floats.length, length, what);
   return floats;
 }
 

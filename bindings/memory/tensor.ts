@@ -1,4 +1,4 @@
-import { wrongKind } from "../check.ts";
+import { disposed, notOurs, wrongKind } from "../check.ts";
 import type { Arena } from "./arena.ts";
 
 /**
@@ -65,8 +65,8 @@ export class Tensor {
 
   /** @internal The address, for the instance that owns `arena`; `title` names the argument in errors. */
   ptrIn(arena: Arena, title: string): number {
-    if (this.#ptr === undefined) throw new ReferenceError(`"${title}" expected a live Tensor, got a disposed one`);
-    if (arena !== this.#arena) throw new TypeError(`"${title}" expected a Tensor of this instance, got one of another`);
+    if (this.#ptr === undefined) throw disposed(title, "Tensor");
+    if (arena !== this.#arena) throw notOurs(title, "Tensor");
     return this.#ptr;
   }
 
