@@ -46,8 +46,12 @@ function isModule(value: unknown): value is WebAssembly.Module {
 
 /** A copy of the bytes, since no engine compiles shared memory; undefined for anything else. */
 function bytesOf(value: unknown): Uint8Array<ArrayBuffer> | undefined {
-  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice();
-  if (isA("ArrayBuffer", value)) return new Uint8Array(value as ArrayBuffer).slice();
+  try {
+    if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice();
+    if (isA("ArrayBuffer", value)) return new Uint8Array(value as ArrayBuffer).slice();
+  } catch {
+    throw wrongKind("module", "bytes whose buffer was not transferred", value);
+  }
   return undefined;
 }
 

@@ -1,6 +1,6 @@
-// The calls that are fuzzed: for every public function arguments that fit, of random sizes, and then a few changes.
-import { types } from "node:util";
+// The methods of an instance and of a cache that are fuzzed, with arguments that fit, of random sizes.
 import type { Heed } from "../../bindings/heed.ts";
+import { type Maker, type Options, type Sizes, maybe, weightsOf } from "./parts.ts";
 import {
   type Draw,
   type Given,
@@ -8,53 +8,13 @@ import {
   bytes,
   chance,
   floats,
-  hostile,
   integer,
   integers,
-  interfering,
   list,
   literal,
   object,
   pick,
 } from "./values.ts";
-
-/** A function, its arguments, and how it is called with them. */
-export interface Call {
-  name: string;
-  given: Given[];
-  /** Whether every argument was meant to fit. */
-  changed: boolean;
-  run(...values: unknown[]): unknown;
-}
-
-interface Sizes {
-  batch: number;
-  numKvHeads: number;
-  group: number;
-  headDim: number;
-  valueDim: number;
-  rowsQ: number;
-  rowsKv: number;
-}
-
-type Options = Record<string, Given>;
-
-function sizesOf(draw: Draw): Sizes {
-  return {
-    batch: integer(draw, 1, 3),
-    numKvHeads: integer(draw, 1, 2),
-    group: integer(draw, 1, 3),
-    headDim: pick(draw, [1, 2, 4, 8, 9]),
-    valueDim: pick(draw, [1, 3, 8]),
-    rowsQ: pick(draw, [0, 1, 2, 5]),
-    rowsKv: pick(draw, [0, 1, 3, 12]),
-  };
-}
-
-/** Adds an option to a call, in one of `one` cases. */
-function maybe(draw: Draw, options: Options, one: number, name: string, make: () => Given): void {
-  if (chance(draw, one)) options[name] = make();
-}
 
 function broadcastShape(draw: Draw, target: readonly number[]): number[] {
   return target.map((size) => (chance(draw, 3) ? 1 : size)).slice(integer(draw, 0, 3));
@@ -157,17 +117,6 @@ function rotaryForm(draw: Draw, world: World, headDim: number, positions: number
   return options;
 }
 
-function weightsOf(draw: Draw, world: World, features: Record<string, [number, number]>): Given {
-  const one = ([out, inside]: [number, number]): Given => {
-    const data = floats(draw, world, out * inside);
-    const weight = chance(draw, 2) ? data : object({ data, shape: list([literal(out), literal(inside)]) });
-    return object({ weight, ...(chance(draw, 2) && { bias: floats(draw, world, out) }) });
-  };
-  return object(Object.fromEntries(Object.entries(features).map(([name, sizes]) => [name, one(sizes)])));
-}
-
-type Maker = (draw: Draw, world: World, s: Sizes) => Omit<Call, "name" | "changed">;
-
 const qkv = (draw: Draw, world: World, s: Sizes): [Given, Given, Given] => [
   floats(draw, world, rows(s) * s.headDim),
   floats(draw, world, s.batch * s.rowsKv * s.numKvHeads * s.headDim),
@@ -180,7 +129,7 @@ const method =
   (...values: unknown[]) =>
     (heed as unknown as AnyHeed)[name](...values);
 
-const MAKERS: Record<string, Maker> = {
+export const MAKERS: Record<string, Maker> = {
   attention: (draw, world, s) => {
     const options = attentionOptions(draw, world, s);
     output(draw, world, rows(s) * s.valueDim, "out", options);
@@ -372,38 +321,3 @@ const MAKERS: Record<string, Maker> = {
     };
   },
 };
-
-export const FUNCTIONS = Object.keys(MAKERS);
-
-/** Misspelt and foreign names of options. */
-const NAMES = ["isCausal", "mask", "interleave", "dtyp", "sink", "__proto__x", "constructor", "Batch", "out_"];
-
-/** Changes one of the arguments, or something within it. */
-function change(draw: Draw, world: World, given: Given): Given {
-  const { value } = given;
-  const isObject =
-    typeof value === "object" &&
-    value !== null &&
-    !types.isProxy(value) &&
-    Object.getPrototypeOf(value) === Object.prototype;
-  if (!isObject || chance(draw, 8)) return hostile(draw, world);
-  if (chance(draw, 4)) return interfering(draw, world, given);
-  const names = Object.keys(value);
-  const own = Object.getOwnPropertyDescriptors(value) as Record<string, PropertyDescriptor>;
-  const name = chance(draw, 4) || names.length === 0 ? pick(draw, NAMES) : pick(draw, names);
-  const inner = { value: own[name]?.value as unknown, text: "…" };
-  const changed = name in own && chance(draw, 2) ? change(draw, world, inner) : hostile(draw, world);
-  own[name] = { value: changed.value, enumerable: true };
-  return { value: Object.defineProperties({}, own), text: `${given.text} with ${name}: ${changed.text}` };
-}
-
-/** A call of the function `name`, or of any. */
-export function callOf(draw: Draw, world: World, name = pick(draw, FUNCTIONS)): Call {
-  const { given, run } = MAKERS[name]!(draw, world, sizesOf(draw));
-  const changes = given.length === 0 ? 0 : pick(draw, [0, 0, 1, 1, 1, 2]);
-  for (let n = 0; n < changes; n++) {
-    const place = integer(draw, 0, given.length - 1);
-    given[place] = change(draw, world, given[place]!);
-  }
-  return { name, given, run, changed: changes > 0 };
-}

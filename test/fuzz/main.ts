@@ -9,7 +9,7 @@ import { instantiate } from "../../bindings/engine/kernels.ts";
 import { INSTANCE } from "../../bindings/engine/module.ts";
 import { Heed } from "../../bindings/heed.ts";
 import { guard } from "../support/guarded.ts";
-import { FUNCTIONS, callOf } from "./calls.ts";
+import { FUNCTIONS, callOf } from "./draw-call.ts";
 import { judge } from "./judge.ts";
 import type { World } from "./values.ts";
 
