@@ -8,12 +8,21 @@ import { F16, F32, INT8, type Kernels } from "./abi.ts";
  */
 export type Variant = "simd" | "relaxed";
 
-/** An instance of the kernels over a memory of their own that may grow to `maxMemory` bytes. */
+/**
+ * An instance of the kernels over a memory of their own that may grow to `maxMemory` bytes.
+ *
+ * @throws RangeError where the host has no address space for it
+ */
 export function instantiate(
   module: WebAssembly.Module,
   maxMemory: number,
 ): { kernels: Kernels; memory: WebAssembly.Memory } {
-  const memory = new WebAssembly.Memory({ initial: 1, maximum: Math.floor(maxMemory / PAGE_BYTES) });
+  let memory: WebAssembly.Memory;
+  try {
+    memory = new WebAssembly.Memory({ initial: 1, maximum: Math.floor(maxMemory / PAGE_BYTES) });
+  } catch (cause) {
+    throw new RangeError(`"maxMemory" expected address space of this host, got ${maxMemory} bytes refused`, { cause });
+  }
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   return { kernels: exports as unknown as Kernels, memory };
 }
