@@ -1,5 +1,6 @@
 import { PAGE_BYTES } from "../memory/arena.ts";
 import { F16, F32, INT8, type Kernels } from "./abi.ts";
+import type { LinearMemory } from "./host.ts";
 
 /**
  * Which build of the kernels: `"simd"` runs wherever wasm SIMD does, `"relaxed"` has fused multiply-add.
@@ -13,11 +14,8 @@ export type Variant = "simd" | "relaxed";
  *
  * @throws RangeError where the host has no address space for it
  */
-export function instantiate(
-  module: WebAssembly.Module,
-  maxMemory: number,
-): { kernels: Kernels; memory: WebAssembly.Memory } {
-  let memory: WebAssembly.Memory;
+export function instantiate(module: WebAssembly.Module, maxMemory: number): { kernels: Kernels; memory: LinearMemory } {
+  let memory: LinearMemory;
   try {
     memory = new WebAssembly.Memory({ initial: 1, maximum: Math.floor(maxMemory / PAGE_BYTES) });
   } catch (cause) {
