@@ -3,7 +3,7 @@
 //   { "tokens": ["to", "be", "or", "not", "to", "be"] }
 // and get { "out": rows }, or { "weights": rows } that say how much each token attends to each.
 // Rows are arrays of numbers, one row a token.
-import { type AttentionOptions, type Heed, loadSync } from "heed";
+import type { AttentionOptions, Heed } from "heed";
 import {
   answer,
   checkAnswer,
@@ -32,22 +32,11 @@ const MOST_LETTERS = 64;
 const SETTINGS = ["scale", "causal", "queryOffset", "window", "softcap"] as const;
 type Setting = (typeof SETTINGS)[number];
 
-/** One instance for all requests of an isolate. The Worker brings the module compiled, so loading is synchronous. */
-let heed: Heed | undefined;
-
 export default {
-  fetch(request: Request): Promise<Response> {
-    return answer(request, compute, (error) => {
-      console.error(error);
-      // Whatever it was, the next request gets a new instance.
-      heed?.dispose();
-      heed = undefined;
-    });
-  },
+  fetch: (request: Request): Promise<Response> => answer(request, compute),
 };
 
-function compute(body: unknown): unknown {
-  heed ??= loadSync();
+function compute(heed: Heed, body: unknown): unknown {
   const isText = typeof body === "object" && body !== null && "tokens" in body;
   return isText ? { weights: weightsOf(heed, body) } : { out: attend(heed, body) };
 }

@@ -1,6 +1,8 @@
 // Requests of anyone: the JSON is read up to a limit, and each value in it is checked before it is used.
 // The same file stands in examples/cloudflare-worker and examples/vercel-edge, since each is a project of its own.
 
+import { type Heed, loadSync } from "heed";
+
 const MOST_BYTES = 256 * 1024;
 /** Numbers in an answer: 0.7 MB of JSON at most. */
 const MOST_NUMBERS = 32_768;
@@ -18,26 +20,29 @@ class Refusal extends Error {
   }
 }
 
+/** One instance for all requests of an isolate. The host brings the module compiled, so loading is synchronous. */
+let heed: Heed | undefined;
+
 /**
  * Answers a POST with what `compute` makes of its JSON, and everything else with `{ error }` and a status: 400 for a
  * wrong value, 405 for another method, 413 for too much, 415 for what is no JSON.
  *
  * @param compute throws a Refusal, or heed's TypeError or RangeError, which names the argument, what was expected and
- *   what came
- * @param failed hears of any other error; the caller gets no more than status 500
+ *   what came. Of any other error the caller learns nothing but status 500.
  */
-export async function answer(
-  request: Request,
-  compute: (body: unknown) => unknown,
-  failed: (error: unknown) => void,
-): Promise<Response> {
+export async function answer(request: Request, compute: (heed: Heed, body: unknown) => unknown): Promise<Response> {
   if (request.method === "OPTIONS") return new Response(null, { status: 204, headers: { allow: METHODS } });
   try {
-    return Response.json(compute(await readJson(request)));
+    const body = await readJson(request);
+    heed ??= loadSync();
+    return Response.json(compute(heed, body));
   } catch (error) {
     if (error instanceof Refusal) return refuse(error.status, error.message);
     if (error instanceof TypeError || error instanceof RangeError) return refuse(400, error.message);
-    failed(error);
+    console.error(error);
+    // Whatever it was, the next request gets a new instance.
+    heed?.dispose();
+    heed = undefined;
     return refuse(500, "this request could not be answered");
   }
 }

@@ -47,7 +47,7 @@ const post = async (handler: Handler, body: unknown) => {
   };
 };
 
-const attend: Handler = (request) => worker.fetch(request);
+const attend: Handler = worker.fetch;
 
 const services = [
   { name: "the Worker", handler: attend, service: attentionService },

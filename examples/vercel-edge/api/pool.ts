@@ -1,6 +1,6 @@
 // Attention pooling. POST { "query": [numbers], "vectors": [[numbers], …], "temperature"? } and get { "pooled",
 // "weights" }: the mean of the vectors, weighted by how well each matches the query, and these weights.
-import { type Heed, loadSync } from "heed";
+import type { Heed } from "heed";
 import { answer, checkDim, numbersOf, readFields, readFloats, readNumber, readRows } from "../request.ts";
 
 export const config = { runtime: "edge" };
@@ -9,20 +9,11 @@ export const config = { runtime: "edge" };
 const MOST_VECTORS = 4096;
 const MOST_DIM = 4096;
 
-/** One instance for all requests of an isolate. The modules come compiled, so loading is synchronous. */
-let heed: Heed | undefined;
-
 export default function pool(request: Request): Promise<Response> {
-  return answer(request, compute, (error) => {
-    console.error(error);
-    // Whatever it was, the next request gets a new instance.
-    heed?.dispose();
-    heed = undefined;
-  });
+  return answer(request, compute);
 }
 
-function compute(body: unknown): unknown {
-  heed ??= loadSync();
+function compute(heed: Heed, body: unknown): unknown {
   const { query, vectors, temperature = 1 } = readFields("body", body, ["query", "vectors", "temperature"]);
   const q = readFloats("query", query, MOST_DIM);
   if (q.length === 0) throw new RangeError('"query" expected at least one number, got none');
