@@ -1,4 +1,5 @@
 import { readFileSync, readdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import type { Reporter } from "vitest/node";
 import { defineConfig } from "vitest/config";
 
@@ -26,6 +27,8 @@ const sweeps = readdirSync("test", { withFileTypes: true })
   .flatMap(({ name }) => readdirSync(`test/${name}`).map((file) => `test/${name}/${file}`))
   .filter((file) => file.endsWith(".test.ts") && readFileSync(file, "utf8").includes('"../support/sweep.ts"'));
 
+// Some examples are projects of their own, in which the package does not find itself by its name.
+const alias = [{ find: /^heed$/, replacement: fileURLToPath(new URL("dist/index.js", import.meta.url)) }];
 const inNode = { setupFiles: "test/support/setup.ts", execArgv: flags, testTimeout: 60_000 };
 
 export default defineConfig({
@@ -33,6 +36,7 @@ export default defineConfig({
     reporters: ["default", totals],
     projects: [
       {
+        resolve: { alias },
         test: {
           ...inNode,
           name: "node",
@@ -42,6 +46,7 @@ export default defineConfig({
       },
       {
         // `npm run test:sweeps`: the whole width of what `npm test` takes a part of.
+        resolve: { alias },
         test: { ...inNode, name: "sweeps", include: sweeps, env: { HEED_FULL: "1" }, testTimeout: 300_000 },
       },
       {

@@ -9,13 +9,14 @@
  */
 import relaxed from "../dist/relaxed.wasm";
 import simd from "../dist/simd.wasm";
+import { fromBase64 } from "./engine/base64.ts";
 import type { Heed } from "./heed.ts";
 import { type Host, type LoadOptions, type LoadSyncOptions, WASM32_BYTES, loadFrom, loadSyncFrom } from "./load.ts";
 
 export * from "./api.ts";
 
 const host: Host = {
-  source: (variant) => Uint8Array.from(atob(variant === "relaxed" ? relaxed : simd), (char) => char.charCodeAt(0)),
+  source: (variant) => fromBase64(variant === "relaxed" ? relaxed : simd),
   maxMemory: WASM32_BYTES,
 };
 

@@ -1,5 +1,6 @@
 import { PAGE_BYTES } from "../memory/arena.ts";
 import { F16, F32, INT8, type Kernels } from "./abi.ts";
+import type { LinearMemory } from "./host.ts";
 
 /**
  * Which build of the kernels: `"simd"` runs wherever wasm SIMD does, `"relaxed"` has fused multiply-add.
@@ -8,12 +9,18 @@ import { F16, F32, INT8, type Kernels } from "./abi.ts";
  */
 export type Variant = "simd" | "relaxed";
 
-/** An instance of the kernels over a memory of their own that may grow to `maxMemory` bytes. */
-export function instantiate(
-  module: WebAssembly.Module,
-  maxMemory: number,
-): { kernels: Kernels; memory: WebAssembly.Memory } {
-  const memory = new WebAssembly.Memory({ initial: 1, maximum: Math.floor(maxMemory / PAGE_BYTES) });
+/**
+ * An instance of the kernels over a memory of their own that may grow to `maxMemory` bytes.
+ *
+ * @throws RangeError where the host has no address space for it
+ */
+export function instantiate(module: WebAssembly.Module, maxMemory: number): { kernels: Kernels; memory: LinearMemory } {
+  let memory: LinearMemory;
+  try {
+    memory = new WebAssembly.Memory({ initial: 1, maximum: Math.floor(maxMemory / PAGE_BYTES) });
+  } catch (cause) {
+    throw new RangeError(`"maxMemory" expected address space of this host, got ${maxMemory} bytes refused`, { cause });
+  }
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   return { kernels: exports as unknown as Kernels, memory };
 }

@@ -3,54 +3,99 @@
 //   { "tokens": ["to", "be", "or", "not", "to", "be"] }
 // and get { "out": rows }, or { "weights": rows } that say how much each token attends to each.
 // Rows are arrays of numbers, one row a token.
-import { type AttentionOptions, type Heed, loadSync } from "heed";
+import type { AttentionOptions, Heed } from "heed";
+import {
+  answer,
+  checkAnswer,
+  checkDim,
+  numbersOf,
+  readArray,
+  readBoolean,
+  readFields,
+  readInteger,
+  readNumber,
+  readRows,
+  readString,
+  type Rows,
+} from "./request.ts";
 
-/** One instance for all requests of an isolate. The Worker brings the module compiled, so loading is synchronous. */
-let heed: Heed | undefined;
+/** What one request may ask for, so that each takes milliseconds. */
+const MOST_ROWS = 256;
+/** Numbers in a row, all heads together. */
+const MOST_DIM = 4096;
+const MOST_HEADS = 32;
+const MOST_TOKENS = 128;
+/** UTF-16 units of a token. */
+const MOST_LETTERS = 64;
+
+/** Options that change no size. */
+const SETTINGS = ["scale", "causal", "queryOffset", "window", "softcap"] as const;
+type Setting = (typeof SETTINGS)[number];
 
 export default {
-  async fetch(request: Request): Promise<Response> {
-    if (request.method !== "POST") {
-      return Response.json(
-        { error: 'POST { "q", "k", "v", "options"? } or { "tokens" }' },
-        { status: 405, headers: { allow: "POST" } },
-      );
-    }
-    try {
-      const body: unknown = await request.json();
-      if (typeof body !== "object" || body === null) throw new TypeError('"body" expected an object');
-      heed ??= loadSync();
-      return Response.json("tokens" in body ? { weights: weightsOf(heed, body.tokens) } : { out: attend(heed, body) });
-    } catch (error) {
-      // heed's errors name the argument, what was expected and what came, so the caller gets the message.
-      if (error instanceof SyntaxError || error instanceof TypeError || error instanceof RangeError) {
-        return Response.json({ error: error.message }, { status: 400 });
-      }
-      throw error;
-    }
-  },
+  fetch: (request: Request): Promise<Response> => answer(request, compute),
 };
 
-interface Body {
-  q?: unknown;
-  k?: unknown;
-  v?: unknown;
-  options?: Partial<AttentionOptions>;
+function compute(heed: Heed, body: unknown): unknown {
+  const isText = typeof body === "object" && body !== null && "tokens" in body;
+  return isText ? { weights: weightsOf(heed, body) } : { out: attend(heed, body) };
 }
 
-function attend(heed: Heed, { q, k, v, options = {} }: Body): number[][] {
-  const [qs, ks, vs] = [pack("q", q), pack("k", k), pack("v", v)];
-  const { numHeads = 1, numKvHeads = numHeads } = options;
-  const dims = { numHeads, headDim: qs.dim / numHeads, valueDim: vs.dim / numKvHeads };
-  const { out } = heed.attention(qs.data, ks.data, vs.data, { ...dims, ...options, out: undefined });
-  return unpack(out, qs.rows);
+function attend(heed: Heed, body: unknown): number[][] {
+  const { q, k, v, options = {} } = readFields("body", body, ["q", "k", "v", "options"]);
+  const names = ["numHeads", "numKvHeads", "headDim", "valueDim", "batch", ...SETTINGS] as const;
+  const given = readFields("options", options, names);
+  const { numHeads = 1, numKvHeads = numHeads, batch = 1 } = given;
+  const heads = readInteger("numHeads", numHeads, 1, MOST_HEADS);
+  const kvHeads = readInteger("numKvHeads", numKvHeads, 1, heads);
+
+  const [qs, ks, vs] = [rowsIn("q", q), rowsIn("k", k), rowsIn("v", v)];
+  const { headDim = qs.dim / heads } = given;
+  const qkDim = readInteger("headDim", headDim, 1, MOST_DIM);
+  const { valueDim = vs.rows === 0 ? qkDim : vs.dim / kvHeads } = given;
+  const vDim = readInteger("valueDim", valueDim, 1, MOST_DIM);
+  checkDim("q", qs, heads * qkDim, "numHeads × headDim");
+  checkDim("k", ks, kvHeads * qkDim, "numKvHeads × headDim");
+  checkDim("v", vs, kvHeads * vDim, "numKvHeads × valueDim");
+  checkAnswer(qs.rows * heads * vDim);
+
+  const shape = { numHeads: heads, numKvHeads: kvHeads, headDim: qkDim, valueDim: vDim };
+  const batches = readInteger("batch", batch, 1, MOST_ROWS);
+  const { out } = heed.attention(qs.data, ks.data, vs.data, { ...shape, batch: batches, ...settingsOf(given) });
+  return rowsOf(out, qs.rows);
 }
 
-function weightsOf(heed: Heed, tokens: unknown): number[][] {
-  if (!Array.isArray(tokens)) throw new TypeError('"tokens" expected an array of strings');
-  const embedded = Float32Array.from(tokens.flatMap((token) => embed(String(token))));
+function rowsIn(title: string, value: unknown): Rows {
+  return readRows(title, value, MOST_ROWS, MOST_DIM);
+}
+
+/** Those that are given, checked. */
+function settingsOf(given: Partial<Record<Setting, unknown>>): Pick<AttentionOptions, Setting> {
+  const settings: Pick<AttentionOptions, Setting> = {};
+  const { scale, causal, queryOffset, window, softcap } = given;
+  if (scale !== undefined) settings.scale = readNumber("scale", scale, -1e6, 1e6);
+  if (causal !== undefined) settings.causal = readBoolean("causal", causal);
+  if (queryOffset !== undefined) settings.queryOffset = readInteger("queryOffset", queryOffset, -1e6, 1e6);
+  if (softcap !== undefined) settings.softcap = readNumber("softcap", softcap, 1e-6, 1e6);
+  if (window !== undefined) {
+    const { left = 1e6, right = 1e6 } = readFields("window", window, ["left", "right"]);
+    settings.window = {
+      left: readInteger("window.left", left, 0, 1e6),
+      right: readInteger("window.right", right, 0, 1e6),
+    };
+  }
+  return settings;
+}
+
+function weightsOf(heed: Heed, body: unknown): number[][] {
+  const { tokens } = readFields("body", body, ["tokens"]);
+  const words = readArray("tokens", tokens, "strings", MOST_TOKENS).map((token, i) =>
+    readString(`tokens[${i}]`, token, MOST_LETTERS),
+  );
+  checkAnswer(words.length ** 2);
+  const embedded = Float32Array.from(words.flatMap(embed));
   const { weights } = heed.attentionWeights(embedded, embedded, { numHeads: 1, headDim: 64, scale: 8 });
-  return unpack(weights, tokens.length);
+  return rowsOf(weights, words.length);
 }
 
 /** A unit vector of 64 floats; tokens with letter pairs in common get similar ones. */
@@ -64,16 +109,8 @@ function embed(token: string): number[] {
   return vector.map((x) => x / norm);
 }
 
-function pack(name: string, rows: unknown): { data: Float32Array; rows: number; dim: number } {
-  if (!Array.isArray(rows) || !rows.every((row) => Array.isArray(row))) {
-    throw new TypeError(`"${name}" expected an array of rows`);
-  }
-  const dim = rows[0]?.length ?? 0;
-  if (!rows.every((row) => row.length === dim)) throw new RangeError(`"${name}" expected rows of ${dim} numbers`);
-  return { data: Float32Array.from((rows as number[][]).flat()), rows: rows.length, dim };
-}
-
-function unpack(data: Float32Array, rows: number): number[][] {
-  const dim = data.length / Math.max(1, rows);
-  return Array.from({ length: rows }, (_, i) => Array.from(data.subarray(i * dim, (i + 1) * dim)));
+function rowsOf(data: Float32Array, rows: number): number[][] {
+  const numbers = numbersOf(data);
+  const dim = numbers.length / Math.max(1, rows);
+  return Array.from({ length: rows }, (_, i) => numbers.slice(i * dim, (i + 1) * dim));
 }

@@ -1,7 +1,7 @@
 // What a token looks at, and what a picture shows, in words.
 import { select } from "d3-selection";
 import { HEADS, INDUCTION } from "../read/heads.ts";
-import { percent, quote } from "../read/phrases.ts";
+import { NONE, percent, quote } from "../read/phrases.ts";
 import { type Cell, EARLIER, type Picture, SUNK, weightOf } from "./picture.ts";
 import type { Top } from "./reading.ts";
 
@@ -9,6 +9,9 @@ import type { Top } from "./reading.ts";
 export interface Guess {
   word: string | undefined;
 }
+
+/** Per cent whose sign a line of a page does not begin with. */
+const share = (weight: number): string => percent(weight).replace(" ", "\u00a0");
 
 /**
  * What one row of a head looks at most, its sink if that took much, and the induction head's guess once it is known.
@@ -18,10 +21,10 @@ export function sayTop(top: Top, head: number, token: number, labels: readonly s
     const weight = top.weights[nth]!;
     if (weight < 0.02) return [];
     const where = key === token ? "itself" : `${quote(labels[key]!)} ${token - key} back`;
-    return [`${where} ${percent(weight)}`];
+    return [`${where} ${share(weight)}`];
   });
-  if (top.sunk >= 0.02) seen.push(`the sink ${percent(top.sunk)}`);
-  const line = seen.join(", ");
+  if (top.sunk >= 0.02) seen.push(`the sink ${share(top.sunk)}`);
+  const line = seen.join(", ") || NONE;
   if (head !== INDUCTION || !guess) return line;
   const { word } = guess;
   if (word === undefined) return `${line}; it has seen nothing like this, and guesses nothing`;
@@ -37,7 +40,7 @@ export function sayCell(picture: Picture, cell: Cell, start: number): string {
   const key = Math.min(cell.key, row);
   const named = (token: number) => `${quote(labels[token]!)} (${start + token})`;
   const looked = key === SUNK ? "the sink" : key === EARLIER ? "the tokens before" : named(key);
-  return `${named(row)} → ${looked}: ${percent(weightOf(picture, { row, key }))}`;
+  return `${named(row)} → ${looked}: ${share(weightOf(picture, { row, key }))}`;
 }
 
 /** What the links of a row are, and what goes where none leads. */
@@ -45,8 +48,8 @@ export function sayLinks(picture: Picture, row: number): string {
   const [sunk, earlier] = [SUNK, EARLIER].map((key) => weightOf(picture, { row, key })) as [number, number];
   return (
     `Links: what ${quote(picture.labels[row]!)} looks at with the head “${HEADS[picture.head]!.name}”` +
-    (earlier >= 0.005 ? `, ${percent(earlier)} of it before the passage` : "") +
-    `${sunk >= 0.005 ? `; ${percent(sunk)} goes to the sink, to nothing` : ""}. ` +
+    (earlier >= 0.005 ? `, ${share(earlier)} of it before the passage` : "") +
+    `${sunk >= 0.005 ? `; ${share(sunk)} goes to the sink, to nothing` : ""}. ` +
     "Bars: how much each token is looked at. Tokens that the induction head foretold are green and bold."
   );
 }

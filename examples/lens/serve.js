@@ -19,10 +19,32 @@ function askedPort() {
 const port = askedPort();
 const page = readFileSync(new URL("../../build/lens.html", import.meta.url));
 
-const server = createServer(({ url }, response) => {
-  const isPage = url === "/" || url === "/lens.html";
-  response.writeHead(isPage ? 200 : 404, { "content-type": isPage ? "text/html; charset=utf-8" : "text/plain" });
-  response.end(isPage ? page : "There is one page here: /\n");
+/**
+ * A status and the text that goes with it. There is one page, held in memory: no path leads to a file.
+ * @param {import("node:http").IncomingMessage} request
+ * @returns {{ status: number, text: string | Buffer }}
+ */
+function answer({ method, url = "" }) {
+  if (method !== "GET" && method !== "HEAD") return { status: 405, text: "GET and HEAD are answered here.\n" };
+  // A target may be a whole URL (RFC 9112, 3.2.2), and has a query at its end.
+  const path = url.replace(/^https?:\/\/[^/?]*/i, "").replace(/[?#].*$/s, "");
+  try {
+    if (["", "/", "/lens.html"].includes(decodeURIComponent(path))) return { status: 200, text: page };
+    return { status: 404, text: "There is one page here: /\n" };
+  } catch {
+    return { status: 400, text: "This path is not percent-encoded UTF-8.\n" };
+  }
+}
+
+const server = createServer((request, response) => {
+  const { status, text } = answer(request);
+  response.writeHead(status, {
+    "content-type": `text/${status === 200 ? "html" : "plain"}; charset=utf-8`,
+    "content-length": Buffer.byteLength(text),
+    "x-content-type-options": "nosniff",
+    ...(status === 405 && { allow: "GET, HEAD" }),
+  });
+  response.end(text);
 })
   .on("error", (error) => {
     process.stderr.write(`lens: ${error.message}\n`);

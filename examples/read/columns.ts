@@ -41,11 +41,14 @@ export function padTo(text: string, width: number): string {
   return text + " ".repeat(Math.max(0, width - textWidth(text)));
 }
 
-/** Words in lines of at most `width` columns. A "%" stays with its number. */
+/** A space at which a line may end: not behind a number, which stays with its unit or what it counts. */
+const BREAK = /(?<!(?:^|[ (])[\d.,]*\d) (?!%)/;
+
+/** Words in lines of at most `width` columns. */
 export function wrap(text: string, width: number): string[] {
   const lines: string[] = [];
   let line = "";
-  for (const word of text.split(/ (?!%)/)) {
+  for (const word of text.split(BREAK)) {
     if (line !== "" && textWidth(line) + 1 + textWidth(word) > width) {
       lines.push(line);
       line = word;

@@ -8,9 +8,9 @@ import { writePage } from "./page.ts";
 import { replay } from "./replay.ts";
 import { report } from "./report.ts";
 import { show } from "./screen.ts";
-import { count, listOf } from "./phrases.ts";
+import { amount, count, listOf, number } from "./phrases.ts";
 import { finish, stage, step, watch } from "./progress.ts";
-import { CHAPTERS, fromFile, fromStdin, mobyDick, type Source, TextError } from "./text.ts";
+import { CHAPTERS, fromFile, fromStdin, mobyDick, printable, type Source, TextError } from "./text.ts";
 import { tokenise, tokenLabel } from "./tokens.ts";
 import type { Run } from "./words.ts";
 
@@ -27,7 +27,8 @@ Usage: npm start -- [options]
   --help            this help
 
 Without --file, --text and --chapter the text is what is piped in or, if nothing is, chapter 1 of Moby-Dick.
-Colour follows the terminal, NO_COLOR and FORCE_COLOR; the width that of the terminal, else COLUMNS, else 96.
+Colour follows the terminal, NO_COLOR and FORCE_COLOR; the width that of the terminal, else COLUMNS, else 96,
+but from 40 to 120 columns.
 `;
 
 const DEFAULT_TOKENS = 8192;
@@ -71,7 +72,7 @@ async function main(): Promise<void> {
   const reading = "reading the answers back";
   stage(reading);
   const text = attended(tokens, tokens.map(tokenLabel), built, { out, lse }, (i) => step(reading, i, tokens.length));
-  const isCut = covered < source.text.length;
+  const isCut = covered < source.text.length || source.hasMore === true;
   const page = {
     title: source.title,
     cut: isCut ? cutNote(covered, source, options.tokens === undefined) : undefined,
@@ -94,7 +95,7 @@ async function main(): Promise<void> {
   finish();
   const { first, rest } = report(page, columns, colourDepth(process.stdout.isTTY, process.env));
   if (options.html !== undefined) {
-    first.push("", ` ${options.html} shows this text as a page: open it in a browser.`);
+    first.push("", ` ${printable(options.html)} shows this text as a page: open it in a browser.`);
   }
   await show(first, rest);
 }
@@ -193,9 +194,12 @@ function parseChapter(given: string): number {
   throw new TextError(`--chapter expected ${listOf(CHAPTERS, "or")}, got ${JSON.stringify(given)}`);
 }
 
-function cutNote(covered: number, { text, title }: Source, byDefault: boolean): string {
-  const share = `the first ${covered.toLocaleString("en-US")} of ${text.length.toLocaleString("en-US")} characters`;
-  return `Only ${share} of ${title} are read${byDefault ? "; --tokens reads more" : ""}.`;
+function cutNote(covered: number, { text, title, hasMore, bytes }: Source, byDefault: boolean): string {
+  // Of what was not looked at nobody knows how many characters it has.
+  const all = hasMore ? "" : ` of ${number(text.length)}`;
+  const size = hasMore && bytes !== undefined ? ` (${amount(bytes, "B")})` : "";
+  const hint = byDefault ? "; --tokens reads more" : "";
+  return `Only the first ${number(covered)}${all} characters of ${title}${size} are read${hint}.`;
 }
 
 // `npm start | head` closes the pipe early, which is no error.

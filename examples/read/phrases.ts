@@ -14,8 +14,12 @@ export function listOf(values: readonly number[], conjunction: string): string {
   return `${values.slice(0, -1).join(", ")} ${conjunction} ${values.at(-1)!}`;
 }
 
+/** What a query looks at whose weight is spread so thin that no key has 2 % of it. */
+export const NONE = "many tokens, none with 2 %";
+
+/** A token that is nothing but spaces is shown by marks. */
 export function quote(label: string): string {
-  return `“${clip(label.trimStart() || label, 24)}”`;
+  return `“${clip(label.trimStart() || label.replaceAll(" ", "␣"), 24)}”`;
 }
 
 export function ordinal(n: number): string {

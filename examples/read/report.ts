@@ -49,7 +49,8 @@ export function report(page: Page, columns: number, depth: Depth): { first: stri
   const size = Math.min(text.tokens.length, mapSize(width));
   const start = bestWindow(text, size);
   const [telling] = tellingTokens(text, start, size);
-  const heading = (title: string): string[] => {
+  const heading = (whole: string): string[] => {
+    const title = clip(whole, width - 6);
     const rule = "─".repeat(Math.max(2, width - title.length - 4));
     return ["", `${paint("──", { dim: true })} ${paint(title, { bold: true })} ${paint(rule, { dim: true })}`, ""];
   };

@@ -10,6 +10,10 @@ export interface Source {
   /** What was read, to stand after "Reading". */
   title: string;
   text: string;
+  /** Whether more follows that was not looked at. */
+  hasMore?: boolean;
+  /** Bytes of all of it, where that is known. */
+  bytes?: number | undefined;
 }
 
 /** Bytes read of a file at most: far more than the longest sequence of tokens needs. */
@@ -29,7 +33,13 @@ export function mobyDick(chapter: number): Source {
 
 /** A UTF-8 file, or the first 4 MiB of it. */
 export function fromFile(path: string): Source {
-  return { title: path, text: decode(readStart(path), JSON.stringify(path)) };
+  const { start, size } = readStart(path);
+  return { ...sourceOf(printable(path), start, JSON.stringify(path)), bytes: size };
+}
+
+/** A path to print: it may hold characters that a terminal obeys. */
+export function printable(path: string): string {
+  return /\p{C}/u.test(path) ? JSON.stringify(path).replaceAll(/\p{C}/gu, "�") : path;
 }
 
 /**
@@ -46,7 +56,7 @@ export async function fromStdin(patience: number): Promise<Source | undefined> {
       clearTimeout(silence);
       chunks.push(chunk);
       bytes += chunk.length;
-      if (bytes >= MAX_BYTES) break;
+      if (bytes > MAX_BYTES) break;
     }
   } catch (error) {
     // Destroyed by the timer before anything came.
@@ -55,10 +65,11 @@ export async function fromStdin(patience: number): Promise<Source | undefined> {
     clearTimeout(silence);
   }
   if (bytes === 0) return undefined;
-  return { title: "standard input", text: decode(Buffer.concat(chunks).subarray(0, MAX_BYTES), "standard input") };
+  return sourceOf("standard input", Buffer.concat(chunks), "standard input");
 }
 
-function readStart(path: string): Buffer {
+/** A file's first bytes, and how many it has, where it is one that has an end. */
+function readStart(path: string): { start: Buffer; size: number | undefined } {
   let file: number;
   try {
     file = openSync(path, "r");
@@ -66,12 +77,14 @@ function readStart(path: string): Buffer {
     throw new TextError(`cannot read ${JSON.stringify(path)}: ${reason(error)}`);
   }
   try {
-    const buffer = Buffer.alloc(MAX_BYTES);
+    // One byte more, to see whether there is one.
+    const buffer = Buffer.alloc(MAX_BYTES + 1);
     let bytes = 0;
-    for (let got = -1; got !== 0 && bytes < MAX_BYTES; bytes += got) {
-      got = readSync(file, buffer, bytes, MAX_BYTES - bytes, null);
+    for (let got = -1; got !== 0 && bytes < buffer.length; bytes += got) {
+      got = readSync(file, buffer, bytes, buffer.length - bytes, null);
     }
-    return buffer.subarray(0, bytes);
+    const stat = fstatSync(file);
+    return { start: buffer.subarray(0, bytes), size: stat.isFile() ? stat.size : undefined };
   } catch (error) {
     throw new TextError(`cannot read ${JSON.stringify(path)}: ${reason(error)}`);
   } finally {
@@ -79,10 +92,14 @@ function readStart(path: string): Buffer {
   }
 }
 
-function decode(bytes: Buffer, name: string): string {
+/** The text of at most MAX_BYTES of the bytes; `name` stands in errors. */
+function sourceOf(title: string, bytes: Buffer, name: string): Source {
+  const hasMore = bytes.length > MAX_BYTES;
+  const start = bytes.subarray(0, MAX_BYTES);
+  if (start.includes(0)) throw new TextError(`${name} is binary, not text: it has bytes of 0`);
   try {
     // A character cut in two by MAX_BYTES is left off, not an error.
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: bytes.length === MAX_BYTES });
+    return { title, text: new TextDecoder("utf-8", { fatal: true }).decode(start, { stream: hasMore }), hasMore };
   } catch {
     throw new TextError(`${name} is not UTF-8 text`);
   }

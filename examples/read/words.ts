@@ -15,7 +15,7 @@ import { HEAD_DIM, HEADS, INDUCTION, lseAt, PREVIOUS, SAME, SHARPNESS } from "./
 import { HEAD_COLOURS } from "./colours.ts";
 import { padTo, wrap } from "./columns.ts";
 import { type Paint, type Style } from "./paint.ts";
-import { amount, count, number, ordinal, percent, quote, time } from "./phrases.ts";
+import { amount, count, NONE, number, ordinal, percent, quote, time } from "./phrases.ts";
 
 /** One measured `heed.attention` call. */
 export interface Run {
@@ -51,7 +51,7 @@ function sayHead(text: Attended, head: number, i: number): string {
   }
   const shown = seen.slice(0, 3).map((one) => saySeen(one, text, i));
   if (seen.length > 3) shown.push("…");
-  let line = shown.length > 0 ? shown.join(", ") : "many tokens, none with 2 %";
+  let line = shown.length > 0 ? shown.join(", ") : NONE;
   if (head === SAME) {
     const times = Math.round(Math.exp(lseAt(text.answer.lse, SAME, i) - SHARPNESS));
     line += `; lse = ${SHARPNESS} + ln ${times}: ${times === 1 ? "it is new" : `its ${ordinal(times)} time`}`;
@@ -75,13 +75,15 @@ function saySeen({ token, weight, places, back }: Seen, text: Attended, i: numbe
 export function overall(text: Attended, width: number, paint: Paint): string[] {
   const length = text.tokens.length;
   const score = scoreOf(text, 0, length);
-  if (score.possible === 0) return ["One token: there is no next one to guess."];
+  if (score.possible === 0) return wrap("One token: there is no next one to guess.", width);
+  const silent = score.possible - score.made;
+  const others = silent === 1 ? "the other token" : `the other ${number(silent)} tokens`;
+  const silence = silent === 0 ? "" : ` At ${others} it had seen nothing like it and said nothing.`;
   const verdict =
     score.made === 0
       ? `The induction head never met a token again in ${count(score.possible, "token")}, so it never made a guess.`
-      : `The induction head's guess of the next token is right ${number(score.right)} times of ` +
-        `${number(score.made)}: ${percent(score.right / score.made)}. ` +
-        `At the other ${number(score.possible - score.made)} tokens it had seen nothing like it and said nothing.`;
+      : `The induction head's guess of the next token is right ${count(score.right, "time")} of ` +
+        `${number(score.made)}: ${percent(score.right / score.made)}.${silence}`;
   const lines = wrap(verdict, width);
   if (length >= 400) {
     lines.push("");
@@ -143,7 +145,7 @@ export function theCall(length: number, run: Run, width: number, paint: Paint): 
     "});",
   ];
   return [
-    ...code.map((line) => paint(line, { fg: HEAD_COLOURS[PREVIOUS] })),
+    ...listing(code, width, paint),
     "",
     ...facts.flatMap(([name, fact]) => labelled(name, 12, fact, width, { dim: true }, paint)),
   ];
@@ -159,12 +161,18 @@ export function tokenByToken(length: number, run: Run, width: number, paint: Pai
     ["cache", `${amount(cacheBytes, "B")}, read where it stands and never copied`],
   ];
   return [
-    ...["cache.append(k, v); // for each token", "const { out } = cache.attention(q, options);"].map((line) =>
-      paint(line, { fg: HEAD_COLOURS[PREVIOUS] }),
-    ),
+    ...listing(["cache.append(k, v); // for each token", "const { out } = cache.attention(q, options);"], width, paint),
     "",
     ...facts.flatMap(([name, fact]) => labelled(name, 12, fact, width, { dim: true }, paint)),
   ];
+}
+
+/** Lines of a program. What is too long goes on below, indented. */
+function listing(lines: string[], width: number, paint: Paint): string[] {
+  const fitted = lines.flatMap((line) =>
+    line.length <= width ? [line] : wrap(line.trim(), width - 4).map((part, nth) => (nth > 0 ? "    " : "  ") + part),
+  );
+  return fitted.map((line) => paint(line, { fg: HEAD_COLOURS[PREVIOUS] }));
 }
 
 /** `name` in a column of its own, `indent` wide, and beside it the text. */

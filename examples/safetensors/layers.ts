@@ -1,5 +1,5 @@
-import { safetensors } from "@jax-js/loaders";
 import { type Heed, MultiHeadAttention, type StateDict } from "heed";
+import { FLOATS, type FloatTensor, type Header, type Source, bytesSource, readFloats, readHeader } from "./format.ts";
 
 /** An attention layer of a checkpoint: where its tensors stand, and whose names they have. */
 export interface Found {
@@ -7,15 +7,19 @@ export interface Found {
   kind: "torch" | "Hugging Face";
 }
 
-/** The tensors of a safetensors file as f32; those of other types, which no attention layer has, are left out. */
-export function readTensors(bytes: Uint8Array<ArrayBuffer>): Map<string, { data: Float32Array; shape: number[] }> {
-  const tensors = new Map<string, { data: Float32Array; shape: number[] }>();
-  for (const [name, { data, shape, dtype }] of Object.entries(safetensors.parse(bytes).tensors)) {
-    if (data instanceof Float32Array) tensors.set(name, { data, shape });
-    else if (dtype === "F16" || dtype === "F64")
-      tensors.set(name, { data: Float32Array.from(data as ArrayLike<number>), shape });
-  }
-  return tensors;
+/**
+ * The tensors of a safetensors file as f32: those whose names begin with `prefix`. Integers and other types that no
+ * attention layer has are left out.
+ */
+export function readTensors(file: Uint8Array | Source, prefix = ""): Map<string, FloatTensor> {
+  const source = file instanceof Uint8Array ? bytesSource(file) : file;
+  return readSome(source, readHeader(source), prefix);
+}
+
+/** {@link readTensors} with a header that is read already. */
+export function readSome(source: Source, header: Header, prefix: string): Map<string, FloatTensor> {
+  const some = [...header].filter(([name, { dtype }]) => name.startsWith(prefix) && FLOATS.includes(dtype));
+  return new Map(some.map(([name, entry]) => [name, readFloats(source, name, entry)]));
 }
 
 /** The tensor that a layer of each kind begins with. */

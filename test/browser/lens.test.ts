@@ -160,7 +160,7 @@ describe("the page", () => {
     press(map, "Home");
     expect(cell(opened)).toContain("→ the sink");
     press(map, "ArrowRight");
-    expect(cell(opened)).toContain("→ the tokens before: 0 %");
+    expect(cell(opened)).toContain("→ the tokens before: 0\u00a0%");
     press(map, "ArrowRight");
     expect(cell(opened)).toContain("→ “one” (0)");
     press(map, "End");

@@ -81,6 +81,36 @@ describe("the command", () => {
     expect(stdout).toContain("── Over all that was read ──");
   });
 
+  it("says of a large file what it knows", () => {
+    const file = join(folder, "large.txt");
+    writeFileSync(file, "to be or not to be\n".repeat(1_100_000));
+    const { stdout, status } = read(["--file", file, "--tokens", "50"]);
+    expect(status).toBe(0);
+    expect(stdout.replaceAll("\n ", " ")).toContain(`characters of ${file} (20.9 MB) are read.`);
+    expect(stdout).not.toMatch(/4,194,304|of [\d,]+ characters/);
+    const piped = read(["--tokens", "50"], "to be or not to be\n".repeat(300_000)).stdout;
+    expect(piped).toMatch(/Only the first \d+ characters of standard input are read\./);
+    writeFileSync(file, "x".repeat(2 ** 22));
+    expect(read(["--file", file, "--tokens", "2"]).stdout.replaceAll("\n ", " ")).toContain(
+      ` of 4,194,304 characters of ${file} are read.`,
+    );
+    writeFileSync(file, `${"x".repeat(2 ** 22 - 1)}é`);
+    expect(read(["--file", file, "--tokens", "2"]).stdout.replaceAll("\n ", " ")).toContain(
+      `of ${file} (4.19 MB) are read.`,
+    );
+  });
+
+  it("reads files without a newline, of Windows, with a mark of their encoding, and with any name", () => {
+    const file = join(folder, "\x1b[31m.txt");
+    for (const text of ["to be", "to\r\nbe\r\n", "\ufeffto be", "to be\r", "\x1b[2J"]) {
+      writeFileSync(file, text);
+      const { stdout, status } = read(["--file", file]);
+      expect(status).toBe(0);
+      expect(stdout).toContain("\\u001b[31m.txt");
+      for (const obeyed of [ESCAPE, "\r"]) expect(stdout).not.toContain(obeyed);
+    }
+  });
+
   it("writes a page that holds the text and asks nothing of any server", () => {
     const file = join(folder, "report.html");
     const text = "to be or not to be </script><!-- <script> $& that is the question ".repeat(40);
@@ -124,12 +154,25 @@ describe("the command", () => {
 
   it("answers a mistake with one line and exit code 1", () => {
     const binary = join(folder, "binary");
-    writeFileSync(binary, Uint8Array.of(0xff, 0xfe, 0));
+    writeFileSync(binary, Uint8Array.of(0x41, 0, 0x42));
+    const latin = join(folder, "latin");
+    writeFileSync(latin, Uint8Array.of(0xe9, 0x74, 0xe9));
+    const empty = join(folder, "empty");
+    writeFileSync(empty, "");
+    const blank = join(folder, "blank");
+    writeFileSync(blank, "\ufeff \r\n\t");
     const mistakes: [string[], string][] = [
       [["--text", ""], "nothing to read: your text is empty or blank"],
       [["--file", "missing.txt"], 'cannot read "missing.txt": no such file'],
       [["--file", folder], `cannot read ${JSON.stringify(folder)}: it is a directory`],
-      [["--file", binary], `${JSON.stringify(binary)} is not UTF-8 text`],
+      [["--file", binary], `${JSON.stringify(binary)} is binary, not text: it has bytes of 0`],
+      [["--file", latin], `${JSON.stringify(latin)} is not UTF-8 text`],
+      [["--file", empty], `nothing to read: ${empty} is empty or blank`],
+      [["--file", blank], `nothing to read: ${blank} is empty or blank`],
+      [
+        ["--file", join(latin, "x")],
+        `cannot read ${JSON.stringify(join(latin, "x"))}: a part of the path is no folder`,
+      ],
       [["--file", "-"], "nothing to read: standard input is empty or blank"],
       [["--file", "a", "--text", "b"], "--file, --text and --chapter exclude each other"],
       [["--chapter", "2"], '--chapter expected 1, 36, 42, 54 or 135, got "2"'],

@@ -29,6 +29,8 @@ import { glance } from "../../examples/read/glance.ts";
 import { drawHeatMap } from "../../examples/read/heatmap.ts";
 import { drawLinks } from "../../examples/read/links.ts";
 import { colourDepth, painter } from "../../examples/read/paint.ts";
+import { quote } from "../../examples/read/phrases.ts";
+import { sayTop } from "../../examples/lens/sentences.ts";
 import { report } from "../../examples/read/report.ts";
 import { CHAPTERS, mobyDick } from "../../examples/read/text.ts";
 import { tokenise, tokenLabel } from "../../examples/read/tokens.ts";
@@ -216,9 +218,41 @@ describe("the first screen", () => {
   });
 });
 
+describe("the sentences of the lens", () => {
+  const top = (keys: number[], weights: number[], sunk: number) => ({ keys, weights, sunk });
+  const labels = ["the", " whale", " and", " the"];
+
+  it("say what there is to say, and never begin with nothing", () => {
+    const guess = { word: " whale" };
+    expect(sayTop(top([1, 3], [0.9, 0.05], 0), INDUCTION, 3, labels, guess)).toBe(
+      "“whale” 2 back 90\u00a0%, itself 5.0\u00a0%; so it guesses “whale”",
+    );
+    expect(sayTop(top([1, 0], [0.019, 0.019], 0), INDUCTION, 2, labels, guess)).toBe(
+      "many tokens, none with 2 %; so it guesses “whale”, and “the” comes: wrong",
+    );
+    expect(sayTop(top([1, 0], [0.01, 0.01], 0.01), LOCAL, 3, labels)).toBe("many tokens, none with 2 %");
+    expect(sayTop(top([], [], 1), INDUCTION, 3, labels, { word: undefined })).toBe(
+      "the sink 100\u00a0%; it has seen nothing like this, and guesses nothing",
+    );
+  });
+});
+
 describe("the drawing", () => {
   it("keeps a number and its % on one line", () => {
     expect(wrap("right 193 times of 1,688: 11 %.", 28)).toEqual(["right 193 times of 1,688:", "11 %."]);
+  });
+
+  it("keeps a number and its unit, or what it counts, on one line", () => {
+    const facts = "512 FLOP in 1.5 ms, 2.31 GFLOP/s, 36 MB of 1,500 tokens (2 places)";
+    for (let width = 1; width < 70; width++) {
+      for (const line of wrap(facts, width)) expect(line).not.toMatch(/\d$/);
+    }
+    expect(wrap(facts, 70)).toEqual([facts]);
+    expect(wrap("a b\u00a0c 1,500: d", 4)).toEqual(["a", "b\u00a0c", "1,500:", "d"]);
+  });
+
+  it("shows a token of spaces by marks", () => {
+    expect([quote("  "), quote(" a"), quote("⏎")]).toEqual(["“␣␣”", "“a”", "“⏎”"]);
   });
 
   it("joins the two ends of a link, on one line and across lines", () => {
@@ -261,18 +295,21 @@ describe("the drawing", () => {
   });
 
   it("stays within the width, in colour and without", async () => {
-    const text = await attend(tokenise(mobyDick(1).text, 600).tokens);
     const replayed = { tokens: 600, seconds: 0.1, cacheBytes: 1e6, difference: 1e-7 };
     const run = { variant: "simd", first: 0.1, warm: 0.05, memory: { used: 0, peak: 1e6, reserved: 2e6 }, replayed };
-    for (const columns of [60, 100, 140]) {
-      for (const depth of [1, 4, 8, 24] as const) {
-        const shown = { title: "a text", cut: undefined, scope: "the whole text", text, run };
-        const { first, rest } = report(shown, columns, depth);
-        const page = [...first, ...rest].join("\n");
-        // eslint-disable-next-line no-control-regex
-        const lines = page.replace(/\x1b\[[\d;]*m/g, "").split("\n");
-        expect(Math.max(...lines.map(textWidth))).toBeLessThanOrEqual(columns);
-        expect(page.includes(ESCAPE)).toBe(depth > 1);
+    for (const written of [mobyDick(1).text, "a", "日本語の文。日本語の文。", "   \n\n  x"]) {
+      const text = await attend(tokenise(written, 600).tokens);
+      const cut = "Only the first 11 of 12 characters are read.";
+      // A terminal of fewer than 40 columns gets 40, and breaks them itself.
+      for (const columns of [1, 39, 40, 41, 46, 52, 53, 60, 77, 80, 100, 140, Infinity]) {
+        for (const depth of columns % 20 === 0 ? ([1, 4, 8, 24] as const) : ([1] as const)) {
+          const { first, rest } = report({ title: "a text", cut, scope: "the whole text", text, run }, columns, depth);
+          const page = [...first, ...rest].join("\n");
+          // eslint-disable-next-line no-control-regex
+          const lines = page.replace(/\x1b\[[\d;]*m/g, "").split("\n");
+          expect(Math.max(...lines.map(textWidth))).toBeLessThanOrEqual(Math.max(40, columns));
+          expect(page.includes(ESCAPE)).toBe(depth > 1);
+        }
       }
     }
   });

@@ -2,10 +2,13 @@
 import { readFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { createServer as createHttpServer } from "node:http";
+import { fileURLToPath } from "node:url";
 import { runInNewContext } from "node:vm";
+import { buildSync } from "esbuild";
 import { type LoadOptions, load, loadSync } from "heed";
 import * as slim from "heed/slim";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { fromBase64 } from "../../bindings/engine/base64.ts";
 
 const file = new URL("../../dist/simd.wasm", import.meta.url);
 const bytes = readFileSync(file);
@@ -171,6 +174,82 @@ function freePort(): Promise<number> {
     });
   });
 }
+
+describe("a host that has the language and WebAssembly, and nothing else", () => {
+  // Such as an AudioWorklet or the shell of an engine: no atob, fetch, URL, Response, TextDecoder, process or timers.
+  const { outputFiles } = buildSync({
+    entryPoints: [fileURLToPath(new URL("../../dist/index.js", import.meta.url))],
+    bundle: true,
+    write: false,
+    format: "iife",
+    globalName: "heed",
+    logLevel: "error",
+  });
+  const program = `${outputFiles[0]!.text}
+    const one = Float32Array.of(1, 2);
+    const attend = (instance) => {
+      const { out } = instance.attention(one, one, one, { numHeads: 1, headDim: 2 });
+      instance.dispose();
+      return String(out);
+    };`;
+  const hosts = ["atob", "fetch", "URL", "location", "Response", "process", "TextDecoder", "structuredClone"];
+  const run = (code: string): unknown => runInNewContext(`${program};${code}`, {});
+  const variants = ["simd", "relaxed"].filter((name) =>
+    WebAssembly.validate(readFileSync(new URL(`../../dist/${name}.wasm`, import.meta.url))),
+  );
+
+  it("loads, with a promise and without, both builds", async () => {
+    expect(run(`${JSON.stringify(hosts)}.filter((name) => name in globalThis).length`)).toBe(0);
+    for (const variant of variants) {
+      expect(run(`attend(heed.loadSync({ variant: "${variant}" }))`)).toBe("1,2");
+      expect(await run(`heed.load({ variant: "${variant}" }).then(attend)`)).toBe("1,2");
+    }
+  });
+});
+
+describe("the bytes of base64", () => {
+  const given = Uint8Array.from({ length: 300 }, (_, n) => n * 37);
+
+  it.each(["by the engine", "by hand"])("decodes text of any length, padded or not, %s", (how) => {
+    const engine = vi.fn((text: string) => new Uint8Array(Buffer.from(text, "base64")));
+    vi.stubGlobal(
+      "Uint8Array",
+      Object.assign(class extends Uint8Array {}, { fromBase64: how === "by hand" ? undefined : engine }),
+    );
+    for (let length = 0; length <= given.length; length++) {
+      const text = Buffer.from(given.subarray(0, length)).toString("base64");
+      for (const form of [text, text.replaceAll("=", "")]) {
+        expect(Buffer.from(fromBase64(form)).equals(given.subarray(0, length))).toBe(true);
+      }
+    }
+    expect(engine).toHaveBeenCalledTimes(how === "by hand" ? 0 : 602);
+    vi.unstubAllGlobals();
+  });
+});
+
+describe("a host without address space", () => {
+  it("gets a RangeError that names maxMemory, from both ways to load", async () => {
+    const refusal = new RangeError("WebAssembly.Memory(): could not allocate memory");
+    const memory = vi.spyOn(WebAssembly, "Memory").mockImplementation(function () {
+      throw refusal;
+    });
+    const expected = expect.objectContaining({
+      name: "RangeError",
+      message: '"maxMemory" expected address space of this host, got 4294967296 bytes refused',
+      cause: refusal,
+    }) as Error;
+    await expect(load()).rejects.toEqual(expected);
+    let error: unknown;
+    try {
+      loadSync();
+    } catch (thrown) {
+      error = thrown;
+    }
+    expect(error).toEqual(expected);
+    memory.mockRestore();
+    loadSync().dispose();
+  });
+});
 
 describe("heed/slim", () => {
   it("loads the build that it is given, with a promise and without", async () => {

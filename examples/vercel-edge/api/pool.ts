@@ -1,32 +1,27 @@
 // Attention pooling. POST { "query": [numbers], "vectors": [[numbers], …], "temperature"? } and get { "pooled",
 // "weights" }: the mean of the vectors, weighted by how well each matches the query, and these weights.
-import { load } from "heed";
+import type { Heed } from "heed";
+import { answer, checkDim, numbersOf, readFields, readFloats, readNumber, readRows } from "../request.ts";
 
 export const config = { runtime: "edge" };
 
-export default async function pool(request: Request): Promise<Response> {
-  if (request.method !== "POST") {
-    return Response.json({ error: 'POST { "query", "vectors" }' }, { status: 405, headers: { allow: "POST" } });
-  }
-  const heed = await load();
-  try {
-    const { query, vectors, temperature = 1 } = (await request.json()) as Partial<Body>;
-    if (!Array.isArray(query)) throw new TypeError('"query" expected an array of numbers');
-    if (!Array.isArray(vectors)) throw new TypeError('"vectors" expected an array of arrays of numbers');
-    const [q, k] = [Float32Array.from(query), Float32Array.from(vectors.flat())];
-    const options = { numHeads: 1, headDim: q.length, scale: 1 / (temperature * Math.sqrt(q.length)) };
-    const { out } = heed.attention(q, k, k, options);
-    const { weights } = heed.attentionWeights(q, k, options);
-    return Response.json({ pooled: Array.from(out), weights: Array.from(weights) });
-  } catch (error) {
-    return Response.json({ error: String(error) }, { status: 400 });
-  } finally {
-    heed.dispose();
-  }
+/** What one request may ask for, so that each takes milliseconds. */
+const MOST_VECTORS = 4096;
+const MOST_DIM = 4096;
+
+export default function pool(request: Request): Promise<Response> {
+  return answer(request, compute);
 }
 
-interface Body {
-  query: number[];
-  vectors: number[][];
-  temperature: number;
+function compute(heed: Heed, body: unknown): unknown {
+  const { query, vectors, temperature = 1 } = readFields("body", body, ["query", "vectors", "temperature"]);
+  const q = readFloats("query", query, MOST_DIM);
+  if (q.length === 0) throw new RangeError('"query" expected at least one number, got none');
+  const rows = readRows("vectors", vectors, MOST_VECTORS, MOST_DIM);
+  checkDim("vectors", rows, q.length, "as many as query");
+  const scale = 1 / (readNumber("temperature", temperature, 1e-3, 1e3) * Math.sqrt(q.length));
+  const options = { numHeads: 1, headDim: q.length, scale };
+  const { out } = heed.attention(q, rows.data, rows.data, options);
+  const { weights } = heed.attentionWeights(q, rows.data, options);
+  return { pooled: numbersOf(out), weights: numbersOf(weights) };
 }

@@ -1,4 +1,5 @@
-// ?in=page runs the cases in the page, ?in=worker in a dedicated worker, ?in=service-worker in a service worker.
+// ?in=page runs the cases in the page, ?in=worker in a dedicated worker, ?in=service-worker in a service worker;
+// ?in=audio-worklet loads and attends there.
 import { runCases } from "../cases.js";
 
 /** @type {Record<string, () => Promise<unknown>>} */
@@ -19,6 +20,12 @@ const places = {
       port1.onmessage = ({ data }) => resolve(data);
       active?.postMessage("run", [port2]);
     });
+  },
+  "audio-worklet": async () => {
+    const context = new OfflineAudioContext(1, 128, 44100);
+    await context.audioWorklet.addModule(new URL("audio-worklet.js", import.meta.url));
+    const node = new AudioWorkletNode(context, "attention");
+    return new Promise((resolve) => (node.port.onmessage = ({ data }) => resolve(data)));
   },
 };
 

@@ -38,6 +38,11 @@ for (const [name, title] of Object.entries(browsers) as [BrowserName, string][])
     describeHost({ name: title, how, version, isSystem: true }, isThere ? run : undefined);
   }
 
+  it.skipIf(!isThere)(`loads in an AudioWorklet of ${title}`, async () => {
+    const text = await textOf(browser, `${site.url}/${PAGES}/?in=audio-worklet`);
+    expect(JSON.parse(text)).toEqual({ out: [3, 4], absent: ["atob", "fetch", "URL", "Response"] });
+  });
+
   describe.skipIf(!isThere)(`${title} under a policy that allows no WebAssembly`, () => {
     it("gets one clear Error", async () => {
       const strict = await serveFolder(project, "script-src 'self'");

@@ -34,7 +34,7 @@ export const PAGES = "build/pages";
  * The pages of page/, with "heed" as the URL of the installed file, which is all that a page without a bundler needs.
  */
 export async function buildPages(): Promise<void> {
-  const programs = ["main", "cold", "worker", "service-worker"];
+  const programs = ["main", "cold", "worker", "service-worker", "audio-worklet"];
   await build({
     absWorkingDir: project,
     entryPoints: programs.map((name) => `page/${name}.js`),

@@ -1,5 +1,5 @@
 // The types of the packed package, as TypeScript reads them in a project that sets little: no skipLibCheck, no lib for
-// `using`. By the oldest TypeScript that heed supports and by its own, with every way of resolving modules.
+// `using`, and in some no lib of hosts, as in a program for Node. By the oldest TypeScript that heed supports and by its own, with every way of resolving modules.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -13,8 +13,6 @@ import simd from "heed/simd.wasm";
 
 const options: LoadOptions = { variant: "simd", module: simd };
 const heed: Heed = await load(options);
-await load({ module: fetch("/simd.wasm") });
-await load({ module: new URL("https://example.com/simd.wasm") });
 loadSync({ module: relaxed });
 loadSync({ module: new Uint8Array(8) });
 // @ts-expect-error there is no such build
@@ -30,6 +28,13 @@ heed.attention(x, x, x, { numHeads: 1 });
 
 const one = { data: x, shape: [1, 1, 1, 8] };
 onnxAttention(heed, { Q: one, K: one, V: one }).Y.shape satisfies readonly number[];
+`;
+
+/** What only a project with the types of a host writes. */
+const inHost = `
+await load({ module: fetch("/simd.wasm") });
+await load({ module: new URL("https://example.com/simd.wasm") });
+await load({ module: await WebAssembly.compile(new Uint8Array(8)) });
 `;
 
 /** An import of everything that package.json exports, so that no entry is without types where `exports` is not read. */
@@ -50,18 +55,24 @@ const compilers = [
 ];
 
 describe.each(compilers)("$name TypeScript", ({ tsc, node10 }) => {
-  it.each([
-    { module: "esnext", moduleResolution: "node10", ...node10 },
-    { module: "node16", moduleResolution: "node16" },
-    { module: "esnext", moduleResolution: "bundler" },
-  ])("compiles with $moduleResolution", async (resolution) => {
-    writeFileSync(pathIn("consumer.ts"), `${importsOfAll()}\n${consumer}`);
+  it.each(
+    [["es2022", "dom"], ["es2022"]].flatMap((lib) =>
+      [
+        { module: "esnext", moduleResolution: "node10", ...node10 },
+        { module: "node16", moduleResolution: "node16" },
+        { module: "esnext", moduleResolution: "bundler" },
+      ].map((resolution) => ({ lib, resolution })),
+    ),
+  )("compiles with $resolution.moduleResolution and $lib", async ({ lib, resolution }) => {
+    const program = lib.length > 1 ? consumer + inHost : consumer;
+    writeFileSync(pathIn("consumer.ts"), `${importsOfAll()}\n${program}`);
     const compilerOptions = {
       ...resolution,
       target: "es2022",
-      lib: ["es2022", "dom"],
+      lib,
       types: [],
       strict: true,
+      skipLibCheck: false,
       noEmit: true,
     };
     writeFileSync(pathIn("consumer.json"), JSON.stringify({ compilerOptions, files: ["consumer.ts"] }));

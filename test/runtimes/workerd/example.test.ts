@@ -1,7 +1,9 @@
-// examples/cloudflare-worker as its README says: `wrangler dev`, and requests.
+// examples/cloudflare-worker as its README says: `wrangler dev`, and requests. test/examples/ sends more of them.
 import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
+import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { STATUSES, attentionService, requestsTo } from "../../support/requests.ts";
 import { installed, project } from "../project.ts";
 import { gzippedBytes, bundleByWrangler } from "./workerd.ts";
 
@@ -75,17 +77,39 @@ describe("the example of a Worker, under wrangler dev", () => {
       ["{", /JSON/],
       ["null", /^"body" expected an object/],
       ['{"tokens": 5}', /^"tokens" expected an array/],
+      ['{"tokens": [5]}', /^"tokens\[0\]" expected a string, got 5/],
+      ['{"q": [["1"]], "k": [[1]], "v": [[1]]}', /^"q\[0\]\[0\]" expected a finite number, got "1"/],
+      ['{"q": [[1e999]], "k": [[1]], "v": [[1]]}', /^"q\[0\]\[0\]" expected a finite number, got Infinity/],
       ['{"q": [[1, 2]], "k": [[1], [1, 2]], "v": [[1, 2]]}', /^"k" expected rows of 1 numbers/],
       ['{"q": [[1, 2]], "k": [[1, 2]], "v": [[1, 2]], "options": {"causal": 1}}', /^"causal" expected a boolean/],
       ['{"q": [[1, 2]], "k": [[1, 2]], "v": [[1, 2]], "options": {"numHeads": 3}}', /^"headDim" expected/],
+      ['{"q": [], "k": [], "v": [], "options": {"headDim": 1864113}}', /^"headDim" expected/],
     ];
     for (const [body, message] of wrong) {
       const answer = await post(body);
       expect(answer.status).toBe(400);
       expect(answer.body.error).toMatch(message);
     }
-    expect((await fetch(url)).status).toBe(405);
+    expect((await post(" ".repeat(262_145))).status).toBe(413);
     expect((await post('{"tokens": []}')).body).toEqual({ weights: [] });
+  });
+
+  it("says what it takes where it is asked by another method", async () => {
+    for (const method of ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"]) {
+      const { status, headers } = await fetch(url, { method });
+      expect([status, headers.get("allow")]).toEqual([method === "OPTIONS" ? 204 : 405, "POST, OPTIONS"]);
+    }
+  });
+
+  it("works on after requests of anyone", async () => {
+    const ask = () => Promise.all(attentionService.honest.map((body) => post(JSON.stringify(body))));
+    const before = await ask();
+    for (const { method, headers, body } of fc.sample(requestsTo(attentionService), { seed: 20261202, numRuns: 500 })) {
+      const { status } = await fetch(url, { method, headers, body: body ?? null });
+      expect(STATUSES).toContain(status);
+    }
+    expect(await ask()).toEqual(before);
+    expect(before.map(({ status }) => status)).toEqual([200, 200]);
   });
 
   it("has at most 64 kB gzipped", async () => {
