@@ -19,6 +19,7 @@ import { AttendArgs } from "../args";
 import { F16, F32, INT8, kAddress, kScaleAddress, vAddress } from "../kv/rows";
 import { UNIT_BYTES, accumulateInt8, dotInt8, splitInt16, splitInt16Bytes, splitInt16Pairs } from "./int8";
 import { accumulateOneRow, accumulateRowPairs, accumulateSideBySide } from "./pv";
+import { vectorBytes } from "../simd/lanes";
 import { SCORE_ROW_BYTES, SUM_ROW_BYTES, dotOneRow, dotRowPairs, dotSideBySide, reduceSums, scaleQueryF16 } from "./qk";
 
 /** The most query rows that one call takes. */
@@ -92,7 +93,7 @@ export function scoreRowsOfPage(
 
 /** row [count] ← row·scales, element by element, in whole vectors. */
 export function scaleByKey(row: usize, scales: usize, count: i32): void {
-  for (const end = row + ((<usize>count) << 2); row < end; row += 16) {
+  for (const end = row + vectorBytes(count); row != end; row += 16) {
     v128.store(row, f32x4.mul(v128.load(row), v128.load(scales)));
     scales += 16;
   }

@@ -2,6 +2,7 @@
 // or fetched into the cache and read in place.
 
 import { AttendArgs } from "../args";
+import { vectorBytes } from "../simd/lanes";
 import { convertF16 } from "./float16";
 import { F16, F32, kAddress, kScaleAddress, vAddress, vScaleAddress } from "./rows";
 
@@ -100,7 +101,7 @@ export function gatherRows(
 /** to = `dim` floats, in whole vectors. */
 // @ts-ignore: decorator
 @inline export function copyRow(to: usize, from: usize, dim: i32): void {
-  for (const end = to + ((<usize>dim) << 2); to < end; to += 16) {
+  for (const end = to + vectorBytes(dim); to != end; to += 16) {
     v128.store(to, v128.load(from));
     from += 16;
   }
@@ -111,7 +112,7 @@ export function gatherRows(
  * other takes 2 to 7 % of a call at 8 heads of 2048 × 2048 × 128, with eight under way half of that.
  */
 function copyEightRows(to: usize, from: usize, dim: i32, toRowStride: usize, fromRowStride: usize): void {
-  for (const end = to + ((<usize>dim) << 2); to < end; to += 16) {
+  for (const end = to + vectorBytes(dim); to != end; to += 16) {
     let row = from;
     const x0 = v128.load(row);
     const x1 = v128.load((row += fromRowStride));
@@ -137,7 +138,7 @@ function copyEightRows(to: usize, from: usize, dim: i32, toRowStride: usize, fro
 /** to [dim] = bytes·scale, in whole eights. */
 // @ts-ignore: decorator
 @inline function convertInt8(to: usize, from: usize, dim: i32, scale: f32): void {
-  for (const end = to + ((<usize>dim) << 2); to < end; to += 32) {
+  for (const end = to + vectorBytes((dim + 7) & ~7); to != end; to += 32) {
     const words = v128.load8x8_s(from);
     v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(words)), f32x4.splat(scale)));
     v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(words)), f32x4.splat(scale)), 16);

@@ -166,7 +166,7 @@ function multiplyOneRow(c: usize, a: usize, b: usize, count: i32, accumulate: bo
     c2 = v128.load(c, 32);
     c3 = v128.load(c, 48);
   }
-  for (const end = b + <usize>count * LANE_BYTES; b < end; b += LANE_BYTES, a += 4) {
+  for (const end = b + <usize>count * LANE_BYTES; b != end; b += LANE_BYTES, a += 4) {
     const x = v128.load32_splat(a);
     c0 = madd(x, v128.load(b, 0), c0);
     c1 = madd(x, v128.load(b, 16), c1);

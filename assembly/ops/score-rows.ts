@@ -25,7 +25,7 @@ import {
 import { SCORE_ROW_BYTES } from "../decode/qk";
 import { gatherRows } from "../kv/gather";
 import { F32, PAGE_KEYS, kAddress, kScaleAddress } from "../kv/rows";
-import { maxLane, maxNumber } from "../simd/lanes";
+import { maxLane, maxNumber, vectorBytes } from "../simd/lanes";
 
 /**
  * A chosen row. TypeScript writes it (bindings/engine/abi.ts is generated from this class); every field has four bytes.
@@ -177,7 +177,7 @@ function scoreGathered(
 /** max(m, max S) over [count] scores, of which the last vector is whole; NaN is passed over. */
 function largest(s: usize, count: i32, m: f32): f32 {
   let top = f32x4.splat(m);
-  for (const end = s + ((<usize>count) << 2); s < end; s += 16) top = maxNumber(top, v128.load(s));
+  for (const end = s + vectorBytes(count); s != end; s += 16) top = maxNumber(top, v128.load(s));
   return maxLane(top);
 }
 
@@ -197,7 +197,6 @@ function magnitudeOf(args: AttendArgs, q: usize, gathered: usize, s: usize, top:
 
 /** row = x on [count] floats. */
 export function fill(row: usize, count: i32, x: f32): void {
-  const end = row + ((<usize>max(count, 0)) << 2);
-  for (; row + 16 <= end; row += 16) v128.store(row, f32x4.splat(x));
-  for (; row < end; row += 4) store<f32>(row, x);
+  for (; count >= 4; count -= 4, row += 16) v128.store(row, f32x4.splat(x));
+  for (; count > 0; count--, row += 4) store<f32>(row, x);
 }

@@ -103,7 +103,7 @@ export function attendPass(args: AttendArgs, kvHead: i32, pass: i32, scratch: us
 /** Opens the query tiles [tiles, end), but for those that an earlier round has closed. */
 function openTiles(args: AttendArgs, kvHead: i32, firstRow: i32, tiles: usize, end: usize): void {
   const bytes = queryTileBytes(args.headDim, args.valueDim);
-  for (let t = tiles; t < end; t += bytes, firstRow += LANES) {
+  for (let t = tiles; t != end; t += bytes, firstRow += LANES) {
     const tile = changetype<QueryTile>(t);
     if (!(args.careful && tile.closed)) openTile(tile, args, kvHead, firstRow);
   }
@@ -120,7 +120,7 @@ function attendKeys(args: AttendArgs, kvHead: i32, scratch: usize, tiles: usize,
   // Keys that every row sees by position.
   let commonFirst = 0;
   let commonEnd = i32.MAX_VALUE;
-  for (let t = tiles; t < end; t += bytes) {
+  for (let t = tiles; t != end; t += bytes) {
     const tile = changetype<QueryTile>(t);
     firstKey = min(firstKey, tile.first);
     endKey = max(endKey, tile.end);
@@ -139,7 +139,7 @@ function attendKeys(args: AttendArgs, kvHead: i32, scratch: usize, tiles: usize,
     let vRowStride = gatheredRowStride(args.valueDim);
     if (picks && commonFirst <= key && key + keys <= commonEnd) {
       const kept = gatherKept(args, kvHead, k, v, key, key + keys);
-      for (let t = tiles; t < end && kept > 0; t += bytes) {
+      for (let t = tiles; t != end && kept > 0; t += bytes) {
         attendPickedKeys(changetype<QueryTile>(t), args, scratch, kept, k, v, kRowStride, vRowStride);
       }
       continue;
@@ -157,7 +157,7 @@ function attendKeys(args: AttendArgs, kvHead: i32, scratch: usize, tiles: usize,
     // As if key 0 stood in the same array.
     k -= <usize>key * kRowStride;
     v -= <usize>key * vRowStride;
-    for (let t = tiles; t < end; t += bytes) {
+    for (let t = tiles; t != end; t += bytes) {
       const tile = changetype<QueryTile>(t);
       const first = max(key, tile.first);
       attendKvTile(tile, args, scratch, first, min(key + keys, tile.end), k, v, kRowStride, vRowStride);
@@ -171,7 +171,7 @@ function attendKeys(args: AttendArgs, kvHead: i32, scratch: usize, tiles: usize,
   if (args.kType != F32 || args.vType != F32) return true;
   if (count < GATHER_TILES) return false;
   const spread = ((args.kRowStride | args.vRowStride) & (CACHE_SET_BYTES - 1)) != 0;
-  return !(spread && count <= SMALL_PASS && keys * ((args.headDim + args.valueDim) << 2) <= SMALL_BYTES);
+  return !(spread && count <= SMALL_PASS && args.headDim + args.valueDim <= (SMALL_BYTES >> 2) / keys);
 }
 
 /**
@@ -183,7 +183,7 @@ function closeTiles(args: AttendArgs, scratch: usize, tiles: usize, end: usize):
   const gatheredK = scratch + SCORE_BYTES;
   const gatheredV = gatheredK + <usize>PAGE_KEYS * gatheredRowStride(args.headDim);
   let written = true;
-  for (let t = tiles; t < end; t += bytes) {
+  for (let t = tiles; t != end; t += bytes) {
     const tile = changetype<QueryTile>(t);
     if (tile.closed) continue;
     if (args.careful || mustRepeat(tile, args)) {
