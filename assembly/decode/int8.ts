@@ -20,8 +20,8 @@ import { madd, maxMagnitudeBits, powerOfTwo, vectorBytes } from "../simd/lanes";
 @inline const MAX_DIM: i32 = 4096;
 
 /** Bytes of `count` split integers and their units. */
-export function splitInt16Bytes(count: i32): usize {
-  return UNIT_BYTES + ((<usize>((count + 7) & ~7)) << 2);
+export function splitInt16Bytes(count: i32): u64 {
+  return <u64>UNIT_BYTES + (((<u64>count + 7) & ~7) << 2);
 }
 
 /** Splits q [dim]; false where it is too long, or {@link writeUnits} refuses it. */

@@ -10,8 +10,8 @@ import { F16, F32, kAddress, kScaleAddress, vAddress, vScaleAddress } from "./ro
  * Bytes from one gathered row to the next: an odd number of cache lines, so that the rows of a tile fall on all sets.
  */
 // @ts-ignore: decorator
-@inline export function gatheredRowStride(dim: i32): usize {
-  return ((((<usize>dim) << 2) + 63) & ~63) | 64;
+@inline export function gatheredRowStride(dim: i32): u64 {
+  return ((((<u64>dim) << 2) + 63) & ~63) | 64;
 }
 
 /** K and V of `count` keys of one page, from `key` on, as f32, rows gatheredRowStride apart. */
@@ -20,8 +20,17 @@ export function gatherKeys(args: AttendArgs, kvHead: i32, toK: usize, toV: usize
   const v = vAddress(args, kvHead, key);
   const kScales = kScaleAddress(args, kvHead, key);
   const vScales = vScaleAddress(args, kvHead, key);
-  gatherRows(toK, k, kScales, count, args.headDim, gatheredRowStride(args.headDim), args.kRowStride, args.kType);
-  gatherRows(toV, v, vScales, count, args.valueDim, gatheredRowStride(args.valueDim), args.vRowStride, args.vType);
+  gatherRows(toK, k, kScales, count, args.headDim, <usize>gatheredRowStride(args.headDim), args.kRowStride, args.kType);
+  gatherRows(
+    toV,
+    v,
+    vScales,
+    count,
+    args.valueDim,
+    <usize>gatheredRowStride(args.valueDim),
+    args.vRowStride,
+    args.vType,
+  );
 }
 
 /**
@@ -38,8 +47,8 @@ export function gatherKeys(args: AttendArgs, kvHead: i32, toK: usize, toV: usize
  * K and V of those of [first, end), keys of one page, that keepMask keeps; returns how many. See {@link canPickKeys}.
  */
 export function gatherKept(args: AttendArgs, kvHead: i32, toK: usize, toV: usize, first: i32, end: i32): i32 {
-  const kRowStride = gatheredRowStride(args.headDim);
-  const vRowStride = gatheredRowStride(args.valueDim);
+  const kRowStride = <usize>gatheredRowStride(args.headDim);
+  const vRowStride = <usize>gatheredRowStride(args.valueDim);
   const mask = args.keepMask + <usize>kvHead * <usize>args.group * args.maskHeadStride;
   let kept = 0;
   for (let key = first; key < end; key++) {

@@ -33,8 +33,8 @@ import { ROWS_OVER, multiply } from "../simd/gemm";
 @inline const BLOCK_IN: i32 = 384;
 
 /** Bytes of scratch that `linear` needs: the products of one block of rows with one panel. */
-export function linearScratchBytes(): usize {
-  return <usize>(BLOCK_ROWS + ROWS_OVER) * LANE_BYTES;
+export function linearScratchBytes(): f64 {
+  return (BLOCK_ROWS + ROWS_OVER) * <f64>LANE_BYTES;
 }
 
 /**

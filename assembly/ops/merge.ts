@@ -9,8 +9,8 @@
 import { exp64, log } from "../simd/exp";
 
 /** Bytes of scratch for `parts` parts: [parts] weights and addresses. */
-export function mergeBytes(parts: i32): usize {
-  return (<usize>parts) << 4;
+export function mergeBytes(parts: f64): f64 {
+  return parts * 16;
 }
 
 /**

@@ -27,7 +27,7 @@ export function normalizeRows(args: AttendArgs, scratch: usize, rows: usize, cou
 
 function normalizeRow(args: AttendArgs, scratch: usize, row: ScoreRow, dim: i32, hasLse: bool): void {
   const tile = changetype<QueryTile>(scratch);
-  const work = scratch + queryTileBytes(0, 0);
+  const work = scratch + <usize>queryTileBytes(0, 0);
   openLanes(tile, args, 0, row.row);
   const from = load<i32>(lanes(tile, FROM));
   const to = max(from, load<i32>(lanes(tile, TO)));

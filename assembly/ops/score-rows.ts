@@ -10,7 +10,7 @@
 // Rows are numbered as in attention/query-tile.ts: row r is query r / group of head r % group. Each has a query tile of
 // its own, of which only lane 0 counts. The arguments are those of one KV head.
 
-import { AttendArgs } from "../args";
+import { AttendArgs, boundedSize } from "../args";
 import { maskRow } from "../attention/mask";
 import { FROM, QueryTile, TO, lanes, openLanes, queryTileBytes } from "../attention/query-tile";
 import { adjustRow } from "../attention/scores";
@@ -57,10 +57,11 @@ export class ScoreRow {
  * Bytes of scratch: query tiles, S, the work of products.ts and the keys of one page as f32; `headDim` is a multiple of
  * 8.
  */
-export function scoreRowsBytes(headDim: i32): usize {
-  const gathered = ((<usize>PAGE_KEYS) << 2) * <usize>headDim;
+export function scoreRowsBytes(headDim: f64): f64 {
+  const dim = boundedSize(headDim);
+  const gathered = (PAGE_KEYS << 2) * <u64>dim;
   const perRow = queryTileBytes(0, 0) + SCORE_ROW_BYTES;
-  return <usize>MAX_DECODE_ROWS * perRow + WORK_BYTES + preparedQueryBytes(headDim) + gathered;
+  return <f64>(MAX_DECODE_ROWS * perRow + WORK_BYTES + preparedQueryBytes(dim) + gathered);
 }
 
 /**
@@ -106,11 +107,11 @@ function scoreSomeRows(
   end: i32,
   trackMagnitude: bool,
 ): void {
-  const tileBytes = queryTileBytes(0, 0);
+  const tileBytes = <usize>queryTileBytes(0, 0);
   const scores = scratch + <usize>MAX_DECODE_ROWS * tileBytes;
   const work = scores + <usize>MAX_DECODE_ROWS * SCORE_ROW_BYTES;
   const prepared = work + WORK_BYTES;
-  const gathered = prepared + preparedQueryBytes(args.headDim);
+  const gathered = prepared + <usize>preparedQueryBytes(args.headDim);
   // The keys that some row sees by position.
   let low = end;
   let high = first;
