@@ -115,6 +115,14 @@ export class AttendArgs {
 // @ts-ignore: decorator
 @inline export const UNLIMITED: i32 = i32.MAX_VALUE;
 
+/**
+ * A dim or length on its way into a size: what no memory holds stays that, and in i32. Sizes are reckoned in u64 and
+ * handed out as f64, so that none wraps.
+ */
+export function boundedSize(n: f64): i32 {
+  return <i32>min<f64>(n, 1073741824);
+}
+
 /** Whether the keys of this call begin with the first key. */
 // @ts-ignore: decorator
 @inline export function isFirstPiece(args: AttendArgs): bool {

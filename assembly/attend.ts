@@ -9,7 +9,7 @@
 //     for each item    decode/decode.ts     up to four query rows, whole eights of values: K and V are read once
 //                      prefill/passes.ts    everything else, and what decode leaves to it (prefill/nonfinite.ts)
 
-import { AttendArgs, isFirstPiece, isLastPiece } from "./args";
+import { AttendArgs, boundedSize, isFirstPiece, isLastPiece } from "./args";
 import { QueryTile, rowsPerKvHead } from "./attention/query-tile";
 import { decode, decodes } from "./decode/decode";
 import { PAGE_KEYS } from "./kv/rows";
@@ -24,13 +24,14 @@ export function workItems(args: AttendArgs): i32 {
  * Bytes of scratch for {@link attend} of at most `rows` query rows a KV head: O(headDim + valueDim), whatever the
  * lengths.
  */
-export function scratchBytes(headDim: i32, valueDim: i32, rows: i32): usize {
-  return kvTileScratchBytes(headDim, valueDim) + passTileBytes(headDim, valueDim, rows);
+export function scratchBytes(headDim: f64, valueDim: f64, rows: f64): f64 {
+  const own = kvTileScratchBytes(boundedSize(headDim), boundedSize(valueDim));
+  return <f64>own + pieceTileBytes(headDim, valueDim, rows);
 }
 
 /** Bytes of `args.tiles` for each KV head, where K and V come in pieces. */
-export function pieceTileBytes(headDim: i32, valueDim: i32, rows: i32): usize {
-  return passTileBytes(headDim, valueDim, rows);
+export function pieceTileBytes(headDim: f64, valueDim: f64, rows: f64): f64 {
+  return <f64>passTileBytes(boundedSize(headDim), boundedSize(valueDim), boundedSize(rows));
 }
 
 /**
@@ -65,10 +66,10 @@ function attendItem(args: AttendArgs, kvHead: i32, pass: i32, scratch: usize): b
     !inPieces || (args.tiles != 0 && rowsPerKvHead(args) <= MAX_PIECE_ROWS),
     "pieces need tiles, and a single pass",
   );
-  const tileBytes = passTileBytes(args.headDim, args.valueDim, rowsPerKvHead(args));
+  const tileBytes = <usize>passTileBytes(args.headDim, args.valueDim, rowsPerKvHead(args));
   const tiles = inPieces
     ? args.tiles + <usize>kvHead * tileBytes
-    : scratch + kvTileScratchBytes(args.headDim, args.valueDim);
+    : scratch + <usize>kvTileScratchBytes(args.headDim, args.valueDim);
   if (!args.careful && decodes(args)) {
     // Its rows of q and O stand where Qᵗ and Oᵗ of a tile would.
     if (decode(changetype<QueryTile>(tiles), args, kvHead, scratch)) return true;

@@ -120,7 +120,7 @@ function maskUnkept(tile: QueryTile, args: AttendArgs, s: usize, first: i32, cou
       r1 += 4 * keyStride;
       r2 += 4 * keyStride;
       r3 += 4 * keyStride;
-      for (const next = column + 4 * LANE_BYTES; column < next; column += LANE_BYTES) {
+      for (const next = column + 4 * LANE_BYTES; column != next; column += LANE_BYTES) {
         const gone = i32x4.eq(v128.and(bytes, i32x4.splat(0xff)), i32x4.splat(0));
         v128.store(column, v128.bitselect(f32x4.splat(-Infinity), v128.load(column), gone));
         bytes = i32x4.shr_u(bytes, 8);

@@ -98,8 +98,9 @@ export class QueryTile {
   return queries(tile) + <usize>headDim * LANE_BYTES;
 }
 
-export function queryTileBytes(headDim: i32, valueDim: i32): usize {
-  return HEADER_BYTES + (LANE_ARRAYS + <usize>headDim + <usize>valueDim + ROWS_OVER) * LANE_BYTES;
+/** Bytes of a query tile. */
+export function queryTileBytes(headDim: i32, valueDim: i32): u64 {
+  return <u64>HEADER_BYTES + (<u64>LANE_ARRAYS + <u64>headDim + <u64>valueDim + ROWS_OVER) * <u64>LANE_BYTES;
 }
 
 /** The query rows that share one KV head. */

@@ -87,7 +87,7 @@ export function addBias(tile: QueryTile, args: AttendArgs, s: usize, first: i32,
       r1 += 4 * keyStride;
       r2 += 4 * keyStride;
       r3 += 4 * keyStride;
-      for (let key4 = four; key4 < four + 64; key4 += 16) {
+      for (let key4 = four; key4 != four + 64; key4 += 16) {
         v128.store(column, addBiases(v128.load(column), v128.load(key4)));
         column += LANE_BYTES;
       }

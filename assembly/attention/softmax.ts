@@ -59,14 +59,14 @@ function columnMax(s: usize, count: i32, m: v128): v128 {
     m1 = m,
     m2 = m,
     m3 = m;
-  const end = s + <usize>count * LANE_BYTES;
-  for (; s + 3 * LANE_BYTES < end; s += 4 * LANE_BYTES) {
+  for (; count >= 4; count -= 4) {
     m0 = maxNumber(m0, v128.load(s));
     m1 = maxNumber(m1, v128.load(s, LANE_BYTES));
     m2 = maxNumber(m2, v128.load(s, 2 * LANE_BYTES));
     m3 = maxNumber(m3, v128.load(s, 3 * LANE_BYTES));
+    s += 4 * LANE_BYTES;
   }
-  for (; s < end; s += LANE_BYTES) m0 = maxNumber(m0, v128.load(s));
+  for (const end = s + <usize>count * LANE_BYTES; s != end; s += LANE_BYTES) m0 = maxNumber(m0, v128.load(s));
   return maxNumber(maxNumber(m0, m1), maxNumber(m2, m3));
 }
 

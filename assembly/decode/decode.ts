@@ -67,10 +67,10 @@ export function decode(tile: QueryTile, args: AttendArgs, kvHead: i32, scratch: 
   const q = queries(tile);
   const o = q + <usize>MAX_DECODE_ROWS * ((<usize>args.headDim) << 2);
   const prepared = o + <usize>MAX_DECODE_ROWS * ((<usize>args.valueDim) << 2);
-  const sums = prepared + preparedQueryBytes(args.headDim);
-  assert(work + WORK_BYTES <= scratch + SCORE_BYTES, "S and the work of products.ts must fit where S of prefill does");
+  const sums = prepared + <usize>preparedQueryBytes(args.headDim);
+  assert(work - scratch + WORK_BYTES <= SCORE_BYTES, "S and the work of products.ts must fit where S of prefill does");
   assert(
-    sums + valueSumBytes(args.valueDim) <= changetype<usize>(tile) + queryTileBytes(args.headDim, args.valueDim),
+    sums - changetype<usize>(tile) + valueSumBytes(args.valueDim) <= <usize>queryTileBytes(args.headDim, args.valueDim),
     "all that decode keeps must fit where Qᵗ and Oᵗ of a query tile do",
   );
   if (isFirstPiece(args)) {

@@ -9,7 +9,7 @@
 //     q [dim]      2¹⁵·unit [4]   unit [4]   [dim/8] of 8 highs, 8 lows
 //     P [count]    2¹⁵·unit [4]   unit [4]   [count/2] of 2 highs, 2 lows        0 up to a multiple of eight keys
 
-import { madd, maxMagnitudeBits, powerOfTwo } from "../simd/lanes";
+import { madd, maxMagnitudeBits, powerOfTwo, vectorBytes } from "../simd/lanes";
 
 /** Bytes of 2¹⁵·unit and unit. */
 // @ts-ignore: decorator
@@ -20,8 +20,8 @@ import { madd, maxMagnitudeBits, powerOfTwo } from "../simd/lanes";
 @inline const MAX_DIM: i32 = 4096;
 
 /** Bytes of `count` split integers and their units. */
-export function splitInt16Bytes(count: i32): usize {
-  return UNIT_BYTES + ((<usize>((count + 7) & ~7)) << 2);
+export function splitInt16Bytes(count: i32): u64 {
+  return <u64>UNIT_BYTES + (((<u64>count + 7) & ~7) << 2);
 }
 
 /** Splits q [dim]; false where it is too long, or {@link writeUnits} refuses it. */
@@ -29,7 +29,7 @@ export function splitInt16(to: usize, q: usize, dim: i32): bool {
   if (dim > MAX_DIM || !writeUnits(to, q, dim)) return false;
   const up = f32x4.splat(1 / load<f32>(to));
   to += UNIT_BYTES;
-  for (const end = q + ((<usize>dim) << 2); q < end; q += 32) {
+  for (const end = q + ((<usize>dim) << 2); q != end; q += 32) {
     const low = v128.load(q);
     const high = v128.load(q, 16);
     v128.store(to, highs(low, high, up));
@@ -44,12 +44,13 @@ export function splitInt16(to: usize, q: usize, dim: i32): bool {
  * behind P, up to a multiple of eight keys.
  */
 export function splitInt16Pairs(to: usize, p: usize, count: i32): bool {
-  const end = p + ((<usize>count) << 2);
-  memory.fill(end, 0, (<usize>(-count & 7)) << 2);
+  const gap = (<usize>(-count & 7)) << 2;
+  const end = p + ((<usize>count) << 2) + gap;
+  memory.fill(end - gap, 0, gap);
   if (!writeUnits(to, p, count)) return false;
   const up = f32x4.splat(1 / load<f32>(to));
   to += UNIT_BYTES;
-  for (; p < end; p += 32) {
+  for (; p != end; p += 32) {
     const first = v128.load(p);
     const second = v128.load(p, 16);
     const high = highs(first, second, up);
@@ -110,13 +111,13 @@ function writeUnits(to: usize, from: usize, count: i32): bool {
 export function dotInt8(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRowStride: usize): void {
   const qFirst = q + UNIT_BYTES;
   const qEnd = qFirst + ((<usize>dim) << 2);
-  for (const end = sums + ((<usize>count) << 4); sums < end; sums += 32) {
+  for (; count > 0; count -= 2) {
     let h0 = i32x4.splat(0);
     let h1 = i32x4.splat(0);
     let l0 = i32x4.splat(0);
     let l1 = i32x4.splat(0);
     let row = k;
-    for (let qd = qFirst; qd < qEnd; qd += 32) {
+    for (let qd = qFirst; qd != qEnd; qd += 32) {
       const high = v128.load(qd);
       const low = v128.load(qd, 16);
       let x = v128.load8x8_s(row);
@@ -129,6 +130,7 @@ export function dotInt8(sums: usize, k: usize, q: usize, count: i32, dim: i32, k
     }
     v128.store(sums, join(h0, l0, q));
     v128.store(sums, join(h1, l1, q), 16);
+    sums += 32;
     k += 2 * kRowStride;
   }
 }
@@ -156,7 +158,7 @@ export function accumulateInt8(
   const end = sums + valueSumBytes(dim);
   memory.fill(sums, 0, end - sums);
   let pair = p + UNIT_BYTES;
-  for (const last = pair + ((<usize>count) << 2); pair < last; pair += 16) {
+  for (const last = pair + vectorBytes(count); pair != last; pair += 16) {
     const ha = v128.load32_splat(pair);
     const la = v128.load32_splat(pair + 4);
     const hb = v128.load32_splat(pair + 8);
@@ -164,7 +166,7 @@ export function accumulateInt8(
     const v1 = v + vRowStride;
     const v2 = v1 + vRowStride;
     const v3 = v2 + vRowStride;
-    for (let to = sums, offset: usize = 0; to < end; to += 64) {
+    for (let to = sums, offset: usize = 0; to != end; to += 64) {
       let even = v128.load8x8_s(v + offset);
       let odd = v128.load8x8_s(v1 + offset);
       let x0 = v128.shuffle<i16>(even, odd, 0, 8, 1, 9, 2, 10, 3, 11);
@@ -185,7 +187,7 @@ export function accumulateInt8(
     }
     v = v3 + vRowStride;
   }
-  for (; sums < end; sums += 64) {
+  for (; sums != end; sums += 64) {
     v128.store(o, f32x4.add(v128.load(o), join(v128.load(sums), v128.load(sums, 32), p)));
     v128.store(o, f32x4.add(v128.load(o, 16), join(v128.load(sums, 16), v128.load(sums, 48), p)), 16);
     o += 32;

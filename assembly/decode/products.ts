@@ -19,6 +19,7 @@ import { AttendArgs } from "../args";
 import { F16, F32, INT8, kAddress, kScaleAddress, vAddress } from "../kv/rows";
 import { UNIT_BYTES, accumulateInt8, dotInt8, splitInt16, splitInt16Bytes, splitInt16Pairs } from "./int8";
 import { accumulateOneRow, accumulateRowPairs, accumulateSideBySide } from "./pv";
+import { vectorBytes } from "../simd/lanes";
 import { SCORE_ROW_BYTES, SUM_ROW_BYTES, dotOneRow, dotRowPairs, dotSideBySide, reduceSums, scaleQueryF16 } from "./qk";
 
 /** The most query rows that one call takes. */
@@ -35,12 +36,12 @@ import { SCORE_ROW_BYTES, SUM_ROW_BYTES, dotOneRow, dotRowPairs, dotSideBySide, 
 
 /** Bytes from one row of prepared q to the next. */
 function preparedRowBytes(dim: i32, type: i32): usize {
-  return type == F32 ? (<usize>dim) << 2 : splitInt16Bytes(dim);
+  return type == F32 ? (<usize>dim) << 2 : <usize>splitInt16Bytes(dim);
 }
 
 /** Bytes of {@link prepareQuery}. */
-export function preparedQueryBytes(headDim: i32): usize {
-  return <usize>MAX_DECODE_ROWS * splitInt16Bytes(headDim);
+export function preparedQueryBytes(headDim: i32): u64 {
+  return <u64>MAX_DECODE_ROWS * splitInt16Bytes(headDim);
 }
 
 /** Bytes of work for the products: the sums of scores, or P in split integers. */
@@ -64,7 +65,7 @@ export function prepareQuery(to: usize, q: usize, rows: i32, dim: i32, type: i32
   if (type == F32) return q;
   for (let row: usize = 0; row < <usize>rows; row++) {
     const from = q + row * ((<usize>dim) << 2);
-    const prepared = to + row * splitInt16Bytes(dim);
+    const prepared = to + row * <usize>splitInt16Bytes(dim);
     if (type == F16) store<f32>(prepared, scaleQueryF16(prepared + HEADER_BYTES, from, dim));
     else if (!splitInt16(prepared, from, dim)) return 0;
   }
@@ -92,7 +93,7 @@ export function scoreRowsOfPage(
 
 /** row [count] ← row·scales, element by element, in whole vectors. */
 export function scaleByKey(row: usize, scales: usize, count: i32): void {
-  for (const end = row + ((<usize>count) << 2); row < end; row += 16) {
+  for (const end = row + vectorBytes(count); row != end; row += 16) {
     v128.store(row, f32x4.mul(v128.load(row), v128.load(scales)));
     scales += 16;
   }

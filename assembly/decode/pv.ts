@@ -30,11 +30,12 @@ export function accumulateOneRow<T>(
   const odds = v128.load32_splat(table, F16_ODD);
   const mask = v128.load32_splat(table, F16_MASK);
   const oEnd = o + ((<usize>dim) << 2);
-  for (const end = p + ((<usize>count) << 2); p < end; p += 4) {
+  const oWhole = o + ((<usize>(dim & ~31)) << 2);
+  for (const end = p + ((<usize>count) << 2); p != end; p += 4) {
     const w = splatP<T>(p);
     let vd = v;
     let od = o;
-    for (; od + 128 <= oEnd; od += 128) {
+    for (; od != oWhole; od += 128) {
       let x = v128.load(vd);
       const o0 = madd(w, isFloat<T>() ? x : widen(x, evens, mask), v128.load(od));
       const o1 = madd(w, isFloat<T>() ? v128.load(vd, 16) : widen(x, odds, mask), v128.load(od, 16));
@@ -57,7 +58,7 @@ export function accumulateOneRow<T>(
       v128.store(od, o7, 112);
       vd += 32 * sizeof<T>();
     }
-    for (; od < oEnd; od += 32) {
+    for (; od != oEnd; od += 32) {
       v128.store(od, madd(w, loadHalf0<T>(vd, evens, mask), v128.load(od)));
       v128.store(od, madd(w, loadHalf1<T>(vd, odds, mask), v128.load(od, 16)), 16);
       vd += 8 * sizeof<T>();
@@ -138,9 +139,9 @@ export function accumulateRowPairs<T>(
   const oRowBytes = (<usize>dim) << 2;
   const oGroup = both ? oRowBytes + oRowBytes : oRowBytes;
   const oAll = o + <usize>groups * oGroup;
-  for (const end = p + step; p < end; p += 4) {
+  for (const end = p + step; p != end; p += 4) {
     let pa = p;
-    for (let od = o; od < oAll; od += oGroup - oRowBytes) {
+    for (let od = o; od != oAll; od += oGroup - oRowBytes) {
       const a0 = splatP<T>(pa);
       const a1 = splatP<T>(pa + step);
       const a2 = splatP<T>(pa + 2 * step);
@@ -152,7 +153,7 @@ export function accumulateRowPairs<T>(
       const b3 = both ? splatP<T>(pb + 3 * step) : a3;
       pa = pb + SCORE_ROW_BYTES;
       const oEnd = od + oRowBytes;
-      for (let offset: usize = 0; od < oEnd; od += 32) {
+      for (let offset: usize = 0; od != oEnd; od += 32) {
         let x = loadHalf0<T>(v0 + offset, evens, mask);
         let a = madd(a0, x, v128.load(od));
         let b = both ? madd(b0, x, v128.load(od + oRowBytes)) : a;

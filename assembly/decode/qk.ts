@@ -11,7 +11,7 @@
 import { loadHalf0, loadHalf1, toEvenOdd, widen } from "../kv/float16";
 import { PAGE_KEYS } from "../kv/rows";
 import { F16_EVEN, F16_MASK, F16_ODD } from "../simd/exp";
-import { madd, maxMagnitudeBits, powerOfTwo } from "../simd/lanes";
+import { madd, maxMagnitudeBits, powerOfTwo, vectorBytes } from "../simd/lanes";
 
 /** Bytes from the scores, or P, of one row to those of the next. */
 // @ts-ignore: decorator
@@ -43,15 +43,15 @@ export function dotOneRow<T>(
   const odds = v128.load32_splat(table, F16_ODD);
   const mask = v128.load32_splat(table, F16_MASK);
   const qEnd = q + ((<usize>dim) << 2);
-  const last = qEnd - 32;
-  for (const end = sums + ((<usize>count) << 4); sums < end; sums += 16) {
+  const qWhole = q + ((<usize>(dim & ~15)) << 2);
+  for (const end = sums + ((<usize>count) << 4); sums != end; sums += 16) {
     let a0 = f32x4.splat(0);
     let a1 = f32x4.splat(0);
     let a2 = f32x4.splat(0);
     let a3 = f32x4.splat(0);
     let kd = k;
     let qd = q;
-    for (; qd < last; qd += 64) {
+    for (; qd != qWhole; qd += 64) {
       let x = v128.load(kd);
       a0 = madd(isFloat<T>() ? x : widen(x, evens, mask), v128.load(qd), a0);
       a1 = madd(isFloat<T>() ? v128.load(kd, 16) : widen(x, odds, mask), v128.load(qd, 16), a1);
@@ -60,7 +60,7 @@ export function dotOneRow<T>(
       a3 = madd(isFloat<T>() ? v128.load(kd, 48) : widen(x, odds, mask), v128.load(qd, 48), a3);
       kd += 16 * sizeof<T>();
     }
-    if (qd < qEnd) {
+    if (qd != qEnd) {
       a0 = madd(loadHalf0<T>(kd, evens, mask), v128.load(qd), a0);
       a1 = madd(loadHalf1<T>(kd, odds, mask), v128.load(qd, 16), a1);
     }
@@ -125,9 +125,9 @@ export function dotRowPairs<T>(
   const qBytes = (<usize>dim) << 2;
   const qGroup = both ? qRowBytes + qRowBytes : qRowBytes;
   const qAll = q + <usize>groups * qGroup;
-  for (const end = sums + ((<usize>each) << 4); sums < end; sums += 16) {
+  for (const end = sums + ((<usize>each) << 4); sums != end; sums += 16) {
     let to = sums;
-    for (let qd = q; qd < qAll; qd += qGroup - qBytes) {
+    for (let qd = q; qd != qAll; qd += qGroup - qBytes) {
       let a0 = f32x4.splat(0);
       let a1 = f32x4.splat(0);
       let a2 = f32x4.splat(0);
@@ -137,7 +137,7 @@ export function dotRowPairs<T>(
       let b2 = f32x4.splat(0);
       let b3 = f32x4.splat(0);
       const qEnd = qd + qBytes;
-      for (let offset: usize = 0; qd < qEnd; qd += 32) {
+      for (let offset: usize = 0; qd != qEnd; qd += 32) {
         let a = v128.load(qd);
         let b = both ? v128.load(qd + qRowBytes) : a;
         let x = loadHalf0<T>(k0 + offset, evens, mask);
@@ -224,7 +224,7 @@ export function scaleQueryF16(to: usize, q: usize, count: i32): f32 {
   const n = max(-15, min(112, 16 + 127 - exponent));
   const up = f32x4.splat(powerOfTwo(n));
   const row = to;
-  for (const end = q + ((<usize>count) << 2); q < end; q += 16, to += 16) {
+  for (const end = q + vectorBytes(count); q != end; q += 16, to += 16) {
     v128.store(to, f32x4.mul(v128.load(q), up));
   }
   toEvenOdd(row, row, count);

@@ -52,7 +52,7 @@ import { WIDENED_BITS } from "../simd/exp";
 
 /** row [count] ← its eights in even-odd order; `to` may be `row`. */
 export function toEvenOdd(to: usize, row: usize, count: i32): void {
-  for (const end = row + ((<usize>count) << 2); row < end; row += 32) {
+  for (const end = row + ((<usize>count) << 2); row != end; row += 32) {
     const low = v128.load(row);
     const high = v128.load(row, 16);
     v128.store(to, v128.shuffle<f32>(low, high, 0, 2, 4, 6));
@@ -63,7 +63,7 @@ export function toEvenOdd(to: usize, row: usize, count: i32): void {
 
 /** row [count], whose eights are in even-odd order ← the order of the values. */
 export function fromEvenOdd(row: usize, count: i32): void {
-  for (const end = row + ((<usize>count) << 2); row < end; row += 32) {
+  for (const end = row + ((<usize>count) << 2); row != end; row += 32) {
     const even = v128.load(row);
     const odd = v128.load(row, 16);
     v128.store(row, v128.shuffle<f32>(even, odd, 0, 4, 1, 5));
@@ -75,7 +75,7 @@ export function fromEvenOdd(row: usize, count: i32): void {
 export function convertF16(to: usize, from: usize, count: i32): void {
   const mask = i32x4.splat(WIDENED_BITS);
   const scale = f32x4.splat(F16_SCALE);
-  for (const end = to + ((<usize>count) << 2); to < end; to += 32) {
+  for (const end = to + ((<usize>((count + 7) & ~7)) << 2); to != end; to += 32) {
     v128.store(to, f32x4.mul(v128.and(i32x4.shl(v128.load16x4_s(from), 13), mask), scale));
     v128.store(to, f32x4.mul(v128.and(i32x4.shl(v128.load16x4_s(from, 8), 13), mask), scale), 16);
     from += 16;

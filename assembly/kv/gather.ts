@@ -2,6 +2,7 @@
 // or fetched into the cache and read in place.
 
 import { AttendArgs } from "../args";
+import { vectorBytes } from "../simd/lanes";
 import { convertF16 } from "./float16";
 import { F16, F32, kAddress, kScaleAddress, vAddress, vScaleAddress } from "./rows";
 
@@ -9,8 +10,8 @@ import { F16, F32, kAddress, kScaleAddress, vAddress, vScaleAddress } from "./ro
  * Bytes from one gathered row to the next: an odd number of cache lines, so that the rows of a tile fall on all sets.
  */
 // @ts-ignore: decorator
-@inline export function gatheredRowStride(dim: i32): usize {
-  return ((((<usize>dim) << 2) + 63) & ~63) | 64;
+@inline export function gatheredRowStride(dim: i32): u64 {
+  return ((((<u64>dim) << 2) + 63) & ~63) | 64;
 }
 
 /** K and V of `count` keys of one page, from `key` on, as f32, rows gatheredRowStride apart. */
@@ -19,8 +20,17 @@ export function gatherKeys(args: AttendArgs, kvHead: i32, toK: usize, toV: usize
   const v = vAddress(args, kvHead, key);
   const kScales = kScaleAddress(args, kvHead, key);
   const vScales = vScaleAddress(args, kvHead, key);
-  gatherRows(toK, k, kScales, count, args.headDim, gatheredRowStride(args.headDim), args.kRowStride, args.kType);
-  gatherRows(toV, v, vScales, count, args.valueDim, gatheredRowStride(args.valueDim), args.vRowStride, args.vType);
+  gatherRows(toK, k, kScales, count, args.headDim, <usize>gatheredRowStride(args.headDim), args.kRowStride, args.kType);
+  gatherRows(
+    toV,
+    v,
+    vScales,
+    count,
+    args.valueDim,
+    <usize>gatheredRowStride(args.valueDim),
+    args.vRowStride,
+    args.vType,
+  );
 }
 
 /**
@@ -37,8 +47,8 @@ export function gatherKeys(args: AttendArgs, kvHead: i32, toK: usize, toV: usize
  * K and V of those of [first, end), keys of one page, that keepMask keeps; returns how many. See {@link canPickKeys}.
  */
 export function gatherKept(args: AttendArgs, kvHead: i32, toK: usize, toV: usize, first: i32, end: i32): i32 {
-  const kRowStride = gatheredRowStride(args.headDim);
-  const vRowStride = gatheredRowStride(args.valueDim);
+  const kRowStride = <usize>gatheredRowStride(args.headDim);
+  const vRowStride = <usize>gatheredRowStride(args.valueDim);
   const mask = args.keepMask + <usize>kvHead * <usize>args.group * args.maskHeadStride;
   let kept = 0;
   for (let key = first; key < end; key++) {
@@ -100,7 +110,7 @@ export function gatherRows(
 /** to = `dim` floats, in whole vectors. */
 // @ts-ignore: decorator
 @inline export function copyRow(to: usize, from: usize, dim: i32): void {
-  for (const end = to + ((<usize>dim) << 2); to < end; to += 16) {
+  for (const end = to + vectorBytes(dim); to != end; to += 16) {
     v128.store(to, v128.load(from));
     from += 16;
   }
@@ -111,7 +121,7 @@ export function gatherRows(
  * other takes 2 to 7 % of a call at 8 heads of 2048 × 2048 × 128, with eight under way half of that.
  */
 function copyEightRows(to: usize, from: usize, dim: i32, toRowStride: usize, fromRowStride: usize): void {
-  for (const end = to + ((<usize>dim) << 2); to < end; to += 16) {
+  for (const end = to + vectorBytes(dim); to != end; to += 16) {
     let row = from;
     const x0 = v128.load(row);
     const x1 = v128.load((row += fromRowStride));
@@ -137,7 +147,7 @@ function copyEightRows(to: usize, from: usize, dim: i32, toRowStride: usize, fro
 /** to [dim] = bytes·scale, in whole eights. */
 // @ts-ignore: decorator
 @inline function convertInt8(to: usize, from: usize, dim: i32, scale: f32): void {
-  for (const end = to + ((<usize>dim) << 2); to < end; to += 32) {
+  for (const end = to + vectorBytes((dim + 7) & ~7); to != end; to += 32) {
     const words = v128.load8x8_s(from);
     v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(words)), f32x4.splat(scale)));
     v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(words)), f32x4.splat(scale)), 16);

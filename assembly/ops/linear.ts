@@ -33,8 +33,8 @@ import { ROWS_OVER, multiply } from "../simd/gemm";
 @inline const BLOCK_IN: i32 = 384;
 
 /** Bytes of scratch that `linear` needs: the products of one block of rows with one panel. */
-export function linearScratchBytes(): usize {
-  return <usize>(BLOCK_ROWS + ROWS_OVER) * LANE_BYTES;
+export function linearScratchBytes(): f64 {
+  return (BLOCK_ROWS + ROWS_OVER) * <f64>LANE_BYTES;
 }
 
 /**
@@ -166,7 +166,7 @@ function multiplyOneRow(c: usize, a: usize, b: usize, count: i32, accumulate: bo
     c2 = v128.load(c, 32);
     c3 = v128.load(c, 48);
   }
-  for (const end = b + <usize>count * LANE_BYTES; b < end; b += LANE_BYTES, a += 4) {
+  for (const end = b + <usize>count * LANE_BYTES; b != end; b += LANE_BYTES, a += 4) {
     const x = v128.load32_splat(a);
     c0 = madd(x, v128.load(b, 0), c0);
     c1 = madd(x, v128.load(b, 16), c1);

@@ -9,8 +9,8 @@
 import { exp64, log } from "../simd/exp";
 
 /** Bytes of scratch for `parts` parts: [parts] weights and addresses. */
-export function mergeBytes(parts: i32): usize {
-  return (<usize>parts) << 4;
+export function mergeBytes(parts: f64): f64 {
+  return parts * 16;
 }
 
 /**
@@ -81,12 +81,12 @@ export function mergeRows(
 /** out = Σ w/l · row over `count` weights and addresses. */
 function mixRow(out: usize, mix: usize, count: i32, bytes: usize, l: f64): void {
   const end = mix + ((<usize>count) << 4);
-  for (let part = mix; part < end; part += 16) store<f64>(part, load<f64>(part) / l);
+  for (let part = mix; part != end; part += 16) store<f64>(part, load<f64>(part) / l);
   let d: usize = 0;
-  for (; d + 16 <= bytes; d += 16) {
+  for (; d != (bytes & ~15); d += 16) {
     let low = f64x2.splat(0);
     let high = f64x2.splat(0);
-    for (let part = mix; part < end; part += 16) {
+    for (let part = mix; part != end; part += 16) {
       const w = v128.load64_splat(part);
       const x = v128.load(load<usize>(part, 8) + d);
       low = f64x2.add(low, f64x2.mul(w, f64x2.promote_low_f32x4(x)));
@@ -94,9 +94,9 @@ function mixRow(out: usize, mix: usize, count: i32, bytes: usize, l: f64): void 
     }
     v128.store(out + d, v128.shuffle<f32>(f32x4.demote_f64x2_zero(low), f32x4.demote_f64x2_zero(high), 0, 1, 4, 5));
   }
-  for (; d < bytes; d += 4) {
+  for (; d != bytes; d += 4) {
     let sum: f64 = 0;
-    for (let part = mix; part < end; part += 16) sum += load<f64>(part) * <f64>load<f32>(load<usize>(part, 8) + d);
+    for (let part = mix; part != end; part += 16) sum += load<f64>(part) * <f64>load<f32>(load<usize>(part, 8) + d);
     store<f32>(out + d, <f32>sum);
   }
 }

@@ -8,6 +8,7 @@ import { AttendArgs } from "../args";
 import { keeps } from "../attention/mask";
 import { FROM, QueryTile, SINK, TO, lanes, openLanes, queryTileBytes } from "../attention/query-tile";
 import { SCORE_ROW_BYTES } from "../decode/qk";
+import { PAGE_KEYS } from "../kv/rows";
 import { LOG2_E, exp64, expColumn, log } from "../simd/exp";
 import { ScoreRow, fill, rowAt } from "./score-rows";
 
@@ -26,7 +27,7 @@ export function normalizeRows(args: AttendArgs, scratch: usize, rows: usize, cou
 
 function normalizeRow(args: AttendArgs, scratch: usize, row: ScoreRow, dim: i32, hasLse: bool): void {
   const tile = changetype<QueryTile>(scratch);
-  const work = scratch + queryTileBytes(0, 0);
+  const work = scratch + <usize>queryTileBytes(0, 0);
   openLanes(tile, args, 0, row.row);
   const from = load<i32>(lanes(tile, FROM));
   const to = max(from, load<i32>(lanes(tile, TO)));
@@ -45,11 +46,13 @@ function normalizeRow(args: AttendArgs, scratch: usize, row: ScoreRow, dim: i32,
   const m = args.sinks != 0 && sink > row.m ? sink : row.m;
   let sum: f64 = 0;
   let dot: f64 = 0; // Σ P·(S − m)
-  for (let s = seen; s < end; s += SCORE_ROW_BYTES) {
-    const keys = <i32>(min(end - s, SCORE_ROW_BYTES) >> 2);
+  let s = seen;
+  for (let left = to - from; left > 0; left -= PAGE_KEYS) {
+    const keys = min(left, PAGE_KEYS);
     if (row.entropy) distances(work, s, keys, m);
     sum += expRow(s, work + SCORE_ROW_BYTES, keys, m, args.constants);
     if (row.entropy) dot += product(work, s, keys);
+    s += SCORE_ROW_BYTES;
   }
   let l = args.sinks ? sum + exp64(<f64>sink - <f64>m) : sum;
 
@@ -92,7 +95,7 @@ function expRow(x: usize, scratch: usize, count: i32, m: f32, constants: usize):
 
 /** to = max(x − m, −104) of [count] floats: below, exp is 0, and 0·distance is to be 0. */
 function distances(to: usize, x: usize, count: i32, m: f32): void {
-  for (const end = x + ((<usize>count) << 2); x < end; x += 4) {
+  for (const end = x + ((<usize>count) << 2); x != end; x += 4) {
     const distance = load<f32>(x) - m;
     store<f32>(to, distance < -104 ? -104 : distance);
     to += 4;
@@ -102,7 +105,7 @@ function distances(to: usize, x: usize, count: i32, m: f32): void {
 /** Σ a·b of [count] floats. */
 function product(a: usize, b: usize, count: i32): f64 {
   let sum: f64 = 0;
-  for (const end = a + ((<usize>count) << 2); a < end; a += 4) {
+  for (const end = a + ((<usize>count) << 2); a != end; a += 4) {
     sum += <f64>load<f32>(a) * <f64>load<f32>(b);
     b += 4;
   }
@@ -121,21 +124,21 @@ function product(a: usize, b: usize, count: i32): f64 {
 
 /** row ← row / divisor on [count] floats. */
 export function divideRow(row: usize, count: i32, divisor: f32): void {
-  const end = row + ((<usize>count) << 2);
-  for (; row + 16 <= end; row += 16) v128.store(row, f32x4.div(v128.load(row), f32x4.splat(divisor)));
-  for (; row < end; row += 4) store<f32>(row, load<f32>(row) / divisor);
+  for (const end = row + ((<usize>(count & ~3)) << 2); row != end; row += 16)
+    v128.store(row, f32x4.div(v128.load(row), f32x4.splat(divisor)));
+  for (const end = row + ((<usize>(count & 3)) << 2); row != end; row += 4) store<f32>(row, load<f32>(row) / divisor);
 }
 
 /** to[key] += Σ weights[key] of the chosen rows, for [length] keys. */
 export function sumRows(to: usize, rows: usize, count: i32, length: i32): void {
   const bytes = (<usize>length) << 2;
   let offset: usize = 0;
-  for (; offset + 16 <= bytes; offset += 16) {
+  for (; offset != (bytes & ~15); offset += 16) {
     let sum = f32x4.splat(0);
     for (let r = 0; r < count; r++) sum = f32x4.add(sum, v128.load(rowAt(rows, r).weights + offset));
     v128.store(to + offset, f32x4.add(v128.load(to + offset), sum));
   }
-  for (; offset < bytes; offset += 4) {
+  for (; offset != bytes; offset += 4) {
     let sum: f32 = 0;
     for (let r = 0; r < count; r++) sum += load<f32>(rowAt(rows, r).weights + offset);
     store<f32>(to + offset, load<f32>(to + offset) + sum);

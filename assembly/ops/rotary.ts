@@ -100,7 +100,7 @@ function rotateInterleaved(out: usize, x: usize, cos: usize, sin: usize, rotaryD
 
 /** The last pairs, one offset a time: `step` bytes from pair to pair, `apart` from a to b. */
 function rotatePairs(out: usize, x: usize, cos: usize, sin: usize, bytes: usize, step: usize, apart: usize): void {
-  for (const end = cos + bytes; cos < end; cos += 4, sin += 4, x += step, out += step) {
+  for (const end = cos + bytes; cos != end; cos += 4, sin += 4, x += step, out += step) {
     const a = v128.load32_zero(x);
     const b = v128.load32_zero(x + apart);
     const c = v128.load32_zero(cos);

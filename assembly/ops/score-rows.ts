@@ -10,7 +10,7 @@
 // Rows are numbered as in attention/query-tile.ts: row r is query r / group of head r % group. Each has a query tile of
 // its own, of which only lane 0 counts. The arguments are those of one KV head.
 
-import { AttendArgs } from "../args";
+import { AttendArgs, boundedSize } from "../args";
 import { maskRow } from "../attention/mask";
 import { FROM, QueryTile, TO, lanes, openLanes, queryTileBytes } from "../attention/query-tile";
 import { adjustRow } from "../attention/scores";
@@ -25,7 +25,7 @@ import {
 import { SCORE_ROW_BYTES } from "../decode/qk";
 import { gatherRows } from "../kv/gather";
 import { F32, PAGE_KEYS, kAddress, kScaleAddress } from "../kv/rows";
-import { maxLane, maxNumber } from "../simd/lanes";
+import { maxLane, maxNumber, vectorBytes } from "../simd/lanes";
 
 /**
  * A chosen row. TypeScript writes it (bindings/engine/abi.ts is generated from this class); every field has four bytes.
@@ -57,10 +57,11 @@ export class ScoreRow {
  * Bytes of scratch: query tiles, S, the work of products.ts and the keys of one page as f32; `headDim` is a multiple of
  * 8.
  */
-export function scoreRowsBytes(headDim: i32): usize {
-  const gathered = ((<usize>PAGE_KEYS) << 2) * <usize>headDim;
+export function scoreRowsBytes(headDim: f64): f64 {
+  const dim = boundedSize(headDim);
+  const gathered = (PAGE_KEYS << 2) * <u64>dim;
   const perRow = queryTileBytes(0, 0) + SCORE_ROW_BYTES;
-  return <usize>MAX_DECODE_ROWS * perRow + WORK_BYTES + preparedQueryBytes(headDim) + gathered;
+  return <f64>(MAX_DECODE_ROWS * perRow + WORK_BYTES + preparedQueryBytes(dim) + gathered);
 }
 
 /**
@@ -106,11 +107,11 @@ function scoreSomeRows(
   end: i32,
   trackMagnitude: bool,
 ): void {
-  const tileBytes = queryTileBytes(0, 0);
+  const tileBytes = <usize>queryTileBytes(0, 0);
   const scores = scratch + <usize>MAX_DECODE_ROWS * tileBytes;
   const work = scores + <usize>MAX_DECODE_ROWS * SCORE_ROW_BYTES;
   const prepared = work + WORK_BYTES;
-  const gathered = prepared + preparedQueryBytes(args.headDim);
+  const gathered = prepared + <usize>preparedQueryBytes(args.headDim);
   // The keys that some row sees by position.
   let low = end;
   let high = first;
@@ -177,7 +178,7 @@ function scoreGathered(
 /** max(m, max S) over [count] scores, of which the last vector is whole; NaN is passed over. */
 function largest(s: usize, count: i32, m: f32): f32 {
   let top = f32x4.splat(m);
-  for (const end = s + ((<usize>count) << 2); s < end; s += 16) top = maxNumber(top, v128.load(s));
+  for (const end = s + vectorBytes(count); s != end; s += 16) top = maxNumber(top, v128.load(s));
   return maxLane(top);
 }
 
@@ -197,7 +198,6 @@ function magnitudeOf(args: AttendArgs, q: usize, gathered: usize, s: usize, top:
 
 /** row = x on [count] floats. */
 export function fill(row: usize, count: i32, x: f32): void {
-  const end = row + ((<usize>max(count, 0)) << 2);
-  for (; row + 16 <= end; row += 16) v128.store(row, f32x4.splat(x));
-  for (; row < end; row += 4) store<f32>(row, x);
+  for (; count >= 4; count -= 4, row += 16) v128.store(row, f32x4.splat(x));
+  for (; count > 0; count--, row += 4) store<f32>(row, x);
 }

@@ -113,7 +113,7 @@ export function softmaxAndRescale(tile: QueryTile, args: AttendArgs, s: usize, c
   for (let vector = 0; vector < tile.vectors; vector++) {
     const alpha = v128.load(lanes(tile, ALPHA) + ((<usize>vector) << 4));
     const end = o + <usize>args.valueDim * LANE_BYTES;
-    for (let row = o; row < end; row += LANE_BYTES) v128.store(row, f32x4.mul(v128.load(row), alpha));
+    for (let row = o; row != end; row += LANE_BYTES) v128.store(row, f32x4.mul(v128.load(row), alpha));
     o += 16;
   }
 }

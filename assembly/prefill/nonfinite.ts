@@ -24,7 +24,7 @@ import { keptByAny, maskScores, seesAny } from "../attention/mask";
 import { FROM, L, QueryTile, SEEN, TO, clearOutput, forgetKeys, lanes, output } from "../attention/query-tile";
 import { addBias } from "../attention/scores";
 import { gatherKeys } from "../kv/gather";
-import { LANE_BYTES } from "../simd/lanes";
+import { LANE_BYTES, vectorBytes } from "../simd/lanes";
 import { scoreKeys, softmaxAndRescale } from "./kv-tile";
 
 /** Whether a tile of prefill must be done again, carefully. */
@@ -36,7 +36,7 @@ export function mustRepeat(tile: QueryTile, args: AttendArgs): bool {
     for (let vector = 0; vector < tile.vectors; vector++) {
       let row = o + ((<usize>vector) << 4);
       const end = row + <usize>args.valueDim * LANE_BYTES;
-      for (; row < end; row += LANE_BYTES) tainted = f32x4.add(tainted, f32x4.mul(v128.load(row), zero));
+      for (; row != end; row += LANE_BYTES) tainted = f32x4.add(tainted, f32x4.mul(v128.load(row), zero));
     }
     if (v128.any_true(f32x4.ne(tainted, tainted))) return true;
   }
@@ -61,7 +61,7 @@ export function mustLeaveToPrefill(tile: QueryTile, args: AttendArgs, o: usize, 
 
 function isFiniteRow(row: usize, count: i32): bool {
   let tainted = f32x4.splat(0); // becomes NaN where anything is not finite
-  for (const end = row + ((<usize>count) << 2); row < end; row += 16) {
+  for (const end = row + vectorBytes(count); row != end; row += 16) {
     tainted = f32x4.add(tainted, f32x4.mul(v128.load(row), f32x4.splat(0)));
   }
   return !v128.any_true(f32x4.ne(tainted, tainted));

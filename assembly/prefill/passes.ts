@@ -26,7 +26,7 @@ import { attendCarefully, mustRepeat } from "./nonfinite";
  * What the query tiles of one pass may take: of the order of a second-level cache, which they pass in address order.
  */
 // @ts-ignore: decorator
-@inline const PASS_BYTES: usize = 1280 * 1024;
+@inline const PASS_BYTES: u64 = 1280 * 1024;
 
 /** Query tiles of a pass, at most. 8 reach 48, 32 reach 50.3, 64 reach 50.9 GFLOP/s at 8 heads of 2048 × 2048 × 128. */
 // @ts-ignore: decorator
@@ -74,13 +74,13 @@ export function passesPerKvHead(args: AttendArgs): i32 {
 }
 
 /** Bytes of the query tiles of a pass. */
-export function passTileBytes(headDim: i32, valueDim: i32, rows: i32): usize {
-  return <usize>max(1, tilesPerPass(headDim, valueDim, rows)) * queryTileBytes(headDim, valueDim);
+export function passTileBytes(headDim: i32, valueDim: i32, rows: i32): u64 {
+  return <u64>max(1, tilesPerPass(headDim, valueDim, rows)) * queryTileBytes(headDim, valueDim);
 }
 
 /** Bytes of scratch in front of the query tiles. */
-export function kvTileScratchBytes(headDim: i32, valueDim: i32): usize {
-  return SCORE_BYTES + <usize>PAGE_KEYS * (gatheredRowStride(headDim) + gatheredRowStride(valueDim));
+export function kvTileScratchBytes(headDim: i32, valueDim: i32): u64 {
+  return <u64>SCORE_BYTES + <u64>PAGE_KEYS * (gatheredRowStride(headDim) + gatheredRowStride(valueDim));
 }
 
 /**
@@ -93,7 +93,7 @@ export function attendPass(args: AttendArgs, kvHead: i32, pass: i32, scratch: us
   const perPass = tilesPerPass(args.headDim, args.valueDim, rows);
   const firstRow = pass * perPass * LANES;
   const count = min(perPass, (rows - firstRow + LANES - 1) / LANES);
-  const end = tiles + <usize>count * queryTileBytes(args.headDim, args.valueDim);
+  const end = tiles + <usize>count * <usize>queryTileBytes(args.headDim, args.valueDim);
   if (isFirstPiece(args)) openTiles(args, kvHead, firstRow, tiles, end);
   if (!args.careful) attendKeys(args, kvHead, scratch, tiles, end);
   if (!args.careful && !isLastPiece(args)) return true;
@@ -102,8 +102,8 @@ export function attendPass(args: AttendArgs, kvHead: i32, pass: i32, scratch: us
 
 /** Opens the query tiles [tiles, end), but for those that an earlier round has closed. */
 function openTiles(args: AttendArgs, kvHead: i32, firstRow: i32, tiles: usize, end: usize): void {
-  const bytes = queryTileBytes(args.headDim, args.valueDim);
-  for (let t = tiles; t < end; t += bytes, firstRow += LANES) {
+  const bytes = <usize>queryTileBytes(args.headDim, args.valueDim);
+  for (let t = tiles; t != end; t += bytes, firstRow += LANES) {
     const tile = changetype<QueryTile>(t);
     if (!(args.careful && tile.closed)) openTile(tile, args, kvHead, firstRow);
   }
@@ -111,16 +111,16 @@ function openTiles(args: AttendArgs, kvHead: i32, firstRow: i32, tiles: usize, e
 
 /** The query tiles [tiles, end) over the keys of this call. */
 function attendKeys(args: AttendArgs, kvHead: i32, scratch: usize, tiles: usize, end: usize): void {
-  const bytes = queryTileBytes(args.headDim, args.valueDim);
+  const bytes = <usize>queryTileBytes(args.headDim, args.valueDim);
   const count = <i32>((end - tiles) / bytes);
   const gatheredK = scratch + SCORE_BYTES;
-  const gatheredV = gatheredK + <usize>PAGE_KEYS * gatheredRowStride(args.headDim);
+  const gatheredV = gatheredK + <usize>PAGE_KEYS * <usize>gatheredRowStride(args.headDim);
   let firstKey = i32.MAX_VALUE;
   let endKey = 0;
   // Keys that every row sees by position.
   let commonFirst = 0;
   let commonEnd = i32.MAX_VALUE;
-  for (let t = tiles; t < end; t += bytes) {
+  for (let t = tiles; t != end; t += bytes) {
     const tile = changetype<QueryTile>(t);
     firstKey = min(firstKey, tile.first);
     endKey = max(endKey, tile.end);
@@ -135,11 +135,11 @@ function attendKeys(args: AttendArgs, kvHead: i32, scratch: usize, tiles: usize,
     keys = min(PAGE_KEYS - (key % PAGE_KEYS), endKey - key);
     let k = gatheredK;
     let v = gatheredV;
-    let kRowStride = gatheredRowStride(args.headDim);
-    let vRowStride = gatheredRowStride(args.valueDim);
+    let kRowStride = <usize>gatheredRowStride(args.headDim);
+    let vRowStride = <usize>gatheredRowStride(args.valueDim);
     if (picks && commonFirst <= key && key + keys <= commonEnd) {
       const kept = gatherKept(args, kvHead, k, v, key, key + keys);
-      for (let t = tiles; t < end && kept > 0; t += bytes) {
+      for (let t = tiles; t != end && kept > 0; t += bytes) {
         attendPickedKeys(changetype<QueryTile>(t), args, scratch, kept, k, v, kRowStride, vRowStride);
       }
       continue;
@@ -157,7 +157,7 @@ function attendKeys(args: AttendArgs, kvHead: i32, scratch: usize, tiles: usize,
     // As if key 0 stood in the same array.
     k -= <usize>key * kRowStride;
     v -= <usize>key * vRowStride;
-    for (let t = tiles; t < end; t += bytes) {
+    for (let t = tiles; t != end; t += bytes) {
       const tile = changetype<QueryTile>(t);
       const first = max(key, tile.first);
       attendKvTile(tile, args, scratch, first, min(key + keys, tile.end), k, v, kRowStride, vRowStride);
@@ -171,7 +171,7 @@ function attendKeys(args: AttendArgs, kvHead: i32, scratch: usize, tiles: usize,
   if (args.kType != F32 || args.vType != F32) return true;
   if (count < GATHER_TILES) return false;
   const spread = ((args.kRowStride | args.vRowStride) & (CACHE_SET_BYTES - 1)) != 0;
-  return !(spread && count <= SMALL_PASS && keys * ((args.headDim + args.valueDim) << 2) <= SMALL_BYTES);
+  return !(spread && count <= SMALL_PASS && args.headDim + args.valueDim <= (SMALL_BYTES >> 2) / keys);
 }
 
 /**
@@ -179,11 +179,11 @@ function attendKeys(args: AttendArgs, kvHead: i32, scratch: usize, tiles: usize,
  * says.
  */
 function closeTiles(args: AttendArgs, scratch: usize, tiles: usize, end: usize): bool {
-  const bytes = queryTileBytes(args.headDim, args.valueDim);
+  const bytes = <usize>queryTileBytes(args.headDim, args.valueDim);
   const gatheredK = scratch + SCORE_BYTES;
-  const gatheredV = gatheredK + <usize>PAGE_KEYS * gatheredRowStride(args.headDim);
+  const gatheredV = gatheredK + <usize>PAGE_KEYS * <usize>gatheredRowStride(args.headDim);
   let written = true;
-  for (let t = tiles; t < end; t += bytes) {
+  for (let t = tiles; t != end; t += bytes) {
     const tile = changetype<QueryTile>(t);
     if (tile.closed) continue;
     if (args.careful || mustRepeat(tile, args)) {

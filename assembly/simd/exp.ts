@@ -128,7 +128,7 @@ export function expColumn(x: usize, powers: usize, step: usize, count: i32, m: v
   const c5 = v128.load32_splat(table, EXP2 + 16);
   const c6 = v128.load32_splat(table, EXP2 + 20);
   let sum = f32x4.splat(0);
-  for (const end = x + <usize>count * step; x < end; x += step) {
+  for (const end = x + <usize>count * step; x != end; x += step) {
     const f = v128.load(x);
     const power = v128.load(powers);
     const square = f32x4.mul(f, f);
@@ -149,7 +149,7 @@ function reduceColumn(x: usize, powers: usize, step: usize, count: i32, m: v128,
   const floor = v128.load32_splat(table, FLOOR);
   const round = v128.load32_splat(table, ROUND);
   const scale = f32x4.splat(factor);
-  for (const end = x + <usize>count * step; x < end; x += step) {
+  for (const end = x + <usize>count * step; x != end; x += step) {
     const z = maxNumber(f32x4.mul(f32x4.sub(v128.load(x), m), scale), floor);
     const biased = f32x4.add(z, round);
     v128.store(x, f32x4.sub(z, f32x4.sub(biased, round)));
@@ -166,7 +166,7 @@ function reduceColumn(x: usize, powers: usize, step: usize, count: i32, m: v128,
 export function softcap(x: usize, count: i32, scale: f32, cap: f32, table: usize): void {
   const one = v128.load32_splat(table, ONE);
   const two = f32x4.add(one, one);
-  for (const end = x + ((<usize>count) << 4); x < end; x += 16) {
+  for (const end = x + ((<usize>count) << 4); x != end; x += 16) {
     const t = f32x4.div(f32x4.mul(v128.load(x), f32x4.splat(scale)), f32x4.splat(cap));
     const square = f32x4.mul(t, t);
     let p = madd(v128.load32_splat(table, TANH + 16), square, v128.load32_splat(table, TANH + 12));

@@ -236,7 +236,7 @@ function multiply6x1(
       if (V > 1) c51 = v128.load(c, 5 * LANE_BYTES + 16);
     }
   }
-  for (let at: usize = 0; b < bEnd; b += LANE_BYTES, at += aStep) {
+  for (let at: usize = 0; b != bEnd; b += LANE_BYTES, at += aStep) {
     const b0 = v128.load(b, 0);
     const b1 = V > 1 ? v128.load(b, 16) : b0;
     const b2 = V > 2 ? v128.load(b, 32) : b0;

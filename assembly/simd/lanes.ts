@@ -1,3 +1,6 @@
+// Loops over addresses compare for equality, or count what is left: at the end of a memory of 4 GiB the address behind
+// the last byte is 0, so `<` and `<=` would end too early, or never.
+//
 // Query rows stand in the lanes. A query tile holds LANES rows of q in VECTORS vectors of four. Everything that belongs
 // to a row (its scores, its maximum, its column of the output) stays in that row's lane, so no step reduces across
 // lanes.
@@ -26,13 +29,19 @@
   return f32x4.pmax(a, b);
 }
 
+/** Bytes of `count` floats in whole vectors. */
+// @ts-ignore: decorator
+@inline export function vectorBytes(count: i32): usize {
+  return (<usize>((count + 3) & ~3)) << 2;
+}
+
 /**
  * The bits of max |x| over [count] floats in whole vectors. Bits of magnitudes have the order of the magnitudes; NaN is
  * above all.
  */
 export function maxMagnitudeBits(x: usize, count: i32): i32 {
   let top = i32x4.splat(0);
-  for (const end = x + ((<usize>count) << 2); x < end; x += 16) top = i32x4.max_s(top, f32x4.abs(v128.load(x)));
+  for (const end = x + vectorBytes(count); x != end; x += 16) top = i32x4.max_s(top, f32x4.abs(v128.load(x)));
   return maxLaneI32(top);
 }
 
@@ -58,7 +67,7 @@ export function maxLaneI32(x: v128): i32 {
 
 /** row ← row·factor on [count] floats, in whole vectors. */
 export function scaleRow(row: usize, count: i32, factor: f32): void {
-  for (const end = row + ((<usize>count) << 2); row < end; row += 16) {
+  for (const end = row + vectorBytes(count); row != end; row += 16) {
     v128.store(row, f32x4.mul(v128.load(row), f32x4.splat(factor)));
   }
 }

@@ -11,7 +11,7 @@ const DIM: i32 = 24;
 const KEYS: i32 = 7;
 
 const x = heap.alloc(128 * 4);
-const whole = heap.alloc(splitInt16Bytes(128));
+const whole = heap.alloc(<usize>splitInt16Bytes(128));
 // One row more than there are keys: it is read, and must not count.
 const rows = heap.alloc((KEYS + 1) * DIM);
 const sums = heap.alloc((KEYS + 1) * 16);

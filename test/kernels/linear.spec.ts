@@ -15,7 +15,7 @@ const weight = heap.alloc((<usize>MAX_OUT * MAX_IN) << 2);
 const bias = heap.alloc((<usize>MAX_OUT) << 2);
 const panels = heap.alloc((<usize>(MAX_OUT + LANES) * MAX_IN) << 2);
 const out = heap.alloc((<usize>MAX_ROWS * (MAX_OUT + GAP)) << 2);
-const scratch = heap.alloc(linearScratchBytes());
+const scratch = heap.alloc(<usize>linearScratchBytes());
 
 function at(array: usize, index: i32): usize {
   return array + ((<usize>index) << 2);

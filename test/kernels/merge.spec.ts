@@ -15,7 +15,7 @@ const partLses = heap.alloc((<usize>(MAX_PARTS * ROWS)) << 2);
 const sinks = heap.alloc((<usize>HEADS) << 2);
 const out = heap.alloc((<usize>(ROWS * MAX_DIM)) << 2);
 const lse = heap.alloc((<usize>ROWS) << 2);
-const scratch = heap.alloc(mergeBytes(MAX_PARTS));
+const scratch = heap.alloc(<usize>mergeBytes(MAX_PARTS));
 
 function at(array: usize, index: i32): usize {
   return array + ((<usize>index) << 2);
