@@ -76,9 +76,13 @@ const SYNONYMS =
 
 /** The name among `known` that a wrong one most likely stands for; undefined where none is near. */
 export function nearestName(name: string, known: readonly string[]): string | undefined {
+  const synonym = (SYNONYMS.split(` ${plain(name)}:`)[1] ?? "").split(" ")[0]!;
+  return known.includes(synonym) ? synonym : closestName(name, known);
+}
+
+/** The name among `known` that is spelt most like a wrong one; undefined where none is near. */
+export function closestName(name: string, known: readonly string[]): string | undefined {
   const wanted = plain(name);
-  const synonym = (SYNONYMS.split(` ${wanted}:`)[1] ?? "").split(" ")[0]!;
-  if (known.includes(synonym)) return synonym;
   let best: string | undefined;
   let least = 1 + Math.max(1, Math.floor(Math.min(wanted.length, SHOWN) / 3));
   for (const candidate of known) {

@@ -34,7 +34,11 @@ export function checkBroadcast(
     const dimension = 4 - shape.length + i;
     const size = checkInteger(`${title}.shape[${i}]`, shape[i], 0);
     if (size !== 1 && size !== target[dimension]) {
-      throw wrongValue(`${title}.shape[${i}]`, `1 or ${target[dimension]!} (${what} = [${target.join(", ")}])`, size);
+      // Other libraries take padding as [batch, keys].
+      const isPadding = i === 0 && shape.length === 2 && size === target[0];
+      const hint = isPadding ? `; give padding as kvLengths, or in the shape [${size}, 1, 1, ${target[3]!}]` : "";
+      const expected = `1 or ${target[dimension]!} (${what} = [${target.join(", ")}])${hint}`;
+      throw wrongValue(`${title}.shape[${i}]`, expected, size);
     }
     if (size !== 1) strides[dimension] = elements * elementBytes;
     elements *= size;

@@ -1,7 +1,10 @@
-import { checkObject } from "../check.ts";
 import type { LinearWeights } from "../layer/linear-weights.ts";
+import { readOptions } from "../options.ts";
 import type { Imported } from "./imported.ts";
 import { NamedTensors, type StateDict, checkSizes } from "./state-dict.ts";
+
+/** The state of dropout's random numbers, and the header of a file. */
+const SEEDS = /(^|[._/])seed_generator|^__metadata__$/;
 
 /** One of q, k and v, and the sizes that its kernel settles. */
 interface Projection {
@@ -15,9 +18,11 @@ interface Projection {
  * The layer of keras.layers.MultiHeadAttention or GroupQueryAttention
  * (https://keras.io/api/layers/attention_layers/multi_head_attention/): kernels query, key and value [inFeatures,
  * heads, dim] and attention_output [heads, dim, outFeatures]; biases [heads, dim] and [outFeatures]. Names are written
- * as in `query/kernel`, `query.kernel` or `query/kernel:0`. The shapes settle every size.
+ * as in `query/kernel`, `query.kernel` or `query/kernel:0`. The shapes settle every size. Below the prefix the state of
+ * dropout's seed generator may stand besides; any other tensor is refused.
  *
- * @throws TypeError for a tensor that is missing or of the wrong kind, RangeError for a wrong shape
+ * @throws TypeError for a tensor that is missing or of the wrong kind, RangeError for a wrong shape and for a tensor
+ * that heed's attention does not have
  * @example
  * import { MultiHeadAttention, load } from "heed";
  *
@@ -33,8 +38,8 @@ interface Projection {
  * console.log(layer.numHeads, layer.headDim); // → 2 4
  */
 export function fromKeras(weights: StateDict, options: { prefix?: string | undefined } = {}): Imported<number> {
-  checkObject("options", options);
-  const tensors = new NamedTensors("weights", weights, options.prefix, "/.");
+  const { prefix } = readOptions<{ prefix?: string | undefined }>("fromKeras", options, { prefix: 0 });
+  const tensors = new NamedTensors("weights", weights, prefix, (name) => SEEDS.test(name), "/.");
   const [q, k, v] = [projection(tensors, "query"), projection(tensors, "key"), projection(tensors, "value")];
   const keyKernel = tensors.get(...spellings("key", "kernel"));
   checkSizes(keyKernel, "[inFeatures, heads, dim of query]", undefined, undefined, q.dim);
@@ -44,6 +49,7 @@ export function fromKeras(weights: StateDict, options: { prefix?: string | undef
   const outDim = checkSizes(kernel, "[heads of query, dim of value, outFeatures]", q.heads, v.dim, undefined)[2]!;
   const bias = tensors.find(...spellings("attention_output", "bias"));
   if (bias) checkSizes(bias, "[outFeatures]", outDim);
+  tensors.refuseOthers();
   const weight = { data: kernel.data, shape: [q.heads * v.dim, outDim] };
   return {
     numHeads: q.heads,
@@ -70,6 +76,6 @@ function projection(tensors: NamedTensors, name: string): Projection {
   const bias = tensors.find(...spellings(name, "bias"));
   if (bias) checkSizes(bias, "[heads, dim]", heads, dim);
   const weight = { data: kernel.data, shape: [inFeatures, heads * dim] };
-  const flatBias = bias && { data: bias.data, shape: [bias.data.length] };
+  const flatBias = bias && { data: bias.data, shape: [heads * dim] };
   return { linear: { weight, bias: flatBias, transposed: true }, heads, dim, inFeatures };
 }

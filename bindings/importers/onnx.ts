@@ -1,5 +1,6 @@
-import { checkInteger, checkObject, wrongKind, wrongValue } from "../check.ts";
+import { checkFinite, checkInteger, wrongKind, wrongValue } from "../check.ts";
 import type { Weight } from "../layer/linear-weights.ts";
+import { type Names, list, readOptions } from "../options.ts";
 import { type Imported, sideBySide } from "./imported.ts";
 import { NamedTensors, checkSizes } from "./state-dict.ts";
 
@@ -9,8 +10,29 @@ export interface OnnxAttributes {
   qkv_hidden_sizes?: readonly number[] | undefined;
   scale?: number | undefined;
   unidirectional?: number | undefined;
+  /** Only 0 is supported. */
   do_rotary?: number | undefined;
+  /** Only −10000 and less is supported: the layer gives padding no weight. */
+  mask_filter_value?: number | undefined;
 }
+
+/** The inputs that `fromOnnx` reads. */
+interface OnnxWeights {
+  weights: Weight;
+  bias?: Weight | undefined;
+  outWeight?: Weight | undefined;
+  outBias?: Weight | undefined;
+}
+
+const INPUTS: Names<OnnxWeights> = { weights: 0, bias: 0, outWeight: 0, outBias: 0 };
+const ATTRIBUTES: Names<OnnxAttributes> = {
+  num_heads: 0,
+  qkv_hidden_sizes: list,
+  scale: 0,
+  unidirectional: 0,
+  do_rotary: 0,
+  mask_filter_value: 0,
+};
 
 /**
  * The layer of com.microsoft.Attention of ONNX Runtime
@@ -18,7 +40,7 @@ export interface OnnxAttributes {
  * q + k + v] and `bias`. In such models the projection back is a MatMul of its own: give its weight [v, outDim] and its
  * bias as `outWeight` and `outBias`, or do without.
  *
- * @throws TypeError for a tensor that is missing or of the wrong kind, RangeError for a wrong shape and for do_rotary
+ * @throws TypeError for a tensor that is missing or of the wrong kind, RangeError for a wrong shape or value
  * @example
  * import { MultiHeadAttention, load } from "heed";
  *
@@ -28,44 +50,48 @@ export interface OnnxAttributes {
  * const layer = heed.createMultiHeadAttention(MultiHeadAttention.fromOnnx(inputs, { num_heads: 2 }));
  * console.log(layer.numHeads, layer.headDim); // → 2 4
  */
-export function fromOnnx(
-  inputs: { weights: Weight; bias?: Weight | undefined; outWeight?: Weight | undefined; outBias?: Weight | undefined },
-  attributes: OnnxAttributes,
-): Imported<number> {
-  checkObject("attributes", attributes);
-  const { num_heads, qkv_hidden_sizes: hiddenSizes, scale, unidirectional, do_rotary } = attributes;
-  const tensors = new NamedTensors("inputs", inputs);
-  const numHeads = checkInteger("num_heads", num_heads, 1);
-  if (do_rotary) throw wrongValue("do_rotary", "0; give the layer `rotary` instead", do_rotary);
+export function fromOnnx(inputs: OnnxWeights, attributes: OnnxAttributes): Imported<number> {
+  const read = readOptions("fromOnnx", attributes, ATTRIBUTES, "attributes");
+  const tensors = new NamedTensors("inputs", readOptions("fromOnnx", inputs, INPUTS, "inputs"));
+  const numHeads = checkInteger("num_heads", read.num_heads, 1);
+  const { scale = 0, unidirectional = 0, do_rotary: rotary = 0, mask_filter_value: filter = -10000 } = read;
+  checkFinite("scale", scale);
+  checkInteger("unidirectional", unidirectional, 0, 1);
+  if (rotary !== 0) throw wrongValue("do_rotary", "0; give the layer `rotary` instead", rotary);
+  if (checkFinite("mask_filter_value", filter) > -10000) {
+    throw wrongValue("mask_filter_value", "at most -10000, since the layer gives padding no weight", filter);
+  }
   const matrix = tensors.get("weights");
   const total = checkSizes(matrix, "[embedDim, q + k + v]", undefined, undefined)[1]!;
-  const sizes = checkHiddenSizes(hiddenSizes, numHeads, total);
+  const sizes = checkHiddenSizes(read.qkv_hidden_sizes, numHeads, total);
   const [q, , v] = sizes;
-  const outWeight = tensors.find("outWeight");
-  if (outWeight) checkSizes(outWeight, "[v, outDim]", v, undefined);
-  const out = outWeight && { weight: outWeight, bias: tensors.find("outBias"), transposed: true };
+  const [weight, outBias] = [tensors.find("outWeight"), tensors.find("outBias")];
+  if (outBias && !weight) throw wrongValue("outBias", "nothing without outWeight", outBias);
+  const outDim = weight && checkSizes(weight, "[v, outDim]", v, undefined)[1];
+  if (outBias) checkSizes(outBias, "[outDim]", outDim);
+  const out = weight && { weight, bias: outBias, transposed: true };
   return {
     numHeads,
     ...sideBySide(matrix, tensors.find("bias"), sizes, out),
     headDim: q / numHeads,
     numKvHeads: numHeads,
     valueDim: v / numHeads,
-    ...(scale && { scale }),
-    ...(unidirectional && { causal: true }),
+    ...(scale !== 0 && { scale }),
+    ...(unidirectional !== 0 && { causal: true }),
   };
 }
 
 /** The widths of q, k and v: `given`, or a third each of the `total` columns. Those of q and k must be the same. */
 function checkHiddenSizes(given: unknown, numHeads: number, total: number): [number, number, number] {
-  const sizes = given ?? [total / 3, total / 3, total / 3];
+  const sizes = given === undefined ? [total / 3, total / 3, total / 3] : given;
   if (!Array.isArray(sizes)) throw wrongKind("qkv_hidden_sizes", "an array of 3 integers", sizes);
-  if (sizes.length !== 3) throw wrongValue("qkv_hidden_sizes", "3 integers", sizes.length);
   for (const [i, size] of (sizes as number[]).entries()) {
     if (!Number.isInteger(size) || size < numHeads || size % numHeads !== 0) {
       const title = given ? `qkv_hidden_sizes[${i}]` : "weights.shape[1]";
       throw wrongValue(title, `a multiple of ${given ? numHeads : 3 * numHeads} (num_heads)`, given ? size : total);
     }
   }
+  if (sizes.length !== 3) throw wrongValue("qkv_hidden_sizes", "3 integers", sizes.length);
   const [q, k, v] = sizes as [number, number, number];
   if (k !== q) throw wrongValue("qkv_hidden_sizes[1]", `${q} (that of q)`, k);
   return [q, k, v];

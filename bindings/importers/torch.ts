@@ -1,5 +1,6 @@
-import { checkObject, wrongValue } from "../check.ts";
+import { checkBoolean, wrongValue } from "../check.ts";
 import type { Weight } from "../layer/linear-weights.ts";
+import { readOptions } from "../options.ts";
 import { type ImportOptions, type Imported, headsOf } from "./imported.ts";
 import { NamedTensors, type StateDict, checkSizes, rowsOf } from "./state-dict.ts";
 
@@ -13,10 +14,10 @@ export interface TorchOptions<N extends number | undefined = number | undefined>
  * The layer of torch.nn.MultiheadAttention
  * (https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html): reads `in_proj_weight`, or
  * `q_proj_weight`, `k_proj_weight` and `v_proj_weight`; `in_proj_bias`; `out_proj`. Its masks are True where a key is
- * masked: give them as `dropMask`.
+ * masked: give them as `dropMask`. Any other tensor below the prefix is refused.
  *
- * @throws TypeError for a tensor that is missing or of the wrong kind, RangeError for a wrong shape and for bias_k,
- * bias_v and add_zero_attn
+ * @throws TypeError for a tensor that is missing or of the wrong kind, RangeError for a wrong shape, for a tensor that
+ * heed's attention does not have, such as bias_k, and for add_zero_attn
  * @example
  * import { MultiHeadAttention, load } from "heed";
  *
@@ -31,12 +32,16 @@ export function fromTorch<const N extends number | undefined = undefined>(
   stateDict: StateDict,
   options: TorchOptions<N> = {},
 ): Imported<N> {
-  checkObject("options", options);
-  const tensors = new NamedTensors("stateDict", stateDict, options.prefix);
-  if (options.add_zero_attn) throw wrongValue("add_zero_attn", "false, since heed adds no key of zeros", true);
-  for (const name of ["bias_k", "bias_v"]) {
-    tensors.refuse(name, "to be absent, since heed adds no learned key (add_bias_kv)");
+  const { prefix, numHeads, add_zero_attn } = readOptions<TorchOptions<N>>("fromTorch", options, {
+    prefix: 0,
+    numHeads: 0,
+    add_zero_attn: 0,
+  });
+  const heads = headsOf<N>(numHeads);
+  if (add_zero_attn !== undefined && checkBoolean("add_zero_attn", add_zero_attn)) {
+    throw wrongValue("add_zero_attn", "false, since heed adds no key of zeros", true);
   }
+  const tensors = new NamedTensors("stateDict", stateDict, prefix, (name) => name === "__metadata__");
   const { q, k, v, embedDim } = projections(tensors);
   const bias = tensors.find("in_proj_bias");
   if (bias) checkSizes(bias, "[3·embedDim]", 3 * embedDim);
@@ -45,8 +50,9 @@ export function fromTorch<const N extends number | undefined = undefined>(
   checkSizes(out, "[embedDim, embedDim]", embedDim, embedDim);
   const outBias = tensors.find("out_proj.bias");
   if (outBias) checkSizes(outBias, "[embedDim]", embedDim);
+  tensors.refuseOthers();
   return {
-    ...headsOf<N>(options.numHeads),
+    ...heads,
     embedDim,
     kvDim: { k: k.shape[1]!, v: v.shape[1]! },
     weights: {

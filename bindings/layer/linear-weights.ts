@@ -1,8 +1,8 @@
-import { checkBoolean, checkInteger, checkRows, wrongKind, wrongValue } from "../check.ts";
+import { checkBoolean, checkInteger, checkRows, nameOf, wrongKind, wrongValue } from "../check.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, checkFloats, shaped } from "../memory/data.ts";
 import { Tensor } from "../memory/tensor.ts";
-import { type Names, nested } from "../options.ts";
+import { nested } from "../options.ts";
 
 /** A weight as checkpoints store it: the floats of an array of `shape`, in C order. @category Layer and linear */
 export interface Weight {
@@ -23,8 +23,14 @@ export interface LinearWeights {
   transposed?: boolean | undefined;
 }
 
+const readWeights = /* @__PURE__ */ nested<LinearWeights>({ weight: shaped, bias: shaped, transposed: 0 });
+
 /** How { weight, bias, transposed } is read. */
-export const readLinearWeights = nested({ weight: shaped, bias: shaped, transposed: 0 } satisfies Names<LinearWeights>);
+export function readLinearWeights(given: unknown, name: string): unknown {
+  const kind = Tensor.isTensor(given) ? "Tensor" : ArrayBuffer.isView(given) && nameOf(given);
+  if (!kind) return readWeights(given, name);
+  throw new TypeError(`"weights.${name}" expected { weight, bias? }, got a ${kind}: write { weight: … }`);
+}
 
 /** The sizes of a weight. A size that is left out follows from its shape, from its bias, or from the other size. */
 export interface Features {

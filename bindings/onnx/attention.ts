@@ -1,16 +1,22 @@
-import { wrongValue } from "../check.ts";
+import { checkInteger, wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
+import { MAX_HEADS } from "../limits.ts";
 import { type ContribAttentionAttributes, type ContribAttentionInputs, contribAttention } from "./contrib-attention.ts";
 import { outputsOf } from "./outputs.ts";
 import { appendRows, pastOf } from "./past.ts";
-import { Rows, type ScoreOptions, attend, scores } from "./rows.ts";
+import { Rows, type ScoreOptions, attend, scores, softcapOf } from "./rows.ts";
 import {
   type OnnxBooleans,
   type OnnxIntegers,
   type OnnxNumber,
   type OnnxTensor,
+  FLOATS,
+  INTEGERS,
+  MASK,
   Operands,
   checkShape,
+  elementsOf,
+  readGiven,
 } from "./operands.ts";
 
 /** Inputs of the operator Attention of ai.onnx, opsets 23 to 25. @category Attention */
@@ -59,7 +65,15 @@ export interface OnnxAttentionOutputs {
   readonly qk_matmul_output: OnnxTensor;
 }
 
-const INPUTS = ["Q", "K", "V", "attn_mask", "past_key", "past_value", "nonpad_kv_seqlen"];
+const INPUTS = {
+  Q: FLOATS,
+  K: FLOATS,
+  V: FLOATS,
+  attn_mask: MASK,
+  past_key: FLOATS,
+  past_value: FLOATS,
+  nonpad_kv_seqlen: INTEGERS,
+};
 const ATTRIBUTES = [
   "is_causal",
   "q_num_heads",
@@ -101,9 +115,10 @@ export function onnxAttention(
   inputs: ContribAttentionInputs,
   attributes: ContribAttentionAttributes,
 ): ReturnType<typeof contribAttention>;
-export function onnxAttention(heed: Heed, inputs: object, attributes: object = {}): object {
-  if (typeof inputs === "object" && "weights" in inputs) return contribAttention(heed, inputs, attributes);
-  const operands = new Operands(inputs, INPUTS, attributes, ATTRIBUTES);
+export function onnxAttention(heed: Heed, given: object, attributes: object = {}): object {
+  const inputs = readGiven("inputs", given);
+  if ("weights" in inputs || "input" in inputs) return contribAttention(heed, inputs, attributes);
+  const operands = new Operands(heed, inputs, INPUTS, attributes, ATTRIBUTES);
   const [Q, K, V] = [operands.required("Q", [3, 4]), operands.required("K", [3, 4]), operands.required("V", [3, 4])];
   const numHeads = headsOf(operands, "q_num_heads", "Q", Q);
   const numKvHeads = headsOf(operands, "kv_num_heads", "K", K);
@@ -122,11 +137,9 @@ export function onnxAttention(heed: Heed, inputs: object, attributes: object = {
     ...positionOptions(operands, q, keys.length, past.key?.length),
     ...maskOptions(operands, [q.batch, numHeads, q.length, keys.length]),
     scale: operands.number("scale", undefined),
-    softcap: operands.number("softcap", 0) || undefined,
+    softcap: softcapOf(operands),
   };
-  const mode = operands.count("qk_matmul_output_mode", 0, 0);
-  const stage = STAGES[mode];
-  if (!stage) throw wrongValue("attributes.qk_matmul_output_mode", "0, 1, 2 or 3", mode);
+  const stage = STAGES[operands.count("qk_matmul_output_mode", 0, 0, 3)]!;
   const precision = operands.count("softmax_precision", 0, 1);
   if (!FLOAT_TYPES.includes(precision)) throw wrongValue("attributes.softmax_precision", "1, 10, 11 or 16", precision);
 
@@ -143,10 +156,9 @@ export function onnxAttention(heed: Heed, inputs: object, attributes: object = {
 
 /** The heads of a tensor: from its shape where that has four dimensions, else from the attribute. */
 function headsOf(operands: Operands, attribute: string, name: string, { shape }: OnnxTensor): number {
-  if (shape.length === 3) return operands.count(attribute, 1);
-  const heads = shape[1]!;
+  if (shape.length === 3) return operands.heads(attribute);
+  const heads = checkInteger(`${name}.shape[1]`, shape[1], 1, MAX_HEADS);
   const given = operands.count(attribute, 0, heads);
-  if (heads < 1) throw wrongValue(`${name}.shape[1]`, "at least one head", heads);
   if (given !== 0 && given !== heads) throw wrongValue(`attributes.${attribute}`, `${heads} (heads of ${name})`, given);
   return heads;
 }
@@ -174,9 +186,9 @@ function positionOptions(operands: Operands, q: Rows, keys: number, past: number
 
 /** The options of attn_mask, which broadcasts to `target`. A mask of fewer keys than there are drops the others. */
 function maskOptions(operands: Operands, target: readonly number[]): ScoreOptions {
-  const mask = operands.tensor("attn_mask", ["Uint8Array", "Float32Array"], [0, 1, 2, 3, 4]);
+  const mask = operands.tensor("attn_mask", [0, 1, 2, 3, 4]);
   if (!mask) return {};
-  const { data, shape } = mask;
+  const { data, shape } = mask as OnnxBooleans | OnnxTensor;
   const keys = target[3]!;
   shape.forEach((size, i) => {
     const dimension = i + 4 - shape.length;
@@ -186,6 +198,7 @@ function maskOptions(operands: Operands, target: readonly number[]): ScoreOption
       throw wrongValue(`attn_mask.shape[${i}]`, expected, size);
     }
   });
+  if (elementsOf(target) === 0) return {};
   if (data instanceof Uint8Array) return { keepMask: padRows(data, shape, keys, 0) };
   return { bias: padRows(data, shape, keys, -Infinity) };
 }
@@ -199,7 +212,7 @@ function padRows<Data extends Float32Array | Uint8Array>(
 ): { data: Data; shape: readonly number[] } {
   const given = shape.at(-1) ?? keys;
   if (given === keys) return { data, shape };
-  const rows = shape.slice(0, -1).reduce((product, size) => product * size, 1);
+  const rows = elementsOf(shape.slice(0, -1));
   const longer = new (data.constructor as new (length: number) => Data)(rows * keys).fill(value) as Data;
   for (let row = 0; row < rows; row++) longer.set(data.subarray(row * given, (row + 1) * given), row * keys);
   return { data: longer, shape: [...shape.slice(0, -1), keys] };

@@ -1,11 +1,20 @@
-import { wrongValue } from "../check.ts";
+import { checkInteger, wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
 import type { OnnxPadding } from "./masks.ts";
 import { attendWithPast } from "./multi-head-attention.ts";
 import { outputsOf } from "./outputs.ts";
 import { stack, stackedPastOf } from "./past.ts";
 import { Rows, columns } from "./rows.ts";
-import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./operands.ts";
+import {
+  type OnnxIntegers,
+  type OnnxNumber,
+  type OnnxTensor,
+  FLOATS,
+  INTEGERS,
+  Operands,
+  PADDING,
+  checkShape,
+} from "./operands.ts";
 
 /** Inputs of the operator Attention of com.microsoft, which projects its input to q, k and v. @category Attention */
 export interface ContribAttentionInputs {
@@ -15,7 +24,10 @@ export interface ContribAttentionInputs {
   weights: OnnxTensor;
   /** [hidden + hidden + v_hidden] */
   bias?: OnnxTensor | undefined;
-  /** [batch], [2·batch], [3·batch + 2], [batch, total_length] or [batch, length, total_length]; 0 = padding. */
+  /**
+   * [batch], [2·batch], [3·batch + 2], [batch, total_length] or [batch, length, total_length]; 0 = padding. [batch, 1]
+   * and [1, 1] are no mask, as in ONNX Runtime.
+   */
   mask_index?: OnnxPadding | undefined;
   /** Keys and values, [2, batch, num_heads, past_length, head_size]. */
   past?: OnnxTensor | undefined;
@@ -49,7 +61,15 @@ export interface ContribAttentionOutputs {
   readonly present: OnnxTensor;
 }
 
-const INPUTS = ["input", "weights", "bias", "mask_index", "past", "attention_bias", "past_sequence_length"];
+const INPUTS = {
+  input: FLOATS,
+  weights: FLOATS,
+  bias: FLOATS,
+  mask_index: PADDING,
+  past: FLOATS,
+  attention_bias: FLOATS,
+  past_sequence_length: INTEGERS,
+};
 const ATTRIBUTES = [
   "num_heads",
   "scale",
@@ -67,18 +87,24 @@ const ATTRIBUTES = [
  * @throws TypeError or RangeError for inputs and attributes that do not fit, by name
  */
 export function contribAttention(heed: Heed, inputs: object, attributes: object): ContribAttentionOutputs {
-  const operands = new Operands(inputs, INPUTS, attributes, ATTRIBUTES);
+  const operands = new Operands(heed, inputs, INPUTS, attributes, ATTRIBUTES);
   operands.refuseAttribute("do_rotary", 0, "apply onnxRotaryEmbedding, or use onnxGroupQueryAttention");
-  const numHeads = operands.count("num_heads", 1);
+  operands.count("rotary_embedding_dim", 0, 0);
+  operands.flag("past_present_share_buffer");
+  const numHeads = operands.heads("num_heads");
   const input = operands.required("input", [3]);
   const [batch, length, width] = input.shape as [number, number, number];
+  checkInteger("input.shape[2]", width, 1);
   const weights = operands.required("weights", [2]);
   const sizes = hiddenSizes(operands, numHeads, weights.shape[1]!);
   const total = sizes.reduce((sum, size) => sum + size, 0);
   checkShape("weights", weights.shape, [width, total]);
   const bias = operands.floats("bias", [1]);
   if (bias) checkShape("bias", bias.shape, [total]);
-  const { out } = heed.linear(input.data, weights, bias?.data, { transposed: true });
+  const { out } =
+    batch * length === 0
+      ? { out: new Float32Array(0) }
+      : heed.linear(input.data, { data: weights.data, shape: weights.shape }, bias?.data, { transposed: true });
   const [q, k, v] = sizes.map((size, n) => {
     const start = sizes.slice(0, n).reduce((sum, before) => sum + before, 0);
     const data = columns(out, total, start, size);
@@ -98,7 +124,8 @@ export function contribAttention(heed: Heed, inputs: object, attributes: object)
  */
 function hiddenSizes(operands: Operands, numHeads: number, total: number): number[] {
   const sizes = operands.list("qkv_hidden_sizes") ?? [total / 3, total / 3, total / 3];
-  if (sizes.length !== 3 || sizes[0] !== sizes[1] || sizes.some((size) => !Number.isInteger(size / numHeads))) {
+  const isMultiple = (size: number) => size > 0 && Number.isInteger(size / numHeads);
+  if (sizes.length !== 3 || sizes[0] !== sizes[1] || !sizes.every(isMultiple)) {
     const expected = `three multiples of ${numHeads}, of q and k the same`;
     throw wrongValue("attributes.qkv_hidden_sizes", expected, `[${sizes.join(", ")}]`);
   }

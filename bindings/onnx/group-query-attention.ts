@@ -4,8 +4,17 @@ import { outputsOf } from "./outputs.ts";
 import { biasOf } from "./masks.ts";
 import { normalizeQueryKey, rotateQueryKey } from "./query-key.ts";
 import { pastOf, writeRows } from "./past.ts";
-import { Rows, type ScoreOptions, attend, columns, scores } from "./rows.ts";
-import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./operands.ts";
+import { Rows, type ScoreOptions, attend, columns, scores, softcapOf } from "./rows.ts";
+import {
+  type OnnxIntegers,
+  type OnnxNumber,
+  type OnnxTensor,
+  FLOATS,
+  INTEGERS,
+  Operands,
+  checkShape,
+  elementsOf,
+} from "./operands.ts";
 
 /** Inputs of the operator GroupQueryAttention of com.microsoft. @category Grouped-query attention */
 export interface OnnxGroupQueryAttentionInputs {
@@ -81,24 +90,24 @@ export interface OnnxGroupQueryAttentionOutputs {
   readonly output_qk: OnnxTensor;
 }
 
-const INPUTS = [
-  "query",
-  "key",
-  "value",
-  "past_key",
-  "past_value",
-  "seqlens_k",
-  "total_sequence_length",
-  "cos_cache",
-  "sin_cache",
-  "position_ids",
-  "attention_bias",
-  "head_sink",
-  "k_scale",
-  "v_scale",
-  "q_norm_weight",
-  "k_norm_weight",
-];
+const INPUTS = {
+  query: FLOATS,
+  key: FLOATS,
+  value: FLOATS,
+  past_key: FLOATS,
+  past_value: FLOATS,
+  seqlens_k: INTEGERS,
+  total_sequence_length: INTEGERS,
+  cos_cache: FLOATS,
+  sin_cache: FLOATS,
+  position_ids: INTEGERS,
+  attention_bias: FLOATS,
+  head_sink: FLOATS,
+  k_scale: FLOATS,
+  v_scale: FLOATS,
+  q_norm_weight: FLOATS,
+  k_norm_weight: FLOATS,
+};
 const ATTRIBUTES = [
   "num_heads",
   "kv_num_heads",
@@ -147,39 +156,45 @@ export function onnxGroupQueryAttention(
   inputs: OnnxGroupQueryAttentionInputs,
   attributes: OnnxGroupQueryAttentionAttributes,
 ): OnnxGroupQueryAttentionOutputs {
-  const operands = new Operands(inputs, INPUTS, attributes, ATTRIBUTES);
+  const operands = new Operands(heed, inputs, INPUTS, attributes, ATTRIBUTES);
   refuseUnsupported(operands);
-  const numHeads = operands.count("num_heads", 1);
-  const numKvHeads = operands.count("kv_num_heads", 1);
+  const numHeads = operands.heads("num_heads");
+  const numKvHeads = operands.heads("kv_num_heads");
   if (numHeads % numKvHeads !== 0) throw wrongValue("attributes.kv_num_heads", `a divisor of ${numHeads}`, numKvHeads);
   const given = projections(operands, numHeads, numKvHeads);
   const { batch, length } = given.q;
   const past = pastOf(operands, given.k, given.v);
+  const room = past.key?.length ?? 0;
   const { total, kvLengths } = lengthsOf(operands, batch, given.k.length);
 
   // The new rows stand behind the past. Those of a prompt start at 0, even where padding follows them.
   const isPrompt = length === total;
   const startsOf = (rows: Rows) => kvLengths.map((keys) => (isPrompt ? 0 : keys - rows.length));
   const [startsQ, startsK] = [startsOf(given.q), startsOf(given.k)];
-  checkPastLengths(startsK, past.key?.length ?? 0);
+  checkPastLengths(startsK, room);
+  if (total > room + given.k.length) {
+    throw wrongValue("total_sequence_length", `at most ${room + given.k.length} (rows of past_key and key)`, total);
+  }
   const { q, k } = rotateQueryKey(heed, operands, normalizeQueryKey(operands, given), startsQ, startsK, total);
-  const present = Math.max(total, past.key?.length ?? 0);
-  const keys = writeRows(past.key, k, startsK, present);
-  const values = writeRows(past.value, given.v, startsK, present);
+  const present = Math.max(total, room);
+  const startOf = (b: number) => startsK[b]!;
+  const keys = writeRows(past.key, k, startOf, present);
+  const values = writeRows(past.value, given.v, startOf, present);
   const options: ScoreOptions = {
     ...scoreOptions(operands, numHeads, present, { batch: q.batch, seqLenQ: length, total }),
     queryOffset: startsQ,
     kvLengths,
   };
-  const qkOutput = operands.count("qk_output", 0, 0);
-  if (qkOutput > 2) throw wrongValue("attributes.qk_output", "0, 1 or 2", qkOutput);
+  const qkOutput = operands.count("qk_output", 0, 0, 2);
   return outputsOf<OnnxGroupQueryAttentionOutputs>({
     output: () => attend(heed, q, keys, values, options).packed,
     present_key: () => keys.unpacked,
     present_value: () => values.unpacked,
     output_qk: () => {
       const { data } = scores(heed, q, keys, options, qkOutput === 2 ? "softmax" : "masked");
-      const visible = columns(data, present, 0, total).map((score) => (score === -Infinity ? 0 : score));
+      const visible = (data.length === 0 ? data : columns(data, present, 0, total)).map((score) =>
+        score === -Infinity ? 0 : score,
+      );
       return { data: visible, shape: [q.batch, numHeads, length, total] };
     },
   });
@@ -196,6 +211,7 @@ function refuseUnsupported(operands: Operands): void {
   operands.refuseInputs("caches are of f32 here", "k_scale", "v_scale");
   operands.refuseAttribute("k_quant_type", "NONE", "caches are of f32 here");
   operands.refuseAttribute("v_quant_type", "NONE", "caches are of f32 here");
+  operands.count("kv_cache_bit_width", 0, 0);
   operands.refuseAttribute("sliding_window_cache", 0, "caches hold whole sequences here");
 }
 
@@ -254,11 +270,11 @@ function scoreOptions(
   return {
     causal,
     scale: operands.number("scale", 0) || undefined,
-    softcap: operands.number("softcap", 0) || undefined,
+    softcap: softcapOf(operands),
     // local_window_size counts the key at the query's own position, `left` does not.
     window: window > 0 ? { left: window - 1 } : undefined,
     sinks: sink?.data ?? smooth,
-    bias: bias && widenBias(bias, present),
+    bias: bias && sizes.batch * sizes.seqLenQ > 0 ? widenBias(bias, present) : undefined,
   };
 }
 
@@ -266,7 +282,7 @@ function scoreOptions(
 function widenBias({ data, shape }: OnnxTensor, present: number): OnnxTensor {
   const given = shape[3]!;
   if (given === present) return { data, shape };
-  const rows = data.length / given;
+  const rows = elementsOf(shape.slice(0, 3));
   const wider = new Float32Array(rows * present);
   for (let row = 0; row < rows; row++) wider.set(data.subarray(row * given, (row + 1) * given), row * present);
   return { data: wider, shape: [...shape.slice(0, 3), present] };

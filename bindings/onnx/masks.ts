@@ -1,6 +1,6 @@
 import { wrongValue } from "../check.ts";
 import type { ScoreOptions } from "./rows.ts";
-import { type OnnxBooleans, type OnnxIntegers, type OnnxTensor, Operands } from "./operands.ts";
+import { type OnnxBooleans, type OnnxIntegers, type OnnxTensor, Operands, elementsOf } from "./operands.ts";
 
 /** Which keys are no padding, in one of the forms that the operators of com.microsoft take. @category Tensors */
 export type OnnxPadding = OnnxIntegers | OnnxBooleans;
@@ -22,31 +22,38 @@ interface KeepMask {
   shape: [number, number, number, number];
 }
 
+/** The options of padding and bias. */
+interface MaskOptions {
+  /** For the output of attention. */
+  options: ScoreOptions;
+  /** For outputs that show the scores: mask_filter_value is in the bias in any case. */
+  scoreOptions: () => ScoreOptions;
+}
+
 /**
  * The options of a padding mask and of a bias [batch or 1, numHeads or 1, seqLenQ, total].
  *
  * ONNX Runtime adds mask_filter_value to the scores of padding. Where every query sees a key that is no padding,
  * padding gets the weight 0 that way, and a keepMask does the same. A query that sees only padding attends to padding:
  * then mask_filter_value becomes a bias.
- *
- * @param asBias whether mask_filter_value becomes a bias in any case, for outputs that show the scores
  */
 export function maskOptions(
   operands: Operands,
   name: string,
   sizes: ScoreSizes,
   bias: OnnxTensor | undefined,
-  { asBias = false } = {},
-): ScoreOptions {
+): MaskOptions {
   const keepMask = keepMaskOf(operands, name, sizes);
-  if (!keepMask) return bias ? { bias } : {};
   const filter = operands.number("mask_filter_value", -10000);
-  if (!asBias && filter <= -10000 && keepsFirstKeys(keepMask, sizes.total)) {
-    return bias ? { keepMask, bias } : { keepMask };
-  }
-  const data = Float32Array.from(keepMask.data, (keep) => (keep ? 0 : filter));
-  const filterBias = { data, shape: keepMask.shape };
-  return { bias: bias ? addBroadcast(bias, filterBias) : filterBias };
+  const withoutMask = bias ? { bias } : {};
+  if (!keepMask) return { options: withoutMask, scoreOptions: () => withoutMask };
+  const scoreOptions = (): ScoreOptions => {
+    const data = Float32Array.from(keepMask.data, (keep) => (keep ? 0 : filter));
+    const filterBias = { data, shape: keepMask.shape };
+    return { bias: bias ? addBroadcast(bias, filterBias) : filterBias };
+  };
+  const dropsPadding = filter <= -10000 && keepsFirstKeys(keepMask, sizes.total);
+  return { options: dropsPadding ? { keepMask, ...withoutMask } : scoreOptions(), scoreOptions };
 }
 
 /**
@@ -57,31 +64,37 @@ export function maskOptions(
  *     [3·batch + 2]                [batch], then where the queries and the keys of each sequence start, and end
  *     [batch, total]               0 = padding; [batch, total − past]: the past has none
  *     [batch, seqLenQ, total]      the same for each query
+ *     [batch, 1] or [1, 1]         of mask_index, where there is more than one key: no mask, whatever it holds
+ *
+ * @returns undefined where there is no mask, and where there are no queries
  */
 function keepMaskOf(operands: Operands, name: string, sizes: ScoreSizes): KeepMask | undefined {
-  const mask = operands.tensor(name, ["Int32Array", "BigInt64Array", "Uint8Array"], [1, 2, 3]);
+  const mask = operands.tensor(name, [1, 2, 3]);
   if (!mask) return undefined;
   const { batch, seqLenQ, past, total } = sizes;
   const { shape } = mask;
+  const isOf = (...expected: number[]) => shape.length === expected.length && expected.every((n, i) => n === shape[i]);
+  if (name === "mask_index" && !isOf(batch, total) && (isOf(batch, 1) || isOf(1, 1))) return undefined;
   const values = Array.from(mask.data as ArrayLike<number | bigint>, Number);
-  const maskOf = (rows: number, keeps: (b: number, row: number, key: number) => boolean): KeepMask => {
+  const maskOf = (rows: number, keeps: (b: number, row: number, key: number) => boolean): KeepMask | undefined => {
+    if (batch * seqLenQ === 0) return undefined;
     const keepsElement = (n: number) => keeps(Math.floor(n / (rows * total)), Math.floor(n / total) % rows, n % total);
     const data = Uint8Array.from({ length: batch * rows * total }, (_, n) => Number(keepsElement(n)));
     return { data, shape: [batch, 1, rows, total] };
   };
   if (shape.length === 1) {
-    if (shape[0] === 3 * batch + 2) checkPackedStarts(name, values, sizes);
-    else if (shape[0] !== batch && shape[0] !== 2 * batch) throw wrongShape(name, shape, sizes);
-    const starts = shape[0] === 2 * batch && shape[0] !== 3 * batch + 2 ? values.slice(batch) : undefined;
+    if (isOf(3 * batch + 2)) checkPackedStarts(name, values, sizes);
+    else if (!isOf(batch) && !isOf(2 * batch)) throw wrongShape(name, shape, sizes);
+    const starts = isOf(2 * batch) ? values.slice(batch) : undefined;
     return maskOf(1, (b, _, key) => key >= (starts?.[b] ?? 0) && key < values[b]!);
   }
-  if (shape.length === 2 && shape[0] === batch && shape[1] === total) {
+  if (isOf(batch, total)) {
     return maskOf(1, (b, _, key) => values[b * total + key]! > 0);
   }
-  if (shape.length === 2 && shape[0] === batch && shape[1] === total - past) {
+  if (isOf(batch, total - past)) {
     return maskOf(1, (b, _, key) => key < past || values[b * (total - past) + key - past]! > 0);
   }
-  if (shape.length === 3 && shape[0] === batch && shape[1] === seqLenQ && shape[2] === total) {
+  if (isOf(batch, seqLenQ, total)) {
     return maskOf(seqLenQ, (b, row, key) => values[(b * seqLenQ + row) * total + key]! > 0);
   }
   throw wrongShape(name, shape, sizes);
@@ -119,7 +132,7 @@ function keepsFirstKeys({ data }: KeepMask, total: number): boolean {
 function addBroadcast(a: OnnxTensor, b: OnnxTensor): OnnxTensor {
   const shape = a.shape.map((size, i) => Math.max(size, b.shape[i]!));
   const [, heads, rows, keys] = shape as [number, number, number, number];
-  const elements = shape.reduce((product, size) => product * size, 1);
+  const elements = elementsOf(shape);
   const elementOf = ({ data, shape: sizes }: OnnxTensor, index: readonly number[]) =>
     data[sizes.reduce((offset, size, i) => offset * size + (size === 1 ? 0 : index[i]!), 0)]!;
   const data = Float32Array.from({ length: elements }, (_, n) => {

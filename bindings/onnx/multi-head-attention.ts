@@ -4,7 +4,16 @@ import { type OnnxPadding, biasOf, maskOptions } from "./masks.ts";
 import { outputsOf } from "./outputs.ts";
 import { type Past, appendRows, firstRows, pastOf, writeRows } from "./past.ts";
 import { Rows, type ScoreOptions, attend, columns, scores } from "./rows.ts";
-import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./operands.ts";
+import {
+  type OnnxIntegers,
+  type OnnxNumber,
+  type OnnxTensor,
+  FLOATS,
+  INTEGERS,
+  Operands,
+  PADDING,
+  checkShape,
+} from "./operands.ts";
 
 /** Inputs of the operator MultiHeadAttention of com.microsoft. @category Multi-head attention */
 export interface OnnxMultiHeadAttentionInputs {
@@ -54,18 +63,18 @@ export interface OnnxMultiHeadAttentionOutputs {
   readonly qk: OnnxTensor;
 }
 
-const INPUTS = [
-  "query",
-  "key",
-  "value",
-  "bias",
-  "key_padding_mask",
-  "attention_bias",
-  "past_key",
-  "past_value",
-  "past_sequence_length",
-  "cache_indirection",
-];
+const INPUTS = {
+  query: FLOATS,
+  key: FLOATS,
+  value: FLOATS,
+  bias: FLOATS,
+  key_padding_mask: PADDING,
+  attention_bias: FLOATS,
+  past_key: FLOATS,
+  past_value: FLOATS,
+  past_sequence_length: INTEGERS,
+  cache_indirection: INTEGERS,
+};
 const ATTRIBUTES = ["num_heads", "scale", "unidirectional", "mask_filter_value"];
 
 /**
@@ -88,9 +97,9 @@ export function onnxMultiHeadAttention(
   inputs: OnnxMultiHeadAttentionInputs,
   attributes: OnnxMultiHeadAttentionAttributes,
 ): OnnxMultiHeadAttentionOutputs {
-  const operands = new Operands(inputs, INPUTS, attributes, ATTRIBUTES);
+  const operands = new Operands(heed, inputs, INPUTS, attributes, ATTRIBUTES);
   operands.refuseInputs("beams are reordered by the caller", "cache_indirection");
-  const { q, k, v } = projections(operands, operands.count("num_heads", 1));
+  const { q, k, v } = projections(operands, operands.heads("num_heads"));
   return attendWithPast(heed, operands, "key_padding_mask", { q, k, v });
 }
 
@@ -112,23 +121,21 @@ export function attendWithPast(
   const [keys, values] = [appendRows(firstRows(past.key, length), k), appendRows(firstRows(past.value, length), v)];
   const sizes = { batch: q.batch, seqLenQ: q.length, past: length, total };
   const bias = biasOf(operands, sizes, q.heads);
+  const masks = maskOptions(operands, mask, sizes, bias);
   const options: ScoreOptions = {
     scale: operands.number("scale", 0) || undefined,
     causal: operands.flag("unidirectional"),
     queryOffset: length,
-    ...maskOptions(operands, mask, sizes, bias),
+    ...masks.options,
   };
   // Where the past has room for the new rows and more, the present has the length of the past.
   const present = (before: Rows | undefined, next: Rows, all: Rows) =>
-    (room > total ? writeRows(before, next, new Array<number>(q.batch).fill(length), room) : all).unpacked;
+    (room > total ? writeRows(before, next, () => length, room) : all).unpacked;
   return outputsOf<OnnxMultiHeadAttentionOutputs>({
     output: () => attend(heed, q, keys, values, options).packed,
     present_key: () => present(past.key, k, keys),
     present_value: () => present(past.value, v, values),
-    qk: () => {
-      const biasOnly = maskOptions(operands, mask, sizes, bias, { asBias: true });
-      return scores(heed, q, keys, { ...options, keepMask: undefined, ...biasOnly }, "masked");
-    },
+    qk: () => scores(heed, q, keys, { ...options, keepMask: undefined, ...masks.scoreOptions() }, "masked"),
   });
 }
 
@@ -141,7 +148,7 @@ function projections(operands: Operands, numHeads: number): { q: Rows; k: Rows; 
     const [q, k, v] = splitParts("query", query, numHeads, 3);
     return addBias({ q: q!, k: k!, v: v! }, bias);
   }
-  const key = operands.tensor("key", ["Float32Array"], [3, 4, 5]);
+  const key = operands.floats("key", [3, 4, 5]);
   if (!key)
     throw wrongKind("key", `{ data, shape } (query is not [batch, length, ${numHeads}, 3, head_size])`, undefined);
   const q = Rows.fromTensor("query", query, numHeads);

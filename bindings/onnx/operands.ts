@@ -1,4 +1,15 @@
-import { checkObject, wrongKind, wrongValue } from "../check.ts";
+import {
+  checkFinite,
+  checkInteger,
+  checkObject,
+  checkTypedArray,
+  isTypedArray,
+  wrongKind,
+  wrongValue,
+} from "../check.ts";
+import type { Heed } from "../heed.ts";
+import { MAX_HEADS } from "../limits.ts";
+import { closestName } from "../options.ts";
 
 /** An input or output of an operator: elements in C order, and their shape. @category Tensors */
 export interface OnnxTensor<Data = Float32Array> {
@@ -18,47 +29,97 @@ export type OnnxNumber = number | bigint;
 /** The shape that an input must have: the size of each dimension, or a name for a dimension of any size. */
 export type ShapePattern = readonly (number | string)[];
 
-const KINDS = { Float32Array, Int32Array, BigInt64Array, Uint8Array };
-type Kinds = typeof KINDS;
-type KindName = keyof Kinds;
-type Accepted<Names extends readonly KindName[]> = InstanceType<Kinds[Names[number]]>;
+/** An input that was checked: its data are a view of our own over the memory of the caller's array. */
+export interface Operand<Data = Float32Array> extends OnnxTensor<Data> {
+  /** The caller's array. */
+  source?: unknown;
+}
 
-/** The inputs and attributes of one call of an operator. Each is checked when it is read, and named in the error. */
+type Elements = Float32Array | Int32Array | BigInt64Array | Uint8Array;
+type Kind = "Float32Array" | "Int32Array" | "BigInt64Array" | "Uint8Array";
+
+/** What the data of an input may be. */
+export const FLOATS: readonly Kind[] = ["Float32Array"];
+export const INTEGERS: readonly Kind[] = ["Int32Array", "BigInt64Array"];
+export const PADDING: readonly Kind[] = ["Int32Array", "BigInt64Array", "Uint8Array"];
+export const MASK: readonly Kind[] = ["Uint8Array", "Float32Array"];
+
+/** The largest size of a dimension: sums of a few are exact, and each is an integer of 32 bits. */
+const MAX_SIZE = 2 ** 31 - 1;
+/** The most dimensions of an input. */
+const MAX_RANK = 5;
+/** How many elements of a list are read: more than any shape or attribute has, whatever length the list claims. */
+const MAX_READ = 8;
+
+/**
+ * The inputs and attributes of one call of an operator. Each is read once, and every input is checked, whether the
+ * operator uses it or not. Errors name the input or attribute.
+ */
 export class Operands {
-  readonly #inputs: Partial<Record<string, unknown>>;
-  readonly #attributes: Partial<Record<string, unknown>>;
+  readonly #inputs: ReadonlyMap<string, Operand<Elements>>;
+  readonly #attributes: Given;
 
-  /** @throws TypeError for an input or attribute that the operator does not have */
-  constructor(inputs: object, inputNames: readonly string[], attributes: object, attributeNames: readonly string[]) {
-    checkObject("inputs", inputs);
-    checkObject("attributes", attributes);
-    checkNames("inputs", inputs, inputNames);
-    checkNames("attributes", attributes, attributeNames);
-    this.#inputs = inputs;
-    this.#attributes = attributes;
+  /**
+   * @param kinds the operator's inputs, and what their data may be
+   * @throws TypeError for an input or attribute that the operator does not have, or of the wrong kind; RangeError for a
+   * shape that is none, or not that of its data
+   */
+  constructor(
+    heed: Heed,
+    inputs: unknown,
+    kinds: Readonly<Record<string, readonly Kind[]>>,
+    attributes: unknown,
+    attributeNames: readonly string[],
+  ) {
+    if (typeof (heed as Heed | null | undefined)?.attention !== "function") {
+      throw wrongKind("heed", "an instance of heed", heed);
+    }
+    const given = readGiven("inputs", inputs, Object.keys(kinds));
+    this.#attributes = readGiven("attributes", attributes, attributeNames);
+    for (const name in this.#attributes) this.#attributes[name] = few(this.#attributes[name]);
+    // All is read before anything is checked: reading may run code of the caller, checking does not.
+    const tensors = Object.entries(given).flatMap(([name, value]) =>
+      value === undefined ? [] : [readTensor(name, value, kinds[name]!)],
+    );
+    this.#inputs = new Map(tensors.map((tensor) => [tensor.name, checkTensor(tensor)]));
   }
 
   /** Whether an input is given. */
   has(name: string): boolean {
-    return this.#inputs[name] !== undefined;
+    return this.#inputs.has(name);
   }
 
-  /** An input of floats, or undefined. `ranks`: how many dimensions it may have. */
-  floats(name: string, ranks: readonly number[]): OnnxTensor | undefined {
-    return this.tensor(name, ["Float32Array"], ranks);
+  /** An input, or undefined. `ranks`: how many dimensions it may have. */
+  tensor(name: string, ranks: readonly number[]): Operand<Elements> | undefined {
+    const tensor = this.#inputs.get(name);
+    const rank = tensor?.shape.length;
+    if (rank !== undefined && !ranks.includes(rank)) {
+      throw wrongValue(`${name}.shape`, `${listOf(ranks)} dimensions`, rank);
+    }
+    return tensor;
+  }
+
+  /** An input of floats, or undefined. */
+  floats(name: string, ranks: readonly number[]): Operand | undefined {
+    return this.tensor(name, ranks) as Operand | undefined;
   }
 
   /** An input of floats that must be there. */
-  required(name: string, ranks: readonly number[]): OnnxTensor {
+  required(name: string, ranks: readonly number[]): Operand {
     const tensor = this.floats(name, ranks);
     if (!tensor) throw wrongKind(name, "{ data, shape }", undefined);
     return tensor;
   }
 
-  /** The elements of an input of integers, or undefined. */
+  /** A copy of the elements of an input of integers, or undefined. Those of 64 bits must fit into 32. */
   integers(name: string, ranks: readonly number[]): Int32Array | undefined {
-    const tensor = this.tensor(name, ["Int32Array", "BigInt64Array"], ranks);
-    return tensor && Int32Array.from(tensor.data as ArrayLike<number | bigint>, Number);
+    const data = this.tensor(name, ranks)?.data as Int32Array | BigInt64Array | undefined;
+    if (!(data instanceof BigInt64Array)) return data && new Int32Array(data);
+    return Int32Array.from(data as ArrayLike<unknown> as ArrayLike<number>, (value: unknown, i) => {
+      if (BigInt.asIntN(32, value as bigint) !== value)
+        throw wrongValue(`${name}[${i}]`, "an integer of 32 bits", value);
+      return Number(value);
+    });
   }
 
   /** An input that is one integer, or undefined. */
@@ -68,50 +129,28 @@ export class Operands {
     return data?.[0];
   }
 
-  /** An input whose data is one of `kinds`, or undefined. `ranks`: how many dimensions it may have. */
-  tensor<const Names extends readonly KindName[]>(
-    name: string,
-    kinds: Names,
-    ranks: readonly number[],
-  ): OnnxTensor<Accepted<Names>> | undefined {
-    const value = this.#inputs[name];
-    if (value === undefined) return undefined;
-    if (typeof value !== "object" || value === null) throw wrongKind(name, "{ data, shape }", value);
-    const { data, shape } = value as Partial<Record<string, unknown>>;
-    if (!kinds.some((kind) => data instanceof KINDS[kind])) throw wrongKind(`${name}.data`, kinds.join(" or "), data);
-    if (!Array.isArray(shape)) throw wrongKind(`${name}.shape`, "an array of integers", shape);
-    if (!ranks.includes(shape.length)) throw wrongValue(`${name}.shape`, `${listOf(ranks)} dimensions`, shape.length);
-    for (const [i, size] of shape.entries()) {
-      if (!Number.isInteger(size) || size < 0) {
-        throw wrongValue(`${name}.shape[${i}]`, "an integer of at least 0", size);
-      }
-    }
-    const length = (data as ArrayLike<unknown>).length;
-    const expected = (shape as number[]).reduce((product, size) => product * size, 1);
-    if (length !== expected) {
-      throw wrongValue(`${name}.data`, `a length of ${expected} (shape [${shape.join(", ")}])`, length);
-    }
-    return { data: data as Accepted<Names>, shape: shape as number[] };
-  }
-
-  /** An attribute as a number; `missing` where it is absent. */
+  /** An attribute as a number that is finite in f32; `missing` where it is absent. */
   number<Missing extends number | undefined>(name: string, missing: Missing): number | Missing {
     const value = this.#attributes[name];
-    if (value === undefined) return missing;
-    const number = typeof value === "bigint" ? Number(value) : value;
-    if (typeof number !== "number") throw wrongKind(`attributes.${name}`, "a number", value);
-    if (!Number.isFinite(number)) throw wrongValue(`attributes.${name}`, "a finite number", number);
-    return number;
+    return value === undefined ? missing : checkFinite(`attributes.${name}`, fromBigInt(`attributes.${name}`, value));
   }
 
-  /** An integer attribute of at least `low`. Without `missing` it must be there. */
-  count(name: string, low: number, missing?: number): number {
+  /** A float attribute of at least 0. */
+  magnitude(name: string, missing: number): number {
     const value = this.number(name, missing);
-    if (value === undefined) throw wrongKind(`attributes.${name}`, "an integer", undefined);
-    if (!Number.isInteger(value) || value < low) {
-      throw wrongValue(`attributes.${name}`, `an integer of at least ${low}`, value);
-    }
+    if (value < 0) throw wrongValue(`attributes.${name}`, "a finite number of at least 0", value);
     return value;
+  }
+
+  /** An integer attribute from `low` to `high`. Without `missing` it must be there. */
+  count(name: string, low: number, missing?: number, high?: number): number {
+    const [title, given] = [`attributes.${name}`, this.#attributes[name]];
+    return checkInteger(title, fromBigInt(title, given === undefined ? missing : given), low, high);
+  }
+
+  /** An attribute that counts heads, and must be there. */
+  heads(name: string): number {
+    return this.count(name, 1, undefined, MAX_HEADS);
   }
 
   /** An attribute that is 0 or 1, as a boolean. */
@@ -121,20 +160,20 @@ export class Operands {
     return value === 1;
   }
 
-  /** An attribute that is a list of integers, or undefined. */
+  /** An attribute that is a list of integers of at least 0, or undefined. */
   list(name: string): number[] | undefined {
-    const value = this.#attributes[name];
+    const [title, value] = [`attributes.${name}`, this.#attributes[name]];
     if (value === undefined) return undefined;
-    if (!Array.isArray(value) && !(value instanceof Int32Array) && !(value instanceof BigInt64Array)) {
-      throw wrongKind(`attributes.${name}`, "an array of integers", value);
-    }
-    return Array.from(value as ArrayLike<number | bigint>, Number);
+    const kind = INTEGERS.find((kind) => isTypedArray(kind, value));
+    const values = kind ? Array.from(checkTypedArray(title, value, kind, "integers") as ArrayLike<unknown>) : value;
+    if (!Array.isArray(values)) throw wrongKind(title, "an array of integers", value);
+    return values.map((size: unknown, i) => checkInteger(`${title}[${i}]`, fromBigInt(`${title}[${i}]`, size), 0));
   }
 
   /** Throws a RangeError where one of these inputs is given: heed does not compute what it asks for. */
   refuseInputs(reason: string, ...names: string[]): void {
     for (const name of names) {
-      if (this.has(name)) throw wrongValue(name, `nothing (${reason})`, this.#inputs[name]);
+      if (this.has(name)) throw wrongValue(name, `nothing (${reason})`, this.#inputs.get(name));
     }
   }
 
@@ -146,17 +185,77 @@ export class Operands {
   }
 }
 
+/** What a caller gave, by name. */
+type Given = Partial<Record<string, unknown>>;
+
+/**
+ * The own enumerable properties of an object, each read once, in an object that inherits nothing.
+ *
+ * @param known the names that there may be, where these are settled
+ * @throws TypeError for what is no object, and for a name that is not `known`
+ */
+export function readGiven(title: string, given: unknown, known?: readonly string[]): Given {
+  checkObject(title, given);
+  const read = Object.assign(Object.create(null) as Given, given);
+  const unknown = known && Object.keys(read).find((name) => !known.includes(name));
+  if (unknown === undefined) return read;
+  const error = wrongKind(title, `no others than ${known!.join(", ")}`, unknown);
+  const meant = closestName(unknown, known!);
+  throw meant === undefined ? error : new TypeError(`${error.message}; did you mean "${meant}"?`);
+}
+
+/** An input as it was read. */
+interface GivenTensor {
+  name: string;
+  data: unknown;
+  shape: unknown;
+  kinds: readonly Kind[];
+}
+
+/** Reads { data, shape }. */
+function readTensor(name: string, value: unknown, kinds: readonly Kind[]): GivenTensor {
+  if (typeof value !== "object" || value === null) throw wrongKind(name, "{ data, shape }", value);
+  const { data, shape } = value as Given;
+  return { name, data, shape: few(shape), kinds };
+}
+
+/** A copy of the first elements of an array; any other value as it is. */
+function few(value: unknown): unknown {
+  if (!Array.isArray(value)) return value;
+  return Array.from({ length: Math.min(value.length, MAX_READ) }, (_, i) => value[i] as unknown);
+}
+
+/** Checks { data, shape }. */
+function checkTensor({ name, data: source, shape, kinds }: GivenTensor): Operand<Elements> {
+  const kind = kinds.find((kind) => isTypedArray(kind, source)) ?? kinds[0]!;
+  const data = checkTypedArray(`${name}.data`, source, kind, kinds.join(" or "));
+  if (!Array.isArray(shape)) throw wrongKind(`${name}.shape`, "an array of integers", shape);
+  if (shape.length > MAX_RANK) throw wrongValue(`${name}.shape`, `at most ${MAX_RANK} dimensions`, shape.length);
+  shape.forEach((size, i) => checkInteger(`${name}.shape[${i}]`, size, 0, MAX_SIZE));
+  const elements = elementsOf(shape);
+  if (data.length !== elements) {
+    throw wrongValue(`${name}.data`, `a length of ${elements} (shape [${shape.join(", ")}])`, data.length);
+  }
+  return { data, shape, source };
+}
+
+/** A bigint as a number; any other value as it is. */
+function fromBigInt(title: string, value: unknown): unknown {
+  if (typeof value !== "bigint") return value;
+  if (!Number.isSafeInteger(Number(value))) throw wrongValue(title, "an integer of 53 bits", value);
+  return Number(value);
+}
+
+/** How many elements a shape has, in doubles: it may be more than any array holds. */
+export function elementsOf(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
 /** Throws a RangeError unless `shape` has the form of `expected`. */
 export function checkShape(name: string, shape: readonly number[], expected: ShapePattern): void {
   const fits =
     shape.length === expected.length && shape.every((n, i) => typeof expected[i] === "string" || n === expected[i]);
   if (!fits) throw wrongValue(`${name}.shape`, `[${expected.join(", ")}]`, `[${shape.join(", ")}]`);
-}
-
-/** Throws a TypeError for a key of `given` that is not `known`. */
-function checkNames(title: string, given: object, known: readonly string[]): void {
-  const unknown = Object.keys(given).find((name) => !known.includes(name));
-  if (unknown !== undefined) throw wrongKind(title, `no others than ${known.join(", ")}`, unknown);
 }
 
 /** "3", or "3, 4 or 5". */

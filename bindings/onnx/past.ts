@@ -65,18 +65,22 @@ export function firstRows(rows: Rows | undefined, length: number): Rows | undefi
 /** The rows of `past` with those of `next` behind them. */
 export function appendRows(past: Rows | undefined, next: Rows): Rows {
   if (!past) return next;
-  return writeRows(past, next, new Array<number>(next.batch).fill(past.length), past.length + next.length);
+  return writeRows(past, next, () => past.length, past.length + next.length);
 }
 
-/** `length` rows for every head: starts[batch entry] rows of `past`, the rows of `next`, then zeros. */
-export function writeRows(past: Rows | undefined, next: Rows, starts: ArrayLike<number>, length: number): Rows {
+/**
+ * `length` rows for every head: startOf(batch entry) rows of `past`, the rows of `next`, then zeros. There are no more
+ * than `past` and `next` have together.
+ */
+export function writeRows(past: Rows | undefined, next: Rows, startOf: (b: number) => number, length: number): Rows {
   const { batch, heads, dim } = next;
   const data = new Float32Array(batch * heads * length * dim);
+  if (data.length === 0) return new Rows({ batch, heads, length, dim }, "bhld", data);
   const rowsOfHead = (all: Float32Array, rows: number, n: number): Float32Array =>
     all.subarray(n * rows * dim, (n + 1) * rows * dim);
   for (let n = 0; n < batch * heads; n++) {
     const target = rowsOfHead(data, length, n);
-    const start = starts[Math.floor(n / heads)]! * dim;
+    const start = startOf(Math.floor(n / heads)) * dim;
     if (past) target.set(rowsOfHead(past.dataIn("bhld"), past.length, n).subarray(0, start));
     target.set(rowsOfHead(next.dataIn("bhld"), next.length, n), start);
   }

@@ -14,6 +14,7 @@ interface QueryKey {
 
 /** RMSNorm: each row divided by its root mean square, times q_norm_weight or k_norm_weight. Without these nothing. */
 export function normalizeQueryKey(operands: Operands, { q, k }: QueryKey): QueryKey {
+  const epsilon = operands.magnitude("qk_norm_epsilon", 1e-6);
   const [qWeight, kWeight] = [operands.floats("q_norm_weight", [1]), operands.floats("k_norm_weight", [1])];
   if (!qWeight && !kWeight) return { q, k };
   if (!qWeight || !kWeight) {
@@ -21,7 +22,6 @@ export function normalizeQueryKey(operands: Operands, { q, k }: QueryKey): Query
   }
   checkShape("q_norm_weight", qWeight.shape, [q.dim]);
   checkShape("k_norm_weight", kWeight.shape, [q.dim]);
-  const epsilon = operands.number("qk_norm_epsilon", 1e-6);
   const norm = (rows: Rows, weight: Float32Array): Rows => {
     const data = rows.data.slice();
     for (let row = 0; row < data.length; row += rows.dim) {
@@ -49,8 +49,8 @@ export function rotateQueryKey(
   startsK: Int32Array,
   total: number,
 ): QueryKey {
-  if (!operands.flag("do_rotary")) return { q, k };
   const interleaved = operands.flag("rotary_interleaved");
+  if (!operands.flag("do_rotary")) return { q, k };
   const tables = tablesOf(operands, 2);
   if (tables.rotaryDim > q.dim) throw wrongValue("cos_cache.shape[1]", `at most ${q.dim / 2}`, tables.rotaryDim / 2);
   const rows = tables.shape[0]!;
@@ -60,6 +60,15 @@ export function rotateQueryKey(
   const most = total + (promptStart ?? 0);
   if ((!ids || isPrompt) && most > rows) {
     throw wrongValue("cos_cache.shape[0]", `at least ${most} (positions)`, rows);
+  }
+  const early = ids ? -1 : startsQ.findIndex((start) => start < 0);
+  if (early >= 0) {
+    const last = q.length - 1;
+    throw wrongValue(
+      `seqlens_k[${early}]`,
+      `at least ${last}: query has more rows than there are keys`,
+      startsQ[early]! + last,
+    );
   }
   const positions = (starts: Int32Array, length: number): Int32Array => {
     if (ids && promptStart === undefined) return ids;

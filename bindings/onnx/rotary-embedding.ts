@@ -1,8 +1,18 @@
-import { wrongValue } from "../check.ts";
+import { checkInteger, wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
+import { MAX_DIM, MAX_HEADS } from "../limits.ts";
 import { outputsOf } from "./outputs.ts";
 import { Rows } from "./rows.ts";
-import { type OnnxIntegers, type OnnxNumber, type OnnxTensor, Operands, checkShape } from "./operands.ts";
+import {
+  type OnnxIntegers,
+  type OnnxNumber,
+  type OnnxTensor,
+  FLOATS,
+  INTEGERS,
+  Operands,
+  checkShape,
+  readGiven,
+} from "./operands.ts";
 
 /** Inputs of RotaryEmbedding: `X` of ai.onnx, opset 23, or `input` of com.microsoft. @category Rotary embedding */
 export type OnnxRotaryEmbeddingInputs = ({ X: OnnxTensor } | { input: OnnxTensor }) & {
@@ -53,33 +63,44 @@ export function onnxRotaryEmbedding<const Inputs extends OnnxRotaryEmbeddingInpu
   inputs: Inputs,
   attributes: OnnxRotaryEmbeddingAttributes = {},
 ): OnnxRotaryEmbeddingOutputs<Inputs> {
-  const contrib = typeof inputs === "object" && "input" in inputs;
-  const [name, output] = contrib ? ["input", "output"] : ["X", "Y"];
-  const operands = new Operands(inputs, [name, "cos_cache", "sin_cache", "position_ids"], attributes, ATTRIBUTES);
+  const given = readGiven("inputs", inputs);
+  const contrib = "input" in given;
+  const [name, output] = contrib ? (["input", "output"] as const) : (["X", "Y"] as const);
+  const kinds = { [name]: FLOATS, cos_cache: FLOATS, sin_cache: FLOATS, position_ids: INTEGERS };
+  const operands = new Operands(heed, given, kinds, attributes, ATTRIBUTES);
   operands.refuseAttribute("is_packed_batching", 0, "sequences come padded");
   operands.refuseAttribute("scale", 1, "angles are those of the tables");
   const { data, shape } = operands.required(name, [3, 4]);
   const tables = tablesOf(operands, operands.has("position_ids") ? 2 : 3);
-  const given = operands.count("num_heads", 0, 0);
+  const attribute = operands.count("num_heads", 0, 0, MAX_HEADS);
   const width = shape.at(-1)!;
   // An input of three dimensions without num_heads has heads as wide as the tables.
-  const numHeads = shape.length === 4 ? shape[1]! : given || width / tables.rotaryDim;
+  const numHeads =
+    shape.length === 4
+      ? checkInteger(`${name}.shape[1]`, shape[1], 0, MAX_HEADS)
+      : attribute || width / tables.rotaryDim;
   const headDim = shape.length === 4 ? width : width / numHeads;
-  if (!Number.isInteger(numHeads) || !Number.isInteger(headDim)) {
-    throw wrongValue(`${name}.shape[2]`, `a multiple of ${given || tables.rotaryDim} (heads)`, width);
+  if (!Number.isInteger(numHeads) || !Number.isInteger(headDim) || numHeads > MAX_HEADS || headDim > MAX_DIM) {
+    throw wrongValue(
+      `${name}.shape[${shape.length - 1}]`,
+      `a multiple of ${attribute || tables.rotaryDim} (heads), at most ${MAX_DIM} for each`,
+      width,
+    );
   }
   const rotaryDim = operands.count("rotary_embedding_dim", 0, 0) || tables.rotaryDim;
-  if (rotaryDim !== tables.rotaryDim)
+  if (rotaryDim !== tables.rotaryDim) {
     throw wrongValue("cos_cache.shape", `rows of ${rotaryDim / 2}`, tables.rotaryDim / 2);
+  }
   if (rotaryDim > headDim) throw wrongValue("cos_cache.shape", `rows of at most ${headDim / 2}`, rotaryDim / 2);
   const [batch, length] = [shape[0]!, shape.length === 4 ? shape[2]! : shape[1]!];
   if (tables.shape.length === 3) checkShape("cos_cache", tables.shape, [batch, length, rotaryDim / 2]);
 
-  const positions = positionsOf(operands, batch, length, tables.shape[0]!, contrib);
+  const positions = positionsOf(operands, batch, length, tables.shape[0]!, contrib, data.length === 0);
   const interleaved = operands.flag("interleaved");
 
   return outputsOf({
     [output]: (): OnnxTensor => {
+      if (data.length === 0) return { data: new Float32Array(0), shape };
       const { out } = heed.rotary(data, {
         numHeads,
         headDim,
@@ -101,7 +122,8 @@ export function tablesOf(operands: Operands, rank: number) {
   const cos = operands.required("cos_cache", [rank]);
   const sin = operands.required("sin_cache", [rank]);
   checkShape("sin_cache", sin.shape, cos.shape);
-  return { cos: cos.data, sin: sin.data, shape: cos.shape, rotaryDim: 2 * cos.shape.at(-1)! };
+  const half = checkInteger(`cos_cache.shape[${rank - 1}]`, cos.shape.at(-1), 1);
+  return { cos: cos.data, sin: sin.data, shape: cos.shape, rotaryDim: 2 * half };
 }
 
 /** The rows, each rotated by the angles of its position. `positions`: [batch·length]. */
@@ -113,6 +135,7 @@ export function rotateRows(
   interleaved: boolean,
 ): Rows {
   const { heads: numHeads, dim: headDim, batch, layout, data } = rows;
+  if (rows.isEmpty) return rows;
   const options = { numHeads, headDim, batch, layout, positions, cos, sin, rotaryDim, interleaved };
   return new Rows(rows, layout, heed.rotary(data, options).out);
 }
@@ -124,9 +147,10 @@ function positionsOf(
   length: number,
   rows: number,
   contrib: boolean,
+  isEmpty: boolean,
 ): number | Int32Array {
   const ids = operands.integers("position_ids", contrib ? [0, 1, 2] : [2]);
-  if (!ids) return Int32Array.from({ length: batch * length }, (_, row) => row);
+  if (!ids) return Int32Array.from({ length: isEmpty ? 0 : batch * length }, (_, row) => row);
   if (ids.length !== batch * length && (!contrib || ids.length !== 1)) {
     throw wrongValue("position_ids.data", `${contrib ? "1 or " : ""}${batch * length} elements`, ids.length);
   }

@@ -1,9 +1,10 @@
 import type { Stage } from "../attention-weights/options.ts";
 import type { AttentionOptions } from "../attention/options.ts";
-import { wrongValue } from "../check.ts";
+import { checkInteger, wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
+import { MAX_DIM } from "../limits.ts";
 import type { Layout } from "../memory/layout.ts";
-import { type OnnxTensor, checkShape } from "./operands.ts";
+import { type OnnxTensor, type Operand, type Operands, checkShape, elementsOf } from "./operands.ts";
 
 /** The sizes of {@link Rows}: `length` rows of `dim` floats for each of `heads` heads of each of `batch` entries. */
 export interface RowSizes {
@@ -24,35 +25,40 @@ export class Rows implements RowSizes {
   /** The layout of `data`. */
   readonly layout: Layout;
   readonly data: Float32Array;
+  /** The caller's array, where `data` is a view of it. */
+  readonly #source: Float32Array | undefined;
   /** `data` in the other layout, once it was read. */
   #other: Float32Array | undefined;
 
-  constructor({ batch, heads, length, dim }: RowSizes, layout: Layout, data: Float32Array) {
+  constructor({ batch, heads, length, dim }: RowSizes, layout: Layout, data: Float32Array, source?: unknown) {
     this.batch = batch;
     this.heads = heads;
     this.length = length;
     this.dim = dim;
     this.layout = layout;
     this.data = data;
+    this.#source = source as Float32Array | undefined;
   }
 
   /**
    * The rows of a tensor [batch, heads, length, dim] or [batch, length, heads·dim].
    *
-   * @throws RangeError for a shape that does not have `heads` heads; `name` names the tensor in it
+   * @throws RangeError for a shape that does not have `heads` heads, or whose heads do not have 1 to MAX_DIM floats;
+   * `name` names the tensor in it
    */
-  static fromTensor(name: string, { shape, data }: OnnxTensor, heads: number): Rows {
+  static fromTensor(name: string, { shape, data, source }: Operand, heads: number): Rows {
     if (shape.length === 4) {
       const [batch, , length, dim] = shape as [number, number, number, number];
       checkShape(name, shape, [batch, heads, length, dim]);
-      return new Rows({ batch, heads, length, dim }, "bhld", data);
+      checkInteger(`${name}.shape[3]`, dim, 1, MAX_DIM);
+      return new Rows({ batch, heads, length, dim }, "bhld", data, source);
     }
     const [batch, length, width] = shape as [number, number, number];
     const dim = width / heads;
-    if (!Number.isInteger(dim) || dim === 0) {
-      throw wrongValue(`${name}.shape[2]`, `a multiple of ${heads} (heads)`, width);
+    if (!Number.isInteger(dim) || dim === 0 || dim > MAX_DIM) {
+      throw wrongValue(`${name}.shape[2]`, `a multiple of ${heads} (heads), at most ${heads * MAX_DIM}`, width);
     }
-    return new Rows({ batch, heads, length, dim }, "blhd", data);
+    return new Rows({ batch, heads, length, dim }, "blhd", data, source);
   }
 
   /** [batch, heads, length, dim] */
@@ -60,17 +66,23 @@ export class Rows implements RowSizes {
     return [this.batch, this.heads, this.length, this.dim];
   }
 
+  /** Whether there are no rows, whatever the sizes. */
+  get isEmpty(): boolean {
+    return this.batch === 0 || this.length === 0;
+  }
+
   /** The floats in this layout: those that came in, or a copy that is made once. */
   dataIn(layout: Layout): Float32Array {
     const { batch, heads, length, dim } = this;
-    if (layout === this.layout || heads === 1 || length === 1) return this.data;
+    if (layout === this.layout || heads === 1 || length === 1 || this.isEmpty) return this.data;
     const [outer, inner] = layout === "bhld" ? [length, heads] : [heads, length];
     return (this.#other ??= swapMiddle(this.data, batch, outer, inner, dim));
   }
 
   /** As a tensor [batch, heads, length, dim]. */
   get unpacked(): OnnxTensor {
-    return { data: this.dataIn("bhld"), shape: this.shape };
+    const data = this.dataIn("bhld");
+    return { data: data === this.data ? (this.#source ?? data) : data, shape: this.shape };
   }
 
   /** As a tensor [batch, length, heads·dim]. */
@@ -96,10 +108,17 @@ export type ScoreOptions = Omit<
   "numHeads" | "numKvHeads" | "headDim" | "valueDim" | "batch" | "layout" | "out" | "lse"
 >;
 
+/** The attribute softcap as the option; undefined for 0, and for what is 0 in f32. */
+export function softcapOf(operands: Operands): number | undefined {
+  const softcap = operands.magnitude("softcap", 0);
+  return Math.fround(softcap) > 0 ? softcap : undefined;
+}
+
 /** Attention from q over k and v. Where all came as "blhd" nothing is copied into the other layout. */
 export function attend(heed: Heed, q: Rows, k: Rows, v: Rows, options: ScoreOptions): Rows {
   const layout = [q, k, v].every((rows) => rows.layout === "blhd") ? "blhd" : "bhld";
   const { batch, heads: numHeads, length, dim: headDim } = q;
+  if (q.isEmpty) return new Rows({ batch, heads: numHeads, length, dim: v.dim }, layout, new Float32Array(0));
   const sizes = { numHeads, numKvHeads: k.heads, headDim, valueDim: v.dim, batch, layout } as const;
   const { out } = heed.attention(q.dataIn(layout), k.dataIn(layout), v.dataIn(layout), { ...options, ...sizes });
   return new Rows({ batch, heads: numHeads, length, dim: v.dim }, layout, out);
@@ -109,11 +128,13 @@ export function attend(heed: Heed, q: Rows, k: Rows, v: Rows, options: ScoreOpti
 export function scores(heed: Heed, q: Rows, k: Rows, options: ScoreOptions, stage: Stage): OnnxTensor {
   const layout = q.layout === "blhd" && k.layout === "blhd" ? "blhd" : "bhld";
   const { batch, heads: numHeads, dim: headDim } = q;
+  const shape = [batch, numHeads, q.length, k.length];
+  if (elementsOf(shape) === 0) return { data: new Float32Array(0), shape };
   const sizes = { numHeads, numKvHeads: k.heads, headDim, batch, layout, stage } as const;
   // The stages before the masks have a score for every key, padding included.
   const { kvLengths } = stage === "masked" || stage === "softmax" ? options : {};
   const { weights } = heed.attentionWeights(q.dataIn(layout), k.dataIn(layout), { ...options, ...sizes, kvLengths });
-  return { data: weights, shape: [batch, numHeads, q.length, k.length] };
+  return { data: weights, shape };
 }
 
 /** A copy of a tensor [outer, a, b, dim] as [outer, b, a, dim]. */

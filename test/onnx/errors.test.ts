@@ -151,6 +151,17 @@ forEachBuild((_, open) => {
         { query: shape(1, 3, 15), key: undefined, value: undefined },
       ],
       ["value alone", "key", TypeError, G, { key: undefined }],
+      [
+        "rotary of more rows of query than there are keys",
+        "seqlens_k[0]",
+        RangeError,
+        G,
+        {
+          ...{ key: shape(1, 1, 8), value: shape(1, 1, 8), seqlens_k: ints([0]), total_sequence_length: ints([1]) },
+          ...tables,
+        },
+        rotates,
+      ],
       ["value of another shape", "value.shape", RangeError, G, { value: shape(1, 3, 6) }],
       ["rotary without tables", "cos_cache", TypeError, G, {}, rotates],
       [

@@ -22,7 +22,7 @@ export const weights = projectionsOf(square, uniform(1));
 export const ofGroups = projectionsOf(grouped, uniform(2));
 export const ofFree = projectionsOf(free, uniform(3));
 
-type Dict = Record<string, Weight>;
+export type Dict = Record<string, Weight>;
 
 export const biasOf = ({ bias }: Projection): Weight => ({ data: bias!, shape: [bias!.length] });
 
@@ -105,3 +105,25 @@ export const torchSeparate: Dict = {
   in_proj_bias: { data: joined(separate.q.bias!, separate.k.bias!, separate.v.bias!), shape: [72] },
   "out_proj.weight": separate.out!.weight,
 };
+
+/** A tensor of zeros. */
+export const zeros = (...shape: number[]): Weight => ({
+  data: new Float32Array(shape.reduce((a, b) => a * b, 1)),
+  shape,
+});
+
+/** Tensors of a layer of 8 floats below a prefix; `NAME` is NAME.weight and NAME.bias, `NAME.weight` that alone. */
+export function below(prefix: string, ...names: string[]): Dict {
+  const dict: Dict = {};
+  for (const name of names) {
+    const all = name.includes("weight") || name.includes("bias") ? [name] : [`${name}.weight`, `${name}.bias`];
+    for (const one of all) dict[prefix + one] = /bias$|norm/i.test(one) ? zeros(8) : zeros(8, 8);
+  }
+  return dict;
+}
+
+/** The weights without the biases. */
+export const only = (...names: string[]): string[] => names.map((name) => `${name}.weight`);
+export const llamaNames = only("q_proj", "k_proj", "v_proj", "o_proj");
+export const optNames = ["q_proj", "k_proj", "v_proj", "out_proj"];
+export const bertNames = ["self.query", "self.key", "self.value", "output.dense"];

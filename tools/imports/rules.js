@@ -60,10 +60,10 @@ const BENCH = [
   ["harness/"],
 ];
 
-/** heed/onnx is handed an instance and holds no part of heed: it imports the checks of options, and nothing but types besides. */
+/** heed/onnx is handed an instance and holds no part of heed: it imports checks, limits and names, and types besides. */
 const ONNX = {
   folder: "bindings/onnx/",
-  code: ["bindings/check.ts", "bindings/options.ts"],
+  code: ["bindings/check.ts", "bindings/limits.ts", "bindings/options.ts"],
   types: [
     "bindings/heed.ts",
     "bindings/attention/options.ts",
