@@ -21,6 +21,11 @@ export function forEachBuild(body: (name: Build, open: Open) => void): void {
   }
 }
 
+/** The simd build alone, for what does not depend on how the kernels were compiled. */
+export function openSimd(): Open {
+  return opener("simd", bytesOf("simd"));
+}
+
 function opener(name: Build, bytes: Uint8Array<ArrayBuffer>): Open {
   let module: WebAssembly.Module | undefined;
   return (maxMemory = 2 ** 30) => {
