@@ -11,7 +11,8 @@ export type Build = "debug" | "simd" | "relaxed";
 /** Makes an instance whose memory may grow to `maxMemory` bytes. */
 export type Open = (maxMemory?: number) => Heed;
 
-const bytesOf = (name: Build) => readFileSync(new URL(`../../build/${name}.wasm`, import.meta.url));
+/** A compiled build. */
+export const bytesOf = (name: Build) => readFileSync(new URL(`../../build/${name}.wasm`, import.meta.url));
 
 /** Describes the same tests for every build; an engine without relaxed SIMD shows that one as skipped. */
 export function forEachBuild(body: (name: Build, open: Open) => void): void {
