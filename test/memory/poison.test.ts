@@ -2,14 +2,14 @@
 import { describe, expect, it } from "vitest";
 import { INSTANCE } from "../../bindings/engine/module.ts";
 import { forEachBuild } from "../support/builds.ts";
-import { POISON, poisonedBy } from "../support/poison.ts";
+import { POISON_BYTE, poisonedBy } from "../support/poison.ts";
 import { scenarios } from "../support/scenarios/index.ts";
 
 forEachBuild((_, open) => {
   it("fills every fresh block, in all tests", () => {
     const { arena } = open()[INSTANCE];
     const ptr = arena.allocate(100);
-    expect(new Uint8Array(arena.buffer, ptr, 116).every((byte) => byte === POISON)).toBe(true);
+    expect(new Uint8Array(arena.buffer, ptr, 116).every((byte) => byte === POISON_BYTE)).toBe(true);
   });
 
   describe("the same bits, whatever fresh memory holds", () => {

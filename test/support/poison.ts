@@ -14,7 +14,7 @@ export const allocateUntouched = Reflect.get<Arena, "allocate">(Arena.prototype,
  * Each byte of a fresh block. 0xff is NaN as f32 and f16, −1 as an integer, and keeps as a mask. What passes NaN over,
  * as a maximum does, is found by the other tier of tests: there f32 is 3.4e38.
  */
-export const POISON = isFull ? 0x7f : 0xff;
+export const POISON_BYTE = isFull ? 0x7f : 0xff;
 
 /** An instance whose arena fills fresh blocks with another byte. */
 export function poisonedBy(byte: number, heed: Heed): Heed {
@@ -31,7 +31,7 @@ export function poisonedBy(byte: number, heed: Heed): Heed {
 export function poisonFreshMemory(): void {
   Arena.prototype.allocate = function (this: Arena, bytes) {
     const ptr = allocateUntouched.call(this, bytes);
-    new Uint8Array(this.buffer, ptr, bytes + READABLE_BEHIND).fill(POISON);
+    new Uint8Array(this.buffer, ptr, bytes + READABLE_BEHIND).fill(POISON_BYTE);
     return ptr;
   };
 }
