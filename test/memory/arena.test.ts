@@ -1,7 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Arena } from "../../bindings/memory/arena.ts";
+import { wholeMemory } from "../support/edges.ts";
 import { FirstFit } from "../support/first-fit.ts";
+import { allocateUntouched } from "../support/poison.ts";
 import { integer, uniform } from "../support/random.ts";
 
 const PAGE = 65536;
@@ -173,6 +175,22 @@ describe("Arena", () => {
       expect(arena.stats).toMatchObject({ used: model.used, peak: model.peak });
       expect(end).toBeLessThanOrEqual(1.125 * model.end);
     }
+  });
+
+  it.skipIf(!wholeMemory())("hands out all 4 GiB, to the last line and no further", () => {
+    const arena = new Arena(new WebAssembly.Memory({ initial: 1, maximum: 2 ** 16 }), BASE);
+    const allocate = (bytes: number) => allocateUntouched.call(arena, bytes);
+    const low = allocate(100);
+    const half = allocate(2 ** 31);
+    const rest = allocate(2 ** 32 - (half + 2 ** 31 + 64) - 64 - 16);
+    const last = allocate(48);
+    expect(last + 64).toBe(2 ** 32);
+    expect(arena.stats).toMatchObject({ used: 2 ** 32 - low, reserved: 2 ** 32 });
+    expect(() => allocate(0)).toThrow(/^"memory" expected to grow by 64 bytes for a block of 64, got refused/);
+    arena.release(half);
+    expect(allocate(2 ** 31)).toBe(half);
+    for (const ptr of [last, half, rest, low]) arena.release(ptr);
+    expect(allocate(2 ** 32 - low - 16)).toBe(low);
   });
 
   it("finds the one hole that fits among thousands a line too small, before it gives up", () => {

@@ -92,13 +92,21 @@ const pointersOf: { [K in keyof Kernels]?: (word: Word, ...args: number[]) => Po
 
 const modules: Partial<Record<Build, Promise<WebAssembly.Module>>> = {};
 
-/** Makes instances of a checked build whose memory may grow to `maxMemory` bytes. */
-export async function checkedBuild(name: Build): Promise<(maxMemory?: number) => CheckedHeed> {
-  const module = await (modules[name] ??= instrument(bytesOf(name)).then((bytes) => new WebAssembly.Module(bytes)));
-  return (maxMemory = 2 ** 30) => open(module, maxMemory);
+/** How a checked instance is made. */
+interface Setup {
+  /** The memory it works on; by default one of its own. */
+  memory?: WebAssembly.Memory;
+  /** Is handed the instance before its blocks are watched. */
+  prepare?: (heed: Heed) => void;
 }
 
-function open(module: WebAssembly.Module, maxMemory: number): CheckedHeed {
+/** Makes instances of a checked build. */
+export async function checkedBuild(name: Build): Promise<(setup?: Setup) => CheckedHeed> {
+  const module = await (modules[name] ??= instrument(bytesOf(name)).then((bytes) => new WebAssembly.Module(bytes)));
+  return (setup = {}) => open(module, setup);
+}
+
+function open(module: WebAssembly.Module, setup: Setup): CheckedHeed {
   const blocks = new Map<number, Block>();
   let count = 0;
   let firstOfCall = 0;
@@ -126,7 +134,7 @@ function open(module: WebAssembly.Module, maxMemory: number): CheckedHeed {
     throw new Error(`${kernel}: ${isWrite ? "write" : "read"} of ${bytes} bytes at ${address}, outside its blocks`);
   };
 
-  const memory = new WebAssembly.Memory({ initial: 1, maximum: maxMemory / 65536 });
+  const { memory = new WebAssembly.Memory({ initial: 1, maximum: 2 ** 14 }), prepare } = setup;
   const raw = instantiateSync(module, { env: { memory }, checked: { access } }).exports;
   const word: Word = (ptr, index) => new Uint32Array(memory.buffer, ptr, index + 1)[index]!;
   const kernels: Record<string, (...args: number[]) => unknown> = {};
@@ -144,6 +152,7 @@ function open(module: WebAssembly.Module, maxMemory: number): CheckedHeed {
   }
 
   const heed = new Heed(kernels as unknown as Kernels, memory);
+  prepare?.(heed);
   const { arena, constants } = heed[INSTANCE];
   const add = (start: number, bytes: number) => blocks.set(start, { start, end: start + bytes, number: count++ });
   add(constants, (raw as unknown as Kernels).constantBytes());
