@@ -17,8 +17,10 @@ export interface LoadOptions {
    */
   module?: ModuleSource | PromiseLike<ModuleSource> | undefined;
   /**
-   * Bytes to which the instance's memory may grow, at least 65536. Default 4 GiB, which is also the most that wasm32
-   * can address. In Cloudflare Workers and Vercel Edge, where everything shares 128 MB, the default is 64 MiB.
+   * Bytes to which the instance's memory may grow, at least 65536. It is a bound, not a reservation: whether so much is
+   * there shows as the memory grows. A host that refuses the address space for it is a RangeError at once. Default 4
+   * GiB, the most that wasm32 can address, or the largest half, quarter … of it that the host has address space for. In
+   * Cloudflare Workers and Vercel Edge, where everything shares 128 MB, the default is 64 MiB.
    */
   maxMemory?: number | undefined;
 }
@@ -41,21 +43,23 @@ export interface Host {
 
 /** `load` of a host; see there for errors. */
 export async function loadFrom(host: Host, options: LoadOptions = {}): Promise<Heed> {
-  const { variant, maxMemory, module } = checkOptions(host, "load", options);
-  const source = module === undefined ? host.source(variant ?? bestVariant()) : await module;
-  return start(await compile(source), variant, maxMemory);
+  const checked = checkOptions(host, "load", options);
+  const { module } = checked;
+  const source = module === undefined ? host.source(checked.variant ?? bestVariant()) : await module;
+  return start(await compile(source), checked);
 }
 
 /** `loadSync` of a host; see there for errors. */
 export function loadSyncFrom(host: Host, options: LoadSyncOptions = {}): Heed {
-  const { variant, maxMemory, module } = checkOptions(host, "loadSync", options);
-  const source = module === undefined ? host.source(variant ?? bestVariant()) : module;
-  return start(compileSync(source), variant, maxMemory);
+  const checked = checkOptions(host, "loadSync", options);
+  const { module } = checked;
+  const source = module === undefined ? host.source(checked.variant ?? bestVariant()) : module;
+  return start(compileSync(source), checked);
 }
 
 /** An instance of a compiled build. Throws a RangeError where it is another build than `variant`. */
-function start(module: WebAssembly.Module, variant: Variant | undefined, maxMemory: number): Heed {
-  const { kernels, memory } = instantiate(module, maxMemory);
+function start(module: WebAssembly.Module, { variant, maxMemory, orLess }: ReturnType<typeof checkOptions>): Heed {
+  const { kernels, memory } = instantiate(module, maxMemory, orLess);
   const heed = new Heed(kernels, memory);
   if (variant && variant !== heed.variant) throw wrongValue("module", `the "${variant}" build`, heed.variant);
   return heed;
@@ -65,7 +69,9 @@ function start(module: WebAssembly.Module, variant: Variant | undefined, maxMemo
 export const WASM32_BYTES = 2 ** 32;
 
 function checkOptions(host: Host, call: string, options: LoadOptions) {
-  const { variant, module, maxMemory = host.maxMemory } = readOptions(call, options, LOAD_NAMES);
+  const { variant, module, maxMemory } = readOptions(call, options, LOAD_NAMES);
   if (variant !== undefined) checkChoice("variant", variant, ["simd", "relaxed"]);
-  return { variant, module, maxMemory: checkInteger("maxMemory", maxMemory, PAGE_BYTES, WASM32_BYTES) };
+  const orLess = maxMemory === undefined;
+  const bytes = checkInteger("maxMemory", orLess ? host.maxMemory : maxMemory, PAGE_BYTES, WASM32_BYTES);
+  return { variant, module, maxMemory: bytes, orLess };
 }

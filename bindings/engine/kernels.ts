@@ -9,17 +9,32 @@ import type { LinearMemory } from "./host.ts";
  */
 export type Variant = "simd" | "relaxed";
 
+/** Where a host refuses even this much address space, it is asked for no less. */
+const LEAST_PAGES = 1024;
+
 /**
- * An instance of the kernels over a memory of their own that may grow to `maxMemory` bytes.
+ * An instance of the kernels over a memory of their own that may grow to `maxMemory` bytes, or to less where the host
+ * refuses so much address space and `orLess` is true.
  *
- * @throws RangeError where the host has no address space for it
+ * @throws RangeError where the host refuses
  */
-export function instantiate(module: WebAssembly.Module, maxMemory: number): { kernels: Kernels; memory: LinearMemory } {
-  let memory: LinearMemory;
-  try {
-    memory = new WebAssembly.Memory({ initial: 1, maximum: Math.floor(maxMemory / PAGE_BYTES) });
-  } catch (cause) {
-    throw new RangeError(`"maxMemory" expected address space of this host, got ${maxMemory} bytes refused`, { cause });
+export function instantiate(
+  module: WebAssembly.Module,
+  maxMemory: number,
+  orLess = false,
+): { kernels: Kernels; memory: LinearMemory } {
+  let memory: LinearMemory | undefined;
+  for (let maximum = Math.floor(maxMemory / PAGE_BYTES); !memory; maximum >>= 1) {
+    try {
+      memory = new WebAssembly.Memory({ initial: 1, maximum });
+    } catch (cause) {
+      if (orLess && maximum >= 2 * LEAST_PAGES) continue;
+      throw new RangeError(
+        `"maxMemory" expected a host with address space for ${maximum * PAGE_BYTES} bytes, got refused: raise the ` +
+          `limit of the process (ulimit -v), try node --disable-wasm-trap-handler, or pass less (${String(cause)})`,
+        { cause },
+      );
+    }
   }
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   return { kernels: exports as unknown as Kernels, memory };

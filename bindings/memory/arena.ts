@@ -1,8 +1,8 @@
+import { wrongValue } from "../check.ts";
+import { ALIGNMENT, type Block, FreeBlocks } from "./free-blocks.ts";
+
 /** Bytes of a page of WebAssembly memory, the unit in which it grows. */
 export const PAGE_BYTES = 65536;
-
-/** Every block starts on a cache line. */
-const ALIGNMENT = 64;
 
 /**
  * Bytes past the end of a block that kernels may read: a vector may begin in the last element (keepMask and bias,
@@ -10,22 +10,20 @@ const ALIGNMENT = 64;
  */
 const SLACK = 16;
 
-/** A stretch of linear memory. */
-interface Block {
-  ptr: number;
-  bytes: number;
-}
-
 /**
- * The allocator of a linear memory: it hands out blocks, the first free one that is large enough, and it alone grows
+ * The allocator of a linear memory: it hands out blocks, out of free ones where one is large enough, and it alone grows
  * the memory. Growth detaches typed arrays over the memory, so they must be made anew after every `allocate`.
  */
 export class Arena {
   #memory: WebAssembly.Memory | undefined;
-  /** Bytes of each block in use, by address. */
-  readonly #sizes = new Map<number, number>();
-  /** Free blocks in the order of their addresses. No two are adjacent, and none ends at `#top`. */
-  readonly #free: Block[] = [];
+  /**
+   * The blocks in use: for each page of the memory, those that start at each of its lines. No Map by address, since one
+   * of ten thousand entries takes V8 microseconds where entries come and go.
+   */
+  readonly #blocks: (Block | undefined)[][] = [];
+  readonly #free = new FreeBlocks();
+  /** The block that ends at `#top`. It is never a free one. */
+  #last: Block | undefined;
   readonly #lost = new FinalizationRegistry<Iterable<number>>((ptrs) => {
     for (const ptr of ptrs) this.release(ptr);
   });
@@ -57,24 +55,16 @@ export class Arena {
 
   /**
    * The address of a block of at least `bytes` bytes. Throws a RangeError, and changes nothing, where memory cannot
-   * grow that far.
+   * grow that far, or where `bytes` is not a size.
    */
   allocate(bytes: number): number {
+    if (!Number.isSafeInteger(bytes) || bytes < 0) throw wrongValue("memory", "a whole number of bytes", bytes);
     const size = roundUp(bytes + SLACK, ALIGNMENT);
-    const fit = this.#free.findIndex((block) => block.bytes >= size);
-    let ptr: number;
-    if (fit >= 0) {
-      const block = this.#free[fit]!;
-      ptr = block.ptr;
-      if (block.bytes === size) this.#free.splice(fit, 1);
-      else this.#free[fit] = { ptr: ptr + size, bytes: block.bytes - size };
-    } else {
-      ptr = this.#extend(size);
-    }
-    this.#sizes.set(ptr, size);
+    const block = this.#take(size) ?? this.#extend(size);
+    (this.#blocks[pageOf(block.ptr)] ??= [])[lineOf(block.ptr)] = block;
     this.#used += size;
     this.#peak = Math.max(this.#peak, this.#used);
-    return ptr;
+    return block.ptr;
   }
 
   /**
@@ -95,30 +85,30 @@ export class Arena {
   /** Takes back the block at `ptr`, which `allocate` has returned. Does nothing once the arena is disposed. */
   release(ptr: number): void {
     if (!this.#memory) return;
-    const bytes = this.#sizes.get(ptr);
-    if (bytes === undefined) throw new Error(`no block at ${ptr}`);
-    this.#sizes.delete(ptr);
-    this.#used -= bytes;
-
-    const block = { ptr, bytes };
-    let index = this.#free.findIndex((free) => free.ptr > ptr);
-    if (index < 0) index = this.#free.length;
-    const before = this.#free[index - 1];
-    const after = this.#free[index];
-    if (after && ptr + bytes === after.ptr) {
+    const page = this.#blocks[pageOf(ptr)];
+    const block = page?.[lineOf(ptr)];
+    if (block?.ptr !== ptr) throw wrongValue("memory", "the address of a block", ptr);
+    page![lineOf(ptr)] = undefined;
+    this.#used -= block.bytes;
+    const { before, after } = block;
+    if (before?.isFree) {
+      this.#free.delete(before);
+      block.ptr = before.ptr;
+      block.bytes += before.bytes;
+      connect(before.before, block);
+    }
+    if (after?.isFree) {
+      this.#free.delete(after);
       block.bytes += after.bytes;
-      this.#free.splice(index, 1);
+      connect(block, after.after);
     }
-    if (before && before.ptr + before.bytes === ptr) {
-      before.bytes += block.bytes;
-    } else {
-      this.#free.splice(index, 0, block);
+    if (block.after) {
+      this.#free.add(block);
+      return;
     }
-    const last = this.#free.at(-1);
-    if (last && last.ptr + last.bytes === this.#top) {
-      this.#top = last.ptr;
-      this.#free.pop();
-    }
+    this.#last = block.before;
+    this.#top = block.ptr;
+    connect(block.before, undefined);
   }
 
   /**
@@ -149,8 +139,23 @@ export class Arena {
     return this.#memory;
   }
 
-  /** The address of `size` bytes at the top; grows the memory where they do not fit. */
-  #extend(size: number): number {
+  /** A block of `size` bytes out of a free one; undefined where none has as many. */
+  #take(size: number, everywhere = false): Block | undefined {
+    const block = this.#free.find(size, everywhere);
+    if (!block) return undefined;
+    this.#free.delete(block);
+    if (block.bytes > size) {
+      const rest = newBlock(block.ptr + size, block.bytes - size);
+      block.bytes = size;
+      connect(rest, block.after);
+      connect(block, rest);
+      this.#free.add(rest);
+    }
+    return block;
+  }
+
+  /** A block of `size` bytes at the top; grows the memory where it does not fit. */
+  #extend(size: number): Block {
     const memory = this.#live();
     const ptr = this.#top;
     const missing = ptr + size - memory.buffer.byteLength;
@@ -158,6 +163,8 @@ export class Arena {
       try {
         memory.grow(Math.ceil(missing / PAGE_BYTES));
       } catch (cause) {
+        const block = this.#take(size, true);
+        if (block) return block;
         throw new RangeError(
           `"memory" expected to grow by ${missing} bytes for a block of ${size}, ` +
             `got refused by the engine (${this.#used} bytes in use, ${memory.buffer.byteLength} reserved)`,
@@ -165,9 +172,32 @@ export class Arena {
         );
       }
     }
+    const block = newBlock(ptr, size);
+    connect(this.#last, block);
+    this.#last = block;
     this.#top = ptr + size;
-    return ptr;
+    return block;
   }
+}
+
+/** The page of the memory that an address lies in. */
+function pageOf(ptr: number): number {
+  return (ptr / PAGE_BYTES) | 0;
+}
+
+/** Which of the lines of its page an address lies in. */
+function lineOf(ptr: number): number {
+  return (ptr / ALIGNMENT) & (PAGE_BYTES / ALIGNMENT - 1);
+}
+
+function newBlock(ptr: number, bytes: number): Block {
+  return { ptr, bytes, isFree: false, before: undefined, after: undefined, previous: undefined, next: undefined };
+}
+
+/** Makes two blocks neighbours. */
+function connect(before: Block | undefined, after: Block | undefined): void {
+  if (before) before.after = after;
+  if (after) after.before = before;
 }
 
 function roundUp(value: number, multiple: number): number {

@@ -11,7 +11,8 @@ export type Build = "debug" | "simd" | "relaxed";
 /** Makes an instance whose memory may grow to `maxMemory` bytes. */
 export type Open = (maxMemory?: number) => Heed;
 
-const bytesOf = (name: Build) => readFileSync(new URL(`../../build/${name}.wasm`, import.meta.url));
+/** A compiled build. */
+export const bytesOf = (name: Build) => readFileSync(new URL(`../../build/${name}.wasm`, import.meta.url));
 
 /** Describes the same tests for every build; an engine without relaxed SIMD shows that one as skipped. */
 export function forEachBuild(body: (name: Build, open: Open) => void): void {
@@ -19,6 +20,11 @@ export function forEachBuild(body: (name: Build, open: Open) => void): void {
     const bytes = bytesOf(name);
     describe.skipIf(!WebAssembly.validate(bytes))(name, () => body(name, opener(name, bytes)));
   }
+}
+
+/** The simd build alone, for what does not depend on how the kernels were compiled. */
+export function openSimd(): Open {
+  return opener("simd", bytesOf("simd"));
 }
 
 function opener(name: Build, bytes: Uint8Array<ArrayBuffer>): Open {

@@ -9,8 +9,12 @@ export const POISON = 0x7fc0dead;
 const ZONE = 64;
 const PATTERN = 0xa5;
 
-/** Guards every block of `arena` that is allocated from now on. */
-export function guard(arena: Arena): void {
+/**
+ * Guards every block of `arena` that is allocated from now on. A block is judged when it is released.
+ *
+ * @returns judges those that are in use: throws where a zone is broken
+ */
+export function guard(arena: Arena): () => void {
   const allocate = arena.allocate.bind(arena);
   const release = arena.release.bind(arena);
   const sizes = new Map<number, number>();
@@ -29,14 +33,33 @@ export function guard(arena: Arena): void {
     for (const zone of zones(ptr)) zone.fill(PATTERN);
     return ptr;
   };
+  const judge = (ptr: number) => {
+    const broken = zones(ptr).some((zone) => zone.some((byte) => byte !== PATTERN));
+    if (broken) throw new Error(`a write beside the block at ${ptr}`);
+  };
   arena.release = (ptr) => {
     if (!sizes.has(ptr)) {
       release(ptr); // A block from before, or an error.
       return;
     }
-    const broken = zones(ptr).some((zone) => zone.some((byte) => byte !== PATTERN));
-    sizes.delete(ptr);
-    release(ptr - ZONE);
-    if (broken) throw new Error(`a write beside the block at ${ptr}`);
+    try {
+      if (!isDisposed(arena)) judge(ptr);
+    } finally {
+      sizes.delete(ptr);
+      release(ptr - ZONE);
+    }
   };
+  return () => {
+    for (const ptr of sizes.keys()) judge(ptr);
+  };
+}
+
+/** Handles that were forgotten are released after that too. */
+function isDisposed(arena: Arena): boolean {
+  try {
+    arena.check();
+    return false;
+  } catch {
+    return true;
+  }
 }

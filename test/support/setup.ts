@@ -1,5 +1,8 @@
-// Before every file of tests: how typed arrays are compared.
+// Before every file of tests: how typed arrays are compared, and what stands in memory that is handed out.
 import { expect } from "vitest";
+import { poisonFreshMemory } from "./poison.ts";
+
+poisonFreshMemory();
 
 /** The bits of arrays of numbers, as toEqual would compare them, element by element: +0 is not −0, NaN is NaN. */
 function sameNumbers(a: unknown, b: unknown): boolean | undefined {

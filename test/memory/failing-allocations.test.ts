@@ -1,0 +1,37 @@
+// Every allocation of every function fails in turn. Then nothing has changed, and the call can be made again.
+import { describe, expect, it } from "vitest";
+import { openSimd } from "../support/builds.ts";
+import { REFUSED, failAllocation } from "../support/failing.ts";
+import { scenarios } from "../support/scenarios/index.ts";
+
+const open = openSimd();
+
+describe("where an allocation fails", () => {
+  it.each(Object.keys(scenarios))("%s", (name) => {
+    const make = scenarios[name]!;
+    const fresh = open();
+    const expected = make(fresh);
+    expected.state();
+    const results = { act: expected.act(), state: expected.state(), used: fresh.memory.used };
+
+    for (let n = 0; ; n++) {
+      const heed = open();
+      const scenario = make(heed);
+      const before = { state: scenario.state(), used: heed.memory.used };
+      let act;
+      const error = failAllocation(heed, n, () => (act = scenario.act()));
+      if (error !== undefined) {
+        expect(error).toBeInstanceOf(RangeError);
+        expect((error as Error).message).toMatch(REFUSED);
+        expect({ used: heed.memory.used, state: scenario.state() }, `after allocation ${n}`).toEqual({
+          used: before.used,
+          state: before.state,
+        });
+        act = scenario.act();
+      }
+      expect({ act, state: scenario.state(), used: heed.memory.used }, `after allocation ${n}`).toEqual(results);
+      heed.dispose();
+      if (error === undefined) break;
+    }
+  });
+});

@@ -1,0 +1,192 @@
+// The functions of an instance that keep nothing.
+import {
+  type OnnxTensor,
+  onnxAttention,
+  onnxGroupQueryAttention,
+  onnxRotaryEmbedding,
+} from "../../../bindings/onnx/index.ts";
+import { randomBias, randomMask } from "../problems.ts";
+import { type Scenarios, copies, random, randomTensor, stateless } from "./scenario.ts";
+
+const heads = { numHeads: 4, headDim: 16 };
+const grouped = { ...heads, numKvHeads: 2 };
+/** Two batch entries of seven queries and 140 keys. */
+const [q, k, v] = [random(2 * 7 * 64, 1), random(2 * 140 * 32, 2), random(2 * 140 * 32, 3)];
+const everyOption = {
+  ...grouped,
+  batch: 2,
+  causal: true,
+  window: { left: 60 },
+  softcap: 9,
+  alibiSlopes: random(4, 4),
+  sinks: random(4, 5),
+  bias: randomBias([2, 1, 7, 140], 0.1),
+  keepMask: randomMask([4, 7, 140]),
+};
+const packed = { ...grouped, cuSeqlensQ: Int32Array.of(0, 5, 14), cuSeqlensKv: Int32Array.of(0, 200, 280) };
+const chosen = { ...grouped, batch: 2, rows: [0, 3, 6], heads: [0, 1, 3] };
+const parts = [6, 7, 8].map((seed) => ({ out: random(5 * 64, seed), lse: random(20, seed + 3) }));
+const tables = { cos: random(40 * 8, 9), sin: random(40 * 8, 10) };
+/** [batch, heads, rows, 16] for the operators of ONNX. */
+const onnx = (headCount: number, rows: number, seed: number) => ({
+  data: random(2 * headCount * rows * 16, seed),
+  shape: [2, headCount, rows, 16],
+});
+
+const onnxCopies = (outputs: object) =>
+  Object.values(outputs as Record<string, OnnxTensor>).flatMap(({ data }) => copies({ data }));
+
+export const calls: Scenarios = {
+  tensor: (heed) =>
+    stateless(() => {
+      using tensor = heed.tensor(1000);
+      return [tensor.data.slice()];
+    }),
+
+  attention: (heed) => stateless(() => copies(heed.attention(q, k, v, { ...everyOption, lse: true }))),
+  "attention, outputs given": (heed) => {
+    const given = { out: random(q.length, 11), lse: random(56, 12) };
+    return {
+      act: () => copies(heed.attention(q, k, v, { ...everyOption, ...given })),
+      state: () => copies(given),
+    };
+  },
+  "attention of Tensors": (heed) => {
+    const [qIn, kIn, vIn] = [q, k, v].map(({ length }, n) => randomTensor(heed, length, n + 1));
+    const given = { out: randomTensor(heed, q.length, 11), lse: randomTensor(heed, 56, 12) };
+    return {
+      act: () => copies(heed.attention(qIn!, kIn!, vIn!, { ...grouped, batch: 2, ...given })),
+      state: () => copies(given),
+    };
+  },
+  "attention, packed": (heed) =>
+    stateless(() => copies(heed.attention(q, k, v, { ...packed, causal: true, lse: true }))),
+  "attention of a token": (heed) => stateless(() => copies(heed.attention(q.subarray(0, 64), k, v, grouped))),
+  "attention, K and V in pieces": (heed) => {
+    const [kLong, vLong] = [random(1100 * 64, 2), random(1100 * 64, 3)];
+    const options = { numHeads: 2, headDim: 64, numKvHeads: 1, causal: true, lse: true };
+    return stateless(() => copies(heed.attention(q.subarray(0, 256), kLong, vLong, options)));
+  },
+  "attention, odd sizes, NaN behind a mask": (heed) => {
+    const values = random(9 * 5, 3);
+    values[3 * 5] = NaN;
+    const keepMask = { data: Uint8Array.of(1, 1, 1, 0, 1, 1, 0, 1, 1), shape: [9] };
+    const options = { numHeads: 1, headDim: 3, valueDim: 5, keepMask, layout: "bhld" as const };
+    return stateless(() => copies(heed.attention(random(6 * 3), random(9 * 3, 2), values, options)));
+  },
+
+  attentionWeights: (heed) => {
+    const { lse } = heed.attention(q, k, v, { ...everyOption, lse: true });
+    const given = { weights: random(2 * 9 * 140, 13), entropy: random(18, 14) };
+    return {
+      act: () => copies(heed.attentionWeights(q, k, { ...everyOption, ...chosen, lse, ...given })),
+      state: () => copies(given),
+    };
+  },
+  "attentionWeights, topK of the mean": (heed) => {
+    const given = { weights: random(2 * 3 * 9, 13), indices: new Int32Array(54).fill(7) };
+    return {
+      act: () => copies(heed.attentionWeights(q, k, { ...chosen, ...given, reduce: "mean", topK: 9 })),
+      state: () => copies(given),
+    };
+  },
+  "attentionWeights, topK": (heed) =>
+    stateless(() => copies(heed.attentionWeights(q, k, { ...packed, topK: 5, entropy: true }))),
+  "attentionWeights, summed over rows": (heed) =>
+    stateless(() => copies(heed.attentionWeights(q, k, { ...chosen, reduce: "keySum" }))),
+  "attentionWeights, scores of Tensors": (heed) => {
+    const [qIn, kIn] = [randomTensor(heed, q.length, 1), randomTensor(heed, k.length, 2)];
+    return stateless(() =>
+      copies(heed.attentionWeights(qIn, kIn, { ...chosen, stage: "masked", window: { left: 9 } })),
+    );
+  },
+  "attentionWeights of nothing": (heed) =>
+    stateless(() => [
+      ...copies(heed.attentionWeights(q, k, { ...chosen, heads: [], reduce: "mean", topK: 3 })),
+      ...copies(heed.attentionWeights(q, k, { ...chosen, rows: [], reduce: "keySum", topK: 3 })),
+      ...copies(heed.attentionWeights(q, k, { ...chosen, rows: [], reduce: "keySum" })),
+      ...copies(heed.attentionWeights(q, k, { ...chosen, heads: [], reduce: "mean", entropy: true })),
+    ]),
+
+  merge: (heed) => {
+    const given = { out: random(5 * 64, 15), lse: random(20, 16) };
+    return {
+      act: () => copies(heed.merge(parts, { ...heads, sinks: random(4, 17), ...given })),
+      state: () => copies(given),
+    };
+  },
+  "merge into a part": (heed) => {
+    const part = { out: randomTensor(heed, 5 * 64, 6), lse: randomTensor(heed, 20, 9) };
+    return {
+      act: () => copies(heed.merge([...parts, part], { ...heads, ...part })),
+      state: () => copies(part),
+    };
+  },
+
+  rotary: (heed) => {
+    const out = random(q.length, 18);
+    return {
+      act: () => copies(heed.rotary(q, { ...heads, batch: 2, positions: 1000, out })),
+      state: () => [out.slice()],
+    };
+  },
+  "rotary in place, with tables": (heed) => {
+    const x = randomTensor(heed, q.length, 1);
+    const positions = Int32Array.from({ length: 14 }, (_, n) => (n * 11) % 40);
+    return {
+      act: () => copies(heed.rotary(x, { ...heads, batch: 2, positions, ...tables, interleaved: true, out: x })),
+      state: () => [x.data.slice()],
+    };
+  },
+
+  linear: (heed) => {
+    const out = random(14 * 23, 19);
+    const weight = { data: random(23 * 64, 20), shape: [23, 64] };
+    return {
+      act: () => copies(heed.linear(q, weight, random(23, 21), { out })),
+      state: () => [out.slice()],
+    };
+  },
+  "linear, packed": (heed) => {
+    const packedWeight = heed.packLinear({ data: random(23 * 64, 20), shape: [64, 23] }, undefined, {
+      transposed: true,
+    });
+    return stateless(() => copies(heed.linear(q, packedWeight, random(23, 21))));
+  },
+  packLinear: (heed) =>
+    stateless(() => {
+      using packedWeight = heed.packLinear({ data: random(23 * 64, 20), shape: [23, 64] }, random(23, 21));
+      return copies(heed.linear(q, packedWeight));
+    }),
+
+  onnxAttention: (heed) => {
+    const inputs = { Q: onnx(4, 3, 22), K: onnx(2, 4, 23), V: onnx(2, 4, 24) };
+    const past = { past_key: onnx(2, 5, 25), past_value: onnx(2, 5, 26) };
+    return stateless(() => onnxCopies(onnxAttention(heed, { ...inputs, ...past }, { is_causal: 1 })));
+  },
+  onnxGroupQueryAttention: (heed) => {
+    const inputs = {
+      query: { data: random(2 * 3 * 64, 22), shape: [2, 3, 64] },
+      key: { data: random(2 * 3 * 32, 23), shape: [2, 3, 32] },
+      value: { data: random(2 * 3 * 32, 24), shape: [2, 3, 32] },
+      past_key: onnx(2, 5, 25),
+      past_value: onnx(2, 5, 26),
+      seqlens_k: { data: Int32Array.of(7, 7), shape: [2] },
+      total_sequence_length: { data: Int32Array.of(8), shape: [1] },
+      cos_cache: { data: tables.cos, shape: [40, 8] },
+      sin_cache: { data: tables.sin, shape: [40, 8] },
+    };
+    return stateless(() =>
+      onnxCopies(onnxGroupQueryAttention(heed, inputs, { num_heads: 4, kv_num_heads: 2, do_rotary: 1 })),
+    );
+  },
+  onnxRotaryEmbedding: (heed) => {
+    const inputs = {
+      X: onnx(4, 5, 27),
+      cos_cache: { data: tables.cos, shape: [40, 8] },
+      sin_cache: { data: tables.sin, shape: [40, 8] },
+      position_ids: { data: Int32Array.from({ length: 10 }, (_, n) => n), shape: [2, 5] },
+    };
+    return stateless(() => onnxCopies(onnxRotaryEmbedding(heed, inputs, {})));
+  },
+};
