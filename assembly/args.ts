@@ -91,7 +91,7 @@ export class AttendArgs {
   // scalars
   /** 1: the engine keeps the 6 × 2 register tile of simd/gemm.ts in registers. */
   useTile6x2: i32;
-  /** 1: attend key by key and keep masked values out of every sum (prefill/nonfinite.ts). */
+  /** 1: keep masked values out of every sum (prefill/nonfinite.ts). */
   careful: i32;
   /** Query i stands at key i + queryOffset; |queryOffset| ≤ MAX_OFFSET. */
   queryOffset: i32;

@@ -2,7 +2,7 @@
 // past them once, through an online softmax.
 //
 // A call is cut into work items, numbered KV head by KV head: item n is pass n % passes of KV head n / passes, where a
-// pass is up to 64 tiles of query rows (prefill/passes.ts). Items share nothing but the arguments, which nobody writes,
+// pass is up to 48 tiles of query rows (prefill/passes.ts). Items share nothing but the arguments, which nobody writes,
 // and out and lse, of which each writes rows of its own. So any number of threads may take items of one call, each with
 // scratch of its own.
 //
@@ -21,8 +21,7 @@ export function workItems(args: AttendArgs): i32 {
 }
 
 /**
- * Bytes of scratch for {@link attend} of at most `rows` query rows a KV head: O(headDim + valueDim), whatever the
- * lengths.
+ * Bytes of scratch for {@link attend} of at most `rows` query rows a KV head: O(headDim + valueDim), whatever the lengths.
  */
 export function scratchBytes(headDim: f64, valueDim: f64, rows: f64): f64 {
   const own = kvTileScratchBytes(boundedSize(headDim), boundedSize(valueDim));

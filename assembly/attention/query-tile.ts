@@ -1,9 +1,9 @@
 // A query tile: LANES query rows, and all that is known of them while the keys go by.
 //
-//     ┌───────────┬───────────────────────────┬──────────────┬─────────────────────────┐
-//     │ QueryTile │ lane arrays, [LANES] each │ Qᵗ [headDim] │ Oᵗ [valueDim +          │
-//     │ 64 bytes  │ m l alpha … biasRow       │    [LANES]   │    ROWS_OVER][LANES]    │
-//     └───────────┴───────────────────────────┴──────────────┴─────────────────────────┘
+//     ┌───────────┬───────────────────────────┬──────────────┬──────────────────────┬────────────────────┐
+//     │ QueryTile │ lane arrays, [LANES] each │ Qᵗ [headDim] │ Oᵗ [valueDim +       │ totals, of f64     │
+//     │ 64 bytes  │ m l alpha … biasRow       │    [LANES]   │    ROWS_OVER][LANES] │ [valueDim][LANES]  │
+//     └───────────┴───────────────────────────┴──────────────┴──────────────────────┴────────────────────┘
 //
 // The query rows of a KV head are numbered query by query, the heads of the group within a query: row r is query r /
 // group of head kvHead·group + r % group. So a group of query heads is more rows over the same keys, and the rows of
@@ -11,7 +11,7 @@
 // and store, the same values again.
 
 import { AttendArgs } from "../args";
-import { LANES, LANE_BYTES, VECTORS, storeTransposed } from "../simd/lanes";
+import { LANES, LANE_BYTES, storeTransposed } from "../simd/lanes";
 import { ROWS_OVER } from "../simd/gemm";
 
 
@@ -29,8 +29,15 @@ export class QueryTile {
   rows: i32;
   /** Vectors with such lanes. */
   vectors: i32;
-  /** kv tiles that have gone into m, l and O; before the first one O is undefined. */
+  /** Blocks of keys that have gone into O; before the first one O is undefined. */
   steps: i32;
+  /** The span of the keys in O, and whether any before it are in the totals (totals.ts). */
+  span: i32;
+  hasTotals: i32;
+  /** Where O stands, its bytes, and its totals. */
+  o: usize;
+  oBytes: usize;
+  totals: usize;
   /** Whether a row has met a key that is masked for it, so that 0·v stood for "not read" (prefill/nonfinite.ts). */
   masked: i32;
   /** Whether out and lse are written. */
@@ -41,40 +48,37 @@ export class QueryTile {
 /** f32: running maximum of the scores, at least −FLT_MAX. */
 // @ts-ignore: decorator
 @inline export const M: usize = 0;
-/** f32: running Σ exp(score − m). */
+/** f64, so the room of two: running Σ exp(score − m). */
 // @ts-ignore: decorator
 @inline export const L: usize = 1;
 /** f32: what the latest kv tile multiplies O and l by. */
 // @ts-ignore: decorator
-@inline export const ALPHA: usize = 2;
+@inline export const ALPHA: usize = 3;
 /** i32: the keys that a row sees by position, [FROM, TO). */
 // @ts-ignore: decorator
-@inline export const FROM: usize = 3;
+@inline export const FROM: usize = 4;
 // @ts-ignore: decorator
-@inline export const TO: usize = 4;
+@inline export const TO: usize = 5;
 /** i32: i + queryOffset. */
 // @ts-ignore: decorator
-@inline export const POSITION: usize = 5;
+@inline export const POSITION: usize = 6;
 /** f32: ALiBi slope. */
 // @ts-ignore: decorator
-@inline export const SLOPE: usize = 6;
+@inline export const SLOPE: usize = 7;
 /** f32: attention sink. */
 // @ts-ignore: decorator
-@inline export const SINK: usize = 7;
+@inline export const SINK: usize = 8;
 /** Pointers to a row's first float, or byte. */
 // @ts-ignore: decorator
-@inline export const OUT_ROW: usize = 8;
+@inline export const OUT_ROW: usize = 9;
 // @ts-ignore: decorator
-@inline export const LSE_ROW: usize = 9;
+@inline export const LSE_ROW: usize = 10;
 // @ts-ignore: decorator
-@inline export const Q_ROW: usize = 10;
+@inline export const Q_ROW: usize = 11;
 // @ts-ignore: decorator
-@inline export const MASK_ROW: usize = 11;
+@inline export const MASK_ROW: usize = 12;
 // @ts-ignore: decorator
-@inline export const BIAS_ROW: usize = 12;
-/** i32: all bits where the careful pass of prefill/nonfinite.ts has met a key that the row sees. */
-// @ts-ignore: decorator
-@inline export const SEEN: usize = 13;
+@inline export const BIAS_ROW: usize = 13;
 // @ts-ignore: decorator
 @inline const LANE_ARRAYS: usize = 14;
 // @ts-ignore: decorator
@@ -92,15 +96,16 @@ export class QueryTile {
   return lanes(tile, LANE_ARRAYS);
 }
 
-/** Oᵗ [valueDim + ROWS_OVER][LANES] of a tile. */
+/** l of the row in `lane`. */
 // @ts-ignore: decorator
-@inline export function output(tile: QueryTile, headDim: i32): usize {
-  return queries(tile) + <usize>headDim * LANE_BYTES;
+@inline export function sumOf(tile: QueryTile, lane: i32): f64 {
+  return load<f64>(lanes(tile, L) + ((<usize>lane) << 3));
 }
 
 /** Bytes of a query tile. */
 export function queryTileBytes(headDim: i32, valueDim: i32): u64 {
-  return <u64>HEADER_BYTES + (<u64>LANE_ARRAYS + <u64>headDim + <u64>valueDim + ROWS_OVER) * <u64>LANE_BYTES;
+  const columns = <u64>LANE_ARRAYS + <u64>headDim + ROWS_OVER + 3 * <u64>valueDim;
+  return <u64>HEADER_BYTES + columns * <u64>LANE_BYTES;
 }
 
 /** The query rows that share one KV head. */
@@ -117,6 +122,9 @@ export function queryTileBytes(headDim: i32, valueDim: i32): u64 {
 /** Opens a tile at row `firstRow` of a KV head: writes its lane arrays, packs its queries, forgets every key. */
 export function openTile(tile: QueryTile, args: AttendArgs, kvHead: i32, firstRow: i32): void {
   openLanes(tile, args, kvHead, firstRow);
+  tile.o = queries(tile) + <usize>args.headDim * LANE_BYTES;
+  tile.oBytes = <usize>args.valueDim * LANE_BYTES;
+  tile.totals = tile.o + tile.oBytes + <usize>ROWS_OVER * LANE_BYTES;
   packQueries(tile, args);
 }
 
@@ -182,16 +190,17 @@ export function openLanes(tile: QueryTile, args: AttendArgs, kvHead: i32, firstR
 export function forgetKeys(tile: QueryTile): void {
   tile.masked = 0;
   tile.steps = 0;
-  for (let vector = 0; vector < VECTORS; vector++) {
-    const offset = (<usize>vector) << 4;
+  tile.span = 0;
+  tile.hasTotals = 0;
+  memory.fill(lanes(tile, L), 0, 2 * LANE_BYTES);
+  for (let offset: usize = 0; offset < LANE_BYTES; offset += 16) {
     v128.store(lanes(tile, M) + offset, f32x4.splat(-f32.MAX_VALUE));
-    v128.store(lanes(tile, L) + offset, f32x4.splat(0));
   }
 }
 
 /** O = 0 */
 export function clearOutput(tile: QueryTile, args: AttendArgs): void {
-  memory.fill(output(tile, args.headDim), 0, <usize>args.valueDim * LANE_BYTES);
+  memory.fill(tile.o, 0, <usize>args.valueDim * LANE_BYTES);
 }
 
 /** Qᵗ[d][lane] = q[lane][d] · queryScale */
@@ -242,7 +251,7 @@ export function unpackOutput(tile: QueryTile, args: AttendArgs): void {
     const r1 = pointerAt(rows, lane + 1);
     const r2 = pointerAt(rows, lane + 2);
     const r3 = pointerAt(rows, lane + 3);
-    let o = output(tile, args.headDim) + ((<usize>lane) << 2);
+    let o = tile.o + ((<usize>lane) << 2);
     let column = 0;
     for (; column + 4 <= valueDim; column += 4) {
       const offset = (<usize>column) << 2;

@@ -17,7 +17,7 @@ import { ALPHA, BIAS_ROW, POSITION, QueryTile, SLOPE, lanes } from "./query-tile
 /** Lane form: S ← cap·tanh(S·scoreScale/cap) − slope·|position − key| + bias, for the keys from `first` on. */
 export function adjustScores(tile: QueryTile, args: AttendArgs, s: usize, first: i32, count: i32): void {
   if (args.softcap > 0) softcap(s, count * VECTORS, args.scoreScale, args.softcap, args.constants);
-  else if (args.scoreScale != 1) scaleRow(s, count * (VECTORS << 2), args.scoreScale);
+  else if (args.scoreScale != 1) scaleRow(s, s, count * (VECTORS << 2), args.scoreScale);
   if (args.alibiSlopes) addAlibi(tile, s, first, count);
   if (args.bias) addBias(tile, args, s, first, count);
 }
@@ -25,7 +25,7 @@ export function adjustScores(tile: QueryTile, args: AttendArgs, s: usize, first:
 /** Row form: the same for the row in `lane`; scales whole vectors. */
 export function adjustRow(tile: QueryTile, args: AttendArgs, s: usize, lane: i32, first: i32, count: i32): void {
   if (args.softcap > 0) softcap(s, (count + 3) >> 2, args.scoreScale, args.softcap, args.constants);
-  else if (args.scoreScale != 1) scaleRow(s, count, args.scoreScale);
+  else if (args.scoreScale != 1) scaleRow(s, s, count, args.scoreScale);
   if (args.alibiSlopes) addAlibiToRow(tile, s, lane, first, count);
   if (args.bias) addBiasToRow(tile, args, s, lane, first, count);
 }

@@ -1,53 +1,69 @@
 // The online softmax (Milakov & Gimelshein, arXiv 1805.02867; FlashAttention, arXiv 2205.14135): a lane form, where
 // each lane is a query row, and a row form, where the scores of one row stand side by side.
 //
-//     m' = max(m, max S)    P = exp(S − m')    α = exp(m − m')    l' = α·l + Σ P
+//     m' = m, or max S where that is larger    P = exp(S − m')    α = exp(m − m')    l' = α·l + Σ P
 //
-// and at the end, with the sink folded in:    M = max(m, sink)    l = l·exp(m − M) + exp(sink − M)
+// m stays while P ≤ RISE, so that O is multiplied by α where much has changed, and rounded seldom: m may be any number
+// near the maximum. And at the end, with the sink folded in:    M = max(m, sink)    l = l·exp(m − M) + exp(sink − M)
 
 import { AttendArgs } from "../args";
 import { LANE_BYTES, maxLane, maxNumber, sumLanes } from "../simd/lanes";
 import { LOG2_E, exp, expColumn, log } from "../simd/exp";
 import { ALPHA, L, LSE_ROW, M, QueryTile, SINK, lanes, pointerAt } from "./query-tile";
+import { addToTotal, roundTotal, scaleTotals } from "./totals";
+
+/** log₂ of the largest P that leaves m as it is. */
+// @ts-ignore: decorator
+@inline const RISE: f32 = 1;
 
 /**
  * Lane form: one kv tile of scores further, in units of the score.
  *
- *     m' = max(m, max S)    P = exp((S − m')·unit)    α = exp((m − m')·unit)    l' = α·l + Σ P
+ *     P = exp((S − m')·unit)    α = exp((m − m')·unit)    l' = α·l + Σ P
  *
  *   s      [count][LANES], S in, P out; −Infinity is a masked key and gives exactly 0
  *   powers [count] vectors of scratch
+ *   head   how many of the keys are in the first block (totals.ts)
  *   unit   what one unit of S is worth as a score
  *
- * Writes M and L of the tile. Returns whether any m rose: then O must be multiplied by α, in ALPHA.
+ * Writes M and L of the tile. Returns whether any m rose: then O and the totals must be multiplied by α, in ALPHA.
  */
-export function softmaxStep(tile: QueryTile, s: usize, powers: usize, count: i32, unit: f32, constants: usize): bool {
+export function softmaxStep(
+  tile: QueryTile,
+  s: usize,
+  powers: usize,
+  count: i32,
+  head: i32,
+  unit: f32,
+  constants: usize,
+): bool {
   const factor = unit * LOG2_E;
   const mPtr = lanes(tile, M);
   const lPtr = lanes(tile, L);
   const alphaPtr = lanes(tile, ALPHA);
   const end = (<usize>tile.vectors) << 4;
-  const zero = f32x4.splat(0);
 
   // All maxima come first: an exponential waits for its maximum, and these do not wait for each other.
-  let risen = zero;
+  let risen = f32x4.splat(0);
   for (let offset: usize = 0; offset < end; offset += 16) {
     const m = v128.load(mPtr + offset);
     const top = columnMax(s + offset, count, m);
-    v128.store(mPtr + offset, top);
-    v128.store(alphaPtr + offset, f32x4.sub(m, top));
-    risen = v128.or(risen, f32x4.ne(m, top));
+    const fall = f32x4.sub(m, top);
+    const rises = f32x4.lt(f32x4.mul(fall, f32x4.splat(factor)), f32x4.splat(-RISE));
+    v128.store(mPtr + offset, v128.bitselect(top, m, rises));
+    v128.store(alphaPtr + offset, v128.and(fall, rises));
+    risen = v128.or(risen, rises);
   }
   const rescale = v128.any_true(risen);
   if (rescale) {
-    expColumn(alphaPtr, powers, 16, tile.vectors, zero, factor, constants);
+    expColumn(alphaPtr, powers, 16, tile.vectors, tile.vectors, f32x4.splat(0), factor, constants);
     for (let offset: usize = 0; offset < end; offset += 16) {
-      v128.store(lPtr + offset, f32x4.mul(v128.load(lPtr + offset), v128.load(alphaPtr + offset)));
+      scaleTotals(lPtr + 2 * offset, 0, 1, v128.load(alphaPtr + offset));
     }
   }
   for (let offset: usize = 0; offset < end; offset += 16) {
-    const sum = expColumn(s + offset, powers, LANE_BYTES, count, v128.load(mPtr + offset), factor, constants);
-    v128.store(lPtr + offset, f32x4.add(v128.load(lPtr + offset), sum));
+    const sum = expColumn(s + offset, powers, LANE_BYTES, count, head, v128.load(mPtr + offset), factor, constants);
+    addToTotal(lPtr + 2 * offset, sum);
   }
   return rescale;
 }
@@ -74,22 +90,28 @@ function columnMax(s: usize, count: i32, m: v128): v128 {
  * Row form: P = exp(S − m'), l' = α·l + Σ P of the row in `lane`; returns α. Writes whole vectors; `powers` is scratch.
  */
 export function softmaxRow(tile: QueryTile, s: usize, powers: usize, lane: i32, count: i32, constants: usize): f32 {
-  const mPtr = lanes(tile, M) + ((<usize>lane) << 2);
-  const lPtr = lanes(tile, L) + ((<usize>lane) << 2);
+  const slot = (<usize>lane) << 2;
+  const mPtr = lanes(tile, M) + slot;
+  const lPtr = lanes(tile, L) + 2 * slot;
   const vectors = (count + 3) >> 2;
   const m = load<f32>(mPtr);
   let top = f32x4.splat(m);
   for (let n = 0; n < vectors; n++) top = maxNumber(top, v128.load(s + ((<usize>n) << 4)));
-  const newM = maxLane(top);
-  const sum = sumLanes(expColumn(s, powers, 16, vectors, f32x4.splat(newM), LOG2_E, constants));
-  const alpha: f32 = m == newM ? 1 : f32x4.extract_lane(exp(f32x4.splat(m - newM), constants), 0);
-  store<f32>(mPtr, newM);
-  store<f32>(lPtr, load<f32>(lPtr) * alpha + sum);
+  let alpha: f32 = 1;
+  let newM = maxLane(top);
+  if ((m - newM) * LOG2_E < -RISE) {
+    alpha = f32x4.extract_lane(exp(f32x4.splat(m - newM), constants), 0);
+    store<f32>(mPtr, newM);
+  } else {
+    newM = m;
+  }
+  const sum = sumLanes(expColumn(s, powers, 16, vectors, vectors, f32x4.splat(newM), LOG2_E, constants));
+  store<f64>(lPtr, load<f64>(lPtr) * alpha + sum);
   return alpha;
 }
 
 /**
- * Folds in the sinks, writes lse, and to ALPHA what O is to be multiplied by.
+ * Folds in the sinks, writes lse, and to ALPHA what O is to be multiplied by; L becomes f32.
  *
  *     M = max(m, sink)    l = l·exp(m − M) + exp(sink − M)    out = O·exp(m − M)/l    lse = M + ln l
  *
@@ -103,7 +125,7 @@ export function closeLanes(tile: QueryTile, args: AttendArgs, unit: f32): void {
   for (let vector = 0; vector < tile.vectors; vector++) {
     const offset = (<usize>vector) << 4;
     const m = maxNumber(f32x4.mul(v128.load(lanes(tile, M) + offset), natural), lowest);
-    let l = v128.load(lanes(tile, L) + offset);
+    let l = roundTotal(lanes(tile, L) + 2 * offset);
     let shrink = f32x4.splat(1);
     if (args.sinks) {
       const sink = v128.load(lanes(tile, SINK) + offset);

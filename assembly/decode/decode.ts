@@ -6,7 +6,7 @@
 //       S = q·Kᵀ · scale of the key        products.ts
 //       S = softcap, ALiBi, bias, masks    attention/scores.ts, attention/mask.ts, row form
 //       P = exp(S − m'), α, l'             attention/softmax.ts, row form
-//       O = α·O + P·scale of the key·V     products.ts
+//       O = α·O + P·scale of the key·V     products.ts, in spans of keys as attention/totals.ts says
 //
 // Memory:
 //
@@ -14,6 +14,7 @@
 //                                 work of products.ts; also the powers of expColumn
 //     query tile, behind its      q [MAX_DECODE_ROWS][headDim]
 //     lane arrays                 O [MAX_DECODE_ROWS][valueDim]
+//                                 totals [MAX_DECODE_ROWS][valueDim] of f64
 //                                 prepared q of products.ts
 //                                 sums of int8.ts
 
@@ -33,6 +34,7 @@ import {
 } from "../attention/query-tile";
 import { adjustRow } from "../attention/scores";
 import { closeLanes, softmaxRow } from "../attention/softmax";
+import { enterSpan, scaleTotals, takeTotals } from "../attention/totals";
 import { fromEvenOdd } from "../kv/float16";
 import { F16, F32, PAGE_KEYS, vScaleAddress } from "../kv/rows";
 import { SCORE_BYTES } from "../prefill/kv-tile";
@@ -47,6 +49,7 @@ import {
   preparedQueryBytes,
   scaleByKey,
   scoreRowsOfPage,
+  spanBitsOf,
 } from "./products";
 import { SCORE_ROW_BYTES } from "./qk";
 
@@ -63,10 +66,11 @@ import { SCORE_ROW_BYTES } from "./qk";
  */
 export function decode(tile: QueryTile, args: AttendArgs, kvHead: i32, scratch: usize): bool {
   const rows = rowsPerKvHead(args);
+  const spanBits = spanBitsOf(args, rows);
   const work = scratch + <usize>MAX_DECODE_ROWS * SCORE_ROW_BYTES;
   const q = queries(tile);
   const o = q + <usize>MAX_DECODE_ROWS * ((<usize>args.headDim) << 2);
-  const prepared = o + <usize>MAX_DECODE_ROWS * ((<usize>args.valueDim) << 2);
+  const prepared = o + 3 * <usize>MAX_DECODE_ROWS * ((<usize>args.valueDim) << 2);
   const sums = prepared + <usize>preparedQueryBytes(args.headDim);
   assert(work - scratch + WORK_BYTES <= SCORE_BYTES, "S and the work of products.ts must fit where S of prefill does");
   assert(
@@ -76,14 +80,20 @@ export function decode(tile: QueryTile, args: AttendArgs, kvHead: i32, scratch: 
   if (isFirstPiece(args)) {
     openLanes(tile, args, kvHead, 0);
     packRows(tile, args, q, rows);
-    memory.fill(o, 0, <usize>rows * ((<usize>args.valueDim) << 2));
+    tile.o = o;
+    tile.oBytes = <usize>rows * ((<usize>args.valueDim) << 2);
+    tile.totals = o + tile.oBytes;
+    memory.fill(o, 0, tile.oBytes);
+    tile.span = tile.first >> spanBits;
+    tile.steps = 1;
   }
   // f16 and int8 come in one piece.
   const ready = args.kType == F32 ? q : prepareQuery(prepared, q, rows, args.headDim, args.kType);
   if (!ready) return false;
-  if (!decodeKeys(tile, args, scratch, work, ready, o, sums, rows)) return false;
+  if (!decodeKeys(tile, args, scratch, work, ready, sums, spanBits, rows)) return false;
   if (!isLastPiece(args)) return true;
-  if (mustLeaveToPrefill(tile, args, o, rows)) return false;
+  takeTotals(tile);
+  if (mustLeaveToPrefill(tile, args, rows)) return false;
   closeLanes(tile, args, 1);
   storeRowsOfO(tile, args, o, rows);
   return true;
@@ -97,10 +107,11 @@ export function decode(tile: QueryTile, args: AttendArgs, kvHead: i32, scratch: 
   s: usize,
   work: usize,
   q: usize,
-  o: usize,
   sums: usize,
+  spanBits: i32,
   rows: i32,
 ): bool {
+  const o = tile.o;
   const oRowStride = (<usize>args.valueDim) << 2;
   const to = min(tile.end, args.toKey);
   let end = 0;
@@ -114,6 +125,7 @@ export function decode(tile: QueryTile, args: AttendArgs, kvHead: i32, scratch: 
     }
     const count = last - key;
     if (count == 0) continue;
+    let p = s;
     scoreRowsOfPage(args, tile.kvHead, s, q, work, key, count, rows);
     const vScales = vScaleAddress(args, tile.kvHead, key);
     for (let row = 0; row < rows; row++) {
@@ -121,33 +133,37 @@ export function decode(tile: QueryTile, args: AttendArgs, kvHead: i32, scratch: 
       adjustRow(tile, args, sRow, row, key, count);
       maskRow(tile, args, sRow, row, key, count);
       const alpha = softmaxRow(tile, sRow, work, row, count, args.constants);
-      if (alpha != 1) scaleRow(o + <usize>row * oRowStride, args.valueDim, alpha);
+      if (alpha != 1) {
+        const offset = <usize>row * oRowStride;
+        scaleRow(o + offset, o + offset, args.valueDim, alpha);
+        if (tile.hasTotals) scaleTotals(tile.totals + 2 * offset, 32, args.valueDim >> 2, f32x4.splat(alpha));
+      }
       if (vScales) scaleByKey(sRow, vScales, count);
     }
-    if (!accumulateRows(args, tile.kvHead, o, s, work, sums, key, count, rows)) return false;
+    for (let part = 0; key < last; key += part) {
+      enterSpan(tile, key >> spanBits);
+      part = min((1 << spanBits) - (key & ((1 << spanBits) - 1)), last - key);
+      if (!accumulateRows(args, tile.kvHead, o, p, work, sums, key, part, spanBits, rows)) return false;
+      p += (<usize>part) << 2;
+    }
   }
   return true;
 }
 
 /** q [rows][headDim] = the query rows · queryScale */
 function packRows(tile: QueryTile, args: AttendArgs, q: usize, rows: i32): void {
-  const scale = f32x4.splat(args.queryScale);
-  const bytes = (<usize>args.headDim) << 2;
   for (let row = 0; row < rows; row++) {
-    const from = pointerAt(lanes(tile, Q_ROW), row);
-    for (let d: usize = 0; d < bytes; d += 16) v128.store(q + d, f32x4.mul(v128.load(from + d), scale));
-    q += bytes;
+    scaleRow(q, pointerAt(lanes(tile, Q_ROW), row), args.headDim, args.queryScale);
+    q += (<usize>args.headDim) << 2;
   }
 }
 
 /** out[row] = O[row]·ALPHA[row] */
 function storeRowsOfO(tile: QueryTile, args: AttendArgs, o: usize, rows: i32): void {
-  const bytes = (<usize>args.valueDim) << 2;
   for (let row = 0; row < rows; row++) {
-    const factor = v128.load32_splat(lanes(tile, ALPHA) + ((<usize>row) << 2));
-    const out = pointerAt(lanes(tile, OUT_ROW), row);
     if (args.vType == F16) fromEvenOdd(o, args.valueDim);
-    for (let d: usize = 0; d < bytes; d += 16) v128.store(out + d, f32x4.mul(v128.load(o + d), factor));
-    o += bytes;
+    const factor = load<f32>(lanes(tile, ALPHA) + ((<usize>row) << 2));
+    scaleRow(pointerAt(lanes(tile, OUT_ROW), row), o, args.valueDim, factor);
+    o += (<usize>args.valueDim) << 2;
   }
 }

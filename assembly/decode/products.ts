@@ -16,6 +16,7 @@
 // bits, and these must not depend on the machine.
 
 import { AttendArgs } from "../args";
+import { BLOCK_BITS, SPAN_BITS } from "../attention/totals";
 import { F16, F32, INT8, kAddress, kScaleAddress, vAddress } from "../kv/rows";
 import { UNIT_BYTES, accumulateInt8, dotInt8, splitInt16, splitInt16Bytes, splitInt16Pairs } from "./int8";
 import { accumulateOneRow, accumulateRowPairs, accumulateSideBySide } from "./pv";
@@ -138,9 +139,17 @@ export function scoreStored(
   }
 }
 
+/** log₂ of the keys of a span, after which O goes into the totals: 8 to 64 additions to O (totals.ts). */
+export function spanBitsOf(args: AttendArgs, rows: i32): i32 {
+  if (args.vType == INT8) return SPAN_BITS; // one addition a page
+  // Four keys an addition, but for a row that goes key after key.
+  return rows & 1 && (args.vType == F16 || !staysCached(args)) ? BLOCK_BITS : BLOCK_BITS + 2;
+}
+
 /**
  * O [rows][valueDim] += P·V for keys of one page, from `first` on. P is overwritten behind them, up to a multiple of
- * eight keys; O of f16 is in even-odd order. `sums` has valueSumBytes of int8.ts. False, and O undefined, where int8.ts
+ * eight keys; O of f16 is in even-odd order. `sums` has valueSumBytes of int8.ts, `spanBits`
+ * is as spanBitsOf says. False, and O undefined, where int8.ts
  * does not take a P.
  */
 export function accumulateRows(
@@ -152,6 +161,7 @@ export function accumulateRows(
   sums: usize,
   first: i32,
   count: i32,
+  spanBits: i32,
   rows: i32,
 ): bool {
   const v = vAddress(args, kvHead, first);
@@ -175,7 +185,7 @@ export function accumulateRows(
     if (rows & 1) accumulateOneRow<u16>(lastO, v, lastP, count, dim, vRowStride, table);
   } else {
     accumulateRowPairs<f32>(o, v, p, count, rows >> 1, dim, vRowStride, table);
-    if (rows & 1 && staysCached(args)) accumulateSideBySide(lastO, v, lastP, count, dim, vRowStride, table);
+    if (rows & 1 && spanBits > BLOCK_BITS) accumulateSideBySide(lastO, v, lastP, count, dim, vRowStride, table);
     else if (rows & 1) accumulateOneRow<f32>(lastO, v, lastP, count, dim, vRowStride, table);
   }
   return true;

@@ -1,8 +1,8 @@
 // O = O + P·V for up to four query rows over the keys of one page. P stands [row][key], rows SCORE_ROW_BYTES apart; O
 // [row][dim] stays in the first-level cache.
 //
-// Two orders: key after key, or four keys side by side, each from a quarter of the keys, and the keys that are left key
-// after key. Each loop is a function of its own, so that V8 gives it registers of its own.
+// Two orders: key after key, or four keys side by side, each from a quarter of the keys and added to O together, and the
+// keys that are left key after key. Each loop is a function of its own, so that V8 gives it registers of its own.
 
 import { F16_SCALE, loadHalf0, loadHalf1, widen } from "../kv/float16";
 import { F16_EVEN, F16_MASK, F16_ODD } from "../simd/exp";
@@ -155,8 +155,8 @@ export function accumulateRowPairs<T>(
       const oEnd = od + oRowBytes;
       for (let offset: usize = 0; od != oEnd; od += 32) {
         let x = loadHalf0<T>(v0 + offset, evens, mask);
-        let a = madd(a0, x, v128.load(od));
-        let b = both ? madd(b0, x, v128.load(od + oRowBytes)) : a;
+        let a = f32x4.mul(a0, x);
+        let b = both ? f32x4.mul(b0, x) : a;
         x = loadHalf0<T>(v1 + offset, evens, mask);
         a = madd(a1, x, a);
         if (both) b = madd(b1, x, b);
@@ -164,11 +164,11 @@ export function accumulateRowPairs<T>(
         a = madd(a2, x, a);
         if (both) b = madd(b2, x, b);
         x = loadHalf0<T>(v3 + offset, evens, mask);
-        v128.store(od, madd(a3, x, a));
-        if (both) v128.store(od + oRowBytes, madd(b3, x, b));
+        v128.store(od, f32x4.add(madd(a3, x, a), v128.load(od)));
+        if (both) v128.store(od + oRowBytes, f32x4.add(madd(b3, x, b), v128.load(od + oRowBytes)));
         x = loadHalf1<T>(v0 + offset, odds, mask);
-        a = madd(a0, x, v128.load(od, 16));
-        if (both) b = madd(b0, x, v128.load(od + oRowBytes, 16));
+        a = f32x4.mul(a0, x);
+        if (both) b = f32x4.mul(b0, x);
         x = loadHalf1<T>(v1 + offset, odds, mask);
         a = madd(a1, x, a);
         if (both) b = madd(b1, x, b);
@@ -176,8 +176,8 @@ export function accumulateRowPairs<T>(
         a = madd(a2, x, a);
         if (both) b = madd(b2, x, b);
         x = loadHalf1<T>(v3 + offset, odds, mask);
-        v128.store(od, madd(a3, x, a), 16);
-        if (both) v128.store(od + oRowBytes, madd(b3, x, b), 16);
+        v128.store(od, f32x4.add(madd(a3, x, a), v128.load(od, 16)), 16);
+        if (both) v128.store(od + oRowBytes, f32x4.add(madd(b3, x, b), v128.load(od + oRowBytes, 16)), 16);
         offset += 8 * sizeof<T>();
       }
     }

@@ -11,7 +11,7 @@
 import { loadHalf0, loadHalf1, toEvenOdd, widen } from "../kv/float16";
 import { PAGE_KEYS } from "../kv/rows";
 import { F16_EVEN, F16_MASK, F16_ODD } from "../simd/exp";
-import { madd, maxMagnitudeBits, powerOfTwo, vectorBytes } from "../simd/lanes";
+import { madd, maxMagnitudeBits, powerOfTwo, scaleRow } from "../simd/lanes";
 
 /** Bytes from the scores, or P, of one row to those of the next. */
 // @ts-ignore: decorator
@@ -222,11 +222,7 @@ export function reduceSums(s: usize, sums: usize, count: i32, unit: f32): void {
 export function scaleQueryF16(to: usize, q: usize, count: i32): f32 {
   const exponent = maxMagnitudeBits(q, count) >> 23; // 127 for 1 ≤ |q| < 2
   const n = max(-15, min(112, 16 + 127 - exponent));
-  const up = f32x4.splat(powerOfTwo(n));
-  const row = to;
-  for (const end = q + vectorBytes(count); q != end; q += 16, to += 16) {
-    v128.store(to, f32x4.mul(v128.load(q), up));
-  }
-  toEvenOdd(row, row, count);
+  scaleRow(to, q, count, powerOfTwo(n));
+  toEvenOdd(to, to, count);
   return powerOfTwo(112 - n);
 }

@@ -11,7 +11,8 @@
 //
 //     out[row][p·LANES + lane] = bias + Σ_t x[row][t] · B[t][lane]
 //
-// The sum runs over t in order whatever the number of rows, so that a row has the same bits in every batch.
+// The sum runs over t in blocks of BLOCK_IN, in order whatever the number of rows, so that a row has the same bits in
+// every batch.
 
 import { LANES, LANE_BYTES, madd, storeTransposed } from "../simd/lanes";
 import { ROWS_OVER, multiply } from "../simd/gemm";
@@ -160,18 +161,18 @@ function multiplyOneRow(c: usize, a: usize, b: usize, count: i32, accumulate: bo
   let c1 = f32x4.splat(0);
   let c2 = f32x4.splat(0);
   let c3 = f32x4.splat(0);
-  if (accumulate) {
-    c0 = v128.load(c, 0);
-    c1 = v128.load(c, 16);
-    c2 = v128.load(c, 32);
-    c3 = v128.load(c, 48);
-  }
   for (const end = b + <usize>count * LANE_BYTES; b != end; b += LANE_BYTES, a += 4) {
     const x = v128.load32_splat(a);
     c0 = madd(x, v128.load(b, 0), c0);
     c1 = madd(x, v128.load(b, 16), c1);
     c2 = madd(x, v128.load(b, 32), c2);
     c3 = madd(x, v128.load(b, 48), c3);
+  }
+  if (accumulate) {
+    c0 = f32x4.add(v128.load(c, 0), c0);
+    c1 = f32x4.add(v128.load(c, 16), c1);
+    c2 = f32x4.add(v128.load(c, 32), c2);
+    c3 = f32x4.add(v128.load(c, 48), c3);
   }
   v128.store(c, c0, 0);
   v128.store(c, c1, 16);

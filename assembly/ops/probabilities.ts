@@ -6,6 +6,7 @@
 
 import { AttendArgs } from "../args";
 import { keeps } from "../attention/mask";
+import { BLOCK_KEYS } from "../attention/totals";
 import { FROM, QueryTile, SINK, TO, lanes, openLanes, queryTileBytes } from "../attention/query-tile";
 import { SCORE_ROW_BYTES } from "../decode/qk";
 import { PAGE_KEYS } from "../kv/rows";
@@ -81,13 +82,13 @@ function normalizeRow(args: AttendArgs, scratch: usize, row: ScoreRow, dim: i32,
 function expRow(x: usize, scratch: usize, count: i32, m: f32, constants: usize): f64 {
   const top = f32x4.splat(m);
   const whole = count >> 2;
-  let sum = sumLanes64(expColumn(x, scratch, 16, whole, top, LOG2_E, constants));
+  let sum = sumLanes64(expColumn(x, scratch, 16, whole, whole, top, LOG2_E, constants));
   const rest = (<usize>(count & 3)) << 2;
   if (rest) {
     const tail = x + ((<usize>whole) << 4);
     v128.store(scratch, f32x4.splat(-Infinity));
     memory.copy(scratch, tail, rest);
-    sum += sumLanes64(expColumn(scratch, scratch + 16, 16, 1, top, LOG2_E, constants));
+    sum += sumLanes64(expColumn(scratch, scratch + 16, 16, 1, 1, top, LOG2_E, constants));
     memory.copy(tail, scratch, rest);
   }
   return sum;
@@ -124,23 +125,48 @@ function product(a: usize, b: usize, count: i32): f64 {
 
 /** row ← row / divisor on [count] floats. */
 export function divideRow(row: usize, count: i32, divisor: f32): void {
-  for (const end = row + ((<usize>(count & ~3)) << 2); row != end; row += 16)
+  for (const end = row + ((<usize>(count & ~3)) << 2); row != end; row += 16) {
     v128.store(row, f32x4.div(v128.load(row), f32x4.splat(divisor)));
+  }
   for (const end = row + ((<usize>(count & 3)) << 2); row != end; row += 4) store<f32>(row, load<f32>(row) / divisor);
 }
 
-/** to[key] += Σ weights[key] of the chosen rows, for [length] keys. */
-export function sumRows(to: usize, rows: usize, count: i32, length: i32): void {
-  const bytes = (<usize>length) << 2;
-  let offset: usize = 0;
-  for (; offset != (bytes & ~15); offset += 16) {
-    let sum = f32x4.splat(0);
-    for (let r = 0; r < count; r++) sum = f32x4.add(sum, v128.load(rowAt(rows, r).weights + offset));
-    v128.store(to + offset, f32x4.add(v128.load(to + offset), sum));
+/**
+ * to[key] += Σ weights[key] of the chosen rows, for [length] keys; BLOCK_KEYS rows are summed up from zero. `low` is 0,
+ * or [length] floats, to which what rounding takes from `to` is added.
+ */
+export function sumRows(to: usize, low: usize, rows: usize, count: i32, length: i32): void {
+  for (let first = 0; first < count; first += BLOCK_KEYS) {
+    const end = min(first + BLOCK_KEYS, count);
+    let offset: usize = 0;
+    for (let left = length; left > 0; left -= 4) {
+      // The last keys one by one: what follows belongs to another row.
+      const step = left < 4 ? 4 : 16;
+      if (left < 4) left += 3;
+      let sum = f32x4.splat(0);
+      for (let r = first; r < end; r++) sum = f32x4.add(sum, loadSome(rowAt(rows, r).weights + offset, step));
+      const old = loadSome(to + offset, step);
+      const raised = f32x4.add(old, sum);
+      storeSome(to + offset, raised, step);
+      if (low) {
+        // What the addition has lost, exactly (Knuth's two-sum).
+        const part = f32x4.sub(raised, old);
+        const lost = f32x4.add(f32x4.sub(old, f32x4.sub(raised, part)), f32x4.sub(sum, part));
+        storeSome(low + offset, f32x4.add(loadSome(low + offset, step), lost), step);
+      }
+      offset += step;
+    }
   }
-  for (; offset != bytes; offset += 4) {
-    let sum: f32 = 0;
-    for (let r = 0; r < count; r++) sum += load<f32>(rowAt(rows, r).weights + offset);
-    store<f32>(to + offset, load<f32>(to + offset) + sum);
-  }
+}
+
+/** A vector, or the one float at `address`. */
+// @ts-ignore: decorator
+@inline function loadSome(address: usize, bytes: usize): v128 {
+  return bytes == 16 ? v128.load(address) : v128.load32_zero(address);
+}
+
+// @ts-ignore: decorator
+@inline function storeSome(address: usize, x: v128, bytes: usize): void {
+  if (bytes == 16) v128.store(address, x);
+  else v128.store_lane<f32>(address, x, 0);
 }

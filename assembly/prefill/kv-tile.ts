@@ -8,9 +8,10 @@
 
 import { AttendArgs } from "../args";
 import { keptByAny, maskScores } from "../attention/mask";
-import { ALPHA, QueryTile, lanes, output, queries } from "../attention/query-tile";
+import { ALPHA, QueryTile, lanes, queries } from "../attention/query-tile";
 import { adjustScores, adjustsScores } from "../attention/scores";
 import { softmaxStep } from "../attention/softmax";
+import { SPAN_BITS, enterSpan, keysOfBlock, scaleTotals } from "../attention/totals";
 import { PAGE_KEYS } from "../kv/rows";
 import { LANE_BYTES } from "../simd/lanes";
 import { multiply } from "../simd/gemm";
@@ -29,44 +30,36 @@ import { multiply } from "../simd/gemm";
   return adjustsScores(args) ? 1 : args.scoreScale;
 }
 
-/** One query tile over the keys [first, end), at most PAGE_KEYS of them; key 0 would stand at k and v. */
+/**
+ * One query tile over the keys [first, end), at most PAGE_KEYS of them; key 0 would stand at k and v.
+ *
+ *   head   0; or the keys were picked (canPickKeys of kv/gather.ts): every row sees them, wherever they stand, and the
+ *          first `head` of them are in one block
+ */
 export function attendKvTile(
   tile: QueryTile,
   args: AttendArgs,
   s: usize,
   first: i32,
   end: i32,
+  head: i32,
   k: usize,
   v: usize,
   kRowStride: usize,
   vRowStride: usize,
 ): void {
-  if (args.keepMask || args.bias) {
+  const picked = head != 0;
+  if (!picked && (args.keepMask || args.bias)) {
     // Keys at either end that the masks take from every row are not computed: padding, block-sparse masks.
     while (first < end && !keptByAny(tile, args, first)) first++;
     while (first < end && !keptByAny(tile, args, end - 1)) end--;
   }
   if (first >= end) return;
   const count = end - first;
-  scoreKeys(tile, args, s, first, count, k + <usize>first * kRowStride, kRowStride, false);
-  softmaxAndAccumulate(tile, args, s, count, v + <usize>first * vRowStride, vRowStride);
-}
-
-/**
- * One query tile over `count` keys at k and v that every row sees, wherever they stand (canPickKeys of kv/gather.ts).
- */
-export function attendPickedKeys(
-  tile: QueryTile,
-  args: AttendArgs,
-  s: usize,
-  count: i32,
-  k: usize,
-  v: usize,
-  kRowStride: usize,
-  vRowStride: usize,
-): void {
-  scoreKeys(tile, args, s, 0, count, k, kRowStride, true);
-  softmaxAndAccumulate(tile, args, s, count, v, vRowStride);
+  enterSpan(tile, first >> SPAN_BITS);
+  scoreKeys(tile, args, s, first, count, k + <usize>first * kRowStride, kRowStride, picked);
+  if (!picked) head = keysOfBlock(first, count);
+  softmaxAndAccumulate(tile, args, s, count, head, v + <usize>first * vRowStride, vRowStride);
 }
 
 /** S = K·Qᵗ, adjusted, and masked unless the keys were `picked`; key `first` stands at k. */
@@ -89,31 +82,38 @@ export function scoreKeys(
   }
 }
 
-/** P = exp(S − m'), Oᵗ = α·Oᵗ + Vᵗ·P */
+/** P = exp(S − m'), Oᵗ = α·Oᵗ + Vᵗ·P, block by block, of which the first has `head` keys. */
 function softmaxAndAccumulate(
   tile: QueryTile,
   args: AttendArgs,
   s: usize,
   count: i32,
+  head: i32,
   v: usize,
   vRowStride: usize,
 ): void {
-  softmaxAndRescale(tile, args, s, count);
-  const o = output(tile, args.headDim);
-  const hasO = tile.steps > 0;
-  multiply(o, v, s, args.valueDim, count, tile.vectors, args.useTile6x2 != 0, 4, vRowStride, hasO);
-  tile.steps++;
+  softmaxAndRescale(tile, args, s, count, head);
+  for (; count > 0; head = count) {
+    multiply(tile.o, v, s, args.valueDim, head, tile.vectors, args.useTile6x2 != 0, 4, vRowStride, tile.steps > 0);
+    tile.steps++;
+    s += <usize>head * LANE_BYTES;
+    v += <usize>head * vRowStride;
+    count -= head;
+  }
 }
 
-/** P = exp(S − m'), Oᵗ = α·Oᵗ */
-export function softmaxAndRescale(tile: QueryTile, args: AttendArgs, s: usize, count: i32): void {
-  const rescale = softmaxStep(tile, s, s + S_BYTES, count, scoreUnit(args), args.constants);
+/** P = exp(S − m'), Oᵗ = α·Oᵗ; `head` keys are in the first block. */
+export function softmaxAndRescale(tile: QueryTile, args: AttendArgs, s: usize, count: i32, head: i32): void {
+  const rescale = softmaxStep(tile, s, s + S_BYTES, count, head, scoreUnit(args), args.constants);
   if (!rescale || tile.steps == 0) return;
-  let o = output(tile, args.headDim);
+  let o = tile.o;
+  let total = tile.totals;
   for (let vector = 0; vector < tile.vectors; vector++) {
     const alpha = v128.load(lanes(tile, ALPHA) + ((<usize>vector) << 4));
     const end = o + <usize>args.valueDim * LANE_BYTES;
     for (let row = o; row != end; row += LANE_BYTES) v128.store(row, f32x4.mul(v128.load(row), alpha));
+    if (tile.hasTotals) scaleTotals(total, 2 * LANE_BYTES, args.valueDim, alpha);
     o += 16;
+    total += 32;
   }
 }

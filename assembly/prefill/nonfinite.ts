@@ -5,7 +5,7 @@
 //
 //     after the last key                                     then
 //     O is finite, or nothing was masked                     close: out = O/l
-//     O is not finite, and some row met a masked key         careful: key by key, with 0 in place of p·v
+//     O is not finite, and some row met a masked key         careful: with 0 in place of p·v
 //                                                            where the lane does not see the key
 //     l = 0 in a row that sees keys, so all its scores       careful, and l = NaN in that row, as IEEE has it
 //       are −Infinity                                        (with a sink: out = 0, lse = sink)
@@ -20,101 +20,81 @@
 // What a row does see keeps its NaN and Infinity: p·v of a key that a lane sees is never replaced.
 
 import { AttendArgs, isFirstPiece, isLastPiece } from "../args";
-import { keptByAny, maskScores, seesAny } from "../attention/mask";
-import { FROM, L, QueryTile, SEEN, TO, clearOutput, forgetKeys, lanes, output } from "../attention/query-tile";
+import { maskScores, seesAny } from "../attention/mask";
+import { FROM, L, QueryTile, TO, clearOutput, forgetKeys, lanes, sumOf } from "../attention/query-tile";
 import { addBias } from "../attention/scores";
-import { gatherKeys } from "../kv/gather";
-import { LANE_BYTES, vectorBytes } from "../simd/lanes";
+import { BLOCK_BITS, BLOCK_KEYS, enterSpan, keysOfBlock } from "../attention/totals";
+import { gatherKeys, gatheredRowStride } from "../kv/gather";
+import { LANES, LANE_BYTES, isFinite } from "../simd/lanes";
 import { scoreKeys, softmaxAndRescale } from "./kv-tile";
 
 /** Whether a tile of prefill must be done again, carefully. */
 export function mustRepeat(tile: QueryTile, args: AttendArgs): bool {
-  if (tile.masked) {
-    const zero = f32x4.splat(0);
-    let tainted = zero; // becomes NaN, and stays so, where anything is not finite
-    const o = output(tile, args.headDim);
-    for (let vector = 0; vector < tile.vectors; vector++) {
-      let row = o + ((<usize>vector) << 4);
-      const end = row + <usize>args.valueDim * LANE_BYTES;
-      for (; row != end; row += LANE_BYTES) tainted = f32x4.add(tainted, f32x4.mul(v128.load(row), zero));
-    }
-    if (v128.any_true(f32x4.ne(tainted, tainted))) return true;
+  for (let vector = 0; vector < tile.vectors && tile.masked; vector++) {
+    if (!isFinite(tile.o + ((<usize>vector) << 4), LANE_BYTES, args.valueDim)) return true;
   }
   for (let lane = 0; lane < tile.vectors << 2; lane++) {
-    if (load<f32>(lanes(tile, L) + ((<usize>lane) << 2)) == 0 && seesAny(tile, args, lane)) return true;
+    if (sumOf(tile, lane) == 0 && seesAny(tile, args, lane)) return true;
   }
   return false;
 }
 
-/** Whether decode must leave its rows to prefill. `o` has `rows` rows of valueDim floats. */
-export function mustLeaveToPrefill(tile: QueryTile, args: AttendArgs, o: usize, rows: i32): bool {
+/** Whether decode must leave its `rows` rows to prefill. */
+export function mustLeaveToPrefill(tile: QueryTile, args: AttendArgs, rows: i32): bool {
   const inSight = tile.first >= tile.commonFirst && tile.end <= tile.commonEnd;
   const masked = args.keepMask != 0 || args.bias != 0 || !inSight;
+  if (masked && !isFinite(tile.o, 16, rows * (args.valueDim >> 2))) return true;
   for (let row = 0; row < rows; row++) {
     const lane = (<usize>row) << 2;
     const seesKeys = load<i32>(lanes(tile, FROM) + lane) < load<i32>(lanes(tile, TO) + lane);
-    if (load<f32>(lanes(tile, L) + lane) == 0 && seesKeys) return true;
-    if (masked && !isFiniteRow(o + <usize>row * ((<usize>args.valueDim) << 2), args.valueDim)) return true;
+    if (sumOf(tile, row) == 0 && seesKeys) return true;
   }
   return false;
 }
 
-function isFiniteRow(row: usize, count: i32): bool {
-  let tainted = f32x4.splat(0); // becomes NaN where anything is not finite
-  for (const end = row + vectorBytes(count); row != end; row += 16) {
-    tainted = f32x4.add(tainted, f32x4.mul(v128.load(row), f32x4.splat(0)));
-  }
-  return !v128.any_true(f32x4.ne(tainted, tainted));
-}
-
 /**
- * The tile once more, key by key, over the keys of this call, with 0 in place of p·v where a lane does not see the key.
- * k and v take one gathered row each; s is SCORE_BYTES of scratch.
+ * The tile once more, block by block, over the keys of this call, with 0 in place of p·v where a lane does not see the
+ * key. k and v take the gathered rows of a block each; s is SCORE_BYTES of scratch.
  */
 export function attendCarefully(tile: QueryTile, args: AttendArgs, s: usize, k: usize, v: usize): void {
-  const seen = s + 6 * LANE_BYTES; // behind the rows of one register tile: −Infinity in lanes that do not see this key
-  const seenAny = lanes(tile, SEEN);
+  const seen = s + <usize>(BLOCK_KEYS + 8) * LANE_BYTES; // behind S: −Infinity in lanes that do not see a key
   if (isFirstPiece(args)) {
     forgetKeys(tile);
     clearOutput(tile, args);
-    memory.fill(seenAny, 0, LANE_BYTES);
   }
   const end = min(tile.end, args.toKey);
-  for (let key = max(tile.first, args.fromKey); key < end; key++) {
-    if (!keptByAny(tile, args, key)) continue;
-    memory.fill(seen, 0, 4 * LANE_BYTES);
-    if (args.bias) addBias(tile, args, seen, key, 1);
-    maskScores(tile, args, seen, key, 1);
-    gatherKeys(args, tile.kvHead, k, v, key, 1);
-    scoreKeys(tile, args, s, key, 1, k, 0, false);
-    softmaxAndRescale(tile, args, s, 1);
+  let count = 0;
+  for (let key = max(tile.first, args.fromKey); key < end; key += count) {
+    count = keysOfBlock(key, end - key);
+    enterSpan(tile, key >> BLOCK_BITS);
+    memory.fill(seen, 0, <usize>BLOCK_KEYS * LANE_BYTES);
+    if (args.bias) addBias(tile, args, seen, key, count);
+    maskScores(tile, args, seen, key, count);
+    gatherKeys(args, tile.kvHead, k, v, key, count);
+    scoreKeys(tile, args, s, key, count, k, <usize>gatheredRowStride(args.headDim), false);
+    softmaxAndRescale(tile, args, s, count, count);
+    accumulateSeen(tile, args, s, seen, v, count);
     tile.steps++;
-    accumulateSeen(tile, args, s, v, seen, seenAny);
   }
-  if (!args.sinks && isLastPiece(args)) markLostRows(tile, seenAny);
+  if (!args.sinks && isLastPiece(args)) markLostRows(tile, args);
 }
 
-/** Oᵗ += P·v for one key, 0 in lanes that do not see it. */
-// @ts-ignore: decorator
-@inline function accumulateSeen(
-  tile: QueryTile,
-  args: AttendArgs,
-  s: usize,
-  v: usize,
-  seen: usize,
-  seenAny: usize,
-): void {
-  for (let vector = 0; vector < tile.vectors; vector++) {
-    const offset = (<usize>vector) << 4;
-    const sees = f32x4.ne(v128.load(seen + offset), f32x4.splat(-Infinity));
-    v128.store(seenAny + offset, v128.or(v128.load(seenAny + offset), sees));
-    const p = v128.load(s + offset);
-    let o = output(tile, args.headDim) + offset;
-    for (let column = 0; column < args.valueDim; column++) {
-      const weighted = f32x4.mul(p, v128.load32_splat(v + ((<usize>column) << 2)));
-      v128.store(o, f32x4.add(v128.load(o), v128.and(weighted, sees)));
-      o += LANE_BYTES;
+/** Oᵗ += P·v for `count` keys, 0 in lanes that do not see them. */
+function accumulateSeen(tile: QueryTile, args: AttendArgs, s: usize, seen: usize, v: usize, count: i32): void {
+  for (; count > 0; count--) {
+    for (let offset: usize = 0; offset != LANE_BYTES; offset += 16) {
+      const sees = f32x4.ne(v128.load(seen + offset), f32x4.splat(-Infinity));
+      const p = v128.load(s + offset);
+      let o = tile.o + offset;
+      for (let column = 0; column < args.valueDim; column++) {
+        const weighted = f32x4.mul(p, v128.load32_splat(v + ((<usize>column) << 2)));
+        v128.store(o, f32x4.add(v128.load(o), v128.and(weighted, sees)));
+        o += LANE_BYTES;
+      }
     }
+    s += LANE_BYTES;
+    seen += LANE_BYTES;
+    v += <usize>gatheredRowStride(args.valueDim);
   }
 }
 
@@ -123,11 +103,10 @@ export function attendCarefully(tile: QueryTile, args: AttendArgs, s: usize, k: 
  * maximum.)
  */
 // @ts-ignore: decorator
-@inline function markLostRows(tile: QueryTile, seenAny: usize): void {
-  for (let vector = 0; vector < tile.vectors; vector++) {
-    const offset = (<usize>vector) << 4;
-    const l = v128.load(lanes(tile, L) + offset);
-    const lost = v128.and(f32x4.eq(l, f32x4.splat(0)), v128.load(seenAny + offset));
-    v128.store(lanes(tile, L) + offset, v128.bitselect(f32x4.splat(NaN), l, lost));
+@inline function markLostRows(tile: QueryTile, args: AttendArgs): void {
+  for (let lane = 0; lane < LANES; lane++) {
+    if (sumOf(tile, lane) == 0 && seesAny(tile, args, lane)) {
+      store<f64>(lanes(tile, L) + ((<usize>lane) << 3), NaN);
+    }
   }
 }

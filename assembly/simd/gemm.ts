@@ -37,7 +37,8 @@ import { LANE_BYTES, VECTORS, madd } from "./lanes";
 @inline export const ROWS_OVER: i32 = 5;
 
 /**
- * C[i][LANES] = (accumulate ? C : 0) + Σ_t A[i][t] · B[t][LANES] for i < rows, t < count.
+ * C[i][LANES] = (accumulate ? C : 0) + Σ_t A[i][t] · B[t][LANES] for i < rows, t < count. The sum starts at zero and is
+ * added to C as a whole, so that its rounding does not grow with what C holds.
  *
  *   c            [rows + ROWS_OVER][LANES]; the rows past `rows` are scratch
  *   a            A[i][t] at a + i·aRow + t·aStep (bytes); nothing past A[rows − 1] is read
@@ -210,32 +211,6 @@ function multiply6x1(
   let c41 = f32x4.splat(0);
   let c50 = f32x4.splat(0);
   let c51 = f32x4.splat(0);
-  if (accumulate) {
-    c00 = v128.load(c, 0 * LANE_BYTES + 0);
-    if (V > 1) c01 = v128.load(c, 0 * LANE_BYTES + 16);
-    if (V > 2) {
-      c02 = v128.load(c, 0 * LANE_BYTES + 32);
-      c03 = v128.load(c, 0 * LANE_BYTES + 48);
-    }
-    c10 = v128.load(c, 1 * LANE_BYTES + 0);
-    if (V > 1) c11 = v128.load(c, 1 * LANE_BYTES + 16);
-    if (V > 2) {
-      c12 = v128.load(c, 1 * LANE_BYTES + 32);
-      c13 = v128.load(c, 1 * LANE_BYTES + 48);
-    }
-    if (R > 2) {
-      c20 = v128.load(c, 2 * LANE_BYTES + 0);
-      if (V > 1) c21 = v128.load(c, 2 * LANE_BYTES + 16);
-      c30 = v128.load(c, 3 * LANE_BYTES + 0);
-      if (V > 1) c31 = v128.load(c, 3 * LANE_BYTES + 16);
-    }
-    if (R > 4) {
-      c40 = v128.load(c, 4 * LANE_BYTES + 0);
-      if (V > 1) c41 = v128.load(c, 4 * LANE_BYTES + 16);
-      c50 = v128.load(c, 5 * LANE_BYTES + 0);
-      if (V > 1) c51 = v128.load(c, 5 * LANE_BYTES + 16);
-    }
-  }
   for (let at: usize = 0; b != bEnd; b += LANE_BYTES, at += aStep) {
     const b0 = v128.load(b, 0);
     const b1 = V > 1 ? v128.load(b, 16) : b0;
@@ -270,6 +245,32 @@ function multiply6x1(
       x = v128.load32_splat(a5 + at);
       c50 = madd(x, b0, c50);
       if (V > 1) c51 = madd(x, b1, c51);
+    }
+  }
+  if (accumulate) {
+    c00 = f32x4.add(v128.load(c, 0 * LANE_BYTES + 0), c00);
+    if (V > 1) c01 = f32x4.add(v128.load(c, 0 * LANE_BYTES + 16), c01);
+    if (V > 2) {
+      c02 = f32x4.add(v128.load(c, 0 * LANE_BYTES + 32), c02);
+      c03 = f32x4.add(v128.load(c, 0 * LANE_BYTES + 48), c03);
+    }
+    c10 = f32x4.add(v128.load(c, 1 * LANE_BYTES + 0), c10);
+    if (V > 1) c11 = f32x4.add(v128.load(c, 1 * LANE_BYTES + 16), c11);
+    if (V > 2) {
+      c12 = f32x4.add(v128.load(c, 1 * LANE_BYTES + 32), c12);
+      c13 = f32x4.add(v128.load(c, 1 * LANE_BYTES + 48), c13);
+    }
+    if (R > 2) {
+      c20 = f32x4.add(v128.load(c, 2 * LANE_BYTES + 0), c20);
+      if (V > 1) c21 = f32x4.add(v128.load(c, 2 * LANE_BYTES + 16), c21);
+      c30 = f32x4.add(v128.load(c, 3 * LANE_BYTES + 0), c30);
+      if (V > 1) c31 = f32x4.add(v128.load(c, 3 * LANE_BYTES + 16), c31);
+    }
+    if (R > 4) {
+      c40 = f32x4.add(v128.load(c, 4 * LANE_BYTES + 0), c40);
+      if (V > 1) c41 = f32x4.add(v128.load(c, 4 * LANE_BYTES + 16), c41);
+      c50 = f32x4.add(v128.load(c, 5 * LANE_BYTES + 0), c50);
+      if (V > 1) c51 = f32x4.add(v128.load(c, 5 * LANE_BYTES + 16), c51);
     }
   }
   v128.store(c, c00, 0 * LANE_BYTES + 0);

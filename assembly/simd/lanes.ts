@@ -65,11 +65,22 @@ export function maxLaneI32(x: v128): i32 {
   return f32x4.extract_lane(f32x4.add(pairs, v128.shuffle<f32>(pairs, pairs, 1, 0, 3, 2)), 0);
 }
 
-/** row ← row·factor on [count] floats, in whole vectors. */
-export function scaleRow(row: usize, count: i32, factor: f32): void {
-  for (const end = row + vectorBytes(count); row != end; row += 16) {
-    v128.store(row, f32x4.mul(v128.load(row), f32x4.splat(factor)));
+/** to = from·factor on [count] floats, in whole vectors. */
+export function scaleRow(to: usize, from: usize, count: i32, factor: f32): void {
+  for (const end = to + vectorBytes(count); to != end; to += 16) {
+    v128.store(to, f32x4.mul(v128.load(from), f32x4.splat(factor)));
+    from += 16;
   }
+}
+
+/** Whether `count` vectors, `step` bytes apart, are finite. */
+export function isFinite(x: usize, step: usize, count: i32): bool {
+  let tainted = f32x4.splat(0); // becomes NaN, and stays so, where anything is not finite
+  for (; count > 0; count--) {
+    tainted = f32x4.add(tainted, f32x4.mul(v128.load(x), f32x4.splat(0)));
+    x += step;
+  }
+  return !v128.any_true(f32x4.ne(tainted, tainted));
 }
 
 /** 2ⁿ for −127 < n < 128. */

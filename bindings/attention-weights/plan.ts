@@ -47,7 +47,9 @@ export interface Plan {
   readonly weightRows: number;
   /** Sums [result rows of a subset][rowsKv]; 0 where the kernels add straight to the result, or add nothing. */
   readonly sums: number;
-  /** Where there are sums, the rows or heads whose sums fit together; else everything at once. */
+  /** What the additions of each sum lose to rounding, as `sums`: over rows they may be many. 0 but for keySum. */
+  readonly lows: number;
+  /** Where there are sums or lows, the rows or heads whose sums fit together; else everything at once. */
   readonly subsets: readonly Subset[];
 }
 
@@ -78,8 +80,11 @@ export function planCall(
   const scoreRows = scope.reserve(passRows * SCORE_ROW_BYTES);
   const queries = scope.reserve(passRows * paddedDim * 4);
   const weightRows = buffered ? scope.reserve(passRows * rowBytes) : 0;
-  const sumRows = Math.min(fit, reduce === "mean" ? rows.length : heads.length);
+  // With topK the sums and what they lose share their buffer.
+  const fitSums = reduce === "keySum" && topK !== undefined ? Math.max(1, fit >> 1) : fit;
+  const sumRows = Math.min(fitSums, reduce === "mean" ? rows.length : heads.length);
   const sums = reduce !== undefined && topK !== undefined ? scope.reserve(sumRows * rowBytes) : 0;
+  const lows = reduce === "keySum" ? scope.reserve(sumRows * rowBytes) : 0;
   const pointers = {
     args: scope.reserve(structBytes(ATTEND_ARGS)),
     scratch: scope.reserve(instance.kernels.scoreRowsBytes(paddedDim)),
@@ -107,7 +112,8 @@ export function planCall(
     queries,
     weightRows,
     sums,
-    subsets: subsetsOf(selection, sums ? sumRows : Infinity),
+    lows,
+    subsets: subsetsOf(selection, sums || lows ? sumRows : Infinity),
   };
 }
 

@@ -35,13 +35,15 @@ function fillRows({ instance, problem }: Plan, ptr: number, rows: number, value:
  * their sums.
  */
 function runSubset(plan: Plan, batch: number, subset: Subset): void {
-  const { instance, problem, selection, outputs, sums } = plan;
+  const { instance, problem, selection, outputs, sums, lows } = plan;
   const { reduce, heads } = selection;
   const rowBytes = problem.rowsKv * 4;
   const resultRows = reduce === "mean" ? subset.rows.length : subset.heads.length;
   const firstResultRow = resultRowOf(selection, batch, subset.rows[0] ?? 0, subset.heads[0] ?? 0);
   const firstSum = sums || outputs.weights + firstResultRow * rowBytes;
   if (sums) fillRows(plan, sums, resultRows, 0);
+  if (lows) fillRows(plan, lows, resultRows, 0);
+  const sumOffset = firstResultRow * rowBytes;
   // A batch entry is one sequence, or all of the packed ones.
   const rowsOf =
     problem.batch > 1 ? [[batch, subset.rows] as const] : rowsBySequence(plan.sequences, selection, subset);
@@ -50,10 +52,11 @@ function runSubset(plan: Plan, batch: number, subset: Subset): void {
     for (const [kvHead, kvHeads] of headsOf) {
       for (const rowHeads of slices(rowHeadsOf(selection, batch, { rows, heads: kvHeads }), plan.passRows)) {
         computePass(plan, sequenceIndex, kvHead, rowHeads);
-        if (reduce) addToSums(plan, sequenceIndex, rowHeads, firstSum - firstResultRow * rowBytes);
+        if (reduce) addToSums(plan, sequenceIndex, rowHeads, firstSum - sumOffset, lows && lows - sumOffset);
       }
     }
   }
+  if (lows) addLows(plan, firstSum, resultRows);
   // The mean over no heads is 0, as the sum over no rows is.
   if (reduce === "mean" && heads.length > 0)
     instance.kernels.divideRow(firstSum, resultRows * problem.rowsKv, heads.length);
@@ -86,15 +89,32 @@ function computePass(plan: Plan, sequenceIndex: number, kvHead: number, rowHeads
   rowHeads.forEach(({ resultRow }, n) => takeTopK(plan, resultRow, weightRows + n * rowsKv * 4));
 }
 
-/** Adds the weights of one pass to the sums of their result rows; `sums` is where the sum of result row 0 would be. */
-function addToSums(plan: Plan, sequenceIndex: number, rowHeads: readonly RowHead[], sums: number): void {
+/** Adds to the sums of a subset what their additions have lost. */
+function addLows({ instance, problem, lows }: Plan, firstSum: number, resultRows: number): void {
+  const length = resultRows * problem.rowsKv;
+  const sums = new Float32Array(instance.arena.buffer, firstSum, length);
+  const lost = new Float32Array(instance.arena.buffer, lows, length);
+  for (let n = 0; n < length; n++) sums[n]! += lost[n]!;
+}
+
+/**
+ * Adds the weights of one pass to the sums of their result rows; `sums`, and `lows` unless it is 0, are where those of
+ * result row 0 would be.
+ */
+function addToSums(plan: Plan, sequenceIndex: number, rowHeads: readonly RowHead[], sums: number, lows: number): void {
   const { instance, problem, scoreRows } = plan;
   const { startKv, seqLenKv } = plan.sequences[sequenceIndex]!;
   for (let start = 0, end = 0; start < rowHeads.length; start = end) {
     const { resultRow } = rowHeads[start]!;
     while (end < rowHeads.length && rowHeads[end]!.resultRow === resultRow) end++;
-    const sum = sums + (resultRow * problem.rowsKv + startKv) * 4;
-    instance.kernels.sumRows(sum, scoreRows + start * SCORE_ROW_BYTES, end - start, seqLenKv);
+    const offset = (resultRow * problem.rowsKv + startKv) * 4;
+    instance.kernels.sumRows(
+      sums + offset,
+      lows && lows + offset,
+      scoreRows + start * SCORE_ROW_BYTES,
+      end - start,
+      seqLenKv,
+    );
   }
 }
 

@@ -193,8 +193,11 @@ export interface Kernels {
   divideRow(row: number, count: number, divisor: number): void;
   /** The softmax of chosen rows over all seqLenKv keys, in place. (assembly/ops/probabilities.ts) */
   normalizeRows(args: number, scratch: number, rows: number, count: number, dim: number, hasLse: boolean): void;
-  /** to[key] += Σ weights[key] of the chosen rows, for [length] keys. (assembly/ops/probabilities.ts) */
-  sumRows(to: number, rows: number, count: number, length: number): void;
+  /**
+   * to[key] += Σ weights[key] of the chosen rows, for [length] keys; BLOCK_KEYS rows are summed up from zero.
+   * (assembly/ops/probabilities.ts)
+   */
+  sumRows(to: number, low: number, rows: number, count: number, length: number): void;
   /**
    * The scores of chosen rows for the keys [first, end), as they reach the softmax; −Infinity where a key is masked.
    * (assembly/ops/score-rows.ts)

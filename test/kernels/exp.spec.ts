@@ -9,7 +9,7 @@ writeConstants(table);
 /** 2ᶻ, by a column of one vector. */
 function exp2(z: f32): f32 {
   v128.store(cell, f32x4.splat(z));
-  expColumn(cell, powers, 16, 1, f32x4.splat(0), 1, table);
+  expColumn(cell, powers, 16, 1, 1, f32x4.splat(0), 1, table);
   return load<f32>(cell);
 }
 
@@ -64,7 +64,7 @@ describe("expColumn", () => {
     const column = heap.alloc(5 * 32);
     for (let i = 0; i < 40; i++) store<f32>(column + ((<usize>i) << 2), <f32>i / 8 - 3);
     const m = f32x4(1, 2, 3, 4);
-    const sum = expColumn(column, powers, 32, 5, m, 0.5, table);
+    const sum = expColumn(column, powers, 32, 5, 5, m, 0.5, table);
     let first: f32 = 0,
       last: f32 = 0;
     for (let n = 0; n < 5; n++) {

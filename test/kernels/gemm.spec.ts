@@ -30,10 +30,11 @@ function wrongCells(rows: i32, count: i32, vectors: i32, useTile6x2: bool, accum
   let wrong = 0;
   for (let i = 0; i < rows; i++) {
     for (let lane = 0; lane < 4 * vectors; lane++) {
-      let sum: f32 = accumulate ? <f32>((i * LANES + lane) % 13) - 6 : 0;
+      let sum: f32 = 0;
       for (let t = 0; t < count; t++) {
         sum = plainMadd(load<f32>(at(a, i * row + t * next)), load<f32>(at(b, t * LANES + lane)), sum);
       }
+      if (accumulate) sum += <f32>((i * LANES + lane) % 13) - 6;
       // The same products in the same order: the same bits.
       if (load<f32>(at(c, i * LANES + lane)) != sum) wrong++;
     }

@@ -61,8 +61,12 @@ function wrongCells(
   for (let row = 0; row < rows; row++) {
     for (let o = 0; o < outFeatures; o++) {
       let sum: f32 = 0;
-      for (let t = 0; t < inFeatures; t++) {
-        sum = plainMadd(load<f32>(at(x, row * xRow + t)), load<f32>(at(weight, o * outStep + t * inStep)), sum);
+      for (let first = 0; first < inFeatures; first += 384) {
+        let block: f32 = 0;
+        for (let t = first; t < min(first + 384, inFeatures); t++) {
+          block = plainMadd(load<f32>(at(x, row * xRow + t)), load<f32>(at(weight, o * outStep + t * inStep)), block);
+        }
+        sum += block;
       }
       if (biased) sum += load<f32>(at(bias, o));
       // The same products in the same order: the same bits.

@@ -3,5 +3,5 @@ import { scaleRow } from "../../../assembly/simd/lanes";
 
 /** x [count] ← x·factor, in whole vectors. */
 export function scale(x: usize, count: i32, factor: f32): void {
-  scaleRow(x, count, factor);
+  scaleRow(x, x, count, factor);
 }
