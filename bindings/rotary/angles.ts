@@ -2,6 +2,7 @@ import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, floatsOf } from "../memory/data.ts";
 import type { CheckedForm } from "./options.ts";
+import { frequenciesOf, writeCosinesAndSines } from "./trigonometry.ts";
 
 /**
  * Writes the rotaryDim / 2 cosines and sines of one position, each from element `offset` on. The two arrays may be
@@ -23,13 +24,8 @@ export function angleWriter(arena: Arena, { rotaryDim, base, tables }: CheckedFo
       sines.set(rowOf(tables.sin, position), offset);
     };
   }
-  const frequencies = Float64Array.from({ length: half }, (_, j) => base ** (-j / half));
-  return (cosines, sines, offset, position) => {
-    for (let j = 0; j < half; j++) {
-      cosines[offset + j] = Math.cos(position * frequencies[j]!);
-      sines[offset + j] = Math.sin(position * frequencies[j]!);
-    }
-  };
+  const frequencies = frequenciesOf(base, half);
+  return (cosines, sines, offset, position) => writeCosinesAndSines(cosines, sines, offset, position, frequencies);
 }
 
 /** How many slots of PAGE_KEYS positions a table has at most. */
