@@ -200,7 +200,7 @@ forEachBuild((name, open) => {
       }
     });
 
-    it("with tables in Tensors, which are read in place", () => {
+    it("with tables in Tensors", () => {
       const own = open();
       const { cos, sin } = tablesOf(CAPACITY, 10);
       using cosines = own.tensor(cos.length);
