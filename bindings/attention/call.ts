@@ -161,6 +161,7 @@ export function splitScale(scale: number): { queryScale: number; scoreScale: num
   const magnitude = Math.abs(Math.fround(scale));
   if (magnitude === 0) return { queryScale: 0, scoreScale: 1 };
   // With a larger power, q·queryScale might overflow; with a smaller one, it might become subnormal and lose bits.
-  const power = magnitude > 1 || magnitude < 2 ** -24 ? 1 : 2 ** Math.floor(Math.log2(magnitude));
+  let power = 1;
+  if (magnitude >= 2 ** -24) while (power > magnitude) power /= 2;
   return { queryScale: Math.sign(scale) * power, scoreScale: magnitude / power };
 }

@@ -65,8 +65,8 @@ export class KvCache {
   readonly #store: KvStore;
   #disposed = false;
 
-  /** @internal `options` have been read. */
-  constructor(instance: Instance, options: KvCacheOptions) {
+  /** @internal `options` have been read. `angles` stands in for the option `rotary`. */
+  constructor(instance: Instance, options: KvCacheOptions, angles?: CacheRotary) {
     instance.arena.check();
     const { numKvHeads, headDim, valueDim = headDim, capacity, batch = 1, dtype = "f32", window, rotary } = options;
     this.numKvHeads = checkInteger("numKvHeads", numKvHeads, 1, MAX_HEADS);
@@ -77,10 +77,10 @@ export class KvCache {
     this.dtype = checkDtype(dtype);
     this.window = window === undefined ? Infinity : checkInteger("window", window, 0);
     this.#instance = instance;
-    this.#rotary = rotary === undefined ? undefined : new CacheRotary(instance, rotary, headDim, capacity);
     const layout = new PageLayout(numKvHeads, headDim, valueDim, this.dtype.k, this.dtype.v);
     this.#store = new KvStore(instance, layout, batch);
-    instance.arena.watch(this, this.#store.held);
+    this.#rotary = rotary === undefined ? angles : CacheRotary.of(instance, rotary, headDim, capacity);
+    instance.arena.watch(this, this.#store.blocks(this.#rotary));
     Object.freeze(this.dtype);
     Object.freeze(this);
   }
@@ -145,8 +145,6 @@ export class KvCache {
     const scope = new CallScope(arena);
     try {
       const rotary = this.#rotary;
-      // Throws where a table is a Tensor that was disposed.
-      rotary?.check(0, 1);
       // A stage of one page stays in the processor's cache, whatever the length of the prompt.
       const most = Math.min(newTokens, PAGE_KEYS);
       const shape = { layout, rows: newTokens, heads: numKvHeads, maxRows: most };
@@ -230,14 +228,17 @@ export class KvCache {
   }
 
   /**
-   * Forgets all tokens and gives their memory back. The cache can be filled again.
+   * Forgets all tokens and gives their memory back. The cache can be filled again. Tables of `rotary` are read again;
+   * `truncate(0)` keeps the angles as they are.
    *
+   * @throws where the tables cannot be read, as `createKvCache`; ReferenceError after `dispose`. Nothing changes then.
    * @example
    * cache.reset();
    * console.log(cache.length); // → 0
    */
   reset(): void {
     this.#check();
+    this.#rotary?.readAgain();
     this.#store.clear();
   }
 
@@ -258,7 +259,7 @@ export class KvCache {
   }
 
   /**
-   * A copy of the cache. The two share no memory.
+   * A copy of the cache. The two share no memory but that of the angles of `rotary`.
    *
    * @throws RangeError where memory cannot grow, ReferenceError after `dispose`
    * @example
@@ -269,9 +270,9 @@ export class KvCache {
   fork(): KvCache {
     this.#check();
     const window = this.window === Infinity ? undefined : this.window;
-    const { numKvHeads, headDim, valueDim, capacity, batch, dtype, rotary } = this;
-    const options = record({ numKvHeads, headDim, valueDim, capacity, batch, dtype, window, rotary });
-    const fork = new KvCache(this.#instance, options);
+    const { numKvHeads, headDim, valueDim, capacity, batch, dtype } = this;
+    const options = record({ numKvHeads, headDim, valueDim, capacity, batch, dtype, window });
+    const fork = new KvCache(this.#instance, options, this.#rotary?.fork());
     try {
       fork.#store.copyFrom(this.#store);
     } catch (error) {

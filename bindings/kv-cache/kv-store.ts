@@ -11,7 +11,7 @@ import { type PageLayout, type PageRows, Pages } from "./pages.ts";
  * changes nothing.
  */
 export class KvStore {
-  /** The addresses of the pages of all sequences at any time, for the leak net of the arena. */
+  /** The addresses of the pages of all sequences at any time. */
   readonly held = new Set<number>();
   readonly #instance: Instance;
   readonly #layout: PageLayout;
@@ -118,6 +118,15 @@ export class KvStore {
   release(): void {
     for (const ptr of this.held) this.#instance.arena.release(ptr);
     this.held.clear();
+  }
+
+  /**
+   * The blocks of memory to release for a cache that was never disposed, as they are when they are asked for; the use of
+   * `rotary` ends then.
+   */
+  *blocks(rotary: CacheRotary | undefined): Iterable<number> {
+    yield* this.held;
+    if (rotary) yield* rotary.releasing();
   }
 
   /** Where the kernels find the tokens: writes the page tables into the memory of a call. */

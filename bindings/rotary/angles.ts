@@ -2,6 +2,7 @@ import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, floatsOf } from "../memory/data.ts";
 import type { CheckedForm } from "./options.ts";
+import { frequenciesOf, writeCosinesAndSines } from "./trigonometry.ts";
 
 /**
  * Writes the rotaryDim / 2 cosines and sines of one position, each from element `offset` on. The two arrays may be
@@ -23,13 +24,8 @@ export function angleWriter(arena: Arena, { rotaryDim, base, tables }: CheckedFo
       sines.set(rowOf(tables.sin, position), offset);
     };
   }
-  const frequencies = Float64Array.from({ length: half }, (_, j) => base ** (-j / half));
-  return (cosines, sines, offset, position) => {
-    for (let j = 0; j < half; j++) {
-      cosines[offset + j] = Math.cos(position * frequencies[j]!);
-      sines[offset + j] = Math.sin(position * frequencies[j]!);
-    }
-  };
+  const frequencies = frequenciesOf(base, half);
+  return (cosines, sines, offset, position) => writeCosinesAndSines(cosines, sines, offset, position, frequencies);
 }
 
 /** How many slots of PAGE_KEYS positions a table has at most. */
@@ -50,33 +46,68 @@ interface Slot {
 }
 
 /**
- * Cosines and sines in linear memory, shared by all caches of an instance with the same rotary form: the layers of a
- * model compute the angles of a token once. Position p has row p modulo SLOTS·PAGE_KEYS, so memory is bounded; angles
- * that another position has overwritten are computed again.
+ * Cosines and sines in linear memory, shared by all caches of an instance with the same angles.
+ *
+ * Angles of a base are computed when a position first needs them, so the layers of a model compute those of a token
+ * once. Position p has row p modulo SLOTS·PAGE_KEYS, so memory is bounded; angles that another position has overwritten
+ * are computed again. Tables of the caller are copied as a whole when the AngleTable is made.
  */
 export class AngleTable {
+  /** Angles are there for the positions from 0 to rows − 1; Infinity: for all positions. */
+  readonly rows: number;
   readonly #arena: Arena;
-  readonly #form: CheckedForm;
   readonly #half: number;
-  readonly #write: AngleWriter;
+  readonly #base: number;
+  /** The address of the copy of the caller's tables, [rows][half] cosines and then as many sines. */
+  readonly #copy: number | undefined;
+  /** Of the base; computed when they are first needed. */
+  #frequencies: Float64Array | undefined;
   readonly #slots: (Slot | undefined)[] = [];
+  /** The slots that the latest `reserve` has added. */
+  #added: readonly number[] = [];
   #users = 0;
 
-  /** The table for `form`, made where the instance has none. Each call needs a `release`. */
+  /**
+   * The table with the angles of `form`, made where the instance has none. Each call needs a `release`.
+   *
+   * @throws RangeError where memory cannot grow for a copy of the tables
+   */
   static acquire(arena: Arena, form: CheckedForm): AngleTable {
     const tables = tablesOfArena.get(arena) ?? [];
     tablesOfArena.set(arena, tables);
-    let table = tables.find((other) => sameAngles(other.#form, form));
+    let table = tables.find((other) => other.#has(form));
     if (!table) tables.push((table = new AngleTable(arena, form)));
-    table.#users++;
-    return table;
+    return table.share();
   }
 
-  private constructor(arena: Arena, form: CheckedForm) {
+  private constructor(arena: Arena, { rotaryDim, base, tables }: CheckedForm) {
     this.#arena = arena;
-    this.#form = form;
-    this.#half = form.rotaryDim / 2;
-    this.#write = angleWriter(arena, form);
+    this.#half = rotaryDim / 2;
+    this.#base = base;
+    this.rows = tables ? tables.cos.length / this.#half : Infinity;
+    if (!tables) return;
+    const { length } = tables.cos;
+    this.#copy = arena.allocate(length * 8);
+    const copy = new Float32Array(arena.buffer, this.#copy, 2 * length);
+    copy.set(floatsOf(arena, tables.cos));
+    copy.set(floatsOf(arena, tables.sin), length);
+  }
+
+  /** Whether the angles are those of `form` as it is now. */
+  #has({ rotaryDim, base, tables }: CheckedForm): boolean {
+    if (this.#half !== rotaryDim / 2) return false;
+    const copy = this.#copy;
+    if (!tables || copy === undefined) return !tables && copy === undefined && this.#base === base;
+    const { length } = tables.cos;
+    const isCopied = (table: Floats, n: number): boolean =>
+      haveSameBits(floatsOf(this.#arena, table), new Float32Array(this.#arena.buffer, copy + n * 4, length));
+    return length === this.rows * this.#half && isCopied(tables.cos, 0) && isCopied(tables.sin, length);
+  }
+
+  /** The table for one more cache. Needs a `release`. */
+  share(): this {
+    this.#users++;
+    return this;
   }
 
   /**
@@ -85,60 +116,104 @@ export class AngleTable {
    * @throws RangeError where memory cannot grow; nothing is reserved then
    */
   reserve(starts: ArrayLike<number>, counts: ArrayLike<number>): void {
-    const missing = new Set<number>();
+    this.#added = this.#missing(starts, counts);
+    if (this.#added.length === 0) return;
+    const fresh = this.#arena.allocateMany(2 * this.#slotFloats * 4, this.#added.length);
+    for (const slot of this.#added) {
+      this.#slots[slot] = { ptr: fresh.pop()!, positions: new Int32Array(PAGE_KEYS).fill(NO_POSITION) };
+    }
+  }
+
+  /** Gives back what the latest `reserve` has reserved. */
+  undoReserve(): void {
+    for (const slot of this.#added) {
+      this.#arena.release(this.#slots[slot]!.ptr);
+      this.#slots[slot] = undefined;
+    }
+    this.#added = [];
+  }
+
+  /** Bytes that `locate` needs to spare for up to `count` positions from each of starts[n] on; 0 where all are reserved. */
+  spareBytes(starts: readonly number[], count: number): number {
+    const counts = new Int32Array(starts.length).fill(count);
+    return this.#missing(starts, counts).length > 0 ? Math.min(count, PAGE_KEYS) * this.#half * 8 : 0;
+  }
+
+  /**
+   * The addresses of the cosines and sines of the `count` positions from `first` on, which lie in one page of PAGE_KEYS
+   * positions. They are computed where they are not there yet; at `spare` where they are not reserved.
+   */
+  locate(first: number, count: number, spare: number): { cos: number; sin: number } {
+    const rowBytes = this.#half * 4;
+    if (this.#copy !== undefined) {
+      const cos = this.#copy + first * rowBytes;
+      return { cos, sin: cos + this.rows * rowBytes };
+    }
+    const slot = this.#slots[modulo(Math.floor(first / PAGE_KEYS), SLOTS)];
+    if (!slot) {
+      for (let n = 0; n < count; n++) this.#compute(spare, count * this.#half, n, first + n);
+      return { cos: spare, sin: spare + count * rowBytes };
+    }
+    const { ptr, positions } = slot;
+    const firstRow = modulo(first, PAGE_KEYS);
+    for (let n = 0; n < count; n++) {
+      const row = firstRow + n;
+      if (positions[row] === first + n) continue;
+      this.#compute(ptr, this.#slotFloats, row, first + n);
+      positions[row] = first + n;
+    }
+    const cos = ptr + firstRow * rowBytes;
+    return { cos, sin: cos + this.#slotFloats * 4 };
+  }
+
+  /** Ends one use of the table. The last one gives its memory back. */
+  release(): void {
+    for (const ptr of this.releasing()) this.#arena.release(ptr);
+  }
+
+  /** Ends one use of the table, and says which blocks of memory are to be released. */
+  releasing(): number[] {
+    if (--this.#users > 0) return [];
+    const tables = tablesOfArena.get(this.#arena)!;
+    tables.splice(tables.indexOf(this), 1);
+    return [this.#copy, ...this.#slots.map((slot) => slot?.ptr)].filter((ptr) => ptr !== undefined);
+  }
+
+  /** Floats in the cosines of a slot. */
+  get #slotFloats(): number {
+    return PAGE_KEYS * this.#half;
+  }
+
+  /** Writes the angles of a position as row `row` of `floats` cosines at `ptr`, and of as many sines behind them. */
+  #compute(ptr: number, floats: number, row: number, position: number): void {
+    const { buffer } = this.#arena;
+    const cosines = new Float32Array(buffer, ptr, floats);
+    const sines = new Float32Array(buffer, ptr + floats * 4, floats);
+    this.#frequencies ??= frequenciesOf(this.#base, this.#half);
+    writeCosinesAndSines(cosines, sines, row * this.#half, position, this.#frequencies);
+  }
+
+  /** The slots that counts[n] positions from starts[n] on need, for every n, and that are not there. */
+  #missing(starts: ArrayLike<number>, counts: ArrayLike<number>): number[] {
+    const missing: number[] = [];
+    if (this.#copy !== undefined) return missing;
     for (let n = 0; n < starts.length; n++) {
       const firstPage = Math.floor(starts[n]! / PAGE_KEYS);
       const endPage = Math.min(Math.ceil((starts[n]! + counts[n]!) / PAGE_KEYS), firstPage + SLOTS);
       for (let page = firstPage; page < endPage; page++) {
         const slot = modulo(page, SLOTS);
-        if (!this.#slots[slot]) missing.add(slot);
+        if (!this.#slots[slot] && !missing.includes(slot)) missing.push(slot);
       }
     }
-    if (missing.size === 0) return;
-    const fresh = this.#arena.allocateMany(2 * this.sinOffset, missing.size);
-    for (const slot of missing) {
-      this.#slots[slot] = { ptr: fresh.pop()!, positions: new Int32Array(PAGE_KEYS).fill(NO_POSITION) };
-    }
-  }
-
-  /**
-   * Writes the angles of the `count` positions from `first` on, where they are not there yet, and returns the address
-   * of the first cosine. The positions must be reserved and lie in one page of PAGE_KEYS positions.
-   */
-  fill(first: number, count: number): number {
-    const { ptr, positions } = this.#slots[modulo(Math.floor(first / PAGE_KEYS), SLOTS)]!;
-    const firstRow = modulo(first, PAGE_KEYS);
-    const size = PAGE_KEYS * this.#half;
-    for (let n = 0; n < count; n++) {
-      const row = firstRow + n;
-      if (positions[row] === first + n) continue;
-      positions[row] = first + n;
-      const cosines = new Float32Array(this.#arena.buffer, ptr, size);
-      const sines = new Float32Array(this.#arena.buffer, ptr + this.sinOffset, size);
-      this.#write(cosines, sines, row * this.#half, first + n);
-    }
-    return ptr + firstRow * this.#half * 4;
-  }
-
-  /** Bytes from a cosine to the sine of the same angle. */
-  get sinOffset(): number {
-    return PAGE_KEYS * this.#half * 4;
-  }
-
-  /** Ends one use of the table. The last one gives its memory back. */
-  release(): void {
-    if (--this.#users > 0) return;
-    const tables = tablesOfArena.get(this.#arena)!;
-    tables.splice(tables.indexOf(this), 1);
-    for (const slot of this.#slots.splice(0)) if (slot) this.#arena.release(slot.ptr);
+    return missing;
   }
 }
 
-/** Whether two forms give every position the same angles. */
-function sameAngles(a: CheckedForm, b: CheckedForm): boolean {
-  const same = (x: Floats | undefined, y: Floats | undefined) => x?.array === y?.array && x?.ptr === y?.ptr;
-  if (a.rotaryDim !== b.rotaryDim || a.base !== b.base) return false;
-  return same(a.tables?.cos, b.tables?.cos) && same(a.tables?.sin, b.tables?.sin);
+/** Whether two arrays of one length have the same bits. */
+function haveSameBits(a: Float32Array, b: Float32Array): boolean {
+  const bitsOf = ({ buffer, byteOffset, length }: Float32Array) => new Int32Array(buffer, byteOffset, length);
+  const others = bitsOf(b);
+  return bitsOf(a).every((bits, n) => bits === others[n]);
 }
 
 /** The remainder of a division that rounds down: of [0, size), for negative n too. */

@@ -33,8 +33,8 @@ forEachBuild((_, open) => {
       expect(heed.memory.used).toBe(used);
     });
 
-    it("positions outside the tables, and tables that are disposed, and stays as it was", () => {
-      const cosines = heed.tensor(cos.length);
+    it("positions outside the tables, and stays as it was", () => {
+      using cosines = heed.tensor(cos.length);
       using sines = heed.tensor(sin.length);
       cosines.data.set(cos);
       sines.data.set(sin);
@@ -56,13 +56,6 @@ forEachBuild((_, open) => {
         }
         expect(() => cache.append(rows(56), rows(56))).toThrow(RangeError);
         expect(state()).toEqual(before);
-        if (rotary.cos !== cosines) continue;
-        cosines.dispose();
-        expect(() => cache.append(rows(8), rows(8))).toThrow(
-          new ReferenceError('"rotary.cos" expected a live Tensor, got a disposed one'),
-        );
-        expect(() => cache.attention(rows(8), { numHeads: 1 })).toThrow(ReferenceError);
-        expect([cache.length, cache.bytes]).toEqual(before.slice(1));
       }
     });
 

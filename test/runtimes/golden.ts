@@ -1,4 +1,5 @@
 // One small call with its answer written down: two query heads over one KV head, causal, with a sink.
+import type { Heed } from "../../bindings/heed.ts";
 import type { PlainOptions } from "../support/reference.ts";
 
 const numbers = (length: number, step: number) => Float32Array.from({ length }, (_, i) => (((i * step) % 13) - 6) / 4);
@@ -25,3 +26,24 @@ export const golden = {
   /** [2, 3] */
   lse: [1.438781758, 1.784376725, 1.929237375, 2.221003126, 1.476953376, 1.683825894],
 };
+
+/** Of `angleBits`. */
+export const anglesHash = -337198538;
+
+/** A hash of the bits of the cosines and sines that `rotary` turns by: of every size of position, and several bases. */
+export function angleBits(heed: Pick<Heed, "rotary">): number {
+  const positions = Int32Array.from({ length: 2048 }, (_, n) => (n < 1024 ? n : (n * 2654435761) >> (n % 31)));
+  let hash = 0;
+  for (const [base, headDim] of [
+    [10000, 128],
+    [500000, 96],
+    [0.01, 10],
+  ] as const) {
+    // Every pair is (1, 0), and becomes (cos, sin).
+    const x = Float32Array.from({ length: positions.length * headDim }, (_, n) => 1 - (n % 2));
+    const { out } = heed.rotary(x, { numHeads: 1, headDim, positions, base, interleaved: true });
+    for (const bits of new Int32Array(out.buffer, out.byteOffset, out.length)) hash = Math.imul(hash, 31) + bits;
+    hash |= 0;
+  }
+  return hash;
+}

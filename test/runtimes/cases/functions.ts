@@ -2,6 +2,7 @@
 import { maxError } from "../../support/distance.ts";
 import { problemOf } from "../../support/problems.ts";
 import { floats, uniform } from "../../support/random.ts";
+import { angleBits, anglesHash } from "../golden.ts";
 import { type Cases, expect, expectRight, expectWithin, sizes, withHeed } from "./expect.ts";
 
 export const functionCases: Cases = {
@@ -12,6 +13,9 @@ export const functionCases: Cases = {
       // Row 0 stays; row 1 turns by one radian.
       expectWithin(maxError(out, [1, 0, -Math.sin(1), Math.cos(1)]), 2 ** -23, "the rotated rows");
     }),
+
+  "the bits of rotary embedding": () =>
+    withHeed((heed) => expect(angleBits(heed) === anglesHash, `${anglesHash}, got ${angleBits(heed)}`)),
 
   // Whole numbers with a largest magnitude of 127: every type holds them exactly.
   ...Object.fromEntries(

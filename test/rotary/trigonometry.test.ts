@@ -1,0 +1,91 @@
+// Own powers, sines and cosines against exact ones, and their bits in each build.
+import { describe, expect, it } from "vitest";
+import { frequenciesOf, writeCosinesAndSines } from "../../bindings/rotary/trigonometry.ts";
+import { angleBits, anglesHash } from "../runtimes/golden.ts";
+import { forEachBuild } from "../support/builds.ts";
+import { errorInUlps, exactCosineAndSine, isNearestPower } from "../support/exact-angles.ts";
+import { integer, uniform } from "../support/random.ts";
+
+/** The cosine and sine of one x. */
+function cosineAndSine(x: number, Kind: typeof Float32Array | typeof Float64Array) {
+  const [cos, sin] = [new Kind(1), new Kind(1)];
+  writeCosinesAndSines(cos, sin, 0, 1, Float64Array.of(x));
+  return { cos: cos[0]!, sin: sin[0]! };
+}
+
+describe("frequencies", () => {
+  it.each([
+    [10000, 64],
+    [10000, 48],
+    [500000, 64],
+    [1e6, 128],
+    [10000, 5],
+    [2, 3],
+    [1.0000001, 10],
+    [0.001, 7],
+    [1e-45, 33],
+    [Math.fround(3.4028234e38), 20],
+    [10000, 1],
+  ])("of base %s, %s pairs, are the nearest f64 to each power", (base, half) => {
+    const frequencies = frequenciesOf(base, half);
+    expect(frequencies).toHaveLength(half);
+    expect(frequencies[0]).toBe(1);
+    for (let j = 0; j < half; j++) expect(isNearestPower(frequencies[j]!, base, j, half), `pair ${j}`).toBe(true);
+  });
+
+  it("of any base are so", () => {
+    const next = uniform(1);
+    for (let n = 0; n < 60; n++) {
+      const base = Math.fround(2 ** (250 * next() - 125));
+      const half = integer(1, 40, next);
+      const frequencies = frequenciesOf(base, half);
+      frequencies.forEach((frequency, j) => expect(isNearestPower(frequency, base, j, half), `${base}`).toBe(true));
+    }
+  });
+
+  it("are exact where the power is an f64", () => {
+    expect([...frequenciesOf(256, 8)]).toEqual([1, 2 ** -1, 2 ** -2, 2 ** -3, 2 ** -4, 2 ** -5, 2 ** -6, 2 ** -7]);
+    expect([...frequenciesOf(1, 5)]).toEqual([1, 1, 1, 1, 1]);
+  });
+});
+
+describe("cosines and sines", () => {
+  const next = uniform(2);
+  const numbers: [string, () => number][] = [
+    ["up to 1", () => 2 * next() - 1],
+    ["of positions up to a million", () => integer(0, 1e6, next) * next()],
+    ["up to 2³¹", () => (2 * next() - 1) * 2 ** 31],
+    ["whole numbers up to 2³¹", () => integer(-(2 ** 31), 2 ** 31, next)],
+    ["beyond 2³¹", () => (2 * next() - 1) * 2 ** (31 + 150 * next())],
+    ["next to multiples of π / 2", () => integer(-1e9, 1e9, next) * (Math.PI / 2)],
+    ["tiny", () => (2 * next() - 1) * 2 ** (-100 * next())],
+  ];
+
+  it.each(numbers)("are off by less than one unit in the last place in f64, and right in f32: %s", (_, draw) => {
+    for (let n = 0; n < 2000; n++) {
+      const x = draw();
+      const exact = exactCosineAndSine(x);
+      const f64 = cosineAndSine(x, Float64Array);
+      const f32 = cosineAndSine(x, Float32Array);
+      for (const of of ["cos", "sin"] as const) {
+        if (exact[of] === 0n) continue;
+        expect(errorInUlps(f64[of], exact[of], 53), `${of} ${x}`).toBeLessThan(1);
+        expect(errorInUlps(f32[of], exact[of], 24), `${of} ${x}`).toBeLessThanOrEqual(0.5);
+      }
+    }
+  });
+
+  it.each([0, 1, 2, 3, -1, -2, 1e9, -1e9, 2 ** 31, -(2 ** 31), 2 ** 31 + 1, 2 ** 100, -3e54])("of %s", (x) => {
+    const exact = exactCosineAndSine(x);
+    const f32 = cosineAndSine(x, Float32Array);
+    expect(errorInUlps(f32.cos, exact.cos, 24)).toBeLessThanOrEqual(0.5);
+    if (x !== 0) expect(errorInUlps(f32.sin, exact.sin, 24)).toBeLessThanOrEqual(0.5);
+    else expect(f32.sin).toBe(0);
+  });
+});
+
+forEachBuild((_, open) => {
+  it("rotary has the bits that every host must have", () => {
+    expect(angleBits(open())).toBe(anglesHash);
+  });
+});
