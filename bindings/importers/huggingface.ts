@@ -57,7 +57,7 @@ export function fromHuggingFace<const N extends number | undefined = undefined>(
   const { prefix, numHeads } = readOptions<ImportOptions<N>>("fromHuggingFace", options, { prefix: 0, numHeads: 0 });
   const heads = headsOf<N>(numHeads);
   // Until the family is known, what any family has beside its weights is left alone.
-  let isBert: boolean | undefined;
+  let isBert: boolean | null = null;
   const tensors = new NamedTensors(
     "stateDict",
     stateDict,

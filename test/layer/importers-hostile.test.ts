@@ -181,11 +181,13 @@ describe("nearly valid dicts", () => {
     }),
   );
   const names =
-    "q_norm.weight q_proj.bias k_proj.weight bias masked_bias rotary_emb.inv_freq sinks c_attn.weight c_proj.bias __proto__ " +
-    "constructor position_ids output.LayerNorm.weight LayerNorm.bias relative_attention_bias.weight q_proj.lora_A.weight " +
-    "bias_k in_proj_bias out_proj.bias query/bias key/kernel attention_output/bias bias outWeight outBias gate foo";
+    "q_norm.weight q_proj.bias k_proj.weight bias masked_bias rotary_emb.inv_freq sinks c_attn.weight c_proj.bias " +
+    "__proto__ constructor position_ids output.LayerNorm.weight LayerNorm.bias relative_attention_bias.weight " +
+    "q_proj.lora_A.weight bias_k in_proj_bias out_proj.bias query/bias key/kernel attention_output/bias " +
+    "outWeight outBias gate foo";
   const options =
-    "prefix numHeads add_zero_attn num_heads qkv_hidden_sizes scale unidirectional do_rotary mask_filter_value foo __proto__";
+    "prefix numHeads add_zero_attn num_heads qkv_hidden_sizes scale unidirectional do_rotary mask_filter_value foo " +
+    "__proto__";
   const change = fc.record({ option: fc.boolean(), own: fc.boolean(), name: fc.nat(), value: tensors, odd: oddities });
   const bases: [(dict: never, options: never) => object, Dict, object][] = [
     [fromTorch, torchDict(weights), { numHeads: 4 }],

@@ -1,5 +1,5 @@
-// What may come as inputs and attributes of heed/onnx: nothing at all, integers of 64 bits, wrong values, shapes that are
-// none, arrays of other realms, and code that runs while inputs are read.
+// What may come as inputs and attributes of heed/onnx: nothing, integers of 64 bits, wrong values, shapes that are no
+// shapes, arrays of other realms, and code that runs while inputs are read.
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { forEachBuild } from "../support/builds.ts";
