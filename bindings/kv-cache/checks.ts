@@ -28,8 +28,8 @@ export function grownLengths(
 /**
  * The lengths of the sequences after `truncate(length)`, [batch].
  *
- * @throws RangeError for a length past the tokens of a sequence, or for one whose window has been given back; TypeError
- * for the wrong kind
+ * @throws RangeError for a length past the tokens of a sequence, or for one but 0 whose window has been given back;
+ * TypeError for the wrong kind
  */
 export function truncatedLengths(
   store: KvStore,
@@ -46,7 +46,7 @@ export function truncatedLengths(
     const gone = store.firstToken(b);
     const title = `length[${b}]`;
     if (to > before[b]!) throw wrongValue(title, `at most ${before[b]!} (tokens of the sequence)`, to);
-    if (gone > 0 && to < gone + window) {
+    if (gone > 0 && to > 0 && to < gone + window) {
       throw wrongValue(title, `at least ${gone + window} (keys before ${gone} are gone)`, to);
     }
   });

@@ -213,7 +213,8 @@ export class KvCache {
   }
 
   /**
-   * Keeps the first `length` tokens of every sequence, and forgets the rest.
+   * Keeps the first `length` tokens of every sequence, and forgets the rest. Length 0 is always possible. With a window
+   * any other length is refused whose next token would see keys that have been given back.
    *
    * @param length one number for all sequences, or [batch]: one for each
    * @throws RangeError for a length past the tokens of a sequence, or for one whose window has been given back;
