@@ -75,7 +75,7 @@ export class KvCache {
     this.capacity = checkInteger("capacity", capacity, 0, MAX_ROWS);
     this.batch = checkInteger("batch", batch, 1, MAX_BATCH);
     this.dtype = checkDtype(dtype);
-    this.window = window === undefined ? Infinity : checkInteger("window", window, 0);
+    this.window = window === undefined || window === Infinity ? Infinity : checkInteger("window", window, 0);
     this.#instance = instance;
     const layout = new PageLayout(numKvHeads, headDim, valueDim, this.dtype.k, this.dtype.v);
     this.#store = new KvStore(instance, layout, batch);
@@ -270,8 +270,7 @@ export class KvCache {
    */
   fork(): KvCache {
     this.#check();
-    const window = this.window === Infinity ? undefined : this.window;
-    const { numKvHeads, headDim, valueDim, capacity, batch, dtype } = this;
+    const { numKvHeads, headDim, valueDim, capacity, batch, dtype, window } = this;
     const options = record({ numKvHeads, headDim, valueDim, capacity, batch, dtype, window });
     const fork = new KvCache(this.#instance, options, this.#rotary?.fork());
     try {

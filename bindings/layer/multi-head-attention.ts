@@ -131,7 +131,8 @@ export class MultiHeadAttention implements LayerDims {
   }
 
   /**
-   * A KV cache with the sizes of this layer, see `Heed.createKvCache`.
+   * A KV cache with the sizes of this layer, see `Heed.createKvCache`. The default of its `window` is the left side of
+   * the layer's window; Infinity gives a cache without one.
    *
    * @throws TypeError or RangeError for wrong options, ReferenceError after `dispose`
    * @example
@@ -144,7 +145,8 @@ export class MultiHeadAttention implements LayerDims {
     const read = readOptions("createCache", options, STORE_NAMES as Names<typeof options>);
     this.#check();
     const { numKvHeads, headDim, valueDim } = this;
-    return new KvCache(this.#instance, record(read, { numKvHeads, headDim, valueDim }));
+    const { window = this.#defaults.window?.left } = read;
+    return new KvCache(this.#instance, record(read, { numKvHeads, headDim, valueDim, window }));
   }
 
   /**
