@@ -131,7 +131,15 @@ export class KvCache {
    * console.log(cache.lengths); // → Int32Array(3) [ 12, 11, 10 ]
    */
   append(k: Float32Array | Tensor, v: Float32Array | Tensor, options: AppendOptions = {}): void {
-    const { layout = "blhd", lengths: lengthsIn } = readOptions("append", options, APPEND_NAMES);
+    this.appendThen(k, v, readOptions("append", options, APPEND_NAMES), doNothing);
+  }
+
+  /**
+   * @internal {@link append} with options that have been read, and then `act`. Where that throws, the cache becomes what
+   * it was before; a window lets go of older tokens after it alone.
+   */
+  appendThen<Result>(k: unknown, v: unknown, options: AppendOptions, act: () => Result): Result {
+    const { layout = "blhd", lengths: lengthsIn } = options;
     this.#check();
     const { batch, numKvHeads, headDim, valueDim } = this;
     checkChoice("layout", layout, ["blhd", "bhld"]);
@@ -139,25 +147,36 @@ export class KvCache {
     const { k: kIn, v: vIn, rowsKv: newTokens } = checkKeysAndValues(arena, k, v, this);
     const lengths =
       lengthsIn === undefined ? undefined : checkInt32Array("lengths", lengthsIn, batch, "batch", 0, newTokens);
-    const grown = grownLengths(this.#store, this.capacity, newTokens, lengths);
-    if (newTokens === 0) return;
+    if (newTokens === 0) return act();
 
+    const store = this.#store;
+    const rotary = this.#rotary;
+    const before = store.lengths;
+    const grown = grownLengths(store, this.capacity, newTokens, lengths);
     const scope = new CallScope(arena);
     try {
-      const rotary = this.#rotary;
       // A stage of one page stays in the processor's cache, whatever the length of the prompt.
       const most = Math.min(newTokens, PAGE_KEYS);
       const shape = { layout, rows: newTokens, heads: numKvHeads, maxRows: most };
       const keys = new StagedRows(arena, scope, kIn, { ...shape, dim: headDim, alwaysCopy: rotary !== undefined });
       const values = new StagedRows(arena, scope, vIn, { ...shape, dim: valueDim });
-      this.#store.append(grown, keys, values, rotary);
+      store.append(grown, keys, values, rotary);
     } finally {
       scope.release();
     }
-    if (this.window === Infinity) return;
-    // The queries of the next call may be as many as the new tokens, and so may the tokens of the next append.
-    const spare = Math.ceil(newTokens / PAGE_KEYS) + 1;
-    this.#store.keepLast(newTokens + this.window + ROLLBACK, spare);
+    let result: Result;
+    try {
+      result = act();
+    } catch (error) {
+      store.undoAppend(before, rotary);
+      throw error;
+    }
+    if (this.window < Infinity) {
+      // The queries of the next call may be as many as the new tokens, and so may the tokens of the next append.
+      const spare = Math.ceil(newTokens / PAGE_KEYS) + 1;
+      store.keepLast(newTokens + this.window + ROLLBACK, spare);
+    }
+    return result;
   }
 
   /**
@@ -322,4 +341,8 @@ export class KvCache {
     const queries = (scope: CallScope) => this.#rotary?.placeQueries(scope, problem) ?? problem.q;
     return { given: { q }, place: (scope) => ({ q: queries(scope), kv: this.#store.placePages(scope) }) };
   }
+}
+
+function doNothing(): void {
+  // `append` ends with the append.
 }

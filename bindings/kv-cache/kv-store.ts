@@ -62,6 +62,13 @@ export class KvStore {
     this.#lengths = lengths;
   }
 
+  /** Undoes the latest `append`, before which the sequences had `lengths` tokens. Nothing may have happened since. */
+  undoAppend(lengths: Int32Array, rotary: CacheRotary | undefined): void {
+    this.#pages.forEach((pages, b) => pages.undoExtend(lengths[b]!));
+    rotary?.undoReserve();
+    this.#lengths = lengths;
+  }
+
   /**
    * Drops the pages that hold none of the last `count` tokens of a sequence. Up to `spare` of them are kept for new
    * tokens.

@@ -62,6 +62,8 @@ export class Pages {
   #ptrs: number[] = [];
   /** Pages that a window no longer needs, kept for new tokens, so that a cache with a window allocates nothing. */
   readonly #spare: number[] = [];
+  /** How many of the spare pages the latest `extend` has taken. */
+  #taken = 0;
 
   /**
    * @param bytes bytes of a page
@@ -96,7 +98,17 @@ export class Pages {
   /** Makes room for `length` tokens. Takes the pages that are missing from the end of `fresh`. */
   extend(length: number, fresh: number[]): void {
     const count = this.#needed(length);
+    this.#taken = Math.max(0, Math.min(this.#spare.length, count - this.#ptrs.length));
     while (this.#ptrs.length < count) this.#push(this.#spare.pop() ?? fresh.pop()!);
+  }
+
+  /** Undoes the latest `extend`: there are pages for `length` tokens, as there were before it. */
+  undoExtend(length: number): void {
+    for (let extra = this.#ptrs.length - this.#needed(length); extra > 0; extra--) {
+      const ptr = this.#ptrs.pop()!;
+      if (extra > this.#taken) this.#release(ptr);
+      else this.#spare.push(ptr);
+    }
   }
 
   /** Keeps the first `length` tokens, and gives back the pages that hold none of them. */
