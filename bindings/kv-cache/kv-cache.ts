@@ -93,13 +93,18 @@ export class KvCache {
   /** How many tokens the longest sequence has. */
   get length(): number {
     this.#check();
-    return Math.max(...this.#store.lengths);
+    return this.#store.longest;
   }
 
   /** How many tokens each sequence has, [batch]. The array is a copy. */
   get lengths(): Int32Array {
     this.#check();
     return this.#store.lengths.slice();
+  }
+
+  /** @internal {@link lengths}; undefined where all of them are 0, since no tokens have come yet. */
+  get lengthsIfAny(): Int32Array | undefined {
+    return this.#store.isUntouched ? undefined : this.lengths;
   }
 
   /** Bytes of linear memory that the tokens take. */
@@ -152,7 +157,7 @@ export class KvCache {
     const store = this.#store;
     const rotary = this.#rotary;
     const before = store.lengths;
-    const grown = grownLengths(store, this.capacity, newTokens, lengths);
+    const grown = grownLengths(before, this.capacity, newTokens, lengths);
     const scope = new CallScope(arena);
     try {
       // A stage of one page stays in the processor's cache, whatever the length of the prompt.
@@ -244,7 +249,8 @@ export class KvCache {
    */
   truncate(length: number | Int32Array): void {
     this.#check();
-    this.#store.truncate(truncatedLengths(this.#store, length, this.capacity, this.window));
+    const lengths = truncatedLengths(this.#store, length, this.capacity, this.window);
+    if (lengths) this.#store.truncate(lengths);
   }
 
   /**
@@ -332,7 +338,8 @@ export class KvCache {
     checkSettled(options, this);
     const { numKvHeads, headDim, valueDim, batch } = this;
     const { arena } = this.#instance;
-    const full = Object.assign(options, { numKvHeads, headDim, valueDim, batch, kvLengths: this.#store.lengths });
+    const kvLengths = this.#store.isUntouched ? undefined : this.#store.lengths;
+    const full = Object.assign(options, { numKvHeads, headDim, valueDim, batch, kvLengths });
     return { problem: checkProblem(arena, full, checkQueries(arena, q, full), this.length, this.window), full };
   }
 

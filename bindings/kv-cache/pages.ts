@@ -1,5 +1,7 @@
 import { PAGE_KEYS } from "../engine/abi.ts";
 import { TYPES } from "../engine/kernels.ts";
+import { wrongValue } from "../check.ts";
+import { MAX_MEMORY } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 
 /**
@@ -33,6 +35,7 @@ export class PageLayout {
   /** Bytes of a page. */
   readonly bytes: number;
 
+  /** @throws RangeError where no memory can hold a page */
   constructor(numKvHeads: number, headDim: number, valueDim: number, kType: Dtype, vType: Dtype) {
     const pageRows = (dtype: Dtype, dim: number, offset: number): PageRows => {
       const rowStride = Math.ceil(dim / 8) * 8 * TYPES[dtype].bytes;
@@ -45,6 +48,10 @@ export class PageLayout {
     if (kType === "int8") this.k.scales = rowsEnd;
     if (vType === "int8") this.v.scales = rowsEnd + scaleBytes(kType);
     this.bytes = rowsEnd + scaleBytes(kType) + scaleBytes(vType);
+    const most = Math.floor(MAX_MEMORY / (this.bytes / numKvHeads));
+    if (numKvHeads > most) {
+      throw wrongValue("numKvHeads", `at most ${most} (a page of ${PAGE_KEYS} tokens in 4 GiB)`, numKvHeads);
+    }
   }
 }
 
@@ -55,7 +62,7 @@ export class PageLayout {
 export class Pages {
   readonly #arena: Arena;
   readonly #bytes: number;
-  /** The addresses of all pages of the cache, which shares this set with its leak net. */
+  /** The addresses of all pages of the cache. */
   readonly #held: Set<number>;
   #first = 0;
   /** The addresses of the pages from #first on. */
