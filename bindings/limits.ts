@@ -1,6 +1,9 @@
 // The largest sizes of a call: docs/attention.md states them. Every product of sizes is computed in doubles, so that none
 // wraps before it is compared with what the data hold, and memory itself ends at 4 GiB.
 
+/** Bytes of a linear memory. */
+export const MAX_MEMORY = 2 ** 32;
+
 /** Floats in a row of q, k, v or out. */
 export const MAX_DIM = 2 ** 20;
 

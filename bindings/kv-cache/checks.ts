@@ -8,16 +8,17 @@ import type { KvStore } from "./kv-store.ts";
 /**
  * The lengths of the sequences after an append, [batch].
  *
+ * @param before the lengths before it, [batch]
  * @param lengths how many of the new tokens each sequence takes; all of them by default
  * @throws RangeError past the capacity
  */
 export function grownLengths(
-  store: KvStore,
+  before: Int32Array,
   capacity: number,
   newTokens: number,
   lengths: Int32Array | undefined,
 ): Int32Array {
-  return store.lengths.map((length, b) => {
+  return before.map((length, b) => {
     const count = lengths?.[b] ?? newTokens;
     const left = capacity - length;
     if (count > left) throw wrongValue("k", `at most ${left} more tokens (capacity ${capacity})`, count);
@@ -26,31 +27,35 @@ export function grownLengths(
 }
 
 /**
- * The lengths of the sequences after `truncate(length)`, [batch].
+ * The lengths of the sequences after `truncate(length)`, [batch]; undefined where there is nothing to truncate.
  *
- * @throws RangeError for a length past the tokens of a sequence, or for one whose window has been given back; TypeError
- * for the wrong kind
+ * @throws RangeError for a length past the tokens of a sequence, or for one but 0 whose window has been given back;
+ * TypeError for the wrong kind
  */
 export function truncatedLengths(
   store: KvStore,
   length: number | Int32Array,
   capacity: number,
   window: number,
-): Int32Array {
+): Int32Array | undefined {
+  if (typeof length === "number") {
+    checkInteger("length", length, 0, store.shortest);
+    if (store.isUntouched) return undefined;
+  }
   const before = store.lengths;
   const lengths =
     typeof length === "number"
-      ? new Int32Array(before.length).fill(checkInteger("length", length, 0, Math.min(...before)))
+      ? new Int32Array(before.length).fill(length)
       : checkInt32Array("length", length, before.length, "batch", 0, capacity);
   lengths.forEach((to, b) => {
     const gone = store.firstToken(b);
     const title = `length[${b}]`;
     if (to > before[b]!) throw wrongValue(title, `at most ${before[b]!} (tokens of the sequence)`, to);
-    if (gone > 0 && to < gone + window) {
+    if (gone > 0 && to > 0 && to < gone + window) {
       throw wrongValue(title, `at least ${gone + window} (keys before ${gone} are gone)`, to);
     }
   });
-  return lengths;
+  return store.isUntouched ? undefined : lengths;
 }
 
 /**

@@ -75,7 +75,7 @@ export class KvCache {
     this.capacity = checkInteger("capacity", capacity, 0, MAX_ROWS);
     this.batch = checkInteger("batch", batch, 1, MAX_BATCH);
     this.dtype = checkDtype(dtype);
-    this.window = window === undefined ? Infinity : checkInteger("window", window, 0);
+    this.window = window === undefined || window === Infinity ? Infinity : checkInteger("window", window, 0);
     this.#instance = instance;
     const layout = new PageLayout(numKvHeads, headDim, valueDim, this.dtype.k, this.dtype.v);
     this.#store = new KvStore(instance, layout, batch);
@@ -93,13 +93,18 @@ export class KvCache {
   /** How many tokens the longest sequence has. */
   get length(): number {
     this.#check();
-    return Math.max(...this.#store.lengths);
+    return this.#store.longest;
   }
 
   /** How many tokens each sequence has, [batch]. The array is a copy. */
   get lengths(): Int32Array {
     this.#check();
     return this.#store.lengths.slice();
+  }
+
+  /** @internal {@link lengths}; undefined where all of them are 0, since no tokens have come yet. */
+  get lengthsIfAny(): Int32Array | undefined {
+    return this.#store.isUntouched ? undefined : this.lengths;
   }
 
   /** Bytes of linear memory that the tokens take. */
@@ -131,7 +136,15 @@ export class KvCache {
    * console.log(cache.lengths); // → Int32Array(3) [ 12, 11, 10 ]
    */
   append(k: Float32Array | Tensor, v: Float32Array | Tensor, options: AppendOptions = {}): void {
-    const { layout = "blhd", lengths: lengthsIn } = readOptions("append", options, APPEND_NAMES);
+    this.appendThen(k, v, readOptions("append", options, APPEND_NAMES), doNothing);
+  }
+
+  /**
+   * @internal {@link append} with options that have been read, and then `act`. Where that throws, the cache becomes what
+   * it was before; a window lets go of older tokens after it alone.
+   */
+  appendThen<Result>(k: unknown, v: unknown, options: AppendOptions, act: () => Result): Result {
+    const { layout = "blhd", lengths: lengthsIn } = options;
     this.#check();
     const { batch, numKvHeads, headDim, valueDim } = this;
     checkChoice("layout", layout, ["blhd", "bhld"]);
@@ -139,25 +152,36 @@ export class KvCache {
     const { k: kIn, v: vIn, rowsKv: newTokens } = checkKeysAndValues(arena, k, v, this);
     const lengths =
       lengthsIn === undefined ? undefined : checkInt32Array("lengths", lengthsIn, batch, "batch", 0, newTokens);
-    const grown = grownLengths(this.#store, this.capacity, newTokens, lengths);
-    if (newTokens === 0) return;
+    if (newTokens === 0) return act();
 
+    const store = this.#store;
+    const rotary = this.#rotary;
+    const before = store.lengths;
+    const grown = grownLengths(before, this.capacity, newTokens, lengths);
     const scope = new CallScope(arena);
     try {
-      const rotary = this.#rotary;
       // A stage of one page stays in the processor's cache, whatever the length of the prompt.
       const most = Math.min(newTokens, PAGE_KEYS);
       const shape = { layout, rows: newTokens, heads: numKvHeads, maxRows: most };
       const keys = new StagedRows(arena, scope, kIn, { ...shape, dim: headDim, alwaysCopy: rotary !== undefined });
       const values = new StagedRows(arena, scope, vIn, { ...shape, dim: valueDim });
-      this.#store.append(grown, keys, values, rotary);
+      store.append(grown, keys, values, rotary);
     } finally {
       scope.release();
     }
-    if (this.window === Infinity) return;
-    // The queries of the next call may be as many as the new tokens, and so may the tokens of the next append.
-    const spare = Math.ceil(newTokens / PAGE_KEYS) + 1;
-    this.#store.keepLast(newTokens + this.window + ROLLBACK, spare);
+    let result: Result;
+    try {
+      result = act();
+    } catch (error) {
+      store.undoAppend(before, rotary);
+      throw error;
+    }
+    if (this.window < Infinity) {
+      // The queries of the next call may be as many as the new tokens, and so may the tokens of the next append.
+      const spare = Math.ceil(newTokens / PAGE_KEYS) + 1;
+      store.keepLast(newTokens + this.window + ROLLBACK, spare);
+    }
+    return result;
   }
 
   /**
@@ -213,7 +237,8 @@ export class KvCache {
   }
 
   /**
-   * Keeps the first `length` tokens of every sequence, and forgets the rest.
+   * Keeps the first `length` tokens of every sequence, and forgets the rest. Length 0 is always possible. With a window
+   * any other length is refused whose next token would see keys that have been given back.
    *
    * @param length one number for all sequences, or [batch]: one for each
    * @throws RangeError for a length past the tokens of a sequence, or for one whose window has been given back;
@@ -224,7 +249,8 @@ export class KvCache {
    */
   truncate(length: number | Int32Array): void {
     this.#check();
-    this.#store.truncate(truncatedLengths(this.#store, length, this.capacity, this.window));
+    const lengths = truncatedLengths(this.#store, length, this.capacity, this.window);
+    if (lengths) this.#store.truncate(lengths);
   }
 
   /**
@@ -269,8 +295,7 @@ export class KvCache {
    */
   fork(): KvCache {
     this.#check();
-    const window = this.window === Infinity ? undefined : this.window;
-    const { numKvHeads, headDim, valueDim, capacity, batch, dtype } = this;
+    const { numKvHeads, headDim, valueDim, capacity, batch, dtype, window } = this;
     const options = record({ numKvHeads, headDim, valueDim, capacity, batch, dtype, window });
     const fork = new KvCache(this.#instance, options, this.#rotary?.fork());
     try {
@@ -313,7 +338,8 @@ export class KvCache {
     checkSettled(options, this);
     const { numKvHeads, headDim, valueDim, batch } = this;
     const { arena } = this.#instance;
-    const full = Object.assign(options, { numKvHeads, headDim, valueDim, batch, kvLengths: this.#store.lengths });
+    const kvLengths = this.#store.isUntouched ? undefined : this.#store.lengths;
+    const full = Object.assign(options, { numKvHeads, headDim, valueDim, batch, kvLengths });
     return { problem: checkProblem(arena, full, checkQueries(arena, q, full), this.length, this.window), full };
   }
 
@@ -322,4 +348,8 @@ export class KvCache {
     const queries = (scope: CallScope) => this.#rotary?.placeQueries(scope, problem) ?? problem.q;
     return { given: { q }, place: (scope) => ({ q: queries(scope), kv: this.#store.placePages(scope) }) };
   }
+}
+
+function doNothing(): void {
+  // `append` ends with the append.
 }

@@ -15,19 +15,36 @@ export class KvStore {
   readonly held = new Set<number>();
   readonly #instance: Instance;
   readonly #layout: PageLayout;
-  #lengths: Int32Array;
-  #pages: Pages[];
+  readonly #batch: number;
+  /** Undefined until the first tokens come, as they do for every sequence at once: a batch may be large. */
+  #lengths: Int32Array | undefined;
+  /** [batch], or none as long as there are no lengths. */
+  #pages: Pages[] = [];
 
   constructor(instance: Instance, layout: PageLayout, batch: number) {
     this.#instance = instance;
     this.#layout = layout;
-    this.#lengths = new Int32Array(batch);
-    this.#pages = Array.from({ length: batch }, () => new Pages(instance.arena, layout.bytes, this.held));
+    this.#batch = batch;
+  }
+
+  /** Whether there have been no tokens yet, or none since `clear`. Then every length is 0. */
+  get isUntouched(): boolean {
+    return this.#lengths === undefined;
   }
 
   /** Tokens in each sequence, [batch]. Do not write to it. */
   get lengths(): Int32Array {
-    return this.#lengths;
+    return this.#lengths ?? new Int32Array(this.#batch);
+  }
+
+  /** Tokens in the longest sequence. */
+  get longest(): number {
+    return this.#lengths?.reduce((most, length) => Math.max(most, length)) ?? 0;
+  }
+
+  /** Tokens in the shortest sequence. */
+  get shortest(): number {
+    return this.#lengths?.reduce((least, length) => Math.min(least, length)) ?? 0;
   }
 
   /** Bytes of linear memory that the pages take. */
@@ -37,7 +54,7 @@ export class KvStore {
 
   /** The oldest token of sequence `b` that has not been given back. */
   firstToken(b: number): number {
-    return this.#pages[b]!.first * PAGE_KEYS;
+    return (this.#pages[b]?.first ?? 0) * PAGE_KEYS;
   }
 
   /**
@@ -47,9 +64,10 @@ export class KvStore {
    * @throws RangeError where memory cannot grow
    */
   append(lengths: Int32Array, keys: StagedRows, values: StagedRows, rotary: CacheRotary | undefined): void {
-    this.#extend(lengths, rotary);
+    const before = this.lengths;
+    this.#extend(before, lengths, rotary);
     lengths.forEach((length, b) => {
-      const start = this.#lengths[b]!;
+      const start = before[b]!;
       for (let token = start; token < length;) {
         const count = Math.min(length - token, PAGE_KEYS - (token % PAGE_KEYS));
         const kRows = keys.take(b, token - start, count);
@@ -62,24 +80,33 @@ export class KvStore {
     this.#lengths = lengths;
   }
 
+  /** Undoes the latest `append`, before which the sequences had `lengths` tokens. Nothing may have happened since. */
+  undoAppend(lengths: Int32Array, rotary: CacheRotary | undefined): void {
+    this.#pages.forEach((pages, b) => pages.undoExtend(lengths[b]!));
+    rotary?.undoReserve();
+    this.#lengths = lengths;
+  }
+
   /**
    * Drops the pages that hold none of the last `count` tokens of a sequence. Up to `spare` of them are kept for new
    * tokens.
    */
   keepLast(count: number, spare: number): void {
-    this.#pages.forEach((pages, b) => pages.dropBefore(this.#lengths[b]! - count, spare));
+    const { lengths } = this;
+    this.#pages.forEach((pages, b) => pages.dropBefore(lengths[b]! - count, spare));
   }
 
   /** Keeps the first lengths[b] tokens of each sequence b. */
   truncate(lengths: Int32Array): void {
     this.#pages.forEach((pages, b) => pages.truncate(lengths[b]!));
-    this.#lengths = lengths.slice();
+    this.#lengths = lengths;
   }
 
   /** Forgets all tokens. */
   clear(): void {
     this.#pages.forEach((pages) => pages.clear());
-    this.#lengths = this.#lengths.map(() => 0);
+    this.#pages = [];
+    this.#lengths = undefined;
   }
 
   /**
@@ -88,6 +115,8 @@ export class KvStore {
    * @throws RangeError where memory cannot grow
    */
   reorder(indices: Int32Array): void {
+    const lengths = this.#lengths;
+    if (!lengths) return;
     const before = new Set(this.#pages);
     const after = new Set<Pages>();
     try {
@@ -100,7 +129,7 @@ export class KvStore {
       throw error;
     }
     clearExcept(before, after);
-    this.#lengths = indices.map((from) => this.#lengths[from]!);
+    this.#lengths = indices.map((from) => lengths[from]!);
     this.#pages = [...after];
   }
 
@@ -111,7 +140,7 @@ export class KvStore {
    */
   copyFrom(other: KvStore): void {
     this.#pages = other.#pages.map((pages) => pages.copy(this.held));
-    this.#lengths = other.#lengths.slice();
+    this.#lengths = other.#lengths?.slice();
   }
 
   /** Gives the memory back. Nothing else may be called after it. */
@@ -132,8 +161,11 @@ export class KvStore {
   /** Where the kernels find the tokens: writes the page tables into the memory of a call. */
   placePages(scope: CallScope): KvSource {
     const { arena } = this.#instance;
-    const tables = this.#pages.map(({ count }) => scope.reserve(count * 4));
-    this.#pages.forEach((pages, b) => pages.writeTable(new Int32Array(arena.buffer, tables[b], pages.count)));
+    let pageCount = 0;
+    const offsets = this.#pages.map(({ count }) => (pageCount += count) - count);
+    const start = scope.reserve(pageCount * 4);
+    const table = new Int32Array(arena.buffer, start, pageCount);
+    this.#pages.forEach((pages, b) => pages.writeTable(table.subarray(offsets[b], offsets[b]! + pages.count)));
     const { k, v } = this.#layout;
     const locate: KvSource["locate"] = (_, b) => ({
       k: k.offset,
@@ -142,8 +174,8 @@ export class KvStore {
       kHeadStride: k.headStride,
       vRowStride: v.rowStride,
       vHeadStride: v.headStride,
-      pages: tables[b]!,
-      pageCount: this.#pages[b]!.count,
+      pages: start + (offsets[b] ?? 0) * 4,
+      pageCount: this.#pages[b]?.count ?? 0,
       kType: k.type,
       vType: v.type,
       kScales: k.scales,
@@ -153,15 +185,19 @@ export class KvStore {
   }
 
   /**
-   * Allocates pages and angles for `lengths` tokens, [batch]: all that are missing, or none where memory cannot grow.
+   * Allocates pages and angles for `lengths` tokens, [batch], after the tokens `before`: all that are missing, or none
+   * where memory cannot grow.
    */
-  #extend(lengths: Int32Array, rotary: CacheRotary | undefined): void {
+  #extend(before: Int32Array, lengths: Int32Array, rotary: CacheRotary | undefined): void {
     const { arena } = this.#instance;
+    if (this.#pages.length === 0) {
+      this.#pages = Array.from(before, () => new Pages(arena, this.#layout.bytes, this.held));
+    }
     const missing = this.#pages.reduce((sum, pages, b) => sum + pages.missing(lengths[b]!), 0);
     const fresh = arena.allocateMany(this.#layout.bytes, missing);
     try {
-      const newTokens = lengths.map((length, b) => length - this.#lengths[b]!);
-      rotary?.reserve(this.#lengths, newTokens);
+      const newTokens = lengths.map((length, b) => length - before[b]!);
+      rotary?.reserve(before, newTokens);
     } catch (error) {
       for (const ptr of fresh) arena.release(ptr);
       throw error;

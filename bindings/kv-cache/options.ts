@@ -24,7 +24,7 @@ export interface KvCacheOptions {
   /**
    * How many keys to the left of its own position a query sees at most. Keys that no query can see any more are given
    * back. The keys that the tokens of the latest append see stay, and those that the 32 tokens before them see:
-   * `truncate` may take these tokens back. Default unlimited.
+   * `truncate` may take these tokens back, or all. Infinity and the default: unlimited.
    */
   window?: number | undefined;
   /**

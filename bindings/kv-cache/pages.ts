@@ -1,5 +1,7 @@
 import { PAGE_KEYS } from "../engine/abi.ts";
 import { TYPES } from "../engine/kernels.ts";
+import { wrongValue } from "../check.ts";
+import { MAX_MEMORY } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 
 /**
@@ -33,6 +35,7 @@ export class PageLayout {
   /** Bytes of a page. */
   readonly bytes: number;
 
+  /** @throws RangeError where no memory can hold a page */
   constructor(numKvHeads: number, headDim: number, valueDim: number, kType: Dtype, vType: Dtype) {
     const pageRows = (dtype: Dtype, dim: number, offset: number): PageRows => {
       const rowStride = Math.ceil(dim / 8) * 8 * TYPES[dtype].bytes;
@@ -45,6 +48,10 @@ export class PageLayout {
     if (kType === "int8") this.k.scales = rowsEnd;
     if (vType === "int8") this.v.scales = rowsEnd + scaleBytes(kType);
     this.bytes = rowsEnd + scaleBytes(kType) + scaleBytes(vType);
+    const most = Math.floor(MAX_MEMORY / (this.bytes / numKvHeads));
+    if (numKvHeads > most) {
+      throw wrongValue("numKvHeads", `at most ${most} (a page of ${PAGE_KEYS} tokens in 4 GiB)`, numKvHeads);
+    }
   }
 }
 
@@ -55,13 +62,15 @@ export class PageLayout {
 export class Pages {
   readonly #arena: Arena;
   readonly #bytes: number;
-  /** The addresses of all pages of the cache, which shares this set with its leak net. */
+  /** The addresses of all pages of the cache. */
   readonly #held: Set<number>;
   #first = 0;
   /** The addresses of the pages from #first on. */
   #ptrs: number[] = [];
   /** Pages that a window no longer needs, kept for new tokens, so that a cache with a window allocates nothing. */
   readonly #spare: number[] = [];
+  /** How many of the spare pages the latest `extend` has taken. */
+  #taken = 0;
 
   /**
    * @param bytes bytes of a page
@@ -96,7 +105,17 @@ export class Pages {
   /** Makes room for `length` tokens. Takes the pages that are missing from the end of `fresh`. */
   extend(length: number, fresh: number[]): void {
     const count = this.#needed(length);
+    this.#taken = Math.max(0, Math.min(this.#spare.length, count - this.#ptrs.length));
     while (this.#ptrs.length < count) this.#push(this.#spare.pop() ?? fresh.pop()!);
+  }
+
+  /** Undoes the latest `extend`: there are pages for `length` tokens, as there were before it. */
+  undoExtend(length: number): void {
+    for (let extra = this.#ptrs.length - this.#needed(length); extra > 0; extra--) {
+      const ptr = this.#ptrs.pop()!;
+      if (extra > this.#taken) this.#release(ptr);
+      else this.#spare.push(ptr);
+    }
   }
 
   /** Keeps the first `length` tokens, and gives back the pages that hold none of them. */

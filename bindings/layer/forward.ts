@@ -179,12 +179,12 @@ export function checkForward(
   const source = options.append === false ? undefined : checkContext(arena, options.context, x, rowsQ, batch, dims);
   const rowsKv = source?.rows ?? 0;
   const lengths = checkLengths(options.lengths, cache, source && rowsKv);
-  const before = cache?.lengths;
-  const after = cache && lengthsAfter(cache, lengths, rowsKv, options.context === undefined ? "x" : "context");
+  const before = cache?.lengthsIfAny;
+  const title = options.context === undefined ? "x" : "context";
+  const seqLenKv = cache ? longestAfter(cache, before, lengths, rowsKv, title) : rowsKv;
   const positions = checkPositions(options, hasRotary, rowsQ, rowsKv, before);
 
   const isSelfAttention = source !== undefined && options.context === undefined;
-  const seqLenKv = after ? Math.max(...after) : rowsKv;
   const fromModel: LayerDefaults = {};
   for (const name of DEFAULTS) {
     Object.assign(fromModel, { [name]: options[name] === undefined ? defaults[name] : options[name] });
@@ -290,19 +290,25 @@ function checkLengths(
 }
 
 /**
- * How many tokens each sequence of the cache will have. `title` names the argument that brings too many for its
- * capacity.
+ * How many tokens the longest sequence of the cache will have.
+ *
+ * @param before the tokens of each sequence, [batch]; undefined where all are empty
+ * @param title the argument that brings too many tokens for the capacity, if it does
  */
-function lengthsAfter(
-  { lengths: before, capacity }: KvCache,
+function longestAfter(
+  { batch, capacity }: KvCache,
+  before: Int32Array | undefined,
   lengths: Int32Array | undefined,
   newTokens: number,
   title: string,
-): Int32Array {
-  return before.map((length, b) => {
+): number {
+  let longest = 0;
+  // Where neither is given, every sequence has as many.
+  for (let b = 0; b < (before || lengths ? batch : 1); b++) {
     const count = lengths?.[b] ?? newTokens;
-    const left = capacity - length;
+    const left = capacity - (before?.[b] ?? 0);
     if (count > left) throw wrongValue(title, `at most ${left} more tokens (capacity ${capacity} of the cache)`, count);
-    return length + count;
-  });
+    longest = Math.max(longest, capacity - left + count);
+  }
+  return longest;
 }

@@ -131,7 +131,8 @@ export class MultiHeadAttention implements LayerDims {
   }
 
   /**
-   * A KV cache with the sizes of this layer, see `Heed.createKvCache`.
+   * A KV cache with the sizes of this layer, see `Heed.createKvCache`. The default of its `window` is the left side of
+   * the layer's window; Infinity gives a cache without one.
    *
    * @throws TypeError or RangeError for wrong options, ReferenceError after `dispose`
    * @example
@@ -144,7 +145,8 @@ export class MultiHeadAttention implements LayerDims {
     const read = readOptions("createCache", options, STORE_NAMES as Names<typeof options>);
     this.#check();
     const { numKvHeads, headDim, valueDim } = this;
-    return new KvCache(this.#instance, record(read, { numKvHeads, headDim, valueDim }));
+    const { window = this.#defaults.window?.left } = read;
+    return new KvCache(this.#instance, record(read, { numKvHeads, headDim, valueDim, window }));
   }
 
   /**
@@ -236,12 +238,17 @@ export class MultiHeadAttention implements LayerDims {
       if (vSource) projections.push({ linear: vLinear, x: vPtr, out: addressOf(v), rows: batch * rowsKv });
       project(this.#instance, projections, scratch);
       this.#rotate(call, q, k);
-      const weightsResult = this.#attend(call, q, k, v, heads, headsLse);
-      if (outLinear) project(this.#instance, [{ linear: outLinear, x: addressOf(heads), out: outPtr, rows }], scratch);
-      else copy(arena, outPtr, heads);
-      if (lsePtr && headsLse) copy(arena, lsePtr, headsLse);
-      const writtenLse = lse.take();
-      return { out: out.take()!, ...(writtenLse && { lse: writtenLse }), ...weightsResult };
+      const finish = (): object => {
+        const weightsResult = this.#attend(call, q, k, v, heads, headsLse);
+        const back = outLinear && { linear: outLinear, x: addressOf(heads), out: outPtr, rows };
+        if (back) project(this.#instance, [back], scratch);
+        else copy(arena, outPtr, heads);
+        if (lsePtr && headsLse) copy(arena, lsePtr, headsLse);
+        const writtenLse = lse.take();
+        return { out: out.take()!, ...(writtenLse && { lse: writtenLse }), ...weightsResult };
+      };
+      const { cache, lengths } = call;
+      return cache && kSource ? cache.appendThen(k, v, { lengths }, finish) : finish();
     } finally {
       scope.release();
     }
@@ -257,7 +264,7 @@ export class MultiHeadAttention implements LayerDims {
   }
 
   /**
-   * Attention of q over k and v, or over the cache, to which these are appended first.
+   * Attention of q over k and v, or over the cache.
    *
    * @param heads where out is written, [batch, rowsQ, numHeads, valueDim]
    * @param lse where lse is written, if it is needed
@@ -272,7 +279,7 @@ export class MultiHeadAttention implements LayerDims {
     lse: Tensor | undefined,
   ): object | undefined {
     const { numHeads, numKvHeads, headDim, valueDim } = this;
-    const { cache, batch, lengths, weights, kSource } = call;
+    const { cache, batch, weights } = call;
     const options = { ...call.attention, numHeads };
     const results = { out: heads, lse };
     // The weights before the softmax need no denominator.
@@ -286,15 +293,8 @@ export class MultiHeadAttention implements LayerDims {
       attention(this.#instance, q, k, v, { ...options, ...dims, ...results });
       return weightsOptions && attentionWeights(this.#instance, q, k, { ...weightsOptions, ...dims });
     }
-    const before = cache.lengths;
-    if (kSource) cache.append(k, v, { lengths });
-    try {
-      cache.attention(q, { ...options, ...results });
-      return weightsOptions && cache.attentionWeights(q, weightsOptions);
-    } catch (error) {
-      cache.truncate(before);
-      throw error;
-    }
+    cache.attention(q, { ...options, ...results });
+    return weightsOptions && cache.attentionWeights(q, weightsOptions);
   }
 
   /** The form with its tables copied to linear memory, so that no call copies them. */

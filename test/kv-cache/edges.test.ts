@@ -209,6 +209,40 @@ forEachBuild((_, open) => {
       expectRight();
     });
 
+    it("is emptied whenever one likes, for all sequences or for some, and starts anew", () => {
+      const heed = open();
+      const { cache, append, truncate, expectRight } = pair(heed, { ...dims, batch: 2, window: 60 });
+      for (let n = 0; n < 5; n++) append(90);
+      truncate(0, 450);
+      append(3, ints(3, 1));
+      expectRight();
+      for (let n = 0; n < 5; n++) append(90, ints(90, 0));
+      expectRight();
+      truncate(0, 0);
+      expect(cache.length).toBe(0);
+      append(200, ints(200, 40));
+      expectRight(40);
+      for (let n = 0; n < 5; n++) append(90);
+      expect(() => cache.truncate(1)).toThrow(
+        /^"length\[0\]" expected at least \d+ \(keys before \d+ are gone\), got 1$/,
+      );
+      cache.truncate(0);
+      expect([...cache.lengths]).toEqual([0, 0]);
+    });
+
+    it("is copied by reorder with what is left of it, once it has slid", () => {
+      const heed = open();
+      const { append, reorder, truncate, expectRight } = pair(heed, { ...dims, batch: 3, window: 60 });
+      for (let n = 0; n < 5; n++) append(90, ints(90, n === 0 ? 70 : 1, 90));
+      reorder(0, 0, 0);
+      expectRight();
+      append(130, ints(130, 1, 7));
+      expectRight();
+      truncate(570, 440, 450);
+      append(1);
+      expectRight();
+    });
+
     it("is forked and reordered with what is left of it", () => {
       const heed = open();
       const { cache, append, reorder, expectRight } = pair(heed, { ...dims, batch: 2, window: 60, dtype: "f16" });

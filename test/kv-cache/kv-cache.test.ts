@@ -104,10 +104,11 @@ function take(
     cache.append(swap(k), swap(v), { layout: step.bhld ? "bhld" : "blhd", lengths });
     model.append(k, v, lengths);
   } else if (step.kind === "truncate") {
+    // A window takes back what it still has, or everything.
     const lengths = model.lengths.map((length, b) =>
-      integer(model.window === undefined ? 0 : model.horizon[b]!, length, next),
+      next() < 0.15 ? 0 : integer(model.window === undefined ? 0 : model.horizon[b]!, length, next),
     );
-    if (step.ragged || model.window !== undefined) {
+    if (step.ragged || (model.window !== undefined && Math.min(...lengths) > 0)) {
       cache.truncate(lengths);
       model.truncate(lengths);
     } else {

@@ -87,10 +87,28 @@ forEachBuild((_, open) => {
       layer.dispose();
     });
 
+    it("has the window of the layer, unless one is given", () => {
+      const windowOf = (more: object, given: object = {}) => {
+        const { layer } = makeLayer(heed, {}, more);
+        using cache = layer.createCache({ capacity: 9, ...given });
+        layer.dispose();
+        return cache.window;
+      };
+      expect(windowOf({})).toBe(Infinity);
+      expect(windowOf({ causal: true })).toBe(Infinity);
+      expect(windowOf({ window: { left: 30 } })).toBe(30);
+      expect(windowOf({ window: { left: 0, right: 3 }, causal: true })).toBe(0);
+      expect(windowOf({ window: { right: 3 } })).toBe(Infinity);
+      expect(windowOf({ window: { left: Infinity } })).toBe(Infinity);
+      expect(windowOf({ window: { left: 30 } }, { window: undefined })).toBe(30);
+      expect(windowOf({ window: { left: 30 } }, { window: 500 })).toBe(500);
+      expect(windowOf({ window: { left: 30 } }, { window: Infinity })).toBe(Infinity);
+    });
+
     it("stores what the dtype of the cache says, in constant memory with a window", () => {
       const { layer, dims } = makeLayer(heed, { numKvHeads: 2 }, { rotary: true, window: { left: 30 } });
-      const cache = layer.createCache({ capacity: 1000, dtype: "int8", window: 30 });
-      const plain = layer.createCache({ capacity: 1000 });
+      const cache = layer.createCache({ capacity: 1000, dtype: "int8" });
+      const plain = layer.createCache({ capacity: 1000, window: Infinity });
       const next = uniform(11);
       let bytes = 0;
       for (let token = 0; token < 400; token++) {
@@ -101,6 +119,7 @@ forEachBuild((_, open) => {
         if (token === 200) bytes = cache.bytes;
       }
       expect(cache.bytes).toBeLessThanOrEqual(bytes);
+      expect(plain.bytes).toBe(4 * 128 * 2 * 16 * 4);
       cache.dispose();
       plain.dispose();
       layer.dispose();

@@ -253,9 +253,15 @@ function refusals(open: Open): void {
         new RangeError('"out" expected memory apart from "x", got "memory that overlaps it"'),
       );
       expect(heed.rotary(view(0), { ...SIZES, out: rows }).out).toBe(rows);
+      const before = rows.data.slice();
       expect(() => heed.rotary(x, { ...SIZES, cos: rows, sin: rows, out: rows })).toThrow(
         new RangeError('"out" expected memory apart from "cos", got "memory that overlaps it"'),
       );
+      const sin = heed.tensor(LENGTH);
+      expect(() => heed.rotary(rows, { ...SIZES, cos: x, sin, out: sin })).toThrow(
+        new RangeError('"out" expected memory apart from "sin", got "memory that overlaps it"'),
+      );
+      expect([rows.data, sin.data]).toEqual([before, new Float32Array(LENGTH)]);
       rows.dispose();
       expect(() => heed.rotary(rows, SIZES)).toThrow(ReferenceError);
       expect(() => heed.rotary(x, { ...SIZES, out: rows })).toThrow(ReferenceError);

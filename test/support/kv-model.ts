@@ -89,11 +89,12 @@ export class Model {
 
   truncate(lengths: Int32Array): void {
     this.tokens = this.tokens.map((tokens, b) => tokens.slice(0, lengths[b]));
+    // A sequence that was emptied starts anew.
+    this.horizon = this.horizon.map((position, b) => (lengths[b] === 0 ? 0 : position));
   }
 
   reset(): void {
     this.truncate(new Int32Array(this.dims.batch));
-    this.horizon.fill(0);
   }
 
   reorder(indices: Int32Array): void {
