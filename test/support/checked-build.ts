@@ -83,7 +83,7 @@ const pointersOf: { [K in keyof Kernels]?: (word: Word, ...args: number[]) => Po
     reads: attendArgs(word, args).reads,
     writes: [scratch, rows, ...scoreRows(word, rows, count)],
   }),
-  sumRows: (word, to, rows, count) => ({ reads: [rows, ...scoreRows(word, rows, count)], writes: [to] }),
+  sumRows: (word, to, low, rows, count) => ({ reads: [rows, ...scoreRows(word, rows, count)], writes: [to, low] }),
   scoreRows: (word, args, scratch, rows, q, count) => ({
     reads: [q, ...attendArgs(word, args).reads],
     writes: [scratch, rows, ...scoreRows(word, rows, count)],
