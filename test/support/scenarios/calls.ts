@@ -3,6 +3,7 @@ import {
   type OnnxTensor,
   onnxAttention,
   onnxGroupQueryAttention,
+  onnxMultiHeadAttention,
   onnxRotaryEmbedding,
 } from "../../../bindings/onnx/index.ts";
 import { randomBias, randomMask } from "../problems.ts";
@@ -179,6 +180,15 @@ export const calls: Scenarios = {
     return stateless(() =>
       onnxCopies(onnxGroupQueryAttention(heed, inputs, { num_heads: 4, kv_num_heads: 2, do_rotary: 1 })),
     );
+  },
+  onnxMultiHeadAttention: (heed) => {
+    const inputs = {
+      query: { data: random(2 * 3 * 64, 22), shape: [2, 3, 64] },
+      key: { data: random(2 * 6 * 64, 23), shape: [2, 6, 64] },
+      value: { data: random(2 * 6 * 64, 24), shape: [2, 6, 64] },
+      bias: { data: random(3 * 64, 25), shape: [192] },
+    };
+    return stateless(() => onnxCopies(onnxMultiHeadAttention(heed, inputs, { num_heads: 4 })));
   },
   onnxRotaryEmbedding: (heed) => {
     const inputs = {
