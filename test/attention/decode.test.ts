@@ -203,7 +203,7 @@ forEachBuild((name, open) => {
       for (const [numHeads, numKvHeads] of [
         [1, 1],
         [rows, 1],
-      ]) {
+      ] as const) {
         const options = { numHeads, numKvHeads, headDim: dim, lse: true } as const;
         const { out, lse } = heed.attention(q, k, v, options);
         expect(out).toEqual(new Float32Array(rows * dim).map((_, at) => (Math.floor(at / dim) === lost ? NaN : 2)));
