@@ -9,7 +9,7 @@
 //     q [dim]      2¹⁵·unit [4]   unit [4]   [dim/8] of 8 highs, 8 lows
 //     P [count]    2¹⁵·unit [4]   unit [4]   [count/2] of 2 highs, 2 lows        0 up to a multiple of eight keys
 
-import { madd, maxMagnitudeBits, powerOfTwo, vectorBytes } from "../simd/lanes";
+import { madd, maxMagnitudeBits, powerOfTwo } from "../simd/lanes";
 
 /** Bytes of 2¹⁵·unit and unit. */
 // @ts-ignore: decorator
@@ -105,13 +105,14 @@ function writeUnits(to: usize, from: usize, count: i32): bool {
 }
 
 /**
- * The partial sums of qk.ts for one row of q, two neighbouring keys at a time; an odd last key reads, and writes, one
- * key further.
+ * The partial sums of qk.ts for one row of q, two neighbouring keys at a time; an odd last key is read twice, and writes
+ * one key further.
  */
 export function dotInt8(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRowStride: usize): void {
   const qFirst = q + UNIT_BYTES;
   const qEnd = qFirst + ((<usize>dim) << 2);
   for (; count > 0; count -= 2) {
+    const second = count > 1 ? kRowStride : 0;
     let h0 = i32x4.splat(0);
     let h1 = i32x4.splat(0);
     let l0 = i32x4.splat(0);
@@ -123,7 +124,7 @@ export function dotInt8(sums: usize, k: usize, q: usize, count: i32, dim: i32, k
       let x = v128.load8x8_s(row);
       h0 = i32x4.add(h0, i32x4.dot_i16x8_s(x, high));
       l0 = i32x4.add(l0, i32x4.dot_i16x8_s(x, low));
-      x = v128.load8x8_s(row + kRowStride);
+      x = v128.load8x8_s(row + second);
       h1 = i32x4.add(h1, i32x4.dot_i16x8_s(x, high));
       l1 = i32x4.add(l1, i32x4.dot_i16x8_s(x, low));
       row += 8;
@@ -142,7 +143,7 @@ export function valueSumBytes(dim: i32): usize {
 
 /**
  * O += P·V for one row of O, four neighbouring keys at a time: two pairs of keys, whose values are interleaved, since
- * dot multiplies pairs. The last four keys may run over `count`, where P is 0.
+ * dot multiplies pairs. Where keys run out, P is 0 and the last one is read again.
  *
  *     sums [dim/8] of 8 sums of highs, 8 of lows
  */
@@ -158,14 +159,14 @@ export function accumulateInt8(
   const end = sums + valueSumBytes(dim);
   memory.fill(sums, 0, end - sums);
   let pair = p + UNIT_BYTES;
-  for (const last = pair + vectorBytes(count); pair != last; pair += 16) {
+  for (; count > 0; count -= 4, pair += 16) {
     const ha = v128.load32_splat(pair);
     const la = v128.load32_splat(pair + 4);
     const hb = v128.load32_splat(pair + 8);
     const lb = v128.load32_splat(pair + 12);
-    const v1 = v + vRowStride;
-    const v2 = v1 + vRowStride;
-    const v3 = v2 + vRowStride;
+    const v1 = count > 1 ? v + vRowStride : v;
+    const v2 = count > 2 ? v1 + vRowStride : v1;
+    const v3 = count > 3 ? v2 + vRowStride : v2;
     for (let to = sums, offset: usize = 0; to != end; to += 64) {
       let even = v128.load8x8_s(v + offset);
       let odd = v128.load8x8_s(v1 + offset);

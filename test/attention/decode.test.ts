@@ -192,6 +192,27 @@ forEachBuild((name, open) => {
     });
   });
 
+  it.each([1, 2, 3, 4])("of %i rows one whose scores are all −Infinity is NaN, and no other", (rows) => {
+    const [keys, dim] = [300, 8];
+    const k = new Float32Array(keys * dim).map((_, at) => (at % dim ? 0 : 3e38));
+    const v = new Float32Array(keys * dim).fill(2);
+    for (let lost = 0; lost < rows; lost++) {
+      const q = new Float32Array(rows * dim);
+      q[lost * dim] = -3e38;
+      // As query rows of one head, and as heads that share a KV head.
+      for (const [numHeads, numKvHeads] of [
+        [1, 1],
+        [rows, 1],
+      ] as const) {
+        const options = { numHeads, numKvHeads, headDim: dim, lse: true } as const;
+        const { out, lse } = heed.attention(q, k, v, options);
+        expect(out).toEqual(new Float32Array(rows * dim).map((_, at) => (Math.floor(at / dim) === lost ? NaN : 2)));
+        const patterns = Array.from(lse, (x) => (Math.abs(x - Math.log(keys)) < 1e-5 ? "ln keys" : String(x)));
+        expect(patterns).toEqual(Array.from({ length: rows }, (_, row) => (row === lost ? "NaN" : "ln keys")));
+      }
+    }
+  });
+
   it("any combination of options", () => {
     const property = fc.property(combinations, (problem) => expectRight(heed, problem));
     fc.assert(property, { seed: 20261124, numRuns: runs(name === "debug" ? 100 : 500) });

@@ -77,6 +77,16 @@ forEachBuild((_, open) => {
         cache.dispose();
       });
 
+      // The sums of whole numbers are the largest they can be: 4096 values are the most that stay below 2³¹.
+      it.each([4088, 4096, 4104, 8192])("of %i values that are all as large as can be", (headDim) => {
+        using cache = heed.createKvCache({ numKvHeads: 1, headDim, valueDim: 8, capacity: 2, dtype });
+        cache.append(new Float32Array(headDim).fill(1), new Float32Array(8).fill(1));
+        cache.append(new Float32Array(headDim).fill(-1), new Float32Array(8));
+        const q = new Float32Array(rows * headDim).fill(1.9999999);
+        const { out } = cache.attention(q, { numHeads: 1, scale: 1 / (2 * headDim) });
+        for (const x of out) expect(x).toBeCloseTo(1 / (1 + Math.exp(-2)), 5); // scores of 1 and −1
+      });
+
       it("of which the last has NaN, or Infinity", () => {
         const { cache } = filled(heed, dtype, { keys: 150, headDim: 32 });
         const q = queries(rows, 32, 1);
