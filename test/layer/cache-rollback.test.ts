@@ -1,26 +1,14 @@
 // What `forward` leaves of a cache when a step fails after the append: what was there before, to the last page.
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { Heed } from "../../bindings/heed.ts";
 import type { KvCacheOptions } from "../../bindings/kv-cache/options.ts";
-import { Arena } from "../../bindings/memory/arena.ts";
 import { forEachBuild } from "../support/builds.ts";
+import { REFUSED, failAllocation } from "../support/failing.ts";
 import type { Cache } from "../support/kv-model.ts";
 import { makeLayer } from "../support/layer.ts";
 import { floats, uniform } from "../support/random.ts";
 
 const rows = (length: number, seed = length) => floats(length, uniform(seed));
-
-/** Lets the allocation number `n` fail from now on, counted from 0. */
-function failAt(n: number) {
-  const real = Object.getOwnPropertyDescriptor(Arena.prototype, "allocate")!.value as (bytes: number) => number;
-  let count = 0;
-  return vi.spyOn(Arena.prototype, "allocate").mockImplementation(function (this: Arena, bytes) {
-    if (count++ === n) throw new RangeError('"memory" failed');
-    return real.call(this, bytes);
-  });
-}
-
-afterEach(() => void vi.restoreAllMocks());
 
 forEachBuild((name, open) => {
   const caches: [string, Partial<KvCacheOptions>][] = [
@@ -70,15 +58,9 @@ forEachBuild((name, open) => {
         const before = stateOf(heed, cache);
         let failed = 0;
         for (; ; failed++) {
-          const allocate = failAt(failed);
-          try {
-            forward();
-            break;
-          } catch (error) {
-            expect(error).toEqual(new RangeError('"memory" failed'));
-          } finally {
-            allocate.mockRestore();
-          }
+          const error = failAllocation(heed, failed, forward);
+          if (error === undefined) break;
+          expect((error as Error).message).toMatch(REFUSED);
           expect(stateOf(heed, cache), `allocation ${failed}`).toEqual(before);
           expect([results, weights.every((x) => x === 7)]).toEqual([untouched, true]);
         }
