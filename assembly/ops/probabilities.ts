@@ -136,37 +136,29 @@ export function divideRow(row: usize, count: i32, divisor: f32): void {
  * or [length] floats, to which what rounding takes from `to` is added.
  */
 export function sumRows(to: usize, low: usize, rows: usize, count: i32, length: i32): void {
+  const whole = (<usize>(length & ~3)) << 2;
   for (let first = 0; first < count; first += BLOCK_KEYS) {
     const end = min(first + BLOCK_KEYS, count);
-    let offset: usize = 0;
-    for (let left = length; left > 0; left -= 4) {
-      // The last keys one by one: what follows belongs to another row.
-      const step = left < 4 ? 4 : 16;
-      if (left < 4) left += 3;
+    for (let offset: usize = 0; offset != whole; offset += 16) {
       let sum = f32x4.splat(0);
-      for (let r = first; r < end; r++) sum = f32x4.add(sum, loadSome(rowAt(rows, r).weights + offset, step));
-      const old = loadSome(to + offset, step);
+      for (let r = first; r < end; r++) sum = f32x4.add(sum, v128.load(rowAt(rows, r).weights + offset));
+      const old = v128.load(to + offset);
       const raised = f32x4.add(old, sum);
-      storeSome(to + offset, raised, step);
+      v128.store(to + offset, raised);
       if (low) {
         // What the addition has lost, exactly (Knuth's two-sum).
         const part = f32x4.sub(raised, old);
         const lost = f32x4.add(f32x4.sub(old, f32x4.sub(raised, part)), f32x4.sub(sum, part));
-        storeSome(low + offset, f32x4.add(loadSome(low + offset, step), lost), step);
+        v128.store(low + offset, f32x4.add(v128.load(low + offset), lost));
       }
-      offset += step;
     }
   }
-}
-
-/** A vector, or the one float at `address`. */
-// @ts-ignore: decorator
-@inline function loadSome(address: usize, bytes: usize): v128 {
-  return bytes == 16 ? v128.load(address) : v128.load32_zero(address);
-}
-
-// @ts-ignore: decorator
-@inline function storeSome(address: usize, x: v128, bytes: usize): void {
-  if (bytes == 16) v128.store(address, x);
-  else v128.store_lane<f32>(address, x, 0);
+  // The last keys one by one: what follows belongs to another row.
+  for (let offset = whole; offset != (<usize>length) << 2; offset += 4) {
+    let sum: f64 = load<f32>(to + offset);
+    for (let r = 0; r < count; r++) sum += load<f32>(rowAt(rows, r).weights + offset);
+    const rounded = <f32>sum;
+    store<f32>(to + offset, rounded);
+    if (low) store<f32>(low + offset, load<f32>(low + offset) + <f32>(sum - rounded));
+  }
 }
