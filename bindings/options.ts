@@ -48,13 +48,17 @@ export function nested<Options>(names: Names<Options>): Reader {
   return (value, title) => (isRecord(value) ? readOptions(title, value, names as Names<object>, title) : value);
 }
 
-/** Reads an array of a few values: a copy, up to the first value that is missing. */
-export function list(value: unknown): unknown {
+/** Reads an array: a copy, up to the first value that is missing, of at most `most` values. */
+export function list(value: unknown, most = Infinity): unknown {
   if (!Array.isArray(value)) return value;
   const copy: unknown[] = [];
-  for (let i = 0; i < value.length; i++) if (copy.push(value[i] as unknown) && copy[i] === undefined) break;
+  const { length } = value;
+  for (let i = 0; i < length && i !== most && (i === 0 || copy[i - 1] !== undefined); i++) copy.push(value[i]);
   return copy;
 }
+
+/** The most dimensions that are read of a shape, more than any has: a Proxy may claim any number. */
+export const MOST_DIMENSIONS = 8;
 
 /** Whether a value is an object that may have options: neither an array nor a view of memory. */
 function isRecord(value: unknown): value is object {

@@ -6,7 +6,7 @@ import { UNLIMITED } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import type { Arena } from "../memory/arena.ts";
-import { Output, checkApart } from "../memory/output.ts";
+import { Output, checkApart, freshArray } from "../memory/output.ts";
 import { readOptions } from "../options.ts";
 import { WEIGHTS_NAMES, type WeightsOptions, type WeightsResult } from "./options.ts";
 import { planCall } from "./plan.ts";
@@ -55,6 +55,7 @@ export function computeWeights(
   const weights = Output.required(arena, "weights", options.weights, length, what);
   const entropy = Output.optional(arena, "entropy", options.entropy, rowHeads, "batch × heads × rows");
   const target = options.indices === undefined ? undefined : checkIndices(arena, options.indices, length, what);
+  const keys = target ?? (topK === undefined ? undefined : freshArray(Int32Array, "indices", length));
   const outputs = { weights: options.weights, entropy: options.entropy, indices: options.indices };
   checkApart(arena, outputs, options, operands.given);
 
@@ -69,10 +70,9 @@ export function computeWeights(
     const written: WeightsResult = { weights: weights.take()! };
     const writtenEntropy = entropy.take();
     if (writtenEntropy) written.entropy = writtenEntropy;
-    if (topK !== undefined) {
-      const keys = new Int32Array(arena.buffer, indices, length);
-      target?.set(keys);
-      written.indices = options.indices ?? keys.slice();
+    if (keys) {
+      keys.set(new Int32Array(arena.buffer, indices, length));
+      written.indices = options.indices ?? keys;
     }
     return written;
   } finally {

@@ -90,8 +90,8 @@ export type SelectionOptions = WeightsOutputOptions &
 
 /** How the options are read that say which weights are returned, and in what form. */
 export const CHOICE_NAMES = {
-  rows: list,
-  heads: list,
+  rows: (value: unknown) => list(value),
+  heads: (value: unknown) => list(value),
   reduce: 0,
   topK: 0,
   entropy: 0,

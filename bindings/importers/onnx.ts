@@ -1,6 +1,6 @@
 import { checkFinite, checkInteger, wrongKind, wrongValue } from "../check.ts";
 import type { Weight } from "../layer/linear-weights.ts";
-import { type Names, list, readOptions } from "../options.ts";
+import { type Names, MOST_DIMENSIONS, list, readOptions } from "../options.ts";
 import { type Imported, sideBySide } from "./imported.ts";
 import { NamedTensors, checkSizes } from "./state-dict.ts";
 
@@ -27,7 +27,7 @@ interface OnnxWeights {
 const INPUTS: Names<OnnxWeights> = { weights: 0, bias: 0, outWeight: 0, outBias: 0 };
 const ATTRIBUTES: Names<OnnxAttributes> = {
   num_heads: 0,
-  qkv_hidden_sizes: list,
+  qkv_hidden_sizes: (value) => list(value, MOST_DIMENSIONS),
   scale: 0,
   unidirectional: 0,
   do_rotary: 0,

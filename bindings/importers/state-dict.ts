@@ -2,7 +2,7 @@
 
 import { checkObject, checkTypedArray, quote, wrongKind, wrongValue } from "../check.ts";
 import { type Weight, checkShapeHolds } from "../layer/linear-weights.ts";
-import { list } from "../options.ts";
+import { MOST_DIMENSIONS, list } from "../options.ts";
 import { kindOf, likenessOf } from "./other-tensors.ts";
 
 /** Tensors by name, as parsers of safetensors give them: f32, in C order. @category Importers */
@@ -134,7 +134,7 @@ function isMap(dict: StateDict): dict is ReadonlyMap<string, Weight> {
 function checkTensor(name: string, value: unknown): NamedTensor {
   checkObject(name, value);
   const { data, shape: sizes } = value as Partial<Record<string, unknown>>;
-  const shape = list(sizes);
+  const shape = list(sizes, MOST_DIMENSIONS);
   checkShapeHolds(name, shape, viewOf(name, data).length);
   return { name, data: data as Float32Array, shape };
 }

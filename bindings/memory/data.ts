@@ -1,5 +1,5 @@
 import { type Span, checkLength, checkTypedArray, spanOfArray } from "../check.ts";
-import { list } from "../options.ts";
+import { MOST_DIMENSIONS, list } from "../options.ts";
 import type { Arena } from "./arena.ts";
 import { Tensor } from "./tensor.ts";
 
@@ -51,7 +51,7 @@ export function floatsOf(arena: Arena, { array, ptr, length }: Floats): Float32A
 export function shaped(value: unknown): unknown {
   if (typeof value !== "object" || value === null || ArrayBuffer.isView(value) || Tensor.isTensor(value)) return value;
   const { data, shape } = value as { data?: unknown; shape?: unknown };
-  return { data, shape: list(shape) };
+  return { data, shape: list(shape, MOST_DIMENSIONS) };
 }
 
 /** The memory of a Tensor, or of a typed array; undefined for any other value. */

@@ -31,6 +31,9 @@ export class Output {
   readonly place: Floats | undefined;
   /** Whether the call has this output at all. */
   readonly #wanted: boolean;
+  readonly #title: string;
+  /** The fresh array to return, made before anything is written, since making it may fail. */
+  #fresh: Float32Array<ArrayBuffer> | undefined;
   /** Where the kernels write, once reserved. */
   #ptr = 0;
 
@@ -50,6 +53,7 @@ export class Output {
 
   private constructor(arena: Arena, title: string, option: unknown, length: number, what: string, wanted: boolean) {
     this.#arena = arena;
+    this.#title = title;
     this.#length = length;
     this.#wanted = wanted;
     if (option === undefined) return;
@@ -63,9 +67,12 @@ export class Output {
   /**
    * Where the kernels write: the caller's place in linear memory, or room in the scope; 0 for no output. `copy` is the
    * address of as many floats that the scope holds already and that may be overwritten.
+   *
+   * @throws RangeError where memory cannot grow, or the engine makes no array of that length
    */
   reserve(scope: CallScope, copy?: number): number {
     if (!this.#wanted) return 0;
+    if (!this.place) this.#fresh = freshArray(Float32Array, this.#title, this.#length);
     this.#ptr = this.place?.ptr ?? copy ?? scope.reserve(this.#length * 4);
     return this.#ptr;
   }
@@ -75,9 +82,17 @@ export class Output {
     if (!this.#wanted) return undefined;
     if (this.place?.ptr !== undefined) return this.#target;
     const written = new Float32Array(this.#arena.buffer, this.#ptr, this.#length);
-    if (!this.place) return written.slice();
-    this.place.array.set(written);
-    return this.#target;
+    (this.#fresh ?? this.place!.array).set(written);
+    return this.#fresh ?? this.#target;
+  }
+}
+
+/** A fresh array. Throws a RangeError that names the output where the engine makes none of that length. */
+export function freshArray<A>(Kind: new (length: number) => A, title: string, length: number): A {
+  try {
+    return new Kind(length);
+  } catch (cause) {
+    throw new RangeError(`"${title}" expected memory for ${length} elements, got refused by the engine`, { cause });
   }
 }
 

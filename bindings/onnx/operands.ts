@@ -9,7 +9,7 @@ import {
 } from "../check.ts";
 import type { Heed } from "../heed.ts";
 import { MAX_HEADS } from "../limits.ts";
-import { closestName } from "../options.ts";
+import { MOST_DIMENSIONS, closestName, list } from "../options.ts";
 
 /** An input or output of an operator: elements in C order, and their shape. @category Tensors */
 export interface OnnxTensor<Data = Float32Array> {
@@ -48,8 +48,6 @@ export const MASK: readonly Kind[] = ["Uint8Array", "Float32Array"];
 const MAX_SIZE = 2 ** 31 - 1;
 /** The most dimensions of an input. */
 const MAX_RANK = 5;
-/** How many elements of a list are read: more than any shape or attribute has, whatever length the list claims. */
-const MAX_READ = 8;
 
 /**
  * The inputs and attributes of one call of an operator. Each is read once, and every input is checked, whether the
@@ -76,7 +74,7 @@ export class Operands {
     }
     const given = readGiven("inputs", inputs, Object.keys(kinds));
     this.#attributes = readGiven("attributes", attributes, attributeNames);
-    for (const name in this.#attributes) this.#attributes[name] = few(this.#attributes[name]);
+    for (const name in this.#attributes) this.#attributes[name] = list(this.#attributes[name], MOST_DIMENSIONS);
     // All is read before anything is checked: reading may run code of the caller, checking does not.
     const tensors = Object.entries(given).flatMap(([name, value]) =>
       value === undefined ? [] : [readTensor(name, value, kinds[name]!)],
@@ -216,13 +214,7 @@ interface GivenTensor {
 function readTensor(name: string, value: unknown, kinds: readonly Kind[]): GivenTensor {
   if (typeof value !== "object" || value === null) throw wrongKind(name, "{ data, shape }", value);
   const { data, shape } = value as Given;
-  return { name, data, shape: few(shape), kinds };
-}
-
-/** A copy of the first elements of an array; any other value as it is. */
-function few(value: unknown): unknown {
-  if (!Array.isArray(value)) return value;
-  return Array.from({ length: Math.min(value.length, MAX_READ) }, (_, i) => value[i] as unknown);
+  return { name, data, shape: list(shape, MOST_DIMENSIONS), kinds };
 }
 
 /** Checks { data, shape }. */

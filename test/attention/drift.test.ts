@@ -155,6 +155,8 @@ forEachBuild((name, open) => {
   });
 
   if (name === "debug") {
-    it.skip("131 072 and 10⁶ equal keys: too slow with every check; the simd and relaxed builds do them", () => {});
+    it("131 072 and 10⁶ equal keys", ({ skip }) => {
+      skip("too slow with every check; the simd and relaxed builds do them");
+    });
   }
 });
