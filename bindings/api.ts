@@ -5,7 +5,7 @@ import { importers } from "./importers/index.ts";
 import type { MultiHeadAttention as MultiHeadAttentionLayer } from "./layer/multi-head-attention.ts";
 
 export type { AttentionResult } from "./attention/attention.ts";
-export type { ForwardOptions, ForwardResult, LayerWeights } from "./layer/forward.ts";
+export type { ForwardOptions, ForwardResult, LayerWeights } from "./layer/forward-options.ts";
 export type { Heed } from "./heed.ts";
 export type { ImportOptions, ImportedLayer, OnnxAttributes, StateDict, TorchOptions } from "./importers/index.ts";
 export type { LayerRotary, MultiHeadAttentionOptions, MultiHeadWeights } from "./layer/options.ts";

@@ -1,23 +1,17 @@
-import { computeWeights } from "../attention-weights/attention-weights.ts";
 import { WEIGHTS_NAMES, type WeightsOptions, type WeightsResult } from "../attention-weights/options.ts";
-import { checkSelection, checkStage, throughStage } from "../attention-weights/selection.ts";
-import { type AttentionResult, computeAttention } from "../attention/attention.ts";
-import type { Operands } from "../attention/operands.ts";
+import type { AttentionResult } from "../attention/attention.ts";
 import { ATTENTION_NAMES, type AttentionOptions } from "../attention/options.ts";
-import { type Problem, checkKeysAndValues, checkProblem, checkQueries } from "../attention/problem.ts";
-import { checkChoice, checkInt32Array, checkInteger, disposed } from "../check.ts";
-import { PAGE_KEYS } from "../engine/abi.ts";
+import { checkInt32Array, checkInteger, disposed } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
 import { MAX_BATCH, MAX_DIM, MAX_HEADS, MAX_ROWS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
-import { CallScope } from "../memory/call-scope.ts";
 import type { Rows } from "../memory/output.ts";
-import { StagedRows } from "../memory/staged-rows.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { readOptions, record } from "../options.ts";
 import type { RotaryForm } from "../rotary/options.ts";
 import { CacheRotary } from "./cache-rotary.ts";
-import { checkReach, grownLengths, truncatedLengths } from "./checks.ts";
+import { type Tokens, appendTokens, attendTokens, weighTokens } from "./calls.ts";
+import { truncatedLengths } from "./checks.ts";
 import { KvStore } from "./kv-store.ts";
 import {
   APPEND_NAMES,
@@ -26,12 +20,8 @@ import {
   type CacheWeightsOptions,
   type KvCacheOptions,
   checkDtype,
-  checkSettled,
 } from "./options.ts";
 import { type Dtype, PageLayout } from "./pages.ts";
-
-/** With a window: how many tokens before those of the latest append `truncate` can still take back. */
-const ROLLBACK = 32;
 
 /**
  * Keys and values of a batch of sequences, in linear memory and read without a copy. Made by `heed.createKvCache`.
@@ -60,9 +50,7 @@ export class KvCache {
   readonly dtype: Readonly<{ k: Dtype; v: Dtype }>;
   /** How many keys to the left of its position a query sees at most; Infinity without a window. */
   readonly window: number;
-  readonly #instance: Instance;
-  readonly #rotary: CacheRotary | undefined;
-  readonly #store: KvStore;
+  readonly #tokens: Tokens;
   #disposed = false;
 
   /** @internal `options` have been read. `angles` stands in for the option `rotary`. */
@@ -76,52 +64,52 @@ export class KvCache {
     this.batch = checkInteger("batch", batch, 1, MAX_BATCH);
     this.dtype = checkDtype(dtype);
     this.window = window === undefined || window === Infinity ? Infinity : checkInteger("window", window, 0);
-    this.#instance = instance;
     const layout = new PageLayout(numKvHeads, headDim, valueDim, this.dtype.k, this.dtype.v);
-    this.#store = new KvStore(instance, layout, batch);
-    this.#rotary = rotary === undefined ? angles : CacheRotary.of(instance, rotary, headDim, capacity);
-    instance.arena.watch(this, this.#store.blocks(this.#rotary));
+    const store = new KvStore(instance, layout, batch);
+    const ownRotary = rotary === undefined ? angles : CacheRotary.of(instance, rotary, headDim, capacity);
+    this.#tokens = { instance, store, rotary: ownRotary };
+    instance.arena.watch(this, store.blocks(ownRotary));
     Object.freeze(this.dtype);
     Object.freeze(this);
   }
 
   /** The option `rotary` as it was given: the rotary embedding that the cache applies. */
   get rotary(): Readonly<RotaryForm> | undefined {
-    return this.#rotary?.given;
+    return this.#tokens.rotary?.given;
   }
 
   /** How many tokens the longest sequence has. */
   get length(): number {
     this.#check();
-    return this.#store.longest;
+    return this.#tokens.store.longest;
   }
 
   /** How many tokens each sequence has, [batch]. The array is a copy. */
   get lengths(): Int32Array {
     this.#check();
-    return this.#store.lengths.slice();
+    return this.#tokens.store.lengths.slice();
   }
 
   /** @internal {@link lengths}; undefined where all of them are 0, since no tokens have come yet. */
   get lengthsIfAny(): Int32Array | undefined {
-    return this.#store.isUntouched ? undefined : this.lengths;
+    return this.#tokens.store.isUntouched ? undefined : this.lengths;
   }
 
   /** Bytes of linear memory that the tokens take. */
   get bytes(): number {
     this.#check();
-    return this.#store.bytes;
+    return this.#tokens.store.bytes;
   }
 
   /** @internal Whether a value is a KvCache, of any instance: no Proxy of one. */
   static isCache(value: unknown): value is KvCache {
-    return typeof value === "object" && value !== null && #store in value;
+    return typeof value === "object" && value !== null && #tokens in value;
   }
 
   /** @internal Whether the cache lives in the memory of `arena`. */
   livesIn(arena: Arena): boolean {
     this.#check();
-    return arena === this.#instance.arena;
+    return arena === this.#tokens.instance.arena;
   }
 
   /**
@@ -144,44 +132,8 @@ export class KvCache {
    * it was before; a window lets go of older tokens after it alone.
    */
   appendThen<Result>(k: unknown, v: unknown, options: AppendOptions, act: () => Result): Result {
-    const { layout = "blhd", lengths: lengthsIn } = options;
     this.#check();
-    const { batch, numKvHeads, headDim, valueDim } = this;
-    checkChoice("layout", layout, ["blhd", "bhld"]);
-    const { arena } = this.#instance;
-    const { k: kIn, v: vIn, rowsKv: newTokens } = checkKeysAndValues(arena, k, v, this);
-    const lengths =
-      lengthsIn === undefined ? undefined : checkInt32Array("lengths", lengthsIn, batch, "batch", 0, newTokens);
-    if (newTokens === 0) return act();
-
-    const store = this.#store;
-    const rotary = this.#rotary;
-    const before = store.lengths;
-    const grown = grownLengths(before, this.capacity, newTokens, lengths);
-    const scope = new CallScope(arena);
-    try {
-      // A stage of one page stays in the processor's cache, whatever the length of the prompt.
-      const most = Math.min(newTokens, PAGE_KEYS);
-      const shape = { layout, rows: newTokens, heads: numKvHeads, maxRows: most };
-      const keys = new StagedRows(arena, scope, kIn, { ...shape, dim: headDim, alwaysCopy: rotary !== undefined });
-      const values = new StagedRows(arena, scope, vIn, { ...shape, dim: valueDim });
-      store.append(grown, keys, values, rotary);
-    } finally {
-      scope.release();
-    }
-    let result: Result;
-    try {
-      result = act();
-    } catch (error) {
-      store.undoAppend(before, rotary);
-      throw error;
-    }
-    if (this.window < Infinity) {
-      // The queries of the next call may be as many as the new tokens, and so may the tokens of the next append.
-      const spare = Math.ceil(newTokens / PAGE_KEYS) + 1;
-      store.keepLast(newTokens + this.window + ROLLBACK, spare);
-    }
-    return result;
+    return appendTokens(this.#tokens, this, k, v, options, act);
   }
 
   /**
@@ -200,11 +152,8 @@ export class KvCache {
     options: CacheAttentionOptions<Out, Lse>,
   ): NoInfer<AttentionResult<Out, Lse>> {
     const read = readOptions("attention over a cache", options as AttentionOptions, ATTENTION_NAMES);
-    const { problem, full } = this.#problemOf(q, read);
-    checkReach(this.#store, this.#rotary, problem);
-    return computeAttention(this.#instance, problem, full, this.#operands(q, problem)) as NoInfer<
-      AttentionResult<Out, Lse>
-    >;
+    this.#check();
+    return attendTokens(this.#tokens, this, q, read) as NoInfer<AttentionResult<Out, Lse>>;
   }
 
   /**
@@ -226,14 +175,8 @@ export class KvCache {
     options: CacheWeightsOptions<Weights, TopK, Entropy>,
   ): NoInfer<WeightsResult<Weights, TopK, Entropy>> {
     const read = readOptions("attentionWeights over a cache", options as WeightsOptions, WEIGHTS_NAMES);
-    const { problem: whole, full } = this.#problemOf(q, read);
-    const problem = throughStage(checkStage(read), whole, this.window);
-    const selection = checkSelection(this.#instance.arena, problem, full);
-    checkReach(this.#store, this.#rotary, problem, selection.rows);
-    const operands = this.#operands(q, problem);
-    return computeWeights(this.#instance, problem, selection, full, operands) as NoInfer<
-      WeightsResult<Weights, TopK, Entropy>
-    >;
+    this.#check();
+    return weighTokens(this.#tokens, this, q, read) as NoInfer<WeightsResult<Weights, TopK, Entropy>>;
   }
 
   /**
@@ -249,8 +192,8 @@ export class KvCache {
    */
   truncate(length: number | Int32Array): void {
     this.#check();
-    const lengths = truncatedLengths(this.#store, length, this.capacity, this.window);
-    if (lengths) this.#store.truncate(lengths);
+    const lengths = truncatedLengths(this.#tokens.store, length, this.capacity, this.window);
+    if (lengths) this.#tokens.store.truncate(lengths);
   }
 
   /**
@@ -264,8 +207,8 @@ export class KvCache {
    */
   reset(): void {
     this.#check();
-    this.#rotary?.readAgain();
-    this.#store.clear();
+    this.#tokens.rotary?.readAgain();
+    this.#tokens.store.clear();
   }
 
   /**
@@ -281,7 +224,7 @@ export class KvCache {
    */
   reorder(indices: Int32Array): void {
     this.#check();
-    this.#store.reorder(checkInt32Array("indices", indices, this.batch, "batch", 0, this.batch - 1));
+    this.#tokens.store.reorder(checkInt32Array("indices", indices, this.batch, "batch", 0, this.batch - 1));
   }
 
   /**
@@ -297,9 +240,9 @@ export class KvCache {
     this.#check();
     const { numKvHeads, headDim, valueDim, capacity, batch, dtype, window } = this;
     const options = record({ numKvHeads, headDim, valueDim, capacity, batch, dtype, window });
-    const fork = new KvCache(this.#instance, options, this.#rotary?.fork());
+    const fork = new KvCache(this.#tokens.instance, options, this.#tokens.rotary?.fork());
     try {
-      fork.#store.copyFrom(this.#store);
+      fork.#tokens.store.copyFrom(this.#tokens.store);
     } catch (error) {
       fork.dispose();
       throw error;
@@ -316,9 +259,9 @@ export class KvCache {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    this.#instance.arena.unwatch(this);
-    this.#store.release();
-    this.#rotary?.release();
+    this.#tokens.instance.arena.unwatch(this);
+    this.#tokens.store.release();
+    this.#tokens.rotary?.release();
   }
 
   /** As {@link dispose}, at the end of a block with `using`. */
@@ -329,24 +272,7 @@ export class KvCache {
   /** Throws a ReferenceError once the cache or its instance is disposed. */
   #check(): void {
     if (this.#disposed) throw disposed("cache", "KvCache");
-    this.#instance.arena.check();
-  }
-
-  /** The checked problem of a call over all tokens, and its options with those that the cache settles. */
-  #problemOf<O extends AttentionOptions | WeightsOptions>(q: unknown, options: O) {
-    this.#check();
-    checkSettled(options, this);
-    const { numKvHeads, headDim, valueDim, batch } = this;
-    const { arena } = this.#instance;
-    const kvLengths = this.#store.isUntouched ? undefined : this.#store.lengths;
-    const full = Object.assign(options, { numKvHeads, headDim, valueDim, batch, kvLengths });
-    return { problem: checkProblem(arena, full, checkQueries(arena, q, full), this.length, this.window), full };
-  }
-
-  /** Places q and the pages of a call. */
-  #operands(q: unknown, problem: Problem): Operands {
-    const queries = (scope: CallScope) => this.#rotary?.placeQueries(scope, problem) ?? problem.q;
-    return { given: { q }, place: (scope) => ({ q: queries(scope), kv: this.#store.placePages(scope) }) };
+    this.#tokens.instance.arena.check();
   }
 }
 

@@ -10,9 +10,9 @@ import { CallScope } from "../memory/call-scope.ts";
 import { Output, type Rows, checkApart } from "../memory/output.ts";
 import { Tensor } from "../memory/tensor.ts";
 import { type Names, readOptions, record } from "../options.ts";
-import { checkForm } from "../rotary/options.ts";
 import { rotary } from "../rotary/rotary.ts";
-import { FORWARD_NAMES, type ForwardCall, type ForwardOptions, type ForwardResult, checkForward } from "./forward.ts";
+import { FORWARD_NAMES, type ForwardOptions, type ForwardResult } from "./forward-options.ts";
+import { type ForwardCall, checkForward } from "./forward.ts";
 import { PackedLinear } from "./linear.ts";
 import {
   type LayerDefaults,
@@ -25,6 +25,7 @@ import {
   checkDims,
   checkLayerRotary,
   checkWeights,
+  withOwnTables,
 } from "./options.ts";
 import { type Projection, project } from "./projections.ts";
 
@@ -74,7 +75,7 @@ export class MultiHeadAttention implements LayerDims {
     this.numKvHeads = numKvHeads;
     this.headDim = headDim;
     this.valueDim = valueDim;
-    this.kvDim = dims.kvDim;
+    this.kvDim = Object.freeze(dims.kvDim);
     this.outDim = dims.outDim;
     this.#instance = instance;
     this.#biasRule = checkBiasRule(options.bias);
@@ -84,15 +85,13 @@ export class MultiHeadAttention implements LayerDims {
     const defaults = record(this.#defaults, { numHeads, numKvHeads, headDim, valueDim });
     checkProblem(instance.arena, defaults, checkQueries(instance.arena, new Float32Array(0), defaults), 0);
     this.#rotary = checkLayerRotary(options.rotary);
-    if (this.#rotary) checkForm(instance.arena, this.#rotary, headDim);
     try {
-      this.#rotary = this.#rotary && this.#withOwnTables(this.#rotary);
+      if (this.#rotary) this.#rotary = withOwnTables(instance.arena, this.#rotary, headDim, this.#tables);
       if (options.weights !== undefined) this.#pack(options.weights);
     } catch (error) {
       this.dispose();
       throw error;
     }
-    Object.freeze(this.kvDim);
     Object.freeze(this);
   }
 
@@ -205,7 +204,7 @@ export class MultiHeadAttention implements LayerDims {
   #run(call: ForwardCall, packed: PackedLinear[], options: ForwardOptions): object {
     const { arena, kernels } = this.#instance;
     const { numHeads, numKvHeads, headDim, valueDim } = this;
-    const { x, kSource, vSource, batch, rowsQ, rowsKv, weights } = call;
+    const { x, kSource, vSource, batch, rowsQ, rowsKv, weights, cache, lengths } = call;
     const [qLinear, kLinear, vLinear, outLinear] = packed as [PackedLinear, PackedLinear, PackedLinear, PackedLinear?];
     const rows = batch * rowsQ;
     const headsLength = rows * numHeads * valueDim;
@@ -247,7 +246,6 @@ export class MultiHeadAttention implements LayerDims {
         const writtenLse = lse.take();
         return { out: out.take()!, ...(writtenLse && { lse: writtenLse }), ...weightsResult };
       };
-      const { cache, lengths } = call;
       return cache && kSource ? cache.appendThen(k, v, { lengths }, finish) : finish();
     } finally {
       scope.release();
@@ -281,32 +279,16 @@ export class MultiHeadAttention implements LayerDims {
     const { numHeads, numKvHeads, headDim, valueDim } = this;
     const { cache, batch, weights } = call;
     const options = { ...call.attention, numHeads };
-    const results = { out: heads, lse };
     // The weights before the softmax need no denominator.
-    const weightsOptions = weights && {
-      ...options,
-      ...weights,
-      lse: (weights.stage ?? "softmax") === "softmax" ? lse : undefined,
-    };
+    const known = weights && (weights.stage ?? "softmax") === "softmax" ? { lse } : {};
+    const weightsOptions = weights && { ...options, ...weights, ...known };
     if (!cache) {
       const dims = { numKvHeads, headDim, valueDim, batch };
-      attention(this.#instance, q, k, v, { ...options, ...dims, ...results });
+      attention(this.#instance, q, k, v, { ...options, ...dims, out: heads, lse });
       return weightsOptions && attentionWeights(this.#instance, q, k, { ...weightsOptions, ...dims });
     }
-    cache.attention(q, { ...options, ...results });
+    cache.attention(q, { ...options, out: heads, lse });
     return weightsOptions && cache.attentionWeights(q, weightsOptions);
-  }
-
-  /** The form with its tables copied to linear memory, so that no call copies them. */
-  #withOwnTables({ base, cos, sin, rotaryDim, interleaved }: LayerRotary): LayerRotary {
-    const own = (table: Float32Array | Tensor | undefined): Tensor | undefined => {
-      if (table === undefined) return undefined;
-      const tensor = Tensor.allocate(this.#instance.arena, table.length);
-      this.#tables.push(tensor);
-      tensor.data.set(table instanceof Tensor ? table.data : table);
-      return tensor;
-    };
-    return { base, cos: own(cos), sin: own(sin), rotaryDim, interleaved };
   }
 }
 

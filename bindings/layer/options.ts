@@ -2,8 +2,10 @@ import { type AttentionOptions, WINDOW_NAMES } from "../attention/options.ts";
 import { checkBoolean, checkInteger, checkObject, wrongKind, wrongValue } from "../check.ts";
 import { MAX_DIM, MAX_HEADS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
-import { type Names, nested } from "../options.ts";
-import { FORM_NAMES, type RotaryForm } from "../rotary/options.ts";
+import { type Floats, floatsOf } from "../memory/data.ts";
+import { Tensor } from "../memory/tensor.ts";
+import { type Names, nested, record } from "../options.ts";
+import { FORM_NAMES, type RotaryForm, checkForm } from "../rotary/options.ts";
 import {
   type CheckedWeight,
   type Features,
@@ -209,6 +211,24 @@ export function checkLayerRotary(rotary: unknown): LayerRotary | undefined {
   if (rotary === undefined || typeof rotary === "boolean") return rotary === true ? {} : undefined;
   if (typeof rotary !== "object" || rotary === null) throw wrongKind("rotary", "a boolean or an object", rotary);
   return rotary;
+}
+
+/**
+ * The form with its tables copied to linear memory, so that no call copies them.
+ *
+ * @param own the copies are added to it, for the layer to dispose of
+ * @throws TypeError or RangeError for a wrong form, or where memory cannot grow
+ */
+export function withOwnTables(arena: Arena, given: LayerRotary, headDim: number, own: Tensor[]): LayerRotary {
+  const { tables } = checkForm(arena, given, headDim);
+  if (!tables) return given;
+  const copyOf = (table: Floats): Tensor => {
+    const tensor = Tensor.allocate(arena, table.length);
+    own.push(tensor);
+    tensor.data.set(floatsOf(arena, table));
+    return tensor;
+  };
+  return record(given, { cos: copyOf(tables.cos), sin: copyOf(tables.sin) });
 }
 
 /** Checks the option `bias`: whether every projection must have a bias, or none may. */

@@ -2,7 +2,7 @@
 // GEMM of heed; the norms, the activations and the sums are plain TypeScript.
 
 import { MultiHeadAttention } from "heed";
-import type { ForwardOptions } from "../../bindings/layer/forward.ts";
+import type { ForwardOptions } from "../../bindings/layer/forward-options.ts";
 import type { Heed } from "../../bindings/heed.ts";
 import type { OnnxTensor } from "../../bindings/onnx/index.ts";
 import { type CaseRef, type Value, type Values, number } from "./load.ts";

@@ -1,11 +1,11 @@
 // The methods of an instance and of a cache that are fuzzed, with arguments that fit, of random sizes.
 import type { Heed } from "../../bindings/heed.ts";
+import { attentionOptions, cacheSizes, output, rotaryForm, rows, scoreOptions, selection } from "./draw-options.ts";
 import { type Maker, type Options, type Sizes, maybe, weightsOf } from "./parts.ts";
 import {
   type Draw,
   type Given,
   type World,
-  bytes,
   chance,
   floats,
   integer,
@@ -15,107 +15,6 @@ import {
   object,
   pick,
 } from "./values.ts";
-
-function broadcastShape(draw: Draw, target: readonly number[]): number[] {
-  return target.map((size) => (chance(draw, 3) ? 1 : size)).slice(integer(draw, 0, 3));
-}
-
-const product = (shape: readonly number[]): number => shape.reduce((all, size) => all * size, 1);
-
-function shapedData(draw: Draw, target: readonly number[], make: (length: number) => Given): Given {
-  const shape = broadcastShape(draw, target);
-  return object({ data: make(product(shape)), shape: list(shape.map(literal)) });
-}
-
-/** The options that say what is computed. */
-function scoreOptions(draw: Draw, world: World, s: Sizes, options: Options): void {
-  const heads = s.numKvHeads * s.group;
-  const target = [s.batch, heads, s.rowsQ, s.rowsKv];
-  maybe(draw, options, 3, "causal", () => literal(chance(draw, 2)));
-  maybe(draw, options, 6, "scale", () => literal(integer(draw, -2, 2) / 2));
-  maybe(draw, options, 6, "softcap", () => literal(integer(draw, 1, 30)));
-  maybe(draw, options, 6, "queryOffset", () =>
-    chance(draw, 2)
-      ? literal(integer(draw, -3, 9))
-      : integers(
-          draw,
-          Array.from({ length: s.batch }, () => integer(draw, -3, 9)),
-        ),
-  );
-  maybe(draw, options, 5, "window", () =>
-    object({
-      ...(chance(draw, 2) && { left: literal(pick(draw, [0, 1, 4, Infinity])) }),
-      ...(chance(draw, 2) && { right: literal(integer(draw, 0, 4)) }),
-    }),
-  );
-  maybe(draw, options, 5, "keepMask", () => shapedData(draw, target, (length) => bytes(draw, length)));
-  maybe(draw, options, 5, "bias", () => shapedData(draw, target, (length) => floats(draw, world, length)));
-  maybe(draw, options, 6, "alibiSlopes", () => floats(draw, world, chance(draw, 2) ? heads : heads * s.batch));
-  maybe(draw, options, 6, "sinks", () => floats(draw, world, heads));
-}
-
-function sizeOptions(draw: Draw, s: Sizes): Options {
-  const options: Options = { numHeads: literal(s.numKvHeads * s.group), headDim: literal(s.headDim) };
-  if (s.group > 1 || chance(draw, 4)) options["numKvHeads"] = literal(s.numKvHeads);
-  if (s.valueDim !== s.headDim || chance(draw, 4)) options["valueDim"] = literal(s.valueDim);
-  if (s.batch > 1 || chance(draw, 4)) options["batch"] = literal(s.batch);
-  maybe(draw, options, 4, "layout", () => literal(pick(draw, ["blhd", "bhld"])));
-  return options;
-}
-
-const output = (draw: Draw, world: World, length: number, name: string, options: Options): void => {
-  maybe(draw, options, 4, name, () => floats(draw, world, length));
-};
-
-function attentionOptions(draw: Draw, world: World, s: Sizes): Options {
-  const options = sizeOptions(draw, s);
-  scoreOptions(draw, world, s, options);
-  maybe(draw, options, 5, "kvLengths", () =>
-    integers(
-      draw,
-      Array.from({ length: s.batch }, () => integer(draw, 0, s.rowsKv)),
-    ),
-  );
-  return options;
-}
-
-const rows = (s: Sizes): number => s.batch * s.rowsQ * s.numKvHeads * s.group;
-
-function selection(draw: Draw, world: World, s: Sizes, options: Options): void {
-  const heads = s.numKvHeads * s.group;
-  const subset = (count: number): Given => {
-    const places = Array.from({ length: count === 0 ? 0 : integer(draw, 0, 3) }, () => integer(draw, 0, count - 1));
-    return chance(draw, 2) ? integers(draw, places) : list(places.map(literal));
-  };
-  maybe(draw, options, 3, "rows", () => subset(s.rowsQ));
-  maybe(draw, options, 3, "heads", () => subset(heads));
-  maybe(draw, options, 3, "reduce", () => literal(pick(draw, ["mean", "keySum"])));
-  maybe(draw, options, 3, "topK", () => literal(integer(draw, 1, 5)));
-  maybe(draw, options, 4, "entropy", () => literal(chance(draw, 2)));
-  maybe(draw, options, 9, "stage", () => literal(pick(draw, ["scores", "softcap", "masked", "softmax"])));
-  maybe(draw, options, 8, "lse", () => floats(draw, world, rows(s)));
-}
-
-const cacheSizes = (s: Sizes, { cache }: World): Sizes => ({
-  ...s,
-  batch: cache.batch,
-  numKvHeads: cache.numKvHeads,
-  headDim: cache.headDim,
-  valueDim: cache.valueDim,
-  rowsKv: cache.length,
-});
-
-function rotaryForm(draw: Draw, world: World, headDim: number, positions: number): Options {
-  const options: Options = {};
-  const rotaryDim = Math.max(2, Math.floor(headDim / 2) * 2);
-  if (rotaryDim !== headDim) options["rotaryDim"] = literal(rotaryDim);
-  maybe(draw, options, 3, "interleaved", () => literal(chance(draw, 2)));
-  if (chance(draw, 3)) {
-    options["cos"] = floats(draw, world, (positions * rotaryDim) / 2);
-    options["sin"] = floats(draw, world, (positions * rotaryDim) / 2);
-  } else maybe(draw, options, 3, "base", () => literal(pick(draw, [0.5, 2, 10000, 5e5])));
-  return options;
-}
 
 const qkv = (draw: Draw, world: World, s: Sizes): [Given, Given, Given] => [
   floats(draw, world, rows(s) * s.headDim),

@@ -1,7 +1,7 @@
 // heed.createMultiHeadAttention against f64: self- and cross-attention, GQA, rotary, masks and packed sequences.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { ForwardOptions } from "../../bindings/layer/forward.ts";
+import type { ForwardOptions } from "../../bindings/layer/forward-options.ts";
 import { expectClose, maxError } from "../support/budget.ts";
 import { forEachBuild } from "../support/builds.ts";
 import {
