@@ -68,7 +68,7 @@ export class QueryTile {
 /** f32: attention sink. */
 // @ts-ignore: decorator
 @inline export const SINK: usize = 8;
-/** Pointers to a row's first float, or byte. */
+/** Pointers to a row's first float, or byte; of no meaning where the call has no such array. */
 // @ts-ignore: decorator
 @inline export const OUT_ROW: usize = 9;
 // @ts-ignore: decorator
@@ -174,16 +174,12 @@ export function openLanes(tile: QueryTile, args: AttendArgs, kvHead: i32, firstR
   if (args.alibiSlopes) store<f32>(slot + SLOPE * LANE_BYTES, load<f32>(args.alibiSlopes + (head << 2)));
   if (args.sinks) store<f32>(slot + SINK * LANE_BYTES, load<f32>(args.sinks + (head << 2)));
   store<usize>(slot + OUT_ROW * LANE_BYTES, args.out + row * args.outRowStride + head * args.outHeadStride);
-  if (args.lse) store<usize>(slot + LSE_ROW * LANE_BYTES, args.lse + (row << 2) + head * args.lseHeadStride);
+  store<usize>(slot + LSE_ROW * LANE_BYTES, args.lse + (row << 2) + head * args.lseHeadStride);
   store<usize>(slot + Q_ROW * LANE_BYTES, args.q + row * args.qRowStride + head * args.qHeadStride);
-  if (args.keepMask) {
-    const mask = args.keepMask + row * args.maskRowStride + head * args.maskHeadStride;
-    store<usize>(slot + MASK_ROW * LANE_BYTES, mask);
-  }
-  if (args.bias) {
-    const bias = args.bias + row * args.biasRowStride + head * args.biasHeadStride;
-    store<usize>(slot + BIAS_ROW * LANE_BYTES, bias);
-  }
+  const mask = args.keepMask + row * args.maskRowStride + head * args.maskHeadStride;
+  store<usize>(slot + MASK_ROW * LANE_BYTES, mask);
+  const bias = args.bias + row * args.biasRowStride + head * args.biasHeadStride;
+  store<usize>(slot + BIAS_ROW * LANE_BYTES, bias);
 }
 
 /** No key has been seen: m = −FLT_MAX, l = 0. */
@@ -207,7 +203,8 @@ export function clearOutput(tile: QueryTile, args: AttendArgs): void {
 function packQueries(tile: QueryTile, args: AttendArgs): void {
   const headDim = args.headDim;
   const rows = lanes(tile, Q_ROW);
-  const scale = f32x4.splat(args.queryScale);
+  const factor = args.queryScale;
+  const scale = f32x4.splat(factor);
   for (let lane = 0; lane < LANES; lane += 4) {
     const r0 = pointerAt(rows, lane);
     const r1 = pointerAt(rows, lane + 1);
@@ -231,10 +228,10 @@ function packQueries(tile: QueryTile, args: AttendArgs): void {
     }
     for (; d < headDim; d++) {
       const offset = (<usize>d) << 2;
-      store<f32>(column, load<f32>(r0 + offset) * args.queryScale, 0);
-      store<f32>(column, load<f32>(r1 + offset) * args.queryScale, 4);
-      store<f32>(column, load<f32>(r2 + offset) * args.queryScale, 8);
-      store<f32>(column, load<f32>(r3 + offset) * args.queryScale, 12);
+      store<f32>(column, load<f32>(r0 + offset) * factor, 0);
+      store<f32>(column, load<f32>(r1 + offset) * factor, 4);
+      store<f32>(column, load<f32>(r2 + offset) * factor, 8);
+      store<f32>(column, load<f32>(r3 + offset) * factor, 12);
       column += LANE_BYTES;
     }
   }
@@ -270,10 +267,10 @@ export function unpackOutput(tile: QueryTile, args: AttendArgs): void {
     for (; column < valueDim; column++) {
       const offset = (<usize>column) << 2;
       const x = f32x4.mul(v128.load(o), factor);
-      store<f32>(r0 + offset, f32x4.extract_lane(x, 0));
-      store<f32>(r1 + offset, f32x4.extract_lane(x, 1));
-      store<f32>(r2 + offset, f32x4.extract_lane(x, 2));
-      store<f32>(r3 + offset, f32x4.extract_lane(x, 3));
+      v128.store_lane<f32>(r0 + offset, x, 0);
+      v128.store_lane<f32>(r1 + offset, x, 1);
+      v128.store_lane<f32>(r2 + offset, x, 2);
+      v128.store_lane<f32>(r3 + offset, x, 3);
       o += LANE_BYTES;
     }
   }

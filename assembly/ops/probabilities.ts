@@ -28,6 +28,7 @@ export function normalizeRows(args: AttendArgs, scratch: usize, rows: usize, cou
 
 function normalizeRow(args: AttendArgs, scratch: usize, row: ScoreRow, dim: i32, hasLse: bool): void {
   const tile = changetype<QueryTile>(scratch);
+  const entropy = row.entropy;
   const work = scratch + <usize>queryTileBytes(0, 0);
   openLanes(tile, args, 0, row.row);
   const from = load<i32>(lanes(tile, FROM));
@@ -36,9 +37,9 @@ function normalizeRow(args: AttendArgs, scratch: usize, row: ScoreRow, dim: i32,
   const seen = w + ((<usize>from) << 2);
   const end = w + ((<usize>to) << 2);
   fill(w, min(from, args.seqLenKv), 0);
-  if (to < args.seqLenKv) fill(end, args.seqLenKv - max(to, 0), 0);
+  fill(end, args.seqLenKv - to, 0);
   if (from == to) {
-    if (row.entropy) store<f32>(row.entropy, 0);
+    if (entropy) store<f32>(entropy, 0);
     return;
   }
 
@@ -50,23 +51,24 @@ function normalizeRow(args: AttendArgs, scratch: usize, row: ScoreRow, dim: i32,
   let s = seen;
   for (let left = to - from; left > 0; left -= PAGE_KEYS) {
     const keys = min(left, PAGE_KEYS);
-    if (row.entropy) distances(work, s, keys, m);
+    if (entropy) distances(work, s, keys, m);
     sum += expRow(s, work + SCORE_ROW_BYTES, keys, m, args.constants);
-    if (row.entropy) dot += product(work, s, keys);
+    if (entropy) dot += product(work, s, keys);
     s += SCORE_ROW_BYTES;
   }
   let l = args.sinks ? sum + exp64(<f64>sink - <f64>m) : sum;
 
   if (hasLse && l > 0) {
+    const lse = <f64>row.lse;
     // Another order of the same sums may be off by this: a given lse as close is taken for l itself, and the row sums
     // to 1.
-    const off = <f64>f32.EPSILON * (sqrt(<f64>dim) * <f64>row.magnitude + 4 * (1 + abs(<f64>row.lse)));
-    const apart = <f64>row.lse - (<f64>m + log(l));
-    if (!(abs(apart) <= off)) l = exp64(<f64>row.lse - <f64>m);
+    const off = <f64>f32.EPSILON * (sqrt(<f64>dim) * <f64>row.magnitude + 4 * (1 + abs(lse)));
+    const apart = lse - (<f64>m + log(l));
+    if (!(abs(apart) <= off)) l = exp64(lse - <f64>m);
   }
   if (l > 0) {
     divideRow(seen, to - from, <f32>l);
-    if (row.entropy) store<f32>(row.entropy, <f32>((log(l) * sum - dot) / l));
+    if (entropy) store<f32>(entropy, <f32>((log(l) * sum - dot) / l));
   } else {
     let sees = false;
     for (let key = from; key < to; key++) {
@@ -74,7 +76,7 @@ function normalizeRow(args: AttendArgs, scratch: usize, row: ScoreRow, dim: i32,
       if (kept) sees = true;
       store<f32>(w + ((<usize>key) << 2), kept ? NaN : 0);
     }
-    if (row.entropy) store<f32>(row.entropy, sees ? NaN : 0);
+    if (entropy) store<f32>(entropy, sees ? NaN : 0);
   }
 }
 

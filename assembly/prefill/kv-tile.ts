@@ -73,7 +73,7 @@ export function scoreKeys(
   kRowStride: usize,
   picked: bool,
 ): void {
-  multiply(s, k, queries(tile), count, args.headDim, tile.vectors, args.useTile6x2 != 0, kRowStride, 4, false);
+  multiply(s, k, queries(tile), count, args.headDim, tile.vectors, args.useTile6x2 != 0, kRowStride, 4, 0);
   if (adjustsScores(args)) adjustScores(tile, args, s, first, count);
   if (picked) return;
   if (args.keepMask || args.bias || first < tile.commonFirst || first + count > tile.commonEnd) {
@@ -94,7 +94,18 @@ function softmaxAndAccumulate(
 ): void {
   softmaxAndRescale(tile, args, s, count, head);
   for (; count > 0; head = count) {
-    multiply(tile.o, v, s, args.valueDim, head, tile.vectors, args.useTile6x2 != 0, 4, vRowStride, tile.steps > 0);
+    multiply(
+      tile.o,
+      v,
+      s,
+      args.valueDim,
+      head,
+      tile.vectors,
+      args.useTile6x2 != 0,
+      4,
+      vRowStride,
+      -(<i32>(tile.steps > 0)),
+    );
     tile.steps++;
     s += <usize>head * LANE_BYTES;
     v += <usize>head * vRowStride;

@@ -37,14 +37,16 @@ import { LANE_BYTES, VECTORS, madd } from "./lanes";
 @inline export const ROWS_OVER: i32 = 5;
 
 /**
- * C[i][LANES] = (accumulate ? C : 0) + Σ_t A[i][t] · B[t][LANES] for i < rows, t < count. The sum starts at zero and is
- * added to C as a whole, so that its rounding does not grow with what C holds.
+ * C[i][LANES] = (C & kept) + Σ_t A[i][t] · B[t][LANES] for i < rows, t < count. The sum starts at zero and is added to
+ * C as a whole, so that its rounding does not grow with what C holds.
  *
  *   c            [rows + ROWS_OVER][LANES]; the rows past `rows` are scratch
  *   a            A[i][t] at a + i·aRow + t·aStep (bytes); nothing past A[rows − 1] is read
- *   b            [count][LANES]
+ *   b            [count][LANES], which does not end where memory may end (at 2³²)
  *   vectors      how many vectors of each row are needed, 1 … VECTORS; others may be left as they were
  *   useTile6x2   whether the engine keeps 6 × 2 in registers
+ *   kept         −1, all bits: the sum is added to C; 0: it takes the place of C. With a branch after the loop V8 before
+ *                Turboshaft ends each step by a jump that costs 5 % (simd)
  */
 // @ts-ignore: decorator
 @inline export function multiply(
@@ -57,43 +59,43 @@ import { LANE_BYTES, VECTORS, madd } from "./lanes";
   useTile6x2: bool,
   aRow: usize,
   aStep: usize,
-  accumulate: bool,
+  kept: i32,
 ): void {
   assert(vectors > 0 && vectors <= VECTORS, "vectors must be 1 to VECTORS");
   if (ASC_FEATURE_RELAXED_SIMD && useTile6x2 && vectors > 1) {
     const whole = rows - (rows % 6);
-    multiply6x2(c, a, b, whole, count, (vectors + 1) >> 1, aRow, aStep, accumulate);
+    multiply6x2(c, a, b, whole, count, vectors, aRow, aStep, kept);
     c += <usize>whole * LANE_BYTES;
     a += <usize>whole * aRow;
     rows -= whole;
   }
-  if (vectors == 1) multiply6x1(c, a, b, rows, count, aRow, aStep, accumulate);
-  else if (vectors == 2) multiply4x2(c, a, b, rows, count, aRow, aStep, accumulate);
-  else multiply2x4(c, a, b, rows, count, aRow, aStep, accumulate);
+  if (vectors == 1) multiply6x1(c, a, b, rows, count, aRow, aStep, kept);
+  else if (vectors == 2) multiply4x2(c, a, b, rows, count, aRow, aStep, kept);
+  else multiply2x4(c, a, b, rows, count, aRow, aStep, kept);
 }
 
-/** 12 accumulators, 2 vectors of B, 1 splat; `rows` is a multiple of 6. `halves` of each row: 1 or 2. */
+/** 12 accumulators, 2 vectors of B, 1 splat; `rows` is a multiple of 6. Two vectors of each row at a time. */
 function multiply6x2(
   c: usize,
   a: usize,
   b: usize,
   rows: i32,
   count: i32,
-  halves: i32,
+  vectors: i32,
   aRow: usize,
   aStep: usize,
-  accumulate: bool,
+  kept: i32,
 ): void {
-  const bBytes = <usize>count * LANE_BYTES;
+  const bEnd = b + <usize>count * LANE_BYTES;
+  const bytes = (<usize>vectors) << 4;
   for (; rows > 0; rows -= 6) {
     const a1 = a + aRow;
     const a2 = a1 + aRow;
     const a3 = a2 + aRow;
     const a4 = a3 + aRow;
     const a5 = a4 + aRow;
-    for (let half = 0; half < halves; half++) {
-      const bHalf = b + ((<usize>half) << 5);
-      tile(c + ((<usize>half) << 5), a, a1, a2, a3, a4, a5, aStep, bHalf, bHalf + bBytes, accumulate, 6, 2);
+    for (let half: usize = 0; half < bytes; half += 32) {
+      tile(c + half, a, a1, a2, a3, a4, a5, aStep, b + half, bEnd + half, kept, 6, 2);
     }
     a = a5 + aRow;
     c += 6 * LANE_BYTES;
@@ -104,45 +106,18 @@ function multiply6x2(
 // iteration (−7 %).
 
 /** 8 accumulators, 4 vectors of B, 2 splats. */
-function multiply2x4(
-  c: usize,
-  a: usize,
-  b: usize,
-  rows: i32,
-  count: i32,
-  aRow: usize,
-  aStep: usize,
-  accumulate: bool,
-): void {
-  tiles(c, a, b, rows, count, aRow, aStep, accumulate, 2, 4);
+function multiply2x4(c: usize, a: usize, b: usize, rows: i32, count: i32, aRow: usize, aStep: usize, kept: i32): void {
+  tiles(c, a, b, rows, count, aRow, aStep, kept, 2, 4);
 }
 
 /** 8 accumulators, 2 vectors of B, 4 splats: for blocks of 5 to 8 rows. */
-function multiply4x2(
-  c: usize,
-  a: usize,
-  b: usize,
-  rows: i32,
-  count: i32,
-  aRow: usize,
-  aStep: usize,
-  accumulate: bool,
-): void {
-  tiles(c, a, b, rows, count, aRow, aStep, accumulate, 4, 2);
+function multiply4x2(c: usize, a: usize, b: usize, rows: i32, count: i32, aRow: usize, aStep: usize, kept: i32): void {
+  tiles(c, a, b, rows, count, aRow, aStep, kept, 4, 2);
 }
 
 /** 6 accumulators, 1 vector of B, 6 splats: for blocks of at most 4 rows. */
-function multiply6x1(
-  c: usize,
-  a: usize,
-  b: usize,
-  rows: i32,
-  count: i32,
-  aRow: usize,
-  aStep: usize,
-  accumulate: bool,
-): void {
-  tiles(c, a, b, rows, count, aRow, aStep, accumulate, 6, 1);
+function multiply6x1(c: usize, a: usize, b: usize, rows: i32, count: i32, aRow: usize, aStep: usize, kept: i32): void {
+  tiles(c, a, b, rows, count, aRow, aStep, kept, 6, 1);
 }
 
 /**
@@ -158,7 +133,7 @@ function multiply6x1(
   count: i32,
   aRow: usize,
   aStep: usize,
-  accumulate: bool,
+  kept: i32,
   R: i32,
   V: i32,
 ): void {
@@ -169,7 +144,7 @@ function multiply6x1(
     const a3 = R > 3 && left > 3 ? a2 + aRow : a2;
     const a4 = R > 4 && left > 4 ? a3 + aRow : a3;
     const a5 = R > 5 && left > 5 ? a4 + aRow : a4;
-    tile(c, a, a1, a2, a3, a4, a5, aStep, b, bEnd, accumulate, R, V);
+    tile(c, a, a1, a2, a3, a4, a5, aStep, b, bEnd, kept, R, V);
     a = a5 + aRow;
     c += <usize>R * LANE_BYTES;
   }
@@ -191,10 +166,11 @@ function multiply6x1(
   aStep: usize,
   b: usize,
   bEnd: usize,
-  accumulate: bool,
+  kept: i32,
   R: i32,
   V: i32,
 ): void {
+  const mask = i32x4.splat(kept);
   let c00 = f32x4.splat(0);
   let c01 = f32x4.splat(0);
   let c02 = f32x4.splat(0);
@@ -211,7 +187,7 @@ function multiply6x1(
   let c41 = f32x4.splat(0);
   let c50 = f32x4.splat(0);
   let c51 = f32x4.splat(0);
-  for (let at: usize = 0; b != bEnd; b += LANE_BYTES, at += aStep) {
+  for (let at: usize = 0; b < bEnd; b += LANE_BYTES, at += aStep) {
     const b0 = v128.load(b, 0);
     const b1 = V > 1 ? v128.load(b, 16) : b0;
     const b2 = V > 2 ? v128.load(b, 32) : b0;
@@ -247,31 +223,29 @@ function multiply6x1(
       if (V > 1) c51 = madd(x, b1, c51);
     }
   }
-  if (accumulate) {
-    c00 = f32x4.add(v128.load(c, 0 * LANE_BYTES + 0), c00);
-    if (V > 1) c01 = f32x4.add(v128.load(c, 0 * LANE_BYTES + 16), c01);
-    if (V > 2) {
-      c02 = f32x4.add(v128.load(c, 0 * LANE_BYTES + 32), c02);
-      c03 = f32x4.add(v128.load(c, 0 * LANE_BYTES + 48), c03);
-    }
-    c10 = f32x4.add(v128.load(c, 1 * LANE_BYTES + 0), c10);
-    if (V > 1) c11 = f32x4.add(v128.load(c, 1 * LANE_BYTES + 16), c11);
-    if (V > 2) {
-      c12 = f32x4.add(v128.load(c, 1 * LANE_BYTES + 32), c12);
-      c13 = f32x4.add(v128.load(c, 1 * LANE_BYTES + 48), c13);
-    }
-    if (R > 2) {
-      c20 = f32x4.add(v128.load(c, 2 * LANE_BYTES + 0), c20);
-      if (V > 1) c21 = f32x4.add(v128.load(c, 2 * LANE_BYTES + 16), c21);
-      c30 = f32x4.add(v128.load(c, 3 * LANE_BYTES + 0), c30);
-      if (V > 1) c31 = f32x4.add(v128.load(c, 3 * LANE_BYTES + 16), c31);
-    }
-    if (R > 4) {
-      c40 = f32x4.add(v128.load(c, 4 * LANE_BYTES + 0), c40);
-      if (V > 1) c41 = f32x4.add(v128.load(c, 4 * LANE_BYTES + 16), c41);
-      c50 = f32x4.add(v128.load(c, 5 * LANE_BYTES + 0), c50);
-      if (V > 1) c51 = f32x4.add(v128.load(c, 5 * LANE_BYTES + 16), c51);
-    }
+  c00 = f32x4.add(v128.and(v128.load(c, 0 * LANE_BYTES + 0), mask), c00);
+  if (V > 1) c01 = f32x4.add(v128.and(v128.load(c, 0 * LANE_BYTES + 16), mask), c01);
+  if (V > 2) {
+    c02 = f32x4.add(v128.and(v128.load(c, 0 * LANE_BYTES + 32), mask), c02);
+    c03 = f32x4.add(v128.and(v128.load(c, 0 * LANE_BYTES + 48), mask), c03);
+  }
+  c10 = f32x4.add(v128.and(v128.load(c, 1 * LANE_BYTES + 0), mask), c10);
+  if (V > 1) c11 = f32x4.add(v128.and(v128.load(c, 1 * LANE_BYTES + 16), mask), c11);
+  if (V > 2) {
+    c12 = f32x4.add(v128.and(v128.load(c, 1 * LANE_BYTES + 32), mask), c12);
+    c13 = f32x4.add(v128.and(v128.load(c, 1 * LANE_BYTES + 48), mask), c13);
+  }
+  if (R > 2) {
+    c20 = f32x4.add(v128.and(v128.load(c, 2 * LANE_BYTES + 0), mask), c20);
+    if (V > 1) c21 = f32x4.add(v128.and(v128.load(c, 2 * LANE_BYTES + 16), mask), c21);
+    c30 = f32x4.add(v128.and(v128.load(c, 3 * LANE_BYTES + 0), mask), c30);
+    if (V > 1) c31 = f32x4.add(v128.and(v128.load(c, 3 * LANE_BYTES + 16), mask), c31);
+  }
+  if (R > 4) {
+    c40 = f32x4.add(v128.and(v128.load(c, 4 * LANE_BYTES + 0), mask), c40);
+    if (V > 1) c41 = f32x4.add(v128.and(v128.load(c, 4 * LANE_BYTES + 16), mask), c41);
+    c50 = f32x4.add(v128.and(v128.load(c, 5 * LANE_BYTES + 0), mask), c50);
+    if (V > 1) c51 = f32x4.add(v128.and(v128.load(c, 5 * LANE_BYTES + 16), mask), c51);
   }
   v128.store(c, c00, 0 * LANE_BYTES + 0);
   if (V > 1) v128.store(c, c01, 0 * LANE_BYTES + 16);

@@ -26,7 +26,7 @@ function wrongCells(rows: i32, count: i32, vectors: i32, useTile6x2: bool, accum
   fill();
   const row = transposed ? 1 : STRIDE;
   const next = transposed ? STRIDE : 1;
-  multiply(c, a, b, rows, count, vectors, useTile6x2, (<usize>row) << 2, (<usize>next) << 2, accumulate);
+  multiply(c, a, b, rows, count, vectors, useTile6x2, (<usize>row) << 2, (<usize>next) << 2, -(<i32>accumulate));
   let wrong = 0;
   for (let i = 0; i < rows; i++) {
     for (let lane = 0; lane < 4 * vectors; lane++) {
@@ -77,17 +77,17 @@ describe("multiply", () => {
 
   it("asserts its number of vectors", () => {
     expect(() => {
-      multiply(c, a, b, 1, 1, 0, false, 4, 4, false);
+      multiply(c, a, b, 1, 1, 0, false, 4, 4, 0);
     }).toThrow();
     expect(() => {
-      multiply(c, a, b, 1, 1, VECTORS + 1, false, 4, 4, false);
+      multiply(c, a, b, 1, 1, VECTORS + 1, false, 4, 4, 0);
     }).toThrow();
   });
 
   it("keeps NaN and Infinity of A in the rows they stand in", () => {
     fill();
     store<f32>(at(a, STRIDE), NaN);
-    multiply(c, a, b, 4, 3, VECTORS, false, (<usize>STRIDE) << 2, 4, false);
+    multiply(c, a, b, 4, 3, VECTORS, false, (<usize>STRIDE) << 2, 4, 0);
     for (let i = 0; i < 4; i++) {
       for (let lane = 0; lane < LANES; lane++) {
         const x = load<f32>(at(c, i * LANES + lane));
