@@ -187,7 +187,7 @@ function checkPacked(
 ): { panels: number; bias: Floats | undefined; inFeatures: number; outFeatures: number } {
   const { inFeatures, outFeatures } = weight;
   const packed = { ...weight.addressesIn(arena, "weight"), inFeatures, outFeatures };
-  for (const name of ["inFeatures", "outFeatures", "transposed"] as const) {
+  for (const name of Object.keys(WEIGHT_NAMES) as (keyof WeightOptions)[]) {
     if (options[name] !== undefined) throw wrongValue(name, "nothing beside a packed weight", options[name]);
   }
   if (biasIn !== undefined) {
