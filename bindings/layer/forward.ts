@@ -14,6 +14,7 @@ import { checkSettled, oneOrEach } from "../kv-cache/options.ts";
 import { MAX_BATCH } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, checkFloats } from "../memory/data.ts";
+import { record } from "../options.ts";
 import { combineMasks } from "./drop-mask.ts";
 import type { ForwardOptions, LayerWeights } from "./forward-options.ts";
 import { type LayerDefaults, type LayerDims, checkSwitch } from "./options.ts";
@@ -86,7 +87,7 @@ export function checkForward(
   const isSelfAttention = append && context === undefined;
   const queryOffset = options.queryOffset === undefined && isSelfAttention ? (before ?? 0) : options.queryOffset;
   const given = options as Readonly<Record<string, unknown>>;
-  const attention: Record<string, unknown> = {};
+  const attention: Record<string, unknown> = record({});
   for (const name in PROBLEM_NAMES) {
     const value = given[name] === undefined ? defaults[name as keyof LayerDefaults] : given[name];
     if (value !== undefined) attention[name] = value;

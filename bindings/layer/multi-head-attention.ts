@@ -59,7 +59,8 @@ export class MultiHeadAttention implements LayerDims {
   /** Whether every projection must have a bias, or none may. */
   readonly #biasRule: boolean | undefined;
   readonly #rotary: LayerRotary | undefined;
-  readonly #defaults: LayerDefaults = {};
+  /** Inherits nothing, like the options of a call. */
+  readonly #defaults: LayerDefaults = record({});
   /** Copies of the tables of rotary in linear memory, where it has tables. */
   readonly #tables: Tensor[] = [];
   /** The projections q, k, v and, where there is one, out; undefined until there are weights. */
