@@ -1,17 +1,25 @@
 import { readOptions } from "../options.ts";
-import { type ImportOptions, type Imported, type ImportedLayer, headsOf, sideBySide } from "./imported.ts";
-import { NamedTensors, type StateDict, checkSizes } from "./state-dict.ts";
+import {
+  type ImportOptions,
+  type Imported,
+  type Layer,
+  headsOf,
+  layerOf,
+  projectionOf,
+  sideBySide,
+} from "./imported.ts";
+import { NamedTensors, type StateDict, sized } from "./state-dict.ts";
 
 /**
- * How model families name q, k, v and out: Llama, Mistral, Qwen2, OPT, CLIP …; BERT; two forms of ViT, the second with
- * ALBERT; DistilBERT.
+ * How model families name q, k, v and, in one way or several, out: Llama, Mistral, Qwen2, OPT, CLIP …; BERT; two forms
+ * of ViT, the second with ALBERT; DistilBERT.
  */
 const FAMILIES = [
-  { q: "q_proj", k: "k_proj", v: "v_proj", out: ["o_proj", "out_proj", "dense"] },
-  { q: "self.query", k: "self.key", v: "self.value", out: ["output.dense"] },
-  { q: "attention.query", k: "attention.key", v: "attention.value", out: ["output.dense"] },
-  { q: "query", k: "key", v: "value", out: ["output.dense", "dense"] },
-  { q: "q_lin", k: "k_lin", v: "v_lin", out: ["out_lin"] },
+  ["q_proj", "k_proj", "v_proj", "o_proj", "out_proj", "dense"],
+  ["self.query", "self.key", "self.value", "output.dense"],
+  ["attention.query", "attention.key", "attention.value", "output.dense"],
+  ["query", "key", "value", "output.dense", "dense"],
+  ["q_lin", "k_lin", "v_lin", "out_lin"],
 ] as const;
 
 /** Angles of rotary embedding, which the layer computes from `rotary`; ids of positions; the header of a file. */
@@ -56,58 +64,38 @@ export function fromHuggingFace<const N extends number | undefined = undefined>(
 ): Imported<N> {
   const { prefix, numHeads } = readOptions<ImportOptions<N>>("fromHuggingFace", options, { prefix: 0, numHeads: 0 });
   const heads = headsOf<N>(numHeads);
-  // Until the family is known, what any family has beside its weights is left alone.
-  let isBert: boolean | null = null;
+  // Until the family is known, the norms of BERT are left alone; a missing tensor never blames a causal mask.
+  let isBert = true;
   const tensors = new NamedTensors(
     "stateDict",
     stateDict,
     prefix,
-    (name, tensor) =>
-      BUFFERS.test(name) || (isBert !== false && NORMS.test(name)) || (isBert !== true && isCausalMask(name, tensor)),
+    (name, tensor) => BUFFERS.test(name) || (isBert ? NORMS.test(name) : isCausalMask(name, tensor)),
   );
-  const family = FAMILIES.find(({ q }) => tensors.find(`${q}.weight`)) ?? FAMILIES[0];
+  const family = FAMILIES.find(([q]) => tensors.find(`${q}.weight`)) ?? FAMILIES[0];
   const isGpt2 = tensors.find("c_attn.weight") !== undefined;
   const layer = isGpt2 ? fromGpt2(tensors) : fromProjections(tensors, family);
-  isBert = !isGpt2 && family.q.endsWith("query");
+  isBert = !isGpt2 && family[0].endsWith("query");
   tensors.refuseOthers();
   return { ...heads, ...layer };
 }
 
 /** The families that store q, k and v apart. */
-function fromProjections(tensors: NamedTensors, family: (typeof FAMILIES)[number]): Omit<ImportedLayer, "numHeads"> {
-  const linear = (shape: string, ...names: string[]) => {
-    const weight = tensors.get(...names.map((name) => `${name}.weight`));
-    checkSizes(weight, shape, undefined, undefined);
-    const bias = tensors.find(...names.map((name) => `${name}.bias`));
-    if (bias) checkSizes(bias, "[outFeatures]", weight.shape[0]);
-    return { weight, bias };
-  };
-  const otherFamilies = FAMILIES.map(({ q }) => q).filter((q) => q !== family.q);
-  const q = linear("[numHeads·headDim, embedDim]", family.q, ...otherFamilies);
-  const k = linear("[numKvHeads·headDim, kvDim]", family.k);
-  const v = linear("[numKvHeads·headDim, kvDim]", family.v);
-  const out = linear("[outDim, numHeads·headDim]", ...family.out);
-  const sinks = tensors.find("sinks");
-  if (sinks) checkSizes(sinks, "[numHeads]", undefined);
-  return {
-    embedDim: q.weight.shape[1]!,
-    kvDim: { k: k.weight.shape[1]!, v: v.weight.shape[1]! },
-    outDim: out.weight.shape[0]!,
-    ...(sinks && { sinks: sinks.data }),
-    weights: { q, k, v, out },
-  };
+function fromProjections(tensors: NamedTensors, [qName, kName, vName, ...outNames]: (typeof FAMILIES)[number]): Layer {
+  const projection = (what: string, ...names: string[]) => projectionOf(tensors, names, what, [undefined, undefined]);
+  const otherFamilies = FAMILIES.map(([q]) => q).filter((q) => q !== qName);
+  const q = projection("[numHeads·headDim, embedDim]", qName, ...otherFamilies);
+  const k = projection("[numKvHeads·headDim, kvDim]", kName);
+  const v = projection("[numKvHeads·headDim, kvDim]", vName);
+  const out = projection("[outDim, numHeads·headDim]", ...outNames);
+  const sinks = sized(tensors.find("sinks"), "[numHeads]", undefined);
+  return { ...layerOf([q, k, v], out), outDim: out.weight.shape[0]!, ...(sinks && { sinks: sinks.data }) };
 }
 
 /** GPT-2: `c_attn` is [embedDim, 3·embedDim], with q, k and v side by side. */
-function fromGpt2(tensors: NamedTensors): Omit<ImportedLayer, "numHeads"> {
+function fromGpt2(tensors: NamedTensors): Layer {
   const matrix = tensors.get("c_attn.weight");
-  const [embedDim] = checkSizes(matrix, "[embedDim, 3·embedDim]", undefined, undefined) as [number];
-  checkSizes(matrix, "[embedDim, 3·embedDim]", embedDim, 3 * embedDim);
-  const bias = tensors.find("c_attn.bias");
-  const weight = tensors.get("c_proj.weight");
-  checkSizes(weight, "[embedDim, embedDim]", embedDim, embedDim);
-  const outBias = tensors.find("c_proj.bias");
-  if (outBias) checkSizes(outBias, "[embedDim]", embedDim);
-  const out = { weight, bias: outBias, transposed: true };
-  return sideBySide(matrix, bias, [embedDim, embedDim, embedDim], out);
+  const embedDim = matrix.shape[0]!;
+  const projections = sideBySide(matrix, tensors.find("c_attn.bias"), [embedDim, embedDim, embedDim]);
+  return layerOf(projections, projectionOf(tensors, ["c_proj"], "[embedDim, embedDim]", [embedDim, embedDim], true));
 }

@@ -1,10 +1,9 @@
-// What every importer returns, and the two things that several of them need: the number of heads, and q, k and v out of
-// one matrix.
+// What every importer returns, and what several of them need: the number of heads, and the layer of given projections.
 
 import { checkInteger } from "../check.ts";
-import type { LinearWeights } from "../layer/linear-weights.ts";
+import type { Weight } from "../layer/linear-weights.ts";
 import type { LayerDefaults, MultiHeadAttentionOptions, MultiHeadWeights } from "../layer/options.ts";
-import { type NamedTensor, checkSizes, columnsOf, rowsOf } from "./state-dict.ts";
+import { type NamedTensor, type NamedTensors, partsOf, sized } from "./state-dict.ts";
 
 /**
  * What the importers return: spread it into the options of `createMultiHeadAttention`, and add what no weights say.
@@ -40,28 +39,67 @@ export function headsOf<N extends number | undefined>(numHeads: N | undefined): 
   return heads as Heads<N>;
 }
 
+/** An {@link ImportedLayer} before the number of heads. */
+export type Layer = Omit<ImportedLayer, "numHeads">;
+
+/** A projection whose weight has a shape: [outFeatures, inFeatures], or transposed. */
+export interface Projection {
+  weight: Weight;
+  bias: Weight | undefined;
+  transposed?: true | undefined;
+}
+
+/** The layer of the projections q, k and v, and the one back. */
+export function layerOf([q, k, v]: readonly [Projection, Projection, Projection], out: Projection | undefined): Layer {
+  const inFeatures = ({ weight, transposed }: Projection): number => weight.shape[transposed ? 0 : 1]!;
+  return { embedDim: inFeatures(q), kvDim: { k: inFeatures(k), v: inFeatures(v) }, weights: { q, k, v, out } };
+}
+
 /**
- * The layer whose q, k and v stand side by side in one matrix and one bias.
+ * q, k and v, whose biases stand one behind the other in one.
  *
- * @param matrix [embedDim, q + k + v], where q, k and v are the three `sizes`
- * @param bias [q + k + v]
- * @param out the projection back, which such formats store apart
+ * @param weights of q, k and v
+ * @param bias [q + k + v], where q, k and v are the three `sizes`
  */
+export function withBiases(
+  weights: readonly Weight[],
+  bias: NamedTensor | undefined,
+  sizes: Sizes,
+  transposed?: true,
+): [Projection, Projection, Projection] {
+  sized(bias, "[q + k + v]", sizes[0] + sizes[1] + sizes[2]);
+  const biases = bias ? partsOf(bias, sizes) : [];
+  return weights.map((weight, n) => ({ weight, bias: biases[n], transposed })) as [Projection, Projection, Projection];
+}
+
+/** The outFeatures of q, k and v. */
+export type Sizes = readonly [q: number, k: number, v: number];
+
+/** q, k and v that stand side by side in one matrix, [embedDim, q + k + v], and in one bias. */
 export function sideBySide(
   matrix: NamedTensor,
   bias: NamedTensor | undefined,
-  sizes: readonly [number, number, number],
-  out: LinearWeights | undefined,
-): Omit<ImportedLayer, "numHeads"> {
-  const embedDim = matrix.shape[0]!;
-  const total = sizes[0] + sizes[1] + sizes[2];
-  checkSizes(matrix, "[embedDim, q + k + v]", embedDim, total);
-  if (bias) checkSizes(bias, "[q + k + v]", total);
-  let end = 0;
-  const [q, k, v] = sizes.map((size) => {
-    const start = end;
-    end += size;
-    return { weight: columnsOf(matrix, start, end), bias: bias && rowsOf(bias, start, end), transposed: true };
-  }) as [LinearWeights, LinearWeights, LinearWeights];
-  return { embedDim, kvDim: { k: embedDim, v: embedDim }, weights: { q, k, v, out } };
+  sizes: Sizes,
+): [Projection, Projection, Projection] {
+  sized(matrix, "[embedDim, q + k + v]", undefined, sizes[0] + sizes[1] + sizes[2]);
+  return withBiases(partsOf(matrix, sizes, true), bias, sizes, true);
+}
+
+/**
+ * A projection that stands alone.
+ *
+ * @param names how tensors may be called: their weight `NAME.weight` and, where there is one, their bias `NAME.bias`
+ * @param what the shape of the weight in words, for errors
+ * @param sizes those of the weight that are known
+ */
+export function projectionOf(
+  tensors: NamedTensors,
+  names: readonly string[],
+  what: string,
+  sizes: readonly [number | undefined, number | undefined],
+  transposed?: true,
+): Projection {
+  const weight = sized(tensors.get(...names.map((name) => `${name}.weight`)), what, ...sizes);
+  const bias = tensors.find(...names.map((name) => `${name}.bias`));
+  return { weight, bias: sized(bias, "[outFeatures]", weight.shape[transposed ? 1 : 0]), transposed };
 }

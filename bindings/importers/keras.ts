@@ -1,18 +1,9 @@
-import type { LinearWeights } from "../layer/linear-weights.ts";
 import { readOptions } from "../options.ts";
-import type { Imported } from "./imported.ts";
-import { NamedTensors, type StateDict, checkSizes } from "./state-dict.ts";
+import { type Imported, type Projection, layerOf } from "./imported.ts";
+import { NamedTensors, type StateDict, product, sized } from "./state-dict.ts";
 
 /** The state of dropout's random numbers, and the header of a file. */
 const SEEDS = /(^|[._/])seed_generator|^__metadata__$/;
-
-/** One of q, k and v, and the sizes that its kernel settles. */
-interface Projection {
-  linear: LinearWeights;
-  heads: number;
-  dim: number;
-  inFeatures: number;
-}
 
 /**
  * The layer of keras.layers.MultiHeadAttention or GroupQueryAttention
@@ -40,27 +31,21 @@ interface Projection {
 export function fromKeras(weights: StateDict, options: { prefix?: string | undefined } = {}): Imported<number> {
   const { prefix } = readOptions<{ prefix?: string | undefined }>("fromKeras", options, { prefix: 0 });
   const tensors = new NamedTensors("weights", weights, prefix, (name) => SEEDS.test(name), "/.");
-  const [q, k, v] = [projection(tensors, "query"), projection(tensors, "key"), projection(tensors, "value")];
-  const keyKernel = tensors.get(...spellings("key", "kernel"));
-  checkSizes(keyKernel, "[inFeatures, heads, dim of query]", undefined, undefined, q.dim);
-  const valueKernel = tensors.get(...spellings("value", "kernel"));
-  checkSizes(valueKernel, "[inFeatures, heads of key, dim]", undefined, k.heads, undefined);
-  const kernel = tensors.get(...spellings("attention_output", "kernel"));
-  const outDim = checkSizes(kernel, "[heads of query, dim of value, outFeatures]", q.heads, v.dim, undefined)[2]!;
-  const bias = tensors.find(...spellings("attention_output", "bias"));
-  if (bias) checkSizes(bias, "[outFeatures]", outDim);
+  const [q, [, numHeads, headDim]] = projection(tensors, "query", 1, "[inFeatures, heads, dim]");
+  const [k, [, numKvHeads]] = projection(
+    tensors,
+    "key",
+    1,
+    "[inFeatures, heads, dim of query]",
+    undefined,
+    undefined,
+    headDim,
+  );
+  const [v, [, , valueDim]] = projection(tensors, "value", 1, "[inFeatures, heads of key, dim]", undefined, numKvHeads);
+  const outShape = "[heads of query, dim of value, outFeatures]";
+  const [out, [, , outDim]] = projection(tensors, "attention_output", 2, outShape, numHeads, valueDim);
   tensors.refuseOthers();
-  const weight = { data: kernel.data, shape: [q.heads * v.dim, outDim] };
-  return {
-    numHeads: q.heads,
-    embedDim: q.inFeatures,
-    headDim: q.dim,
-    numKvHeads: k.heads,
-    valueDim: v.dim,
-    kvDim: { k: k.inFeatures, v: v.inFeatures },
-    outDim,
-    weights: { q: q.linear, k: k.linear, v: v.linear, out: { weight, bias, transposed: true } },
-  };
+  return { ...layerOf([q, k, v], out), numHeads, headDim, numKvHeads, valueDim, outDim };
 }
 
 /** How the versions of Keras write the name of a kernel or bias. */
@@ -68,14 +53,28 @@ function spellings(name: string, kind: "kernel" | "bias"): string[] {
   return ["/", "."].flatMap((separator) => [`${name}${separator}${kind}`, `${name}${separator}${kind}:0`]);
 }
 
-/** One of q, k and v: a kernel [inFeatures, heads, dim] and, where it is there, a bias [heads, dim]. */
-function projection(tensors: NamedTensors, name: string): Projection {
-  const kernel = tensors.get(...spellings(name, "kernel"));
-  const sizes = checkSizes(kernel, "[inFeatures, heads, dim]", undefined, undefined, undefined);
-  const [inFeatures, heads, dim] = sizes as [number, number, number];
-  const bias = tensors.find(...spellings(name, "bias"));
-  if (bias) checkSizes(bias, "[heads, dim]", heads, dim);
-  const weight = { data: kernel.data, shape: [inFeatures, heads * dim] };
-  const flatBias = bias && { data: bias.data, shape: [heads * dim] };
-  return { linear: { weight, bias: flatBias, transposed: true }, heads, dim, inFeatures };
+/**
+ * A projection as a matrix, and the shape of its kernel.
+ *
+ * @param inputs how many dimensions of the kernel are features of the input; the others are those of the bias
+ * @param what the shape of the kernel in words, for errors
+ * @param sizes those of the kernel that are known
+ */
+function projection(
+  tensors: NamedTensors,
+  name: string,
+  inputs: 1 | 2,
+  what: string,
+  ...sizes: [number?, number?, number?]
+): [Projection, Shape] {
+  const { data, shape } = sized(tensors.get(...spellings(name, "kernel")), what, sizes[0], sizes[1], sizes[2]);
+  const [inShape, outShape] = [shape.slice(0, inputs), shape.slice(inputs)];
+  const bias = sized(tensors.find(...spellings(name, "bias")), "the last sizes of the kernel", ...outShape);
+  const [inFeatures, outFeatures] = [product(inShape), product(outShape)];
+  const weight = { data, shape: [inFeatures, outFeatures] };
+  const flatBias = bias && { data: bias.data, shape: [outFeatures] };
+  return [{ weight, bias: flatBias, transposed: true }, shape as Shape];
 }
+
+/** The shape of a kernel. */
+type Shape = [number, number, number];

@@ -1,8 +1,8 @@
 import { checkFinite, checkInteger, wrongKind, wrongValue } from "../check.ts";
 import type { Weight } from "../layer/linear-weights.ts";
 import { type Names, MOST_DIMENSIONS, list, readOptions } from "../options.ts";
-import { type Imported, sideBySide } from "./imported.ts";
-import { NamedTensors, checkSizes } from "./state-dict.ts";
+import { type Imported, type Sizes, layerOf, sideBySide } from "./imported.ts";
+import { NamedTensors, sized } from "./state-dict.ts";
 
 /** The attributes of com.microsoft.Attention that its weights need, by their own names. @category Importers */
 export interface OnnxAttributes {
@@ -61,18 +61,17 @@ export function fromOnnx(inputs: OnnxWeights, attributes: OnnxAttributes): Impor
   if (checkFinite("mask_filter_value", filter) > -10000) {
     throw wrongValue("mask_filter_value", "at most -10000, since the layer gives padding no weight", filter);
   }
-  const matrix = tensors.get("weights");
-  const total = checkSizes(matrix, "[embedDim, q + k + v]", undefined, undefined)[1]!;
-  const sizes = checkHiddenSizes(read.qkv_hidden_sizes, numHeads, total);
+  const matrix = sized(tensors.get("weights"), "[embedDim, q + k + v]", undefined, undefined);
+  const sizes = checkHiddenSizes(read.qkv_hidden_sizes, numHeads, matrix.shape[1]!);
   const [q, , v] = sizes;
-  const [weight, outBias] = [tensors.find("outWeight"), tensors.find("outBias")];
+  const projections = sideBySide(matrix, tensors.find("bias"), sizes);
+  const weight = sized(tensors.find("outWeight"), "[v, outDim]", v, undefined);
+  const outBias = tensors.find("outBias");
   if (outBias && !weight) throw wrongValue("outBias", "nothing without outWeight", outBias);
-  const outDim = weight && checkSizes(weight, "[v, outDim]", v, undefined)[1];
-  if (outBias) checkSizes(outBias, "[outDim]", outDim);
-  const out = weight && { weight, bias: outBias, transposed: true };
+  const bias = sized(outBias, "[outDim]", weight?.shape[1]);
   return {
+    ...layerOf(projections, weight && { weight, bias, transposed: true }),
     numHeads,
-    ...sideBySide(matrix, tensors.find("bias"), sizes, out),
     headDim: q / numHeads,
     numKvHeads: numHeads,
     valueDim: v / numHeads,
@@ -82,15 +81,14 @@ export function fromOnnx(inputs: OnnxWeights, attributes: OnnxAttributes): Impor
 }
 
 /** The widths of q, k and v: `given`, or a third each of the `total` columns. Those of q and k must be the same. */
-function checkHiddenSizes(given: unknown, numHeads: number, total: number): [number, number, number] {
-  const sizes = given === undefined ? [total / 3, total / 3, total / 3] : given;
+function checkHiddenSizes(given: unknown, numHeads: number, total: number): Sizes {
+  const sizes: unknown = given === undefined ? [total / 3, total / 3, total / 3] : given;
   if (!Array.isArray(sizes)) throw wrongKind("qkv_hidden_sizes", "an array of 3 integers", sizes);
-  for (const [i, size] of (sizes as number[]).entries()) {
-    if (!Number.isInteger(size) || size < numHeads || size % numHeads !== 0) {
-      const title = given ? `qkv_hidden_sizes[${i}]` : "weights.shape[1]";
-      throw wrongValue(title, `a multiple of ${given ? numHeads : 3 * numHeads} (num_heads)`, given ? size : total);
-    }
-  }
+  (sizes as number[]).forEach((size, i) => {
+    if (Number.isInteger(size) && size >= numHeads && size % numHeads === 0) return;
+    if (!given) throw wrongValue("weights.shape[1]", `a multiple of ${3 * numHeads} (3 · num_heads)`, total);
+    throw wrongValue(`qkv_hidden_sizes[${i}]`, `a multiple of ${numHeads} (num_heads)`, size);
+  });
   if (sizes.length !== 3) throw wrongValue("qkv_hidden_sizes", "3 integers", sizes.length);
   const [q, k, v] = sizes as [number, number, number];
   if (k !== q) throw wrongValue("qkv_hidden_sizes[1]", `${q} (that of q)`, k);

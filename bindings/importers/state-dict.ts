@@ -1,7 +1,7 @@
 // The tensors of a state dict: found by name, checked, and cut into rows or columns. Every error names the tensor.
 
 import { checkObject, checkTypedArray, quote, wrongKind, wrongValue } from "../check.ts";
-import { type Weight, checkShapeHolds } from "../layer/linear-weights.ts";
+import { type Weight, checkShapeHolds, checkSizes } from "../layer/linear-weights.ts";
 import { MOST_DIMENSIONS, list } from "../options.ts";
 import { kindOf, likenessOf } from "./other-tensors.ts";
 
@@ -25,12 +25,10 @@ const LISTED = 6;
 
 /** The tensors of a state dict whose names begin with a prefix. Each is read at most once. */
 export class NamedTensors {
-  readonly #dict: StateDict;
   readonly #harmless: Harmless;
   /** Ends with a separator, or is empty. */
   readonly #prefix: string;
-  /** All names of the dict. */
-  readonly #names: readonly string[];
+  readonly #dict: Entries;
   /** The names below the prefix, without it, that nobody has asked for. */
   readonly #others = new Set<string>();
   readonly #found = new Map<string, NamedTensor>();
@@ -45,12 +43,10 @@ export class NamedTensors {
     checkObject(title, dict);
     if (ArrayBuffer.isView(dict)) throw wrongKind(title, "tensors by name", dict);
     if (typeof prefix !== "string") throw wrongKind("prefix", "a string", prefix);
-    this.#dict = dict as StateDict;
+    this.#dict = entriesOf(dict as StateDict);
     this.#harmless = harmless;
     this.#prefix = prefix === "" || separators.includes(prefix.at(-1)!) ? prefix : prefix + separators[0]!;
-    const names: unknown[] = isMap(this.#dict) ? [...Map.prototype.keys.call(this.#dict)] : Object.keys(this.#dict);
-    this.#names = names.filter((name) => typeof name === "string");
-    for (const name of this.#names) {
+    for (const name of this.#dict.names) {
       if (name.startsWith(this.#prefix)) this.#others.add(name.slice(this.#prefix.length));
     }
   }
@@ -98,13 +94,12 @@ export class NamedTensors {
   }
 
   #read(name: string): unknown {
-    const full = this.#prefix + name;
-    return isMap(this.#dict) ? this.#dict.get(full) : this.#dict[full];
+    return this.#dict.read(this.#prefix + name);
   }
 
   /** The end of an error: other prefixes under which the dict has one of `names`. */
   #otherPrefixes(names: readonly string[]): string {
-    const prefixes = this.#names.flatMap((key) => {
+    const prefixes = this.#dict.names.flatMap((key) => {
       const name = names.find((name) => key.endsWith(name) && /[./]/.test(key.at(-1 - name.length) ?? ""));
       return name === undefined ? [] : quote(key.slice(0, -name.length));
     });
@@ -121,12 +116,20 @@ export class NamedTensors {
   }
 }
 
-/** Whether a dict is a Map, of any realm. */
-function isMap(dict: StateDict): dict is ReadonlyMap<string, Weight> {
+/** The names in a dict, and how the entry of one is read. */
+interface Entries {
+  names: readonly string[];
+  read(name: string): unknown;
+}
+
+/** The entries of a Map, of any realm, or the own properties of another object. */
+function entriesOf(dict: StateDict): Entries {
   try {
-    return Map.prototype.has.call(dict, "") || true;
+    const keys: unknown[] = [...Map.prototype.keys.call(dict)];
+    const names = keys.filter((name) => typeof name === "string");
+    return { names, read: (name) => (dict as ReadonlyMap<string, unknown>).get(name) };
   } catch {
-    return false;
+    return { names: Object.keys(dict), read: (name) => (dict as Readonly<Record<string, unknown>>)[name] };
   }
 }
 
@@ -145,35 +148,51 @@ function viewOf(name: string, data: unknown): Float32Array {
 }
 
 /**
- * Checks the sizes of every dimension of a tensor, and returns them.
+ * A tensor, where it is there, whose sizes have been checked.
  *
  * @param what the shape in words, for errors
  * @param sizes undefined stands for any size
  */
-export function checkSizes({ name, shape }: NamedTensor, what: string, ...sizes: (number | undefined)[]): number[] {
-  if (shape.length !== sizes.length) {
-    throw wrongValue(`${name}.shape`, `${sizes.length} dimensions (${what})`, shape.length);
-  }
-  sizes.forEach((size, i) => {
-    if (size !== undefined && shape[i] !== size) throw wrongValue(`${name}.shape[${i}]`, `${size} (${what})`, shape[i]);
+export function sized<T extends NamedTensor | undefined>(
+  tensor: T,
+  what: string,
+  ...sizes: readonly (number | undefined)[]
+): T {
+  if (tensor) checkSizes(tensor.name, tensor.shape, what, sizes);
+  return tensor;
+}
+
+/**
+ * Parts of a tensor, which stand side by side.
+ *
+ * @param sizes how many rows each part has: these share the memory of the tensor. With `asColumns`, the columns of each
+ * part of a matrix, which are copied.
+ */
+export function partsOf(
+  { name, data, shape }: NamedTensor,
+  sizes: readonly number[],
+  asColumns = false,
+): { data: Float32Array; shape: readonly number[] }[] {
+  const floats = viewOf(name, data);
+  const [first, ...rest] = shape as [number, ...number[]];
+  let start = 0;
+  return sizes.map((size) => {
+    const from = start;
+    start += size;
+    if (!asColumns) {
+      const row = product(rest);
+      return { data: floats.subarray(from * row, start * row), shape: [size, ...rest] };
+    }
+    const part = new Float32Array(first * size);
+    for (let n = 0; n < first; n++) {
+      const row = n * rest[0]!;
+      part.set(floats.subarray(row + from, row + start), n * size);
+    }
+    return { data: part, shape: [first, size] };
   });
-  return [...shape];
 }
 
-/** The rows [start, end) of a tensor along its first dimension. They share its memory. */
-export function rowsOf({ name, data, shape }: NamedTensor, start: number, end: number): Weight {
-  const row = shape.slice(1).reduce((product, size) => product * size, 1);
-  return { data: viewOf(name, data).subarray(start * row, end * row), shape: [end - start, ...shape.slice(1)] };
-}
-
-/** The columns [start, end) of a matrix, copied. */
-export function columnsOf({ name, data, shape }: NamedTensor, start: number, end: number): Weight {
-  const [rows, columns] = shape as [number, number];
-  const width = end - start;
-  const view = viewOf(name, data);
-  const part = new Float32Array(rows * width);
-  for (let row = 0; row < rows; row++) {
-    part.set(view.subarray(row * columns + start, row * columns + end), row * width);
-  }
-  return { data: part, shape: [rows, width] };
+/** How many elements an array of this shape has. */
+export function product(shape: readonly number[]): number {
+  return shape.reduce((elements, size) => elements * size, 1);
 }

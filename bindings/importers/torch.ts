@@ -1,8 +1,15 @@
 import { checkBoolean, wrongValue } from "../check.ts";
-import type { Weight } from "../layer/linear-weights.ts";
 import { readOptions } from "../options.ts";
-import { type ImportOptions, type Imported, headsOf } from "./imported.ts";
-import { NamedTensors, type StateDict, checkSizes, rowsOf } from "./state-dict.ts";
+import {
+  type ImportOptions,
+  type Imported,
+  type Sizes,
+  headsOf,
+  layerOf,
+  projectionOf,
+  withBiases,
+} from "./imported.ts";
+import { NamedTensors, type StateDict, partsOf, sized } from "./state-dict.ts";
 
 /** What `fromTorch` takes besides the state dict. @category Importers */
 export interface TorchOptions<N extends number | undefined = number | undefined> extends ImportOptions<N> {
@@ -42,45 +49,20 @@ export function fromTorch<const N extends number | undefined = undefined>(
     throw wrongValue("add_zero_attn", "false, since heed adds no key of zeros", true);
   }
   const tensors = new NamedTensors("stateDict", stateDict, prefix, (name) => name === "__metadata__");
-  const { q, k, v, embedDim } = projections(tensors);
-  const bias = tensors.find("in_proj_bias");
-  if (bias) checkSizes(bias, "[3·embedDim]", 3 * embedDim);
-  const biasOf = (n: number): Weight | undefined => bias && rowsOf(bias, n * embedDim, (n + 1) * embedDim);
-  const out = tensors.get("out_proj.weight");
-  checkSizes(out, "[embedDim, embedDim]", embedDim, embedDim);
-  const outBias = tensors.find("out_proj.bias");
-  if (outBias) checkSizes(outBias, "[embedDim]", embedDim);
-  tensors.refuseOthers();
-  return {
-    ...heads,
-    embedDim,
-    kvDim: { k: k.shape[1]!, v: v.shape[1]! },
-    weights: {
-      q: { weight: q, bias: biasOf(0) },
-      k: { weight: k, bias: biasOf(1) },
-      v: { weight: v, bias: biasOf(2) },
-      out: { weight: out, bias: outBias },
-    },
-  };
-}
-
-/**
- * The weights of q, k and v: the three thirds of `in_proj_weight`, or a tensor each where kdim or vdim differs from
- * embedDim.
- */
-function projections(tensors: NamedTensors): { q: Weight; k: Weight; v: Weight; embedDim: number } {
+  // q, k and v stand apart where kdim or vdim differs from embedDim.
   const packed = tensors.find("in_proj_weight");
-  if (packed) {
-    const [, embedDim] = checkSizes(packed, "[3·embedDim, embedDim]", undefined, undefined) as [number, number];
-    checkSizes(packed, "[3·embedDim, embedDim]", 3 * embedDim, embedDim);
-    const third = (n: number): Weight => rowsOf(packed, n * embedDim, (n + 1) * embedDim);
-    return { q: third(0), k: third(1), v: third(2), embedDim };
-  }
-  const q = tensors.get("q_proj_weight", "in_proj_weight");
-  const [, embedDim] = checkSizes(q, "[embedDim, embedDim]", undefined, undefined) as [number, number];
-  checkSizes(q, "[embedDim, embedDim]", embedDim, embedDim);
-  const [k, v] = [tensors.get("k_proj_weight"), tensors.get("v_proj_weight")];
-  checkSizes(k, "[embedDim, kdim]", embedDim, undefined);
-  checkSizes(v, "[embedDim, vdim]", embedDim, undefined);
-  return { q, k, v, embedDim };
+  const first = packed ?? tensors.get("q_proj_weight", "in_proj_weight");
+  const embedDim = first.shape[1]!;
+  const thirds: Sizes = [embedDim, embedDim, embedDim];
+  const weights = packed
+    ? partsOf(sized(packed, "[3·embedDim, embedDim]", 3 * embedDim, embedDim), thirds)
+    : [
+        sized(first, "[embedDim, embedDim]", embedDim, embedDim),
+        sized(tensors.get("k_proj_weight"), "[embedDim, kdim]", embedDim, undefined),
+        sized(tensors.get("v_proj_weight"), "[embedDim, vdim]", embedDim, undefined),
+      ];
+  const projections = withBiases(weights, tensors.find("in_proj_bias"), thirds);
+  const out = projectionOf(tensors, ["out_proj"], "[embedDim, embedDim]", [embedDim, embedDim]);
+  tensors.refuseOthers();
+  return { ...heads, ...layerOf(projections, out) };
 }

@@ -8,67 +8,69 @@ import { stridesOf } from "../memory/layout.ts";
 import type { RowsInMemory } from "../memory/staged-rows.ts";
 import { record } from "../options.ts";
 import { AngleTable, modulo } from "../rotary/angles.ts";
-import { type CheckedForm, type RotaryForm, checkForm } from "../rotary/options.ts";
+import { type RotaryForm, checkForm } from "../rotary/options.ts";
 
 /** The rotary embedding that a cache applies: rotates rows of q and k by the angles of consecutive positions. */
 export class CacheRotary {
   /** The option as it was given. */
   readonly given: Readonly<RotaryForm>;
+  /** Those of the positions that the tokens of the cache may have. */
+  angles: AngleTable;
   readonly #instance: Instance;
   readonly #headDim: number;
   readonly #capacity: number;
   readonly #interleaved: boolean;
   readonly #rotaryDim: number;
-  #angles: AngleTable;
 
   /**
    * Reads the tables, where they are given.
    *
-   * @param capacity how many positions the tokens of the cache may have
+   * @param angles stand in for those of `given`, which then has been checked before
    * @throws TypeError or RangeError for a wrong form, for tables of fewer rows than `capacity`, or where memory cannot
    * grow; ReferenceError for a disposed Tensor
    */
-  static of(instance: Instance, given: RotaryForm, headDim: number, capacity: number): CacheRotary {
-    checkObject("rotary", given);
-    const form = checkedForm(instance, given, headDim, capacity);
-    const angles = AngleTable.acquire(instance.arena, form);
-    return new CacheRotary(instance, Object.freeze(record(given)), headDim, capacity, form, angles);
-  }
-
-  private constructor(
+  constructor(
     instance: Instance,
-    given: Readonly<RotaryForm>,
-    headDim: number,
-    capacity: number,
-    { interleaved, rotaryDim }: Pick<CheckedForm, "interleaved" | "rotaryDim">,
-    angles: AngleTable,
+    given: RotaryForm,
+    { headDim, capacity }: { headDim: number; capacity: number },
+    angles?: AngleTable,
   ) {
-    this.given = given;
+    checkObject("rotary", given);
+    const { rotaryDim = headDim, interleaved = false } = given;
+    this.given = Object.freeze(record(given));
     this.#instance = instance;
     this.#headDim = headDim;
     this.#capacity = capacity;
     this.#interleaved = interleaved;
     this.#rotaryDim = rotaryDim;
-    this.#angles = angles;
+    this.angles = angles ?? this.#acquire();
   }
 
   /** The same for a copy of the cache: with the same angles, whatever became of the tables since they were read. */
   fork(): CacheRotary {
-    const form = { interleaved: this.#interleaved, rotaryDim: this.#rotaryDim };
-    return new CacheRotary(this.#instance, this.given, this.#headDim, this.#capacity, form, this.#angles.share());
+    const sizes = { headDim: this.#headDim, capacity: this.#capacity };
+    return new CacheRotary(this.#instance, this.given, sizes, this.angles.share());
   }
 
   /**
    * Reads the tables again.
    *
-   * @throws as `of`; the angles stay as they were then
+   * @throws as the constructor; the angles stay as they were then
    */
   readAgain(): void {
-    if (this.#angles.rows === Infinity) return;
-    const form = checkedForm(this.#instance, this.given, this.#headDim, this.#capacity);
-    const angles = AngleTable.acquire(this.#instance.arena, form);
-    this.#angles.release();
-    this.#angles = angles;
+    if (this.angles.rows === Infinity) return;
+    const angles = this.#acquire();
+    this.angles.release();
+    this.angles = angles;
+  }
+
+  /** The angles of the form, which must fit the rows of the cache and have one for each of its positions. */
+  #acquire(): AngleTable {
+    const { arena } = this.#instance;
+    const form = checkForm(arena, this.given, this.#headDim, "rotary.");
+    const rows = form.tables ? (form.tables.cos.length * 2) / form.rotaryDim : Infinity;
+    if (rows < this.#capacity) throw wrongValue("rotary.cos", `at least ${this.#capacity} rows (capacity)`, rows);
+    return AngleTable.acquire(arena, form);
   }
 
   /**
@@ -77,24 +79,10 @@ export class CacheRotary {
    * @throws RangeError for a position outside the tables
    */
   check(first: number, count: number): void {
-    const { rows } = this.#angles;
+    const { rows } = this.angles;
     if (rows === Infinity || count === 0 || (first >= 0 && first + count <= rows)) return;
     const wrong = first < 0 ? first : first + count - 1;
     throw wrongValue("queryOffset", `positions from 0 to ${rows - 1} (rows of rotary.cos)`, wrong);
-  }
-
-  /**
-   * Reserves memory for the angles of the counts[n] positions from starts[n] on, for every n.
-   *
-   * @throws RangeError where memory cannot grow; nothing is reserved then
-   */
-  reserve(starts: ArrayLike<number>, counts: ArrayLike<number>): void {
-    this.#angles.reserve(starts, counts);
-  }
-
-  /** Gives back what the latest `reserve` has reserved. */
-  undoReserve(): void {
-    this.#angles.undoReserve();
   }
 
   /**
@@ -110,7 +98,7 @@ export class CacheRotary {
     for (let done = 0; done < count;) {
       const position = first + done;
       const rows = Math.min(count - done, PAGE_KEYS - modulo(position, PAGE_KEYS));
-      const { cos, sin } = this.#angles.locate(position, rows, spare);
+      const { cos, sin } = this.angles.locate(position, rows, spare);
       const offset = done * rowStride;
       const dims = [rows, heads, dim, this.#rotaryDim] as const;
       kernels.rotate(out + offset, ptr + offset, cos, sin, 0, ...dims, rowStride, headStride, this.#interleaved);
@@ -124,44 +112,20 @@ export class CacheRotary {
    * @throws RangeError where memory cannot grow
    */
   placeQueries(scope: CallScope, problem: Problem): Floats {
-    const { q } = problem;
+    const { q, sequences, layout, rowsQ, numHeads, headDim } = problem;
     const from = scope.input(q);
     // An array has just been copied in, so it is rotated in place. A Tensor is the caller's.
     const to = q.array ? from : scope.reserve(q.length * 4);
-    this.#rotateQueries(scope, to, from, problem);
-    return { ptr: to, length: q.length };
-  }
-
-  /** Writes q, which stands at `from`, to `to`, in the same layout, each row rotated. `to` may be `from`. */
-  #rotateQueries(scope: CallScope, to: number, from: number, problem: Problem): void {
-    const { sequences, layout, rowsQ, numHeads, headDim } = problem;
     const strides = stridesOf(layout, rowsQ, numHeads, headDim);
     const shape = { rowStride: strides.row, headStride: strides.head, heads: numHeads, dim: headDim };
     // Queries mostly stand at tokens of the cache, whose angles are reserved.
     const starts = sequences.map(({ queryOffset }) => queryOffset);
-    const bytes = this.#angles.spareBytes(starts, rowsQ);
+    const bytes = this.angles.spareBytes(starts, rowsQ);
     const spare = bytes && scope.reserve(bytes);
     for (const { batch, seqLenQ, queryOffset } of sequences) {
       const offset = batch * strides.batch;
       this.rotate(to + offset, { ...shape, ptr: from + offset }, queryOffset, seqLenQ, spare);
     }
+    return { ptr: to, length: q.length };
   }
-
-  /** Gives the memory of the angles back. Nothing else may be called after it. */
-  release(): void {
-    this.#angles.release();
-  }
-
-  /** Ends the use of the angles, and says which blocks of memory are to be released. */
-  releasing(): number[] {
-    return this.#angles.releasing();
-  }
-}
-
-/** A form that fits the rows of a cache, and whose tables have an angle for each of its positions. */
-function checkedForm({ arena }: Instance, given: RotaryForm, headDim: number, capacity: number): CheckedForm {
-  const form = checkForm(arena, given, headDim, "rotary.");
-  const rows = form.tables ? (form.tables.cos.length * 2) / form.rotaryDim : Infinity;
-  if (rows < capacity) throw wrongValue("rotary.cos", `at least ${capacity} rows (capacity)`, rows);
-  return form;
 }

@@ -6,29 +6,14 @@ import { checkSelection, checkStage, throughStage } from "../attention-weights/s
 import { type AttentionResult, computeAttention } from "../attention/attention.ts";
 import type { Operands } from "../attention/operands.ts";
 import type { AttentionOptions } from "../attention/options.ts";
-import { type Dims, type Problem, checkKeysAndValues, checkProblem, checkQueries } from "../attention/problem.ts";
-import { checkChoice, checkInt32Array } from "../check.ts";
+import { type Problem, checkKeysAndValues, checkProblem, checkQueries } from "../attention/problem.ts";
+import { checkChoice } from "../check.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
-import type { Instance } from "../engine/instance.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { StagedRows } from "../memory/staged-rows.ts";
-import type { CacheRotary } from "./cache-rotary.ts";
 import { checkReach, grownLengths } from "./checks.ts";
 import type { KvStore } from "./kv-store.ts";
-import { type AppendOptions, checkSettled } from "./options.ts";
-
-/** The tokens of a cache, and how their keys are rotated. */
-export interface Tokens {
-  readonly instance: Instance;
-  readonly store: KvStore;
-  readonly rotary: CacheRotary | undefined;
-}
-
-/** The sizes of a cache. */
-export interface CacheSizes extends Dims {
-  readonly capacity: number;
-  readonly window: number;
-}
+import { type AppendOptions, type CacheSizes, checkSettled } from "./options.ts";
 
 /** With a window: how many tokens before those of the latest append `truncate` can still take back. */
 const ROLLBACK = 32;
@@ -40,29 +25,28 @@ const ROLLBACK = 32;
  * @throws as `KvCache.append`
  */
 export function appendTokens<Result>(
-  { instance: { arena }, store, rotary }: Tokens,
+  store: KvStore,
   sizes: CacheSizes,
   k: unknown,
   v: unknown,
-  { layout = "blhd", lengths: lengthsIn }: AppendOptions,
+  { layout = "blhd", lengths }: AppendOptions,
   act: () => Result,
 ): Result {
-  const { batch, numKvHeads, headDim, valueDim, capacity, window } = sizes;
+  const { arena } = store.instance;
+  const { numKvHeads, headDim, valueDim, window } = sizes;
   checkChoice("layout", layout, ["blhd", "bhld"]);
   const { k: kIn, v: vIn, rowsKv: newTokens } = checkKeysAndValues(arena, k, v, sizes);
-  const lengths =
-    lengthsIn === undefined ? undefined : checkInt32Array("lengths", lengthsIn, batch, "batch", 0, newTokens);
-  if (newTokens === 0) return act();
+  const grown = grownLengths(store, sizes, newTokens, lengths);
+  if (!grown) return act();
 
   const before = store.lengths;
-  const grown = grownLengths(before, capacity, newTokens, lengths);
   const scope = new CallScope(arena);
   try {
     // A stage of one page stays in the processor's cache, whatever the length of the prompt.
     const maxRows = Math.min(newTokens, PAGE_KEYS);
     const stage = (rows: typeof kIn, dim: number, alwaysCopy: boolean) =>
       new StagedRows(arena, scope, rows, { layout, rows: newTokens, heads: numKvHeads, maxRows, dim, alwaysCopy });
-    store.append(grown, stage(kIn, headDim, rotary !== undefined), stage(vIn, valueDim, false), rotary);
+    store.append(grown, stage(kIn, headDim, store.rotary !== undefined), stage(vIn, valueDim, false));
   } finally {
     scope.release();
   }
@@ -70,7 +54,7 @@ export function appendTokens<Result>(
   try {
     result = act();
   } catch (error) {
-    store.undoAppend(before, rotary);
+    store.undoAppend(before);
     throw error;
   }
   if (window < Infinity) {
@@ -82,32 +66,28 @@ export function appendTokens<Result>(
 
 /** Attention from q over all tokens; see `KvCache.attention`. */
 export function attendTokens(
-  tokens: Tokens,
+  store: KvStore,
   sizes: CacheSizes,
   q: unknown,
   options: AttentionOptions,
 ): AttentionResult {
-  const problem = problemOf(tokens, sizes, q, options);
-  checkReach(tokens.store, tokens.rotary, problem);
-  return computeAttention(tokens.instance, problem, options, operandsOf(tokens, q, problem));
+  const problem = problemOf(store, sizes, q, options);
+  checkReach(store, problem);
+  return computeAttention(store.instance, problem, options, operandsOf(store, q, problem));
 }
 
 /** The attention weights of q over all tokens; see `KvCache.attentionWeights`. */
-export function weighTokens(tokens: Tokens, sizes: CacheSizes, q: unknown, options: WeightsOptions): WeightsResult {
-  const { instance, store, rotary } = tokens;
-  const problem = throughStage(checkStage(options), problemOf(tokens, sizes, q, options), sizes.window);
+export function weighTokens(store: KvStore, sizes: CacheSizes, q: unknown, options: WeightsOptions): WeightsResult {
+  const { instance } = store;
+  const problem = throughStage(checkStage(options), problemOf(store, sizes, q, options), sizes.window);
   const selection = checkSelection(instance.arena, problem, options);
-  checkReach(store, rotary, problem, selection.rows);
-  return computeWeights(instance, problem, selection, options, operandsOf(tokens, q, problem));
+  checkReach(store, problem, selection.rows);
+  return computeWeights(instance, problem, selection, options, operandsOf(store, q, problem));
 }
 
 /** The checked problem of a call over all tokens. The options, a record of the call, get those that the cache settles. */
-function problemOf(
-  { instance: { arena }, store }: Tokens,
-  sizes: CacheSizes,
-  q: unknown,
-  options: AttentionOptions | WeightsOptions,
-): Problem {
+function problemOf(store: KvStore, sizes: CacheSizes, q: unknown, options: AttentionOptions | WeightsOptions): Problem {
+  const { arena } = store.instance;
   checkSettled(options, sizes);
   const { numKvHeads, headDim, valueDim, batch, window } = sizes;
   const kvLengths = store.isUntouched ? undefined : store.lengths;
@@ -116,7 +96,12 @@ function problemOf(
 }
 
 /** Places q and the pages of a call. */
-function operandsOf({ store, rotary }: Tokens, q: unknown, problem: Problem): Operands {
-  const queries = (scope: CallScope) => rotary?.placeQueries(scope, problem) ?? problem.q;
-  return { given: { q }, place: (scope) => ({ q: queries(scope), kv: store.placePages(scope) }) };
+function operandsOf(store: KvStore, q: unknown, problem: Problem): Operands {
+  return {
+    given: { q },
+    place: (scope) => ({
+      q: store.rotary?.placeQueries(scope, problem) ?? problem.q,
+      kv: store.placePages(scope),
+    }),
+  };
 }

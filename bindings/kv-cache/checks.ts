@@ -2,26 +2,29 @@
 // that are gone.
 import type { Problem } from "../attention/problem.ts";
 import { checkInt32Array, checkInteger, wrongValue } from "../check.ts";
-import type { CacheRotary } from "./cache-rotary.ts";
 import type { KvStore } from "./kv-store.ts";
+import type { CacheSizes } from "./options.ts";
 
 /**
- * The lengths of the sequences after an append, [batch].
+ * The lengths of the sequences after an append, [batch]; undefined where there is nothing to append.
  *
- * @param before the lengths before it, [batch]
  * @param lengths how many of the new tokens each sequence takes; all of them by default
- * @throws RangeError past the capacity
+ * @param title the argument that brings too many tokens for the capacity, if it does
+ * @throws RangeError past the capacity or for wrong lengths, TypeError for lengths of the wrong kind
  */
 export function grownLengths(
-  before: Int32Array,
-  capacity: number,
+  store: KvStore,
+  { batch, capacity }: CacheSizes,
   newTokens: number,
-  lengths: Int32Array | undefined,
-): Int32Array {
-  return before.map((length, b) => {
-    const count = lengths?.[b] ?? newTokens;
+  lengths: unknown,
+  title = "k",
+): Int32Array | undefined {
+  const counts = lengths === undefined ? undefined : checkInt32Array("lengths", lengths, batch, "batch", 0, newTokens);
+  if (newTokens === 0) return undefined;
+  return store.lengths.map((length, b) => {
+    const count = counts?.[b] ?? newTokens;
     const left = capacity - length;
-    if (count > left) throw wrongValue("k", `at most ${left} more tokens (capacity ${capacity})`, count);
+    if (count > left) throw wrongValue(title, `at most ${left} more tokens (capacity ${capacity})`, count);
     return length + count;
   });
 }
@@ -35,8 +38,7 @@ export function grownLengths(
 export function truncatedLengths(
   store: KvStore,
   length: number | Int32Array,
-  capacity: number,
-  window: number,
+  { batch, capacity, window }: CacheSizes,
 ): Int32Array | undefined {
   if (typeof length === "number") {
     checkInteger("length", length, 0, store.shortest);
@@ -45,8 +47,8 @@ export function truncatedLengths(
   const before = store.lengths;
   const lengths =
     typeof length === "number"
-      ? new Int32Array(before.length).fill(length)
-      : checkInt32Array("length", length, before.length, "batch", 0, capacity);
+      ? new Int32Array(batch).fill(length)
+      : checkInt32Array("length", length, batch, "batch", 0, capacity);
   lengths.forEach((to, b) => {
     const gone = store.firstToken(b);
     const title = `length[${b}]`;
@@ -65,18 +67,15 @@ export function truncatedLengths(
  * @param rows the queries that count; all of them by default
  * @throws RangeError
  */
-export function checkReach(
-  store: KvStore,
-  rotary: CacheRotary | undefined,
-  { sequences, left }: Problem,
-  rows?: Int32Array,
-): void {
+export function checkReach(store: KvStore, { sequences, left }: Problem, rows: Int32Array = FIRST_ROW): void {
   for (const { batch: b, seqLenQ, queryOffset } of sequences) {
     const gone = store.firstToken(b);
-    const firstRow = rows ? rows.reduce((lowest, row) => Math.min(lowest, row), seqLenQ) : 0;
+    const firstRow = rows.reduce((lowest, row) => Math.min(lowest, row), seqLenQ);
     if (gone > 0 && firstRow < seqLenQ && queryOffset + firstRow - left < gone) {
       throw wrongValue("queryOffset", `at least ${gone + left - firstRow} (keys further left are gone)`, queryOffset);
     }
+    store.rotary?.check(queryOffset, seqLenQ);
   }
-  for (const { queryOffset, seqLenQ } of sequences) rotary?.check(queryOffset, seqLenQ);
 }
+
+const FIRST_ROW = Int32Array.of(0);

@@ -1,25 +1,25 @@
 import { WEIGHTS_NAMES, type WeightsOptions, type WeightsResult } from "../attention-weights/options.ts";
 import type { AttentionResult } from "../attention/attention.ts";
 import { ATTENTION_NAMES, type AttentionOptions } from "../attention/options.ts";
-import { checkInt32Array, checkInteger, disposed } from "../check.ts";
+import { checkInt32Array, disposed } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
-import { MAX_BATCH, MAX_DIM, MAX_HEADS, MAX_ROWS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { Rows } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { readOptions, record } from "../options.ts";
 import type { RotaryForm } from "../rotary/options.ts";
 import { CacheRotary } from "./cache-rotary.ts";
-import { type Tokens, appendTokens, attendTokens, weighTokens } from "./calls.ts";
-import { truncatedLengths } from "./checks.ts";
-import { KvStore } from "./kv-store.ts";
+import { appendTokens, attendTokens, weighTokens } from "./calls.ts";
+import { grownLengths, truncatedLengths } from "./checks.ts";
+import { KvStore, longestOf } from "./kv-store.ts";
 import {
   APPEND_NAMES,
   type AppendOptions,
   type CacheAttentionOptions,
+  type CacheSizes,
   type CacheWeightsOptions,
   type KvCacheOptions,
-  checkDtype,
+  checkCacheSizes,
 } from "./options.ts";
 import { type Dtype, PageLayout } from "./pages.ts";
 
@@ -36,80 +36,82 @@ import { type Dtype, PageLayout } from "./pages.ts";
  * cache.append(rows(10), rows(10)); // the prompts
  * @category KV cache
  */
-export class KvCache {
-  readonly numKvHeads: number;
+export class KvCache implements CacheSizes {
+  // `declare`: the constructor assigns the sizes all at once.
+  declare readonly numKvHeads: number;
   /** Values in a row of k. */
-  readonly headDim: number;
+  declare readonly headDim: number;
   /** Values in a row of v. */
-  readonly valueDim: number;
+  declare readonly valueDim: number;
   /** The most tokens of a sequence. */
-  readonly capacity: number;
+  declare readonly capacity: number;
   /** How many sequences there are. */
-  readonly batch: number;
+  declare readonly batch: number;
   /** How K and V are stored. */
-  readonly dtype: Readonly<{ k: Dtype; v: Dtype }>;
+  declare readonly dtype: Readonly<{ k: Dtype; v: Dtype }>;
   /** How many keys to the left of its position a query sees at most; Infinity without a window. */
-  readonly window: number;
-  readonly #tokens: Tokens;
+  declare readonly window: number;
+  readonly #store: KvStore;
   #disposed = false;
 
   /** @internal `options` have been read. `angles` stands in for the option `rotary`. */
   constructor(instance: Instance, options: KvCacheOptions, angles?: CacheRotary) {
     instance.arena.check();
-    const { numKvHeads, headDim, valueDim = headDim, capacity, batch = 1, dtype = "f32", window, rotary } = options;
-    this.numKvHeads = checkInteger("numKvHeads", numKvHeads, 1, MAX_HEADS);
-    this.headDim = checkInteger("headDim", headDim, 1, MAX_DIM);
-    this.valueDim = checkInteger("valueDim", valueDim, 1, MAX_DIM);
-    this.capacity = checkInteger("capacity", capacity, 0, MAX_ROWS);
-    this.batch = checkInteger("batch", batch, 1, MAX_BATCH);
-    this.dtype = checkDtype(dtype);
-    this.window = window === undefined || window === Infinity ? Infinity : checkInteger("window", window, 0);
-    const layout = new PageLayout(numKvHeads, headDim, valueDim, this.dtype.k, this.dtype.v);
-    const store = new KvStore(instance, layout, batch);
-    const ownRotary = rotary === undefined ? angles : CacheRotary.of(instance, rotary, headDim, capacity);
-    this.#tokens = { instance, store, rotary: ownRotary };
-    instance.arena.watch(this, store.blocks(ownRotary));
-    Object.freeze(this.dtype);
+    const sizes = checkCacheSizes(options);
+    Object.assign(this, sizes);
+    const layout = new PageLayout(sizes);
+    const rotary = options.rotary === undefined ? angles : new CacheRotary(instance, options.rotary, sizes);
+    this.#store = new KvStore(instance, layout, sizes.batch, rotary);
+    instance.arena.watch(this, this.#store.blocks());
     Object.freeze(this);
   }
 
   /** The option `rotary` as it was given: the rotary embedding that the cache applies. */
   get rotary(): Readonly<RotaryForm> | undefined {
-    return this.#tokens.rotary?.given;
+    return this.#store.rotary?.given;
   }
 
   /** How many tokens the longest sequence has. */
   get length(): number {
     this.#check();
-    return this.#tokens.store.longest;
+    return this.#store.longest;
   }
 
   /** How many tokens each sequence has, [batch]. The array is a copy. */
   get lengths(): Int32Array {
     this.#check();
-    return this.#tokens.store.lengths.slice();
+    return this.#store.lengths.slice();
   }
 
   /** @internal {@link lengths}; undefined where all of them are 0, since no tokens have come yet. */
   get lengthsIfAny(): Int32Array | undefined {
-    return this.#tokens.store.isUntouched ? undefined : this.lengths;
+    return this.#store.isUntouched ? undefined : this.lengths;
   }
 
   /** Bytes of linear memory that the tokens take. */
   get bytes(): number {
     this.#check();
-    return this.#tokens.store.bytes;
+    return this.#store.bytes;
   }
 
   /** @internal Whether a value is a KvCache, of any instance: no Proxy of one. */
   static isCache(value: unknown): value is KvCache {
-    return typeof value === "object" && value !== null && #tokens in value;
+    return typeof value === "object" && value !== null && #store in value;
   }
 
   /** @internal Whether the cache lives in the memory of `arena`. */
   livesIn(arena: Arena): boolean {
     this.#check();
-    return arena === this.#tokens.instance.arena;
+    return arena === this.#store.instance.arena;
+  }
+
+  /**
+   * @internal How many tokens the longest sequence will have after an append of `newTokens`, see {@link AppendOptions}.
+   *
+   * @param title the argument that brings too many tokens for the capacity, if it does
+   */
+  longestAfter(title: string, newTokens: number, lengths: unknown): number {
+    return longestOf(grownLengths(this.#store, this, newTokens, lengths, title)) ?? this.length;
   }
 
   /**
@@ -133,7 +135,7 @@ export class KvCache {
    */
   appendThen<Result>(k: unknown, v: unknown, options: AppendOptions, act: () => Result): Result {
     this.#check();
-    return appendTokens(this.#tokens, this, k, v, options, act);
+    return appendTokens(this.#store, this, k, v, options, act);
   }
 
   /**
@@ -153,7 +155,7 @@ export class KvCache {
   ): NoInfer<AttentionResult<Out, Lse>> {
     const read = readOptions("attention over a cache", options as AttentionOptions, ATTENTION_NAMES);
     this.#check();
-    return attendTokens(this.#tokens, this, q, read) as NoInfer<AttentionResult<Out, Lse>>;
+    return attendTokens(this.#store, this, q, read) as NoInfer<AttentionResult<Out, Lse>>;
   }
 
   /**
@@ -176,7 +178,7 @@ export class KvCache {
   ): NoInfer<WeightsResult<Weights, TopK, Entropy>> {
     const read = readOptions("attentionWeights over a cache", options as WeightsOptions, WEIGHTS_NAMES);
     this.#check();
-    return weighTokens(this.#tokens, this, q, read) as NoInfer<WeightsResult<Weights, TopK, Entropy>>;
+    return weighTokens(this.#store, this, q, read) as NoInfer<WeightsResult<Weights, TopK, Entropy>>;
   }
 
   /**
@@ -192,8 +194,8 @@ export class KvCache {
    */
   truncate(length: number | Int32Array): void {
     this.#check();
-    const lengths = truncatedLengths(this.#tokens.store, length, this.capacity, this.window);
-    if (lengths) this.#tokens.store.truncate(lengths);
+    const lengths = truncatedLengths(this.#store, length, this);
+    if (lengths) this.#store.truncate(lengths);
   }
 
   /**
@@ -207,8 +209,8 @@ export class KvCache {
    */
   reset(): void {
     this.#check();
-    this.#tokens.rotary?.readAgain();
-    this.#tokens.store.clear();
+    this.#store.rotary?.readAgain();
+    this.#store.clear();
   }
 
   /**
@@ -224,7 +226,7 @@ export class KvCache {
    */
   reorder(indices: Int32Array): void {
     this.#check();
-    this.#tokens.store.reorder(checkInt32Array("indices", indices, this.batch, "batch", 0, this.batch - 1));
+    this.#store.reorder(checkInt32Array("indices", indices, this.batch, "batch", 0, this.batch - 1));
   }
 
   /**
@@ -240,9 +242,9 @@ export class KvCache {
     this.#check();
     const { numKvHeads, headDim, valueDim, capacity, batch, dtype, window } = this;
     const options = record({ numKvHeads, headDim, valueDim, capacity, batch, dtype, window });
-    const fork = new KvCache(this.#tokens.instance, options, this.#tokens.rotary?.fork());
+    const fork = new KvCache(this.#store.instance, options, this.#store.rotary?.fork());
     try {
-      fork.#tokens.store.copyFrom(this.#tokens.store);
+      fork.#store.copyFrom(this.#store);
     } catch (error) {
       fork.dispose();
       throw error;
@@ -259,9 +261,8 @@ export class KvCache {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    this.#tokens.instance.arena.unwatch(this);
-    this.#tokens.store.release();
-    this.#tokens.rotary?.release();
+    this.#store.instance.arena.unwatch(this);
+    this.#store.release();
   }
 
   /** As {@link dispose}, at the end of a block with `using`. */
@@ -272,7 +273,7 @@ export class KvCache {
   /** Throws a ReferenceError once the cache or its instance is disposed. */
   #check(): void {
     if (this.#disposed) throw disposed("cache", "KvCache");
-    this.#tokens.instance.arena.check();
+    this.#store.instance.arena.check();
   }
 }
 

@@ -13,7 +13,9 @@ import { type PageLayout, type PageRows, Pages } from "./pages.ts";
 export class KvStore {
   /** The addresses of the pages of all sequences at any time. */
   readonly held = new Set<number>();
-  readonly #instance: Instance;
+  readonly instance: Instance;
+  /** Rotates the keys before they are stored. */
+  readonly rotary: CacheRotary | undefined;
   readonly #layout: PageLayout;
   readonly #batch: number;
   /** Undefined until the first tokens come, as they do for every sequence at once: a batch may be large. */
@@ -21,10 +23,11 @@ export class KvStore {
   /** [batch], or none as long as there are no lengths. */
   #pages: Pages[] = [];
 
-  constructor(instance: Instance, layout: PageLayout, batch: number) {
-    this.#instance = instance;
+  constructor(instance: Instance, layout: PageLayout, batch: number, rotary: CacheRotary | undefined) {
+    this.instance = instance;
     this.#layout = layout;
     this.#batch = batch;
+    this.rotary = rotary;
   }
 
   /** Whether there have been no tokens yet, or none since `clear`. Then every length is 0. */
@@ -39,7 +42,7 @@ export class KvStore {
 
   /** Tokens in the longest sequence. */
   get longest(): number {
-    return this.#lengths?.reduce((most, length) => Math.max(most, length)) ?? 0;
+    return longestOf(this.#lengths) ?? 0;
   }
 
   /** Tokens in the shortest sequence. */
@@ -60,20 +63,20 @@ export class KvStore {
   /**
    * Appends rows of `keys` and `values`, from the first on, until the sequences have `lengths` tokens, [batch].
    *
-   * @param rotary rotates the keys in their stage before they are stored
    * @throws RangeError where memory cannot grow
    */
-  append(lengths: Int32Array, keys: StagedRows, values: StagedRows, rotary: CacheRotary | undefined): void {
+  append(lengths: Int32Array, keys: StagedRows, values: StagedRows): void {
     const before = this.lengths;
-    this.#extend(before, lengths, rotary);
+    const { k, v } = this.#layout;
+    this.#extend(before, lengths);
     lengths.forEach((length, b) => {
       const start = before[b]!;
       for (let token = start; token < length;) {
         const count = Math.min(length - token, PAGE_KEYS - (token % PAGE_KEYS));
         const kRows = keys.take(b, token - start, count);
-        rotary?.rotate(kRows.ptr, kRows, token, count);
-        this.#store(b, token, count, this.#layout.k, kRows);
-        this.#store(b, token, count, this.#layout.v, values.take(b, token - start, count));
+        this.rotary?.rotate(kRows.ptr, kRows, token, count);
+        this.#store(b, token, count, k, kRows);
+        this.#store(b, token, count, v, values.take(b, token - start, count));
         token += count;
       }
     });
@@ -81,9 +84,9 @@ export class KvStore {
   }
 
   /** Undoes the latest `append`, before which the sequences had `lengths` tokens. Nothing may have happened since. */
-  undoAppend(lengths: Int32Array, rotary: CacheRotary | undefined): void {
+  undoAppend(lengths: Int32Array): void {
     this.#pages.forEach((pages, b) => pages.undoExtend(lengths[b]!));
-    rotary?.undoReserve();
+    this.rotary?.angles.undoReserve();
     this.#lengths = lengths;
   }
 
@@ -143,24 +146,21 @@ export class KvStore {
     this.#lengths = other.#lengths?.slice();
   }
 
-  /** Gives the memory back. Nothing else may be called after it. */
+  /** Gives the memory back, and ends the use of `rotary`. Nothing else may be called after it. */
   release(): void {
-    for (const ptr of this.held) this.#instance.arena.release(ptr);
+    for (const ptr of this.blocks()) this.instance.arena.release(ptr);
     this.held.clear();
   }
 
-  /**
-   * The blocks of memory to release for a cache that was never disposed, as they are when they are asked for; the use of
-   * `rotary` ends then.
-   */
-  *blocks(rotary: CacheRotary | undefined): Iterable<number> {
+  /** What `release` gives back, as it is when it is asked for: also for a cache that was never disposed. */
+  *blocks(): Iterable<number> {
     yield* this.held;
-    if (rotary) yield* rotary.releasing();
+    if (this.rotary) yield* this.rotary.angles.releasing();
   }
 
   /** Where the kernels find the tokens: writes the page tables into the memory of a call. */
   placePages(scope: CallScope): KvSource {
-    const { arena } = this.#instance;
+    const { arena } = this.instance;
     let pageCount = 0;
     const offsets = this.#pages.map(({ count }) => (pageCount += count) - count);
     const start = scope.reserve(pageCount * 4);
@@ -188,8 +188,8 @@ export class KvStore {
    * Allocates pages and angles for `lengths` tokens, [batch], after the tokens `before`: all that are missing, or none
    * where memory cannot grow.
    */
-  #extend(before: Int32Array, lengths: Int32Array, rotary: CacheRotary | undefined): void {
-    const { arena } = this.#instance;
+  #extend(before: Int32Array, lengths: Int32Array): void {
+    const { arena } = this.instance;
     if (this.#pages.length === 0) {
       this.#pages = Array.from(before, () => new Pages(arena, this.#layout.bytes, this.held));
     }
@@ -197,7 +197,7 @@ export class KvStore {
     const fresh = arena.allocateMany(this.#layout.bytes, missing);
     try {
       const newTokens = lengths.map((length, b) => length - before[b]!);
-      rotary?.reserve(before, newTokens);
+      this.rotary?.angles.reserve(before, newTokens);
     } catch (error) {
       for (const ptr of fresh) arena.release(ptr);
       throw error;
@@ -214,7 +214,7 @@ export class KvStore {
     for (let kvHead = 0; kvHead < from.heads; kvHead++) {
       const row = page + to.offset + kvHead * to.headStride + rowInPage * to.rowStride;
       const scale = to.scales && page + to.scales + (kvHead * PAGE_KEYS + rowInPage) * 4;
-      this.#instance.kernels.storeRows(
+      this.instance.kernels.storeRows(
         row,
         scale,
         from.ptr + kvHead * from.headStride,
@@ -231,4 +231,9 @@ export class KvStore {
 /** Gives back the pages of every sequence in `some` that is not in `kept`. */
 function clearExcept(some: Set<Pages>, kept: Set<Pages>): void {
   for (const pages of some) if (!kept.has(pages)) pages.clear();
+}
+
+/** The longest of some lengths. */
+export function longestOf(lengths: Int32Array | undefined): number | undefined {
+  return lengths?.reduce((most, length) => Math.max(most, length));
 }

@@ -1,8 +1,11 @@
 import type { WeightsOptions } from "../attention-weights/options.ts";
 import type { AttentionOptions } from "../attention/options.ts";
-import { checkChoice, wrongKind, wrongValue } from "../check.ts";
+import type { Dims } from "../attention/problem.ts";
+import { checkChoice, checkInteger, wrongKind, wrongValue } from "../check.ts";
+import { MAX_BATCH, MAX_DIM, MAX_HEADS, MAX_ROWS } from "../limits.ts";
 import type { Layout } from "../memory/layout.ts";
 import type { Rows } from "../memory/output.ts";
+import { Tensor } from "../memory/tensor.ts";
 import { type Names, nested } from "../options.ts";
 import { FORM_NAMES, type RotaryForm } from "../rotary/options.ts";
 import type { Dtype } from "./pages.ts";
@@ -48,6 +51,13 @@ export const STORE_NAMES = {
 /** The options of `createKvCache`. */
 export const CACHE_NAMES: Names<KvCacheOptions> = { ...STORE_NAMES, numKvHeads: 0, headDim: 0, valueDim: 0 };
 
+/** The sizes of a cache and how it stores its tokens, each of them settled. */
+export interface CacheSizes extends Dims {
+  readonly capacity: number;
+  readonly dtype: Readonly<{ k: Dtype; v: Dtype }>;
+  readonly window: number;
+}
+
 /** What `append` takes besides k and v. @category KV cache */
 export interface AppendOptions {
   /** The layout of k and v. Default "blhd" = [batch, newTokens, numKvHeads, dim]. */
@@ -77,7 +87,7 @@ type Settled = "numKvHeads" | "headDim" | "valueDim" | "batch" | "kvLengths" | "
 
 /** Checks that no option of a call over a cache says something else than the cache does. */
 export function checkSettled(
-  options: AttentionOptions | WeightsOptions,
+  options: Partial<AttentionOptions>,
   cache: { numKvHeads: number; headDim: number; valueDim: number; batch: number },
 ): void {
   for (const name of ["numKvHeads", "headDim", "valueDim", "batch"] as const) {
@@ -90,14 +100,36 @@ export function checkSettled(
   }
 }
 
-/** Checks `dtype`: one type for K and V, or one for each. */
-export function checkDtype(dtype: unknown): { k: Dtype; v: Dtype } {
-  const choices = ["f32", "f16", "int8"] as const;
-  if (typeof dtype === "string") {
-    const both = checkChoice("dtype", dtype, choices);
-    return { k: both, v: both };
+/** Checks an option with one value for k and v, or { k, v }: one for each. `check` checks a value. */
+export function oneOrEach<Value>(
+  title: string,
+  given: unknown,
+  check: (title: string, value: unknown) => Value,
+): { k: Value; v: Value } {
+  if (typeof given === "object" && given !== null && !ArrayBuffer.isView(given) && !Tensor.isTensor(given)) {
+    const { k, v } = given as { k?: unknown; v?: unknown };
+    return { k: check(`${title}.k`, k), v: check(`${title}.v`, v) };
   }
-  if (typeof dtype !== "object" || dtype === null) throw wrongKind("dtype", "a string or { k, v }", dtype);
-  const { k, v } = dtype as Partial<Record<string, unknown>>;
-  return { k: checkChoice("dtype.k", k, choices), v: checkChoice("dtype.v", v, choices) };
+  const both = check(title, given);
+  return { k: both, v: both };
+}
+
+const DTYPES = ["f32", "f16", "int8"] as const;
+
+/**
+ * Checks and settles the sizes of a cache.
+ *
+ * @throws TypeError for the wrong kind, RangeError for a wrong size or value
+ */
+export function checkCacheSizes(options: KvCacheOptions): CacheSizes {
+  const { numKvHeads, headDim, valueDim = headDim, capacity, batch = 1, dtype = "f32", window = Infinity } = options;
+  return {
+    numKvHeads: checkInteger("numKvHeads", numKvHeads, 1, MAX_HEADS),
+    headDim: checkInteger("headDim", headDim, 1, MAX_DIM),
+    valueDim: checkInteger("valueDim", valueDim, 1, MAX_DIM),
+    capacity: checkInteger("capacity", capacity, 0, MAX_ROWS),
+    batch: checkInteger("batch", batch, 1, MAX_BATCH),
+    dtype: Object.freeze(oneOrEach("dtype", dtype, (title, type) => checkChoice(title, type, DTYPES))),
+    window: window === Infinity ? window : checkInteger("window", window, 0),
+  };
 }

@@ -11,6 +11,14 @@ import type { Arena } from "../memory/arena.ts";
  */
 export type Dtype = keyof typeof TYPES;
 
+/** What the layout of a page depends on. */
+interface PageSizes {
+  readonly numKvHeads: number;
+  readonly headDim: number;
+  readonly valueDim: number;
+  readonly dtype: Readonly<{ k: Dtype; v: Dtype }>;
+}
+
 /**
  * Where K, or V, lies in a page, and in which stored type. Offsets are bytes from the start of the page, strides are
  * bytes.
@@ -36,19 +44,22 @@ export class PageLayout {
   readonly bytes: number;
 
   /** @throws RangeError where no memory can hold a page */
-  constructor(numKvHeads: number, headDim: number, valueDim: number, kType: Dtype, vType: Dtype) {
-    const pageRows = (dtype: Dtype, dim: number, offset: number): PageRows => {
-      const rowStride = Math.ceil(dim / 8) * 8 * TYPES[dtype].bytes;
-      return { type: TYPES[dtype].number, rowStride, headStride: rowStride * PAGE_KEYS, offset, scales: 0 };
+  constructor({ numKvHeads, headDim, valueDim, dtype }: PageSizes) {
+    let end = 0;
+    const placeBehind = (bytes: number): number => (end += bytes) - bytes;
+    const place = (type: Dtype, dim: number): PageRows => {
+      const rowStride = Math.ceil(dim / 8) * 8 * TYPES[type].bytes;
+      const headStride = rowStride * PAGE_KEYS;
+      const offset = placeBehind(numKvHeads * headStride);
+      return { type: TYPES[type].number, rowStride, headStride, offset, scales: 0 };
     };
-    const scaleBytes = (dtype: Dtype) => (dtype === "int8" ? numKvHeads * PAGE_KEYS * 4 : 0);
-    this.k = pageRows(kType, headDim, 0);
-    this.v = pageRows(vType, valueDim, numKvHeads * this.k.headStride);
-    const rowsEnd = this.v.offset + numKvHeads * this.v.headStride;
-    if (kType === "int8") this.k.scales = rowsEnd;
-    if (vType === "int8") this.v.scales = rowsEnd + scaleBytes(kType);
-    this.bytes = rowsEnd + scaleBytes(kType) + scaleBytes(vType);
-    const most = Math.floor(MAX_MEMORY / (this.bytes / numKvHeads));
+    this.k = place(dtype.k, headDim);
+    this.v = place(dtype.v, valueDim);
+    for (const name of ["k", "v"] as const) {
+      if (dtype[name] === "int8") this[name].scales = placeBehind(numKvHeads * PAGE_KEYS * 4);
+    }
+    this.bytes = end;
+    const most = Math.floor(MAX_MEMORY / (end / numKvHeads));
     if (numKvHeads > most) {
       throw wrongValue("numKvHeads", `at most ${most} (a page of ${PAGE_KEYS} tokens in 4 GiB)`, numKvHeads);
     }

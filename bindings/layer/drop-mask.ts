@@ -35,25 +35,17 @@ export function combineMasks(
   const [batches, heads, rows, keys] = shape as [number, number, number, number];
   const data = new Uint8Array(batches * heads * rows * keys);
   let element = 0;
-  for (let batch = 0; batch < batches; batch++) {
-    for (let head = 0; head < heads; head++) {
-      for (let row = 0; row < rows; row++) {
-        const keepRow = offsetOf(keepStrides, batch, head, row);
-        const dropRow = offsetOf(dropStrides, batch, head, row);
-        for (let key = 0; key < keys; key++) {
-          const isKept = keep.data[keepRow + key * keepStrides.key] !== 0;
-          const isDropped = drop.data[dropRow + key * dropStrides.key] !== 0;
-          data[element++] = isKept && !isDropped ? 1 : 0;
-        }
-      }
+  for (let n = 0; n < batches * heads * rows; n++) {
+    const rowIn = ({ batch, head, row }: ScoreStrides): number =>
+      Math.floor(n / (heads * rows)) * batch + (Math.floor(n / rows) % heads) * head + (n % rows) * row;
+    const [keepRow, dropRow] = [rowIn(keepStrides), rowIn(dropStrides)];
+    for (let key = 0; key < keys; key++) {
+      const isKept = keep.data[keepRow + key * keepStrides.key] !== 0;
+      const isDropped = drop.data[dropRow + key * dropStrides.key] !== 0;
+      data[element++] = isKept && !isDropped ? 1 : 0;
     }
   }
   return { data, shape };
-}
-
-/** Where a row of a mask starts. */
-function offsetOf(strides: ScoreStrides, batch: number, head: number, row: number): number {
-  return batch * strides.batch + head * strides.head + row * strides.row;
 }
 
 /** Checks a mask that broadcasts to `target`, and returns the strides that broadcast it. */

@@ -1,4 +1,4 @@
-import { checkBoolean, checkInteger, checkRows, nameOf, wrongKind, wrongValue } from "../check.ts";
+import { checkBoolean, checkInteger, checkLength, checkRows, nameOf, wrongKind, wrongValue } from "../check.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, checkFloats, shaped } from "../memory/data.ts";
 import { Tensor } from "../memory/tensor.ts";
@@ -81,53 +81,65 @@ export function checkShapeHolds(title: string, shape: unknown, length: number): 
 }
 
 /**
+ * Checks how many dimensions a shape has, and their sizes.
+ *
+ * @param what the shape in words, for errors
+ * @param sizes undefined stands for any size
+ */
+export function checkSizes(
+  title: string,
+  shape: readonly number[],
+  what: string,
+  sizes: readonly (number | undefined)[],
+): void {
+  if (shape.length !== sizes.length) {
+    throw wrongValue(`${title}.shape`, `${sizes.length} dimensions (${what})`, shape.length);
+  }
+  sizes.forEach((size, i) => {
+    if (size !== undefined && size !== shape[i])
+      throw wrongValue(`${title}.shape[${i}]`, `${size} (${what})`, shape[i]);
+  });
+}
+
+/**
  * Checks a weight and its bias. Their sizes come from `known`, from the shape of the weight and from the length of the
  * bias; these must agree, and together settle both sizes.
  *
- * @param titles how errors name the three
+ * @param prefix comes before the names of the three in errors
  * @throws TypeError for the wrong kind, RangeError for a wrong size
  */
 export function checkWeight(
   arena: Arena,
-  { weight, bias, transposed = false }: { weight: unknown; bias?: unknown; transposed?: unknown },
+  { weight, bias: biasIn, transposed = false }: { weight: unknown; bias?: unknown; transposed?: unknown },
   known: Features,
-  titles = { weight: "weight", bias: "bias", transposed: "transposed" },
+  prefix = "",
 ): CheckedWeight {
-  checkBoolean(titles.transposed, transposed);
+  const title = `${prefix}weight`;
+  checkBoolean(`${prefix}transposed`, transposed);
   for (const name of ["inFeatures", "outFeatures"] as const) {
     if (known[name] !== undefined) checkInteger(name, known[name], 1);
   }
-  const { data, shape } = checkShaped(titles.weight, weight, arena);
-  const biasFloats = bias === undefined ? undefined : checkShaped(titles.bias, bias, arena).data;
+  const { data, shape } = checkShaped(title, weight, arena);
+  const bias = biasIn === undefined ? undefined : checkShaped(`${prefix}bias`, biasIn, arena).data;
   const dimensions = transposed ? "[inFeatures, outFeatures]" : "[outFeatures, inFeatures]";
-  if (shape && shape.length !== 2) {
-    throw wrongValue(`${titles.weight}.shape`, `2 dimensions (${dimensions})`, shape.length);
-  }
+  if (shape) checkSizes(title, shape, dimensions, [undefined, undefined]);
 
-  const [outDimension, inDimension] = transposed ? [1, 0] : [0, 1];
-  const outKnown = known.outFeatures ?? shape?.[outDimension] ?? biasFloats?.length;
-  const inKnown = known.inFeatures ?? shape?.[inDimension];
+  const [outShape, inShape] = transposed ? [shape?.[1], shape?.[0]] : [shape?.[0], shape?.[1]];
+  const outKnown = known.outFeatures ?? outShape ?? bias?.length;
+  const inKnown = known.inFeatures ?? inShape;
   if (outKnown === undefined && inKnown === undefined) {
-    throw wrongKind(titles.weight, "a shape, a bias beside it, or inFeatures or outFeatures", weight);
+    throw wrongKind(title, "a shape, a bias beside it, or inFeatures or outFeatures", weight);
   }
-  const outFeatures = outKnown ?? otherSize(titles.weight, data.length, inKnown!, "inFeatures");
-  const inFeatures = inKnown ?? otherSize(titles.weight, data.length, outFeatures, "outFeatures");
-  for (const [dimension, size, name] of [
-    [outDimension, outFeatures, "outFeatures"],
-    [inDimension, inFeatures, "inFeatures"],
-  ] as const) {
-    const given = shape?.[dimension];
-    if (given !== undefined && given !== size) {
-      throw wrongValue(`${titles.weight}.shape[${dimension}]`, `${size} (${name})`, given);
-    }
-  }
+  const outFeatures = outKnown ?? otherSize(title, data.length, inKnown!, "inFeatures");
+  const inFeatures = inKnown ?? otherSize(title, data.length, outFeatures, "outFeatures");
+  if (shape) checkSizes(title, shape, dimensions, transposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures]);
   if (data.length !== outFeatures * inFeatures || data.length === 0) {
     const expected = `a length of ${outFeatures * inFeatures} (outFeatures × inFeatures), and not 0`;
-    throw wrongValue(titles.weight, expected, data.length);
+    throw wrongValue(title, expected, data.length);
   }
-  const checkedBias = biasFloats && checkBiasLength(titles.bias, biasFloats, outFeatures);
+  if (bias) checkLength(`${prefix}bias`, bias.length, outFeatures, "outFeatures");
   const [outStride, inStride] = transposed ? [1, outFeatures] : [inFeatures, 1];
-  return { data, bias: checkedBias, inFeatures, outFeatures, outStride, inStride };
+  return { data, bias, inFeatures, outFeatures, outStride, inStride };
 }
 
 /** The size of a weight of `length` floats whose other size is `size`. */
@@ -138,11 +150,7 @@ function otherSize(title: string, length: number, size: number, what: string): n
 
 /** Checks a bias of `outFeatures` floats. */
 export function checkBias(title: string, bias: unknown, arena: Arena, outFeatures: number): Floats {
-  return checkBiasLength(title, checkShaped(title, bias, arena).data, outFeatures);
-}
-
-/** Checks the length of a bias. */
-function checkBiasLength(title: string, bias: Floats, outFeatures: number): Floats {
-  if (bias.length !== outFeatures) throw wrongValue(title, `a length of ${outFeatures} (outFeatures)`, bias.length);
-  return bias;
+  const { data } = checkShaped(title, bias, arena);
+  checkLength(title, data.length, outFeatures, "outFeatures");
+  return data;
 }

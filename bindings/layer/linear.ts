@@ -3,8 +3,7 @@ import { PANEL_FEATURES } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
-import { type Floats, checkFloats } from "../memory/data.ts";
-import { shaped } from "../memory/data.ts";
+import { type Floats, checkFloats, shaped } from "../memory/data.ts";
 import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { type Names, readOptions } from "../options.ts";
@@ -48,9 +47,10 @@ export class PackedLinear {
   readonly inFeatures: number;
   readonly outFeatures: number;
   readonly #arena: Arena;
-  /** The addresses of the panels and, where there is one, of the bias. */
-  readonly #ptrs: number[] = [];
+  /** The address of the panels, and of the bias behind them where there is one. */
+  readonly #ptr: number;
   readonly #bytes: number;
+  readonly #bias: Floats | undefined;
   #disposed = false;
 
   /** @internal */
@@ -64,19 +64,19 @@ export class PackedLinear {
     this.#bytes = panelBytes + (bias ? outFeatures * 4 : 0);
     const scope = new CallScope(arena);
     try {
-      this.#ptrs.push(arena.allocate(panelBytes));
-      if (bias) this.#ptrs.push(arena.allocate(outFeatures * 4));
       const weightPtr = scope.input(data);
       const biasPtr = scope.input(bias);
-      kernels.packPanels(this.#ptrs[0]!, weightPtr, inFeatures, outFeatures, outStride * 4, inStride * 4);
-      if (bias) new Uint8Array(arena.buffer).copyWithin(this.#ptrs[1]!, biasPtr, biasPtr + outFeatures * 4);
-    } catch (error) {
-      for (const ptr of this.#ptrs) arena.release(ptr);
-      throw error;
+      const ptr = arena.allocate(this.#bytes);
+      this.#ptr = ptr;
+      kernels.packPanels(ptr, weightPtr, inFeatures, outFeatures, outStride * 4, inStride * 4);
+      if (bias) {
+        this.#bias = { ptr: ptr + panelBytes, length: outFeatures };
+        new Uint8Array(arena.buffer).copyWithin(ptr + panelBytes, biasPtr, biasPtr + outFeatures * 4);
+      }
     } finally {
       scope.release();
     }
-    arena.watch(this, this.#ptrs);
+    arena.watch(this, [this.#ptr]);
     Object.freeze(this);
   }
 
@@ -101,8 +101,7 @@ export class PackedLinear {
     if (this.#disposed) throw disposed(title, "PackedLinear");
     if (arena !== this.#arena) throw notOurs(title, "PackedLinear");
     arena.check();
-    const [panels, bias] = this.#ptrs as [number, number?];
-    return { panels, bias: bias === undefined ? undefined : { ptr: bias, length: this.outFeatures } };
+    return { panels: this.#ptr, bias: this.#bias };
   }
 
   /**
@@ -115,7 +114,7 @@ export class PackedLinear {
     if (this.#disposed) return;
     this.#disposed = true;
     this.#arena.unwatch(this);
-    for (const ptr of this.#ptrs) this.#arena.release(ptr);
+    this.#arena.release(this.#ptr);
   }
 
   /** As {@link dispose}, at the end of a block with `using`. */
@@ -186,12 +185,14 @@ function checkPacked(
   biasIn: unknown,
   options: LinearOptions,
 ): { panels: number; bias: Floats | undefined; inFeatures: number; outFeatures: number } {
-  const { panels, bias } = weight.addressesIn(arena, "weight");
   const { inFeatures, outFeatures } = weight;
-  for (const name of ["inFeatures", "outFeatures", "transposed"] as const) {
+  const packed = { ...weight.addressesIn(arena, "weight"), inFeatures, outFeatures };
+  for (const name of Object.keys(WEIGHT_NAMES) as (keyof WeightOptions)[]) {
     if (options[name] !== undefined) throw wrongValue(name, "nothing beside a packed weight", options[name]);
   }
-  if (biasIn === undefined) return { panels, bias, inFeatures, outFeatures };
-  if (bias) throw wrongValue("bias", "nothing beside a packed weight that brings one", biasIn);
-  return { panels, bias: checkBias("bias", biasIn, arena, outFeatures), inFeatures, outFeatures };
+  if (biasIn !== undefined) {
+    if (packed.bias) throw wrongValue("bias", "nothing beside a packed weight that brings one", biasIn);
+    packed.bias = checkBias("bias", biasIn, arena, outFeatures);
+  }
+  return packed;
 }

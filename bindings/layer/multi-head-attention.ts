@@ -1,7 +1,7 @@
 import { attentionWeights } from "../attention-weights/attention-weights.ts";
 import { attention } from "../attention/attention.ts";
 import { checkProblem, checkQueries } from "../attention/problem.ts";
-import { disposed, wrongKind } from "../check.ts";
+import { checkBoolean, disposed, wrongKind } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
 import { KvCache } from "../kv-cache/kv-cache.ts";
 import { type KvCacheOptions, STORE_NAMES } from "../kv-cache/options.ts";
@@ -16,14 +16,14 @@ import { type ForwardCall, checkForward } from "./forward.ts";
 import { PackedLinear } from "./linear.ts";
 import {
   type LayerDefaults,
+  DEFAULT_NAMES,
   type LayerDims,
   type LayerRotary,
   type MultiHeadAttentionOptions,
   type MultiHeadWeights,
   WEIGHTS_NAMES,
-  checkBiasRule,
   checkDims,
-  checkLayerRotary,
+  checkSwitch,
   checkWeights,
   withOwnTables,
 } from "./options.ts";
@@ -46,19 +46,21 @@ import { type Projection, project } from "./projections.ts";
  * @category Layer and linear
  */
 export class MultiHeadAttention implements LayerDims {
-  readonly embedDim: number;
-  readonly numHeads: number;
-  readonly numKvHeads: number;
-  readonly headDim: number;
-  readonly valueDim: number;
+  // `declare`: the constructor assigns the sizes all at once.
+  declare readonly embedDim: number;
+  declare readonly numHeads: number;
+  declare readonly numKvHeads: number;
+  declare readonly headDim: number;
+  declare readonly valueDim: number;
   /** Floats in a row from which k is projected, and in one from which v is. */
-  readonly kvDim: { k: number; v: number };
-  readonly outDim: number;
+  declare readonly kvDim: { k: number; v: number };
+  declare readonly outDim: number;
   readonly #instance: Instance;
   /** Whether every projection must have a bias, or none may. */
   readonly #biasRule: boolean | undefined;
   readonly #rotary: LayerRotary | undefined;
-  readonly #defaults: LayerDefaults;
+  /** Inherits nothing, like the options of a call. */
+  readonly #defaults: LayerDefaults = record({});
   /** Copies of the tables of rotary in linear memory, where it has tables. */
   readonly #tables: Tensor[] = [];
   /** The projections q, k, v and, where there is one, out; undefined until there are weights. */
@@ -67,26 +69,21 @@ export class MultiHeadAttention implements LayerDims {
 
   /** @internal `options` have been read. */
   constructor(instance: Instance, options: MultiHeadAttentionOptions) {
-    instance.arena.check();
-    const dims = checkDims(options);
-    const { numHeads, numKvHeads, headDim, valueDim } = dims;
-    this.embedDim = dims.embedDim;
-    this.numHeads = numHeads;
-    this.numKvHeads = numKvHeads;
-    this.headDim = headDim;
-    this.valueDim = valueDim;
-    this.kvDim = Object.freeze(dims.kvDim);
-    this.outDim = dims.outDim;
+    const { arena } = instance;
+    arena.check();
     this.#instance = instance;
-    this.#biasRule = checkBiasRule(options.bias);
-    const { scale, causal, window, softcap, alibiSlopes, sinks } = options;
-    this.#defaults = { scale, causal, window, softcap, alibiSlopes, sinks };
-    // The defaults are checked as options of a call without rows.
+    Object.assign(this, checkDims(options));
+    Object.freeze(this.kvDim);
+    const { bias, rotary } = options;
+    this.#biasRule = bias === undefined ? undefined : checkBoolean("bias", bias);
+    for (const name in DEFAULT_NAMES) Object.assign(this.#defaults, { [name]: options[name as keyof LayerDefaults] });
+    // The sizes and the defaults are checked as options of a call without rows.
+    const { numHeads, numKvHeads, headDim, valueDim } = this;
     const defaults = record(this.#defaults, { numHeads, numKvHeads, headDim, valueDim });
-    checkProblem(instance.arena, defaults, checkQueries(instance.arena, new Float32Array(0), defaults), 0);
-    this.#rotary = checkLayerRotary(options.rotary);
+    checkProblem(arena, defaults, checkQueries(arena, new Float32Array(0), defaults), 0);
+    this.#rotary = checkSwitch("rotary", rotary);
     try {
-      if (this.#rotary) this.#rotary = withOwnTables(instance.arena, this.#rotary, headDim, this.#tables);
+      if (this.#rotary) this.#rotary = withOwnTables(arena, this.#rotary, headDim, this.#tables);
       if (options.weights !== undefined) this.#pack(options.weights);
     } catch (error) {
       this.dispose();
@@ -227,10 +224,10 @@ export class MultiHeadAttention implements LayerDims {
       const v = reserve(batch * rowsKv * numKvHeads * valueDim);
       // The outputs of attention stay in the scope until nothing can fail any more.
       const heads = reserve(headsLength);
-      const headsLse = lse.place || options.lse === true || weights ? reserve(rows * numHeads) : undefined;
       const scratch = scope.reserve(kernels.linearScratchBytes());
       const outPtr = out.reserve(scope);
       const lsePtr = lse.reserve(scope);
+      const headsLse = lsePtr || weights ? reserve(rows * numHeads) : undefined;
 
       const projections: Projection[] = [{ linear: qLinear, x: xPtr, out: addressOf(q), rows }];
       if (kSource) projections.push({ linear: kLinear, x: kPtr, out: addressOf(k), rows: batch * rowsKv });
@@ -276,19 +273,17 @@ export class MultiHeadAttention implements LayerDims {
     heads: Tensor,
     lse: Tensor | undefined,
   ): object | undefined {
-    const { numHeads, numKvHeads, headDim, valueDim } = this;
-    const { cache, batch, weights } = call;
-    const options = { ...call.attention, numHeads };
+    const { cache, weights, attention: options } = call;
     // The weights before the softmax need no denominator.
-    const known = weights && (weights.stage ?? "softmax") === "softmax" ? { lse } : {};
-    const weightsOptions = weights && { ...options, ...weights, ...known };
-    if (!cache) {
-      const dims = { numKvHeads, headDim, valueDim, batch };
-      attention(this.#instance, q, k, v, { ...options, ...dims, out: heads, lse });
-      return weightsOptions && attentionWeights(this.#instance, q, k, { ...weightsOptions, ...dims });
+    const known = weights && (weights.stage ?? "softmax") === "softmax" ? lse : undefined;
+    const weightsOptions = weights && { ...options, ...weights, lse: known };
+    Object.assign(options, { out: heads, lse });
+    if (cache) {
+      cache.attention(q, options);
+      return weightsOptions && cache.attentionWeights(q, weightsOptions);
     }
-    cache.attention(q, { ...options, out: heads, lse });
-    return weightsOptions && cache.attentionWeights(q, weightsOptions);
+    attention(this.#instance, q, k, v, options);
+    return weightsOptions && attentionWeights(this.#instance, q, k, weightsOptions);
   }
 }
 

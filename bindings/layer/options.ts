@@ -1,6 +1,6 @@
 import { type AttentionOptions, WINDOW_NAMES } from "../attention/options.ts";
-import { checkBoolean, checkInteger, checkObject, wrongKind, wrongValue } from "../check.ts";
-import { MAX_DIM, MAX_HEADS } from "../limits.ts";
+import { checkInteger, checkObject, wrongKind, wrongValue } from "../check.ts";
+import { oneOrEach } from "../kv-cache/options.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, floatsOf } from "../memory/data.ts";
 import { Tensor } from "../memory/tensor.ts";
@@ -74,8 +74,19 @@ export const WEIGHTS_NAMES: Names<MultiHeadWeights> = {
   out: readLinearWeights,
 };
 
+/** How the options of attention that belong to a model are read. */
+export const DEFAULT_NAMES: Names<LayerDefaults> = {
+  scale: 0,
+  causal: 0,
+  window: nested(WINDOW_NAMES),
+  softcap: 0,
+  alibiSlopes: 0,
+  sinks: 0,
+};
+
 /** The options of `createMultiHeadAttention`. */
 export const LAYER_NAMES: Names<MultiHeadAttentionOptions> = {
+  ...DEFAULT_NAMES,
   numHeads: 0,
   embedDim: 0,
   numKvHeads: 0,
@@ -86,12 +97,6 @@ export const LAYER_NAMES: Names<MultiHeadAttentionOptions> = {
   bias: 0,
   rotary: nested(FORM_NAMES),
   weights: nested(WEIGHTS_NAMES),
-  scale: 0,
-  causal: 0,
-  window: nested(WINDOW_NAMES),
-  softcap: 0,
-  alibiSlopes: 0,
-  sinks: 0,
 };
 
 /** The sizes of a layer, each of them settled. */
@@ -108,49 +113,51 @@ export interface LayerDims {
   outDim: number;
 }
 
+const PROJECTIONS = ["q", "k", "v", "out"] as const;
+
 /**
- * Settles the sizes of a layer: each from its option, else from the shape of a weight, else from its default.
+ * Settles the sizes of a layer: each from its option, else from the shape of a weight, else from its default. Whether
+ * the heads fit each other is for `checkQueries` to check.
  *
  * @throws TypeError for the wrong kind, RangeError for sizes that do not fit each other
  */
 export function checkDims(options: MultiHeadAttentionOptions): LayerDims {
   const { weights } = options;
   if (weights !== undefined) checkObject("weights", weights);
-  const numHeads = checkInteger("numHeads", options.numHeads, 1, MAX_HEADS);
-  const [q, k, v, out] = [weights?.q, weights?.k, weights?.v, weights?.out].map(featuresOf);
-  const { embedDim: embedDimIn = q?.inFeatures } = options;
+  const [q, k, v, out] = PROJECTIONS.map((name) => featuresOf(weights?.[name])) as [
+    Features,
+    Features,
+    Features,
+    Features,
+  ];
+  const numHeads = checkInteger("numHeads", options.numHeads, 1);
+  const { embedDim: embedDimIn = q.inFeatures } = options;
   const embedDim = checkInteger("embedDim", embedDimIn, 1);
   const {
-    headDim = q?.outFeatures === undefined
+    headDim = q.outFeatures === undefined
       ? quotient("embedDim", embedDim, numHeads, "numHeads")
       : quotient("outFeatures of weights.q", q.outFeatures, numHeads, "numHeads"),
-    numKvHeads = k?.outFeatures === undefined
-      ? numHeads
-      : quotient("outFeatures of weights.k", k.outFeatures, checkInteger("headDim", headDim, 1, MAX_DIM), "headDim"),
-    valueDim = v?.outFeatures === undefined
-      ? headDim
-      : quotient("outFeatures of weights.v", v.outFeatures, checkInteger("numKvHeads", numKvHeads, 1), "numKvHeads"),
-    outDim = out?.outFeatures ?? embedDim,
   } = options;
-  checkInteger("headDim", headDim, 1, MAX_DIM);
+  checkInteger("headDim", headDim, 1);
+  const {
+    numKvHeads = k.outFeatures === undefined
+      ? numHeads
+      : quotient("outFeatures of weights.k", k.outFeatures, headDim, "headDim"),
+  } = options;
   checkInteger("numKvHeads", numKvHeads, 1);
-  if (numHeads % numKvHeads !== 0) throw wrongValue("numKvHeads", `a divisor of ${numHeads} (numHeads)`, numKvHeads);
-  checkInteger("valueDim", valueDim, 1, MAX_DIM);
+  const {
+    valueDim = v.outFeatures === undefined
+      ? headDim
+      : quotient("outFeatures of weights.v", v.outFeatures, numKvHeads, "numKvHeads"),
+    outDim = out.outFeatures ?? embedDim,
+    kvDim: kvDimIn,
+  } = options;
   checkInteger("outDim", outDim, 1);
-  const kvDim = checkKvDim(options.kvDim, k?.inFeatures ?? embedDim, v?.inFeatures ?? embedDim);
+  const kvDim =
+    kvDimIn === undefined
+      ? { k: k.inFeatures ?? embedDim, v: v.inFeatures ?? embedDim }
+      : oneOrEach("kvDim", kvDimIn, (title, value) => checkInteger(title, value, 1));
   return { embedDim, numHeads, numKvHeads, headDim, valueDim, kvDim, outDim };
-}
-
-/** Checks `kvDim`: one size for both, or one for each. `k` and `v` are the defaults. */
-function checkKvDim(kvDim: unknown, k: number, v: number): { k: number; v: number } {
-  if (kvDim === undefined) return { k, v };
-  if (typeof kvDim === "number") {
-    const both = checkInteger("kvDim", kvDim, 1);
-    return { k: both, v: both };
-  }
-  if (typeof kvDim !== "object" || kvDim === null) throw wrongKind("kvDim", "an integer or { k, v }", kvDim);
-  const sizes = kvDim as Partial<Record<string, unknown>>;
-  return { k: checkInteger("kvDim.k", sizes.k, 1), v: checkInteger("kvDim.v", sizes.v, 1) };
 }
 
 /** The sizes that the shape of a projection's weight gives. Whether the shape is right is checked by `checkWeights`. */
@@ -168,8 +175,6 @@ function quotient(title: string, size: number, divisor: number, what: string): n
   return size / divisor;
 }
 
-const PROJECTIONS = ["q", "k", "v", "out"] as const;
-
 /**
  * Checks the weights of every projection.
  *
@@ -183,34 +188,35 @@ export function checkWeights(
   dims: LayerDims,
   biasRule: boolean | undefined,
 ): (CheckedWeight | undefined)[] {
-  checkObject("weights", weights);
   const { embedDim, numHeads, numKvHeads, headDim, valueDim, kvDim, outDim } = dims;
-  const features = {
-    q: { inFeatures: embedDim, outFeatures: numHeads * headDim },
-    k: { inFeatures: kvDim.k, outFeatures: numKvHeads * headDim },
-    v: { inFeatures: kvDim.v, outFeatures: numKvHeads * valueDim },
-    out: { inFeatures: numHeads * valueDim, outFeatures: outDim },
-  };
+  const sizes = {
+    q: [embedDim, numHeads * headDim],
+    k: [kvDim.k, numKvHeads * headDim],
+    v: [kvDim.v, numKvHeads * valueDim],
+    out: [numHeads * valueDim, outDim],
+  } as const;
   return PROJECTIONS.map((name) => {
     const linear = weights[name];
     if (name === "out" && linear === undefined) return undefined;
     const title = `weights.${name}`;
     checkObject(title, linear);
-    const titles = { weight: `${title}.weight`, bias: `${title}.bias`, transposed: `${title}.transposed` };
-    if (biasRule === true && linear.bias === undefined)
-      throw wrongKind(titles.bias, "a bias (bias is true)", undefined);
-    if (biasRule === false && linear.bias !== undefined) {
-      throw wrongKind(titles.bias, "nothing (bias is false)", linear.bias);
+    if (biasRule !== undefined && biasRule !== (linear.bias !== undefined)) {
+      throw wrongKind(`${title}.bias`, `${biasRule ? "a bias" : "nothing"} (bias is ${biasRule})`, linear.bias);
     }
-    return checkWeight(arena, linear, features[name], titles);
+    const [inFeatures, outFeatures] = sizes[name];
+    return checkWeight(arena, linear, { inFeatures, outFeatures }, `${title}.`);
   });
 }
 
-/** The rotary embedding of a layer, or undefined. The values of its form are for `checkForm` to check. */
-export function checkLayerRotary(rotary: unknown): LayerRotary | undefined {
-  if (rotary === undefined || typeof rotary === "boolean") return rotary === true ? {} : undefined;
-  if (typeof rotary !== "object" || rotary === null) throw wrongKind("rotary", "a boolean or an object", rotary);
-  return rotary;
+/** An option that is a boolean or an object of options: {} where it is true, undefined where it is off. */
+export function checkSwitch<Options extends object>(
+  title: string,
+  value: boolean | Options | undefined,
+): Options | undefined {
+  if (value === undefined || value === false) return undefined;
+  if (value === true) return {} as Options;
+  if (typeof value !== "object" || (value as unknown) === null) throw wrongKind(title, "a boolean or an object", value);
+  return value;
 }
 
 /**
@@ -229,9 +235,4 @@ export function withOwnTables(arena: Arena, given: LayerRotary, headDim: number,
     return tensor;
   };
   return record(given, { cos: copyOf(tables.cos), sin: copyOf(tables.sin) });
-}
-
-/** Checks the option `bias`: whether every projection must have a bias, or none may. */
-export function checkBiasRule(bias: unknown): boolean | undefined {
-  return bias === undefined ? undefined : checkBoolean("bias", bias);
 }

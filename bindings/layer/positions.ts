@@ -31,25 +31,25 @@ export function checkPositions(
 ): LayerPositions {
   const { positions, contextPositions, context, append = true, cuSeqlensQ, cuSeqlensKv } = options;
   if (!hasRotary) {
-    for (const [name, value] of Object.entries({ positions, contextPositions })) {
-      if (value !== undefined) throw wrongKind(name, "nothing in a layer without rotary", value);
+    for (const name of ["positions", "contextPositions"] as const) {
+      if (options[name] !== undefined) throw wrongKind(name, "nothing in a layer without rotary", options[name]);
     }
     return { positions: 0, kPositions: 0 };
   }
-  if (context !== undefined) {
-    return {
-      positions: positions ?? withinSequences(cuSeqlensQ, rowsQ),
-      kPositions:
-        contextPositions ?? (before ? consecutive(before, rowsKv) : withinSequences(cuSeqlensKv ?? cuSeqlensQ, rowsKv)),
-    };
-  }
-  if (contextPositions !== undefined) {
+  const hasContext = context !== undefined;
+  if (!hasContext && contextPositions !== undefined) {
     throw wrongKind("contextPositions", "nothing without a context", contextPositions);
   }
   // Rows that are not appended are those of the last tokens in the cache.
   const starts = append ? before : before?.map((length) => length - rowsQ);
-  const own = positions ?? (starts ? consecutive(starts, rowsQ) : withinSequences(cuSeqlensQ, rowsQ));
-  return { positions: own, kPositions: own };
+  const own = positions ?? positionsOf(hasContext ? undefined : starts, cuSeqlensQ, rowsQ);
+  const kPositions = hasContext ? (contextPositions ?? positionsOf(before, cuSeqlensKv ?? cuSeqlensQ, rowsKv)) : own;
+  return { positions: own, kPositions };
+}
+
+/** Positions of rows behind `starts`, [batch], where these are given, else from 0 on in each packed sequence. */
+function positionsOf(starts: Int32Array | undefined, cuSeqlens: unknown, rows: number): number | Int32Array {
+  return starts ? consecutive(starts, rows) : withinSequences(cuSeqlens, rows);
 }
 
 /**

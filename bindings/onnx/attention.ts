@@ -4,7 +4,7 @@ import { MAX_HEADS } from "../limits.ts";
 import { type ContribAttentionAttributes, type ContribAttentionInputs, contribAttention } from "./contrib-attention.ts";
 import { outputsOf } from "./outputs.ts";
 import { appendRows, pastOf } from "./past.ts";
-import { Rows, type ScoreOptions, attend, scores, softcapOf } from "./rows.ts";
+import { Rows, type ScoreOptions, attend, padRows, scores, softcapOf } from "./rows.ts";
 import {
   type OnnxBooleans,
   type OnnxIntegers,
@@ -14,6 +14,7 @@ import {
   INTEGERS,
   MASK,
   Operands,
+  checkEach,
   checkShape,
   elementsOf,
   readGiven,
@@ -172,8 +173,7 @@ function positionOptions(operands: Operands, q: Rows, keys: number, past: number
   const nonpad = operands.integers("nonpad_kv_seqlen", [1]);
   if (nonpad) {
     if (nonpad.length !== q.batch) throw wrongValue("nonpad_kv_seqlen.shape", `[${q.batch}]`, `[${nonpad.length}]`);
-    const wrong = nonpad.findIndex((length) => length < 0 || length > keys);
-    if (wrong >= 0) throw wrongValue(`nonpad_kv_seqlen[${wrong}]`, `at most ${keys} (keys)`, nonpad[wrong]);
+    checkEach("nonpad_kv_seqlen", nonpad, 0, keys, "keys");
     options.kvLengths = nonpad;
     if (past === undefined) options.queryOffset = nonpad.map((length) => length - q.length);
   }
@@ -199,21 +199,6 @@ function maskOptions(operands: Operands, target: readonly number[]): ScoreOption
     }
   });
   if (elementsOf(target) === 0) return {};
-  if (data instanceof Uint8Array) return { keepMask: padRows(data, shape, keys, 0) };
-  return { bias: padRows(data, shape, keys, -Infinity) };
-}
-
-/** A mask whose rows have `keys` elements: those of the given rows, then `value`. */
-function padRows<Data extends Float32Array | Uint8Array>(
-  data: Data,
-  shape: readonly number[],
-  keys: number,
-  value: number,
-): { data: Data; shape: readonly number[] } {
-  const given = shape.at(-1) ?? keys;
-  if (given === keys) return { data, shape };
-  const rows = elementsOf(shape.slice(0, -1));
-  const longer = new (data.constructor as new (length: number) => Data)(rows * keys).fill(value) as Data;
-  for (let row = 0; row < rows; row++) longer.set(data.subarray(row * given, (row + 1) * given), row * keys);
-  return { data: longer, shape: [...shape.slice(0, -1), keys] };
+  if (data instanceof Uint8Array) return { keepMask: padRows({ data, shape }, keys, 0) };
+  return { bias: padRows({ data, shape }, keys, -Infinity) };
 }

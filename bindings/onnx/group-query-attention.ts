@@ -1,10 +1,10 @@
-import { wrongKind, wrongValue } from "../check.ts";
+import { wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
 import { outputsOf } from "./outputs.ts";
 import { biasOf } from "./masks.ts";
 import { normalizeQueryKey, rotateQueryKey } from "./query-key.ts";
 import { pastOf, writeRows } from "./past.ts";
-import { Rows, type ScoreOptions, attend, columns, scores, softcapOf } from "./rows.ts";
+import { Rows, type ScoreOptions, attend, columns, padRows, scores, softcapOf } from "./rows.ts";
 import {
   type OnnxIntegers,
   type OnnxNumber,
@@ -12,8 +12,8 @@ import {
   FLOATS,
   INTEGERS,
   Operands,
+  checkEach,
   checkShape,
-  elementsOf,
 } from "./operands.ts";
 
 /** Inputs of the operator GroupQueryAttention of com.microsoft. @category Grouped-query attention */
@@ -171,7 +171,8 @@ export function onnxGroupQueryAttention(
   const isPrompt = length === total;
   const startsOf = (rows: Rows) => kvLengths.map((keys) => (isPrompt ? 0 : keys - rows.length));
   const [startsQ, startsK] = [startsOf(given.q), startsOf(given.k)];
-  checkPastLengths(startsK, room);
+  // Every sequence's new rows start within the past, or right behind it.
+  checkEach("seqlens_k", startsK, 0, room, "keys of the past");
   if (total > room + given.k.length) {
     throw wrongValue("total_sequence_length", `at most ${room + given.k.length} (rows of past_key and key)`, total);
   }
@@ -198,12 +199,6 @@ export function onnxGroupQueryAttention(
       return { data: visible, shape: [q.batch, numHeads, length, total] };
     },
   });
-}
-
-/** Every sequence's new rows start within the past, or right behind it. */
-function checkPastLengths(starts: Int32Array, room: number): void {
-  const wrong = starts.findIndex((start) => start < 0 || start > room);
-  if (wrong >= 0) throw wrongValue(`seqlens_k[${wrong}]`, `a past of 0 to ${room} keys`, starts[wrong]);
 }
 
 /** Refuses quantised caches and caches of a window. */
@@ -239,16 +234,13 @@ function projections(operands: Operands, numHeads: number, numKvHeads: number): 
 
 /** How many keys there are with those of this call: `total` in the longest sequence, kvLengths in each. */
 function lengthsOf(operands: Operands, batch: number, kvLength: number): { total: number; kvLengths: Int32Array } {
-  const lastKeys = operands.integers("seqlens_k", [1, 2]);
-  if (!lastKeys) throw wrongKind("seqlens_k", "{ data, shape }", undefined);
+  operands.required("seqlens_k", [1, 2]);
+  operands.required("total_sequence_length", [0, 1, 2]);
+  const lastKeys = operands.integers("seqlens_k", [1, 2])!;
+  const total = operands.integer("total_sequence_length")!;
   if (lastKeys.length !== batch) throw wrongValue("seqlens_k.shape", `[${batch}]`, `[${lastKeys.length}]`);
-  const total = operands.integer("total_sequence_length");
-  if (total === undefined) throw wrongKind("total_sequence_length", "{ data, shape }", undefined);
   if (total < kvLength) throw wrongValue("total_sequence_length", `at least ${kvLength} (rows of key)`, total);
-  const wrong = lastKeys.findIndex((keys) => keys < 0 || keys >= total);
-  if (wrong >= 0) {
-    throw wrongValue(`seqlens_k[${wrong}]`, `from 0 to ${total - 1} (total_sequence_length − 1)`, lastKeys[wrong]);
-  }
+  checkEach("seqlens_k", lastKeys, 0, total - 1, "total_sequence_length − 1");
   return { total, kvLengths: lastKeys.map((keys) => keys + 1) };
 }
 
@@ -274,16 +266,7 @@ function scoreOptions(
     // local_window_size counts the key at the query's own position, `left` does not.
     window: window > 0 ? { left: window - 1 } : undefined,
     sinks: sink?.data ?? smooth,
-    bias: bias && sizes.batch * sizes.seqLenQ > 0 ? widenBias(bias, present) : undefined,
+    // What the bias does not have belongs to keys that no query sees.
+    bias: bias && sizes.batch * sizes.seqLenQ > 0 ? padRows(bias, present, 0) : undefined,
   };
-}
-
-/** The bias with rows of `present` keys. What it did not have is 0 and belongs to keys that no query sees. */
-function widenBias({ data, shape }: OnnxTensor, present: number): OnnxTensor {
-  const given = shape[3]!;
-  if (given === present) return { data, shape };
-  const rows = elementsOf(shape.slice(0, 3));
-  const wider = new Float32Array(rows * present);
-  for (let row = 0; row < rows; row++) wider.set(data.subarray(row * given, (row + 1) * given), row * present);
-  return { data: wider, shape: [...shape.slice(0, 3), present] };
 }

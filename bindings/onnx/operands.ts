@@ -250,6 +250,12 @@ export function checkShape(name: string, shape: readonly number[], expected: Sha
   if (!fits) throw wrongValue(`${name}.shape`, `[${expected.join(", ")}]`, `[${shape.join(", ")}]`);
 }
 
+/** Throws a RangeError for an element that is not from `low` to `high`; `what` says in it what these are made of. */
+export function checkEach(name: string, values: Int32Array, low: number, high: number, what: string): void {
+  const wrong = values.findIndex((value) => value < low || value > high);
+  if (wrong >= 0) throw wrongValue(`${name}[${wrong}]`, `from ${low} to ${high} (${what})`, values[wrong]);
+}
+
 /** "3", or "3, 4 or 5". */
 function listOf(numbers: readonly number[]): string {
   return numbers.length < 2 ? String(numbers[0]) : `${numbers.slice(0, -1).join(", ")} or ${numbers.at(-1)!}`;

@@ -4,7 +4,7 @@ import { wrongKind, wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
 import { rotateRows, tablesOf } from "./rotary-embedding.ts";
 import { Rows } from "./rows.ts";
-import { type Operands, checkShape } from "./operands.ts";
+import { type Operands, checkEach, checkShape } from "./operands.ts";
 
 /** q and the new rows of k. */
 interface QueryKey {
@@ -89,7 +89,6 @@ function checkPositionIds(operands: Operands, q: Rows, k: Rows, rows: number): I
     throw wrongValue("position_ids.shape", `[${q.batch}, ${q.length}]`, `${ids.length} elements`);
   }
   if (k.length !== q.length) throw wrongValue("position_ids", `nothing (query and key differ in length)`, ids);
-  const wrong = ids.findIndex((id) => id < 0 || id >= rows);
-  if (wrong >= 0) throw wrongValue(`position_ids[${wrong}]`, `from 0 to ${rows - 1} (rows of cos_cache)`, ids[wrong]);
+  checkEach("position_ids", ids, 0, rows - 1, "rows of cos_cache");
   return ids;
 }

@@ -10,6 +10,7 @@ import {
   FLOATS,
   INTEGERS,
   Operands,
+  checkEach,
   checkShape,
   readGiven,
 } from "./operands.ts";
@@ -155,8 +156,6 @@ function positionsOf(
     throw wrongValue("position_ids.data", `${contrib ? "1 or " : ""}${batch * length} elements`, ids.length);
   }
   const last = ids.length === 1 ? length - 1 : 0;
-  const wrong = ids.findIndex((id) => id < 0 || id + last >= rows);
-  if (wrong >= 0)
-    throw wrongValue(`position_ids[${wrong}]`, `from 0 to ${rows - 1 - last} (rows of cos_cache)`, ids[wrong]);
+  checkEach("position_ids", ids, 0, rows - 1 - last, "rows of cos_cache");
   return ids.length === 1 ? ids[0]! : ids;
 }

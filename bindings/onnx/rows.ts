@@ -102,6 +102,20 @@ export function columns(data: Float32Array, rowLength: number, start: number, wi
   return taken;
 }
 
+/** A mask or bias whose rows have `length` elements: those of the given rows, then `value`. */
+export function padRows<Data extends Float32Array | Uint8Array>(
+  { data, shape }: OnnxTensor<Data>,
+  length: number,
+  value: number,
+): OnnxTensor<Data> {
+  const given = shape.at(-1) ?? length;
+  if (given === length) return { data, shape };
+  const rows = elementsOf(shape.slice(0, -1));
+  const longer = new (data.constructor as new (length: number) => Data)(rows * length).fill(value) as Data;
+  for (let row = 0; row < rows; row++) longer.set(data.subarray(row * given, (row + 1) * given), row * length);
+  return { data: longer, shape: [...shape.slice(0, -1), length] };
+}
+
 /** The options of attention that rows do not settle. */
 export type ScoreOptions = Omit<
   AttentionOptions,

@@ -65,7 +65,7 @@ const wrongLayers: Wrong[] = [
   ],
   [
     "transposed weights",
-    "weights.q.weight.shape[1]",
+    "weights.q.weight.shape[0]",
     RangeError,
     { weights: { ...weights, q: { ...weights.q, transposed: true } } },
   ],
