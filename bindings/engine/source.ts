@@ -1,4 +1,4 @@
-import { nameOf, wrongKind, wrongValue } from "../check.ts";
+import { isObject, mismatch, nameOf, wrongKind, wrongValue } from "../check.ts";
 
 /** A build of the kernels: a compiled module, its bytes, a Response with its bytes, or its URL. @category Loading */
 export type ModuleSource = WebAssembly.Module | ArrayBuffer | ArrayBufferView | Response | URL | string;
@@ -37,7 +37,7 @@ export function compileSync(source: unknown, name?: string): WebAssembly.Module 
 
 /** Compares the class by its name, since an object of another realm, as edge runtimes make them, is no `instanceof`. */
 function isA(name: string, value: unknown): boolean {
-  return typeof value === "object" && value !== null && nameOf(value) === name;
+  return isObject(value) && nameOf(value) === name;
 }
 
 function isModule(value: unknown): value is WebAssembly.Module {
@@ -67,7 +67,7 @@ async function requestBytes(source: unknown): Promise<Uint8Array<ArrayBuffer>> {
     return await bodyOf(await fetch(url));
   } catch (cause) {
     if (cause instanceof RangeError) throw cause;
-    throw new Error(`"module" expected a build at ${url.href}, got ${String(cause)}`, { cause });
+    throw new Error(mismatch("module", `a build at ${url.href}`, String(cause)), { cause });
   }
 }
 
@@ -90,10 +90,11 @@ function fileReader(): ((url: URL) => Promise<Uint8Array>) | undefined {
 }
 
 async function bodyOf(response: Response): Promise<Uint8Array<ArrayBuffer>> {
-  const from = response.url && ` from ${response.url}`;
-  if (!response.ok)
-    throw new RangeError(`"module" expected a response with a build, got status ${response.status}${from}`);
-  if (response.bodyUsed) throw new RangeError(`"module" expected a response with a build, got one already read${from}`);
+  const { ok, status, bodyUsed, url } = response;
+  if (!ok || bodyUsed) {
+    const got = `${ok ? "one already read" : `status ${status}`}${url && ` from ${url}`}`;
+    throw new RangeError(mismatch("module", "a response with a build", got));
+  }
   return new Uint8Array(await response.arrayBuffer());
 }
 
@@ -105,11 +106,8 @@ function compileError(bytes: Uint8Array<ArrayBuffer>, cause: unknown): Error {
       { cause },
     );
   }
-  return new RangeError(
-    '"module" expected the bytes of heed/simd.wasm or heed/relaxed.wasm, ' +
-      `got ${bytes.length} bytes that this engine does not compile`,
-    { cause },
-  );
+  const got = `${bytes.length} bytes that this engine does not compile`;
+  return new RangeError(mismatch("module", "the bytes of heed/simd.wasm or heed/relaxed.wasm", got), { cause });
 }
 
 /**
@@ -122,7 +120,7 @@ function checkBuild(module: WebAssembly.Module, name?: string): WebAssembly.Modu
   const expected = name === undefined ? HEED_VERSION : `${HEED_VERSION} ${name}`;
   if (stamp !== expected) {
     const got = stamp === undefined ? "a module that is none" : `one of version ${stamp}`;
-    throw new RangeError(`"module" expected a build of heed ${expected}, got ${got}`);
+    throw new RangeError(mismatch("module", `a build of heed ${expected}`, got));
   }
   return module;
 }

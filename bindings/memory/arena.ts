@@ -1,4 +1,4 @@
-import { wrongValue } from "../check.ts";
+import { disposed, mismatch, wrongValue } from "../check.ts";
 import { ALIGNMENT, type Block, FreeBlocks } from "./free-blocks.ts";
 
 /** Bytes of a page of WebAssembly memory, the unit in which it grows. */
@@ -38,14 +38,15 @@ export class Arena {
     this.#top = roundUp(base, ALIGNMENT);
   }
 
-  /** The memory as it is now. Throws a ReferenceError once the arena is disposed. */
-  get buffer(): ArrayBuffer {
-    return this.#live().buffer;
+  /** The memory itself; only the arena grows it. Throws a ReferenceError once the arena is disposed. */
+  get memory(): WebAssembly.Memory {
+    this.check();
+    return this.#memory!;
   }
 
-  /** The memory itself, for a module that works on it; only the arena grows it. */
-  get memory(): WebAssembly.Memory {
-    return this.#live();
+  /** The bytes of the memory as it is now. Throws a ReferenceError once the arena is disposed. */
+  get buffer(): ArrayBuffer {
+    return this.memory.buffer;
   }
 
   /** Bytes in use now, the most bytes in use at any time so far, and the bytes of the memory. */
@@ -131,12 +132,7 @@ export class Arena {
 
   /** Throws a ReferenceError once the arena is disposed. */
   check(): void {
-    this.#live();
-  }
-
-  #live(): WebAssembly.Memory {
-    if (!this.#memory) throw new ReferenceError('"heed" expected a live instance, got a disposed one');
-    return this.#memory;
+    if (!this.#memory) throw disposed("heed", "instance");
   }
 
   /** A block of `size` bytes out of a free one; undefined where none has as many. */
@@ -156,7 +152,7 @@ export class Arena {
 
   /** A block of `size` bytes at the top; grows the memory where it does not fit. */
   #extend(size: number): Block {
-    const memory = this.#live();
+    const { memory } = this;
     const ptr = this.#top;
     const missing = ptr + size - memory.buffer.byteLength;
     if (missing > 0) {
@@ -165,11 +161,8 @@ export class Arena {
       } catch (cause) {
         const block = this.#take(size, true);
         if (block) return block;
-        throw new RangeError(
-          `"memory" expected to grow by ${missing} bytes for a block of ${size}, ` +
-            `got refused by the engine (${this.#used} bytes in use, ${memory.buffer.byteLength} reserved)`,
-          { cause },
-        );
+        const got = `refused by the engine (${this.#used} bytes in use, ${memory.buffer.byteLength} reserved)`;
+        throw new RangeError(mismatch("memory", `to grow by ${missing} bytes for a block of ${size}`, got), { cause });
       }
     }
     const block = newBlock(ptr, size);

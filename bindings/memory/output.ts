@@ -1,4 +1,4 @@
-import { type Span, wrongKind, wrongValue } from "../check.ts";
+import { type Span, mismatch, wrongKind, wrongValue } from "../check.ts";
 import type { Arena } from "./arena.ts";
 import type { CallScope } from "./call-scope.ts";
 import { type Floats, checkFloatsOf, spanOf } from "./data.ts";
@@ -92,7 +92,7 @@ export function freshArray<A>(Kind: new (length: number) => A, title: string, le
   try {
     return new Kind(length);
   } catch (cause) {
-    throw new RangeError(`"${title}" expected memory for ${length} elements, got refused by the engine`, { cause });
+    throw new RangeError(mismatch(title, `memory for ${length} elements`, "refused by the engine"), { cause });
   }
 }
 
@@ -107,22 +107,20 @@ export function freshArray<A>(Kind: new (length: number) => A, title: string, le
 export function checkApart(arena: Arena, outputs: Record<string, unknown>, ...inputs: object[]): void {
   const before: [string, Span][] = [];
   for (const name in outputs) {
-    const span = typeof outputs[name] === "object" ? spanOf(arena, name, outputs[name]) : undefined;
+    const span = spanOf(arena, name, outputs[name]);
     if (!span) continue;
     for (const [title, other] of before) checkOne(title, other, name, span);
     before.push([name, span]);
     if (span.buffer !== arena.buffer) continue;
-    for (const given of inputs) {
-      for (const [title, value] of Object.entries(given) as [string, unknown][]) {
-        if (title in outputs) continue;
-        checkOne(name, span, title, spanOf(arena, title, value));
-        if (typeof value === "object" && value !== null && "data" in value) {
-          checkOne(name, span, title, spanOf(arena, title, value.data));
-        }
-      }
+    for (const [title, value] of inputs.flatMap((given) => Object.entries(given) as [string, Given][])) {
+      if (title in outputs) continue;
+      checkOne(name, span, title, spanOf(arena, title, value) ?? spanOf(arena, title, value?.data));
     }
   }
 }
+
+/** An argument: an array, a Tensor, { data, shape }, or what lies in no memory. */
+type Given = { data?: unknown } | null | undefined;
 
 /** Throws a RangeError where the output `name`, at `a`, overlaps what is at `b`. */
 function checkOne(name: string, a: Span, title: string, b: Span | undefined): void {
