@@ -1,13 +1,14 @@
-import { checkChoice, checkInteger, checkObject, checkRows, perBatch, wrongKind, wrongValue } from "../check.ts";
+import { checkInteger, checkObject, checkRows, perBatch, wrongKind, wrongValue } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
-import { MAX_BATCH, MAX_DIM, MAX_HEADS, MAX_ROWS } from "../limits.ts";
+import { MAX_DIM, MAX_ROWS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats, checkFloatsOf } from "../memory/data.ts";
-import type { Layout } from "../memory/layout.ts";
+import { type Layout, checkArrangement } from "../memory/layout.ts";
 import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { type Names, list, readOptions } from "../options.ts";
+import { LSE_SHAPE } from "./problem.ts";
 
 /** What `attention` returned, with lse, for some of the keys. @category Split keys */
 export interface Part {
@@ -90,11 +91,9 @@ export function merge(instance: Instance, partsIn: unknown, given: MergeOptions)
   (inMemory ? parts : []).forEach((part, p) => {
     // An output may be exactly that of a part, since the kernel reads a row of every part before it writes the row.
     const [outTitle, lseTitle] = [`parts[${p}].out`, `parts[${p}].lse`];
-    const { out: partOut, lse: partLse } = partsGiven[p]!;
-    checkApart(arena, { out: options.out }, { [outTitle]: isSame(out.place, part.out) ? undefined : partOut });
-    checkApart(arena, { out: options.out }, { [lseTitle]: partLse });
-    checkApart(arena, { lse: lseOption }, { [outTitle]: partOut });
-    checkApart(arena, { lse: lseOption }, { [lseTitle]: isSame(lse.place, part.lse) ? undefined : partLse });
+    const given = { [outTitle]: partsGiven[p]!.out, [lseTitle]: partsGiven[p]!.lse };
+    checkApart(arena, { out: options.out }, isSame(out.place, part.out) ? { ...given, [outTitle]: undefined } : given);
+    checkApart(arena, { lse: lseOption }, isSame(lse.place, part.lse) ? { ...given, [lseTitle]: undefined } : given);
   });
 
   const scope = new CallScope(arena);
@@ -169,39 +168,28 @@ function checkMerge(
   partsGiven: readonly { out?: unknown; lse?: unknown }[],
   options: MergeOptions,
 ): MergeCall {
-  const numHeads = checkInteger("numHeads", options.numHeads, 1, MAX_HEADS);
-  const { headDim, valueDim, batch = 1, layout = "blhd", sinks } = options;
+  const { numHeads, batch, layout } = checkArrangement(options);
+  const { headDim, valueDim, sinks } = options;
   if (headDim !== undefined) checkInteger("headDim", headDim, 1, MAX_DIM);
   const dim = checkInteger(headDim === undefined ? "headDim" : "valueDim", valueDim ?? headDim, 1, MAX_DIM);
-  checkInteger("batch", batch, 1, MAX_BATCH);
-  checkChoice("layout", layout, ["blhd", "bhld"]);
 
   const what = `${perBatch(batch)}numHeads × ${valueDim === undefined ? "headDim" : "valueDim"}`;
-  let seqLenQ: number | undefined;
-  const parts = partsGiven.map(({ out, lse }, p) => {
-    const floats = checkFloats(`parts[${p}].out`, out, arena);
-    const rows = checkRows(`parts[${p}].out`, floats.length, batch * numHeads * dim, what);
-    seqLenQ ??= rows;
-    if (batch * numHeads * rows > MAX_ROWS) {
-      throw wrongValue(`parts[${p}].out`, `at most ${MAX_ROWS} rows of a head`, batch * numHeads * rows);
-    }
-    if (rows !== seqLenQ) {
-      throw wrongValue(
-        `parts[${p}].out`,
-        `a length of ${batch * numHeads * dim * seqLenQ} (that of parts[0].out)`,
-        floats.length,
-      );
-    }
-    const length = batch * numHeads * seqLenQ;
-    return { out: floats, lse: checkFloatsOf(`parts[${p}].lse`, lse, arena, length, "batch × numHeads × seqLenQ") };
-  });
+  const first = "parts[0].out";
+  const { length } = checkFloats(first, partsGiven[0]!.out, arena);
+  const seqLenQ = checkRows(first, length, batch * numHeads * dim, what);
+  const rows = batch * numHeads * seqLenQ;
+  if (rows > MAX_ROWS) throw wrongValue(first, `at most ${MAX_ROWS} rows of a head`, rows);
+  const parts = partsGiven.map(({ out, lse }, p) => ({
+    out: checkFloatsOf(`parts[${p}].out`, out, arena, length, `that of ${first}`),
+    lse: checkFloatsOf(`parts[${p}].lse`, lse, arena, rows, LSE_SHAPE),
+  }));
   return {
     parts,
     sinks: sinks === undefined ? undefined : checkFloatsOf("sinks", sinks, arena, numHeads, "numHeads"),
     numHeads,
     dim,
     layout,
-    seqLenQ: seqLenQ!,
-    rows: batch * numHeads * seqLenQ!,
+    seqLenQ,
+    rows,
   };
 }

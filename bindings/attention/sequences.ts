@@ -1,12 +1,4 @@
-import {
-  checkInt32Array,
-  checkInteger,
-  checkIntegers,
-  checkLength,
-  isTypedArray,
-  wrongKind,
-  wrongValue,
-} from "../check.ts";
+import { checkInt32Array, checkInteger, checkIntegers, checkLength, wrongKind, wrongValue } from "../check.ts";
 import { MAX_OFFSET } from "../engine/abi.ts";
 import type { AttentionOptions } from "./options.ts";
 
@@ -71,8 +63,8 @@ export function checkSequences(
 /** Checks queryOffset: one for all sequences, or one for each. `counted` names the sequences in errors. */
 function checkOffsets(value: unknown, count: number, counted: string): number | Int32Array {
   if (typeof value === "number") return checkInteger("queryOffset", value, -MAX_OFFSET, MAX_OFFSET);
-  if (!isTypedArray("Int32Array", value)) throw wrongKind("queryOffset", "an integer or an Int32Array", value);
-  return checkInt32Array("queryOffset", value, count, counted, -MAX_OFFSET, MAX_OFFSET);
+  const expected = "an integer or an Int32Array";
+  return checkInt32Array("queryOffset", value, count, counted, -MAX_OFFSET, MAX_OFFSET, expected);
 }
 
 /** Checks cuSeqlensQ or cuSeqlensKv: [sequences + 1] row numbers that never fall, the first 0, the last `rows`. */

@@ -1,19 +1,10 @@
-import {
-  checkChoice,
-  checkInteger,
-  checkIntegers,
-  checkRows,
-  isTypedArray,
-  perBatch,
-  wrongKind,
-  wrongValue,
-} from "../check.ts";
+import { checkInteger, checkIntegers, checkRows, perBatch, wrongValue } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
-import { MAX_BATCH, MAX_DIM, MAX_HEADS } from "../limits.ts";
+import { MAX_DIM } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats } from "../memory/data.ts";
-import { type Layout, stridesOf } from "../memory/layout.ts";
+import { type Arrangement, checkArrangement, stridesOf } from "../memory/layout.ts";
 import { Output, checkApart } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { readOptions } from "../options.ts";
@@ -21,12 +12,9 @@ import { angleWriter } from "./angles.ts";
 import { type CheckedForm, ROTARY_NAMES, type RotaryOptions, checkForm } from "./options.ts";
 
 /** A checked call of `rotary`. */
-interface RotaryCall extends CheckedForm {
+interface RotaryCall extends CheckedForm, Arrangement {
   x: Floats;
-  numHeads: number;
   headDim: number;
-  batch: number;
-  layout: Layout;
   /** Rows of a batch entry. */
   seqLen: number;
   /** The position of the first row, or of every row: [seqLen] or [batch·seqLen]. */
@@ -72,27 +60,23 @@ export function rotary(instance: Instance, xIn: unknown, given: RotaryOptions): 
 
 /** Checks x and every option but `out`. */
 function checkRotary(arena: Arena, xIn: unknown, options: RotaryOptions): RotaryCall {
-  const numHeads = checkInteger("numHeads", options.numHeads, 1, MAX_HEADS);
+  const { numHeads, batch, layout } = checkArrangement(options);
   const headDim = checkInteger("headDim", options.headDim, 1, MAX_DIM);
-  const { batch = 1, layout = "blhd", positions: given = 0 } = options;
-  checkInteger("batch", batch, 1, MAX_BATCH);
-  checkChoice("layout", layout, ["blhd", "bhld"]);
   const form = checkForm(arena, options, headDim);
   const x = checkFloats("x", xIn, arena);
   const seqLen = checkRows("x", x.length, batch * numHeads * headDim, `${perBatch(batch)}numHeads × headDim`);
-  const positions = checkPositions(given, batch, seqLen);
+  const positions = checkPositions(options.positions, batch, seqLen);
   if (form.tables) checkInTables(positions, seqLen, (form.tables.cos.length * 2) / form.rotaryDim);
   return { x, numHeads, headDim, batch, layout, seqLen, positions, ...form };
 }
 
 /** Checks that `positions` is one integer, or has one for each row. */
-function checkPositions(value: unknown, batch: number, seqLen: number): number | Int32Array {
+function checkPositions(value: unknown = 0, batch: number, seqLen: number): number | Int32Array {
   if (typeof value === "number") return checkInteger("positions", value, MIN_POSITION, MAX_POSITION);
-  if (!isTypedArray("Int32Array", value)) throw wrongKind("positions", "an integer or an Int32Array", value);
-  const positions = checkIntegers("positions", value);
+  const positions = checkIntegers("positions", value, "an integer or an Int32Array");
   if (positions.length === seqLen || positions.length === batch * seqLen) return positions;
-  const expected = batch > 1 ? `${seqLen} (rows) or ${batch * seqLen} (batch × rows)` : `${seqLen} (rows)`;
-  throw wrongValue("positions", `a length of ${expected}`, positions.length);
+  const expected = `a length of ${seqLen} (rows)${batch > 1 ? ` or ${batch * seqLen} (batch × rows)` : ""}`;
+  throw wrongValue("positions", expected, positions.length);
 }
 
 /** Checks that every position is one of the `rows` of the tables. */
