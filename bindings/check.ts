@@ -187,8 +187,13 @@ export function perBatch(batch: number): string {
   return batch > 1 ? "batch × " : "";
 }
 
-/** The number of rows of `rowLength` floats in `length` floats; `what` says in errors what a row is made of. */
-export function checkRows(title: string, length: number, rowLength: number, what: string): number {
+/**
+ * The number of rows of `rowLength` floats in `length` floats, at most `most`; `what` says in errors what a row is made
+ * of.
+ */
+export function checkRows(title: string, length: number, rowLength: number, what: string, most = Infinity): number {
+  const rows = length / rowLength;
   if (length % rowLength !== 0) throw wrongValue(title, `a length divisible by ${rowLength} (${what})`, length);
-  return length / rowLength;
+  if (rows > most) throw wrongValue(title, `at most ${Math.floor(most)} rows a sequence`, rows);
+  return rows;
 }

@@ -4,8 +4,9 @@ import { MAX_DIM, MAX_ROWS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats, checkFloatsOf } from "../memory/data.ts";
-import { type Layout, checkArrangement } from "../memory/layout.ts";
+import { ARRANGEMENT_NAMES, type Layout, checkArrangement } from "../memory/layout.ts";
 import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
+import { StagedRows } from "../memory/staged-rows.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { type Names, list, readOptions } from "../options.ts";
 import { LSE_SHAPE } from "./problem.ts";
@@ -41,16 +42,7 @@ export interface MergeOptions<
   lse?: Lse | undefined;
 }
 
-const MERGE_NAMES: Names<MergeOptions> = {
-  numHeads: 0,
-  headDim: 0,
-  valueDim: 0,
-  batch: 0,
-  layout: 0,
-  sinks: 0,
-  out: 0,
-  lse: 0,
-};
+const MERGE_NAMES: Names<MergeOptions> = { ...ARRANGEMENT_NAMES, headDim: 0, valueDim: 0, sinks: 0, out: 0, lse: 0 };
 
 /** What `merge` returns. @category Split keys */
 export interface MergeResult<Out = Rows | undefined, Lse = true | Rows | undefined> {
@@ -87,8 +79,7 @@ export function merge(instance: Instance, partsIn: unknown, given: MergeOptions)
   const lseOption = options.lse === true ? undefined : options.lse;
   const lse = Output.required(arena, "lse", lseOption, rows, "that of every part");
   checkApart(arena, { out: options.out, lse: lseOption }, options);
-  const inMemory = out.place?.ptr !== undefined || lse.place?.ptr !== undefined;
-  (inMemory ? parts : []).forEach((part, p) => {
+  parts.forEach((part, p) => {
     // An output may be exactly that of a part, since the kernel reads a row of every part before it writes the row.
     const [outTitle, lseTitle] = [`parts[${p}].out`, `parts[${p}].lse`];
     const given = { [outTitle]: partsGiven[p]!.out, [lseTitle]: partsGiven[p]!.lse };
@@ -116,37 +107,19 @@ function mergePieces({ arena, kernels }: Instance, call: MergeCall, scope: CallS
   const count = parts.length;
   const rowBytes = dim * 4;
   const copiedParts = parts.filter((part) => part.out.array).length;
-  const pieceRows =
-    copiedParts === 0 ? rows : Math.max(1, Math.min(rows, Math.floor(PIECE_BYTES / (copiedParts * rowBytes))));
+  const pieceRows = Math.max(1, Math.min(rows, Math.floor(PIECE_BYTES / (copiedParts * rowBytes))));
   const scratch = scope.reserve(kernels.mergeBytes(count));
   const sinks = scope.input(call.sinks);
-  const lses = parts.map((part) => scope.input(part.lse));
-  const pieces = parts.map((part) => (part.out.array ? scope.reserve(pieceRows * rowBytes) : 0));
-  const outTable = scope.reserve(count * 4);
-  const lseTable = scope.reserve(count * 4);
-  new Int32Array(arena.buffer, lseTable, count).set(lses);
+  const lses = scope.integers(parts.map((part) => scope.input(part.lse)));
+  const outs = scope.reserve(count * 4);
+  // The kernel takes the rows of out in the order of memory, whatever the layout is.
+  const shape = { layout: "blhd", rows, heads: 1, dim, maxRows: pieceRows } as const;
+  const staged = parts.map((part) => new StagedRows(arena, scope, part.out, shape));
   for (let first = 0; first < rows; first += pieceRows) {
-    const pieceLength = Math.min(pieceRows, rows - first);
-    const outs = parts.map(({ out: { array, ptr } }, p) => {
-      if (!array) return ptr + first * rowBytes;
-      const piece = array.subarray(first * dim, (first + pieceLength) * dim);
-      new Float32Array(arena.buffer, pieces[p], piece.length).set(piece);
-      return pieces[p]!;
-    });
-    new Int32Array(arena.buffer, outTable, count).set(outs);
+    const piece = Math.min(pieceRows, rows - first);
+    new Int32Array(arena.buffer, outs, count).set(staged.map((part) => part.take(0, first, piece).ptr));
     const dims = [numHeads, seqLenQ, dim, layout === "bhld"] as const;
-    kernels.mergeRows(
-      out + first * rowBytes,
-      lse,
-      outTable,
-      lseTable,
-      sinks,
-      scratch,
-      count,
-      first,
-      pieceLength,
-      ...dims,
-    );
+    kernels.mergeRows(out + first * rowBytes, lse, outs, lses, sinks, scratch, count, first, piece, ...dims);
   }
 }
 
@@ -176,9 +149,9 @@ function checkMerge(
   const what = `${perBatch(batch)}numHeads × ${valueDim === undefined ? "headDim" : "valueDim"}`;
   const first = "parts[0].out";
   const { length } = checkFloats(first, partsGiven[0]!.out, arena);
-  const seqLenQ = checkRows(first, length, batch * numHeads * dim, what);
-  const rows = batch * numHeads * seqLenQ;
-  if (rows > MAX_ROWS) throw wrongValue(first, `at most ${MAX_ROWS} rows of a head`, rows);
+  const rowsOfOne = batch * numHeads;
+  const seqLenQ = checkRows(first, length, rowsOfOne * dim, what, MAX_ROWS / rowsOfOne);
+  const rows = rowsOfOne * seqLenQ;
   const parts = partsGiven.map(({ out, lse }, p) => ({
     out: checkFloatsOf(`parts[${p}].out`, out, arena, length, `that of ${first}`),
     lse: checkFloatsOf(`parts[${p}].lse`, lse, arena, rows, LSE_SHAPE),

@@ -9,7 +9,7 @@ import {
   wrongValue,
 } from "../check.ts";
 import { UNLIMITED } from "../engine/abi.ts";
-import { MAX_DIM, MAX_HEADS, MAX_ROWS } from "../limits.ts";
+import { MAX_DIM, MAX_ROWS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Bytes, type Floats, checkBytes, checkFloats, checkFloatsOf } from "../memory/data.ts";
 import { type Arrangement, checkArrangement } from "../memory/layout.ts";
@@ -72,14 +72,13 @@ export function checkQueries(arena: Arena, qIn: unknown, options: AttentionOptio
   const { numHeads, batch, layout } = checkArrangement(options);
   const { headDim, numKvHeads = numHeads, valueDim = headDim } = options;
   checkInteger("headDim", headDim, 1, MAX_DIM);
-  checkInteger("numKvHeads", numKvHeads, 1, MAX_HEADS);
+  checkInteger("numKvHeads", numKvHeads, 1);
   if (numHeads % numKvHeads !== 0) throw wrongValue("numKvHeads", `a divisor of ${numHeads} (numHeads)`, numKvHeads);
   checkInteger("valueDim", valueDim, 1, MAX_DIM);
 
   const q = checkFloats("q", qIn, arena);
-  const rowsQ = checkRows("q", q.length, batch * numHeads * headDim, `${perBatch(batch)}numHeads × headDim`);
-  const group = numHeads / numKvHeads;
-  if (rowsQ * group > MAX_ROWS) throw wrongValue("q", `at most ${MAX_ROWS / group} rows a sequence`, rowsQ);
+  const what = `${perBatch(batch)}numHeads × headDim`;
+  const rowsQ = checkRows("q", q.length, batch * numHeads * headDim, what, MAX_ROWS / (numHeads / numKvHeads));
   return { q, batch, numHeads, numKvHeads, headDim, valueDim, layout, rowsQ };
 }
 
@@ -87,8 +86,8 @@ export function checkQueries(arena: Arena, qIn: unknown, options: AttentionOptio
 export function checkKeys(arena: Arena, kIn: unknown, dims: Dims): { k: Floats; rowsKv: number } {
   const { batch, numKvHeads, headDim } = dims;
   const k = checkFloats("k", kIn, arena);
-  const rowsKv = checkRows("k", k.length, batch * numKvHeads * headDim, `${perBatch(batch)}numKvHeads × headDim`);
-  if (rowsKv > MAX_ROWS) throw wrongValue("k", `at most ${MAX_ROWS} rows a sequence`, rowsKv);
+  const what = `${perBatch(batch)}numKvHeads × headDim`;
+  const rowsKv = checkRows("k", k.length, batch * numKvHeads * headDim, what, MAX_ROWS);
   return { k, rowsKv };
 }
 

@@ -72,10 +72,8 @@ function checkStarts(title: string, value: unknown, rows: number, what: string):
   const starts = checkIntegers(title, value);
   if (starts.length === 0) throw wrongValue(title, "at least one element", 0);
   if (starts[0] !== 0) throw wrongValue(`${title}[0]`, "0", starts[0]);
-  for (let i = 1; i < starts.length; i++) {
-    const before = starts[i - 1]!;
-    if (starts[i]! < before) throw wrongValue(`${title}[${i}]`, `at least ${before}, the one before`, starts[i]);
-  }
+  const fall = starts.findIndex((start, i) => start < starts[i - 1]!);
+  if (fall > 0) throw wrongValue(`${title}[${fall}]`, `at least ${starts[fall - 1]}, the one before`, starts[fall]);
   const last = starts.length - 1;
   if (starts[last] !== rows) throw wrongValue(`${title}[${last}]`, `${rows} (${what})`, starts[last]);
   return starts;

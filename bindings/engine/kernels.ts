@@ -32,7 +32,7 @@ export function instantiate(
       if (orLess && maximum >= 2 * LEAST_PAGES) continue;
       const expected = `a host with address space for ${maximum * PAGE_BYTES} bytes`;
       const got =
-        "refused: raise the limit of the process (ulimit -v), try node --disable-wasm-trap-handler, " +
+        "refused: raise the limit (ulimit -v), try node --disable-wasm-trap-handler, " +
         `or pass less (${String(cause)})`;
       throw new RangeError(mismatch("maxMemory", expected, got), { cause });
     }

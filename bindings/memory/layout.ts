@@ -16,6 +16,9 @@ export interface Arrangement {
   readonly layout: Layout;
 }
 
+/** The names of these options. */
+export const ARRANGEMENT_NAMES = { numHeads: 0, batch: 0, layout: 0 } as const;
+
 /** Checks numHeads, batch and layout. */
 export function checkArrangement(options: {
   numHeads: number;

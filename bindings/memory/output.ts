@@ -25,15 +25,13 @@ export type Written<Option> = Option extends Float32Array | Tensor ? Option : Fl
 export class Output {
   readonly #arena: Arena;
   readonly #length: number;
-  /** The caller's array or Tensor; undefined for a fresh array, and where there is no output. */
-  readonly #target: Float32Array | Tensor | undefined;
+  /** What the caller gets: his array or Tensor, or a fresh array once reserved; undefined where there is no output. */
+  #target: Float32Array | Tensor | undefined;
   /** The floats of the caller's array or Tensor. */
   readonly place: Floats | undefined;
   /** Whether the call has this output at all. */
   readonly #wanted: boolean;
   readonly #title: string;
-  /** The fresh array to return, made before anything is written, since making it may fail. */
-  #fresh: Float32Array<ArrayBuffer> | undefined;
   /** Where the kernels write, once reserved. */
   #ptr = 0;
 
@@ -72,18 +70,20 @@ export class Output {
    */
   reserve(scope: CallScope, copy?: number): number {
     if (!this.#wanted) return 0;
-    if (!this.place) this.#fresh = freshArray(Float32Array, this.#title, this.#length);
+    // Before anything is written, since making it may fail.
+    this.#target ??= freshArray(Float32Array, this.#title, this.#length);
     this.#ptr = this.place?.ptr ?? copy ?? scope.reserve(this.#length * 4);
     return this.#ptr;
   }
 
   /** The array or Tensor to return, filled; undefined for no output. */
   take(): Float32Array | Tensor | undefined {
-    if (!this.#wanted) return undefined;
-    if (this.place?.ptr !== undefined) return this.#target;
-    const written = new Float32Array(this.#arena.buffer, this.#ptr, this.#length);
-    (this.#fresh ?? this.place!.array).set(written);
-    return this.#fresh ?? this.#target;
+    const target = this.#target;
+    if (target && this.place?.ptr === undefined) {
+      const array = this.place?.array ?? (target as Float32Array);
+      array.set(new Float32Array(this.#arena.buffer, this.#ptr, this.#length));
+    }
+    return target;
   }
 }
 

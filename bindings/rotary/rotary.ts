@@ -3,13 +3,13 @@ import type { Instance } from "../engine/instance.ts";
 import { MAX_DIM } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
-import { type Floats, checkFloats } from "../memory/data.ts";
+import { type Floats, checkFloats, floatsOf } from "../memory/data.ts";
 import { type Arrangement, checkArrangement, stridesOf } from "../memory/layout.ts";
 import { Output, checkApart } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { readOptions } from "../options.ts";
-import { angleWriter } from "./angles.ts";
 import { type CheckedForm, ROTARY_NAMES, type RotaryOptions, checkForm } from "./options.ts";
+import { frequenciesOf, writeCosinesAndSines } from "./trigonometry.ts";
 
 /** A checked call of `rotary`. */
 interface RotaryCall extends CheckedForm, Arrangement {
@@ -36,10 +36,6 @@ export function rotary(instance: Instance, xIn: unknown, given: RotaryOptions): 
 
   const scope = new CallScope(arena);
   try {
-    if (seqLen === 0) {
-      out.reserve(scope);
-      return { out: out.take()! };
-    }
     const xPtr = scope.input(x);
     const outPtr = out.reserve(scope, x.array && xPtr);
     const { cos, sin, angleRows } = writeAngles(arena, scope, call);
@@ -47,7 +43,8 @@ export function rotary(instance: Instance, xIn: unknown, given: RotaryOptions): 
     const dims = [seqLen, numHeads, headDim, rotaryDim] as const;
     const { interleaved, positions } = call;
     const isPerBatch = typeof positions !== "number" && positions.length > seqLen;
-    for (let b = 0; b < batch; b++) {
+    // Without rows, however many batch entries the options name, there is nothing to do.
+    for (let b = 0; b < batch && seqLen > 0; b++) {
       const offset = b * strides.batch;
       const rows = angleRows + (isPerBatch ? b * seqLen * 4 : 0);
       kernels.rotate(outPtr + offset, xPtr + offset, cos, sin, rows, ...dims, strides.row, strides.head, interleaved);
@@ -102,23 +99,28 @@ function writeAngles(
   scope: CallScope,
   call: RotaryCall,
 ): { cos: number; sin: number; angleRows: number } {
-  const { positions, seqLen, rotaryDim, tables } = call;
+  const { positions, seqLen, rotaryDim, base, tables } = call;
   const all = typeof positions === "number" ? Array.from({ length: seqLen }, (_, i) => positions + i) : positions;
-  const angleRows = scope.reserve(all.length * 4);
   if (tables?.cos.ptr !== undefined && tables.sin.ptr !== undefined) {
-    new Int32Array(arena.buffer, angleRows, all.length).set(all);
-    return { cos: tables.cos.ptr, sin: tables.sin.ptr, angleRows };
+    return { cos: tables.cos.ptr, sin: tables.sin.ptr, angleRows: scope.integers(all) };
   }
 
   const rowOf = new Map<number, number>();
   for (const position of all) if (!rowOf.has(position)) rowOf.set(position, rowOf.size);
   const half = rotaryDim / 2;
+  const angleRows = scope.integers(Array.from(all, (position) => rowOf.get(position)!));
   const cos = scope.reserve(rowOf.size * half * 4);
   const sin = scope.reserve(rowOf.size * half * 4);
-  new Int32Array(arena.buffer, angleRows, all.length).set(Array.from(all, (position) => rowOf.get(position)!));
   const cosines = new Float32Array(arena.buffer, cos, rowOf.size * half);
   const sines = new Float32Array(arena.buffer, sin, rowOf.size * half);
-  const write = angleWriter(arena, call);
-  for (const [position, row] of rowOf) write(cosines, sines, row * half, position);
+  for (const [position, row] of rowOf) {
+    if (tables) {
+      const [start, end] = [position * half, (position + 1) * half];
+      cosines.set(floatsOf(arena, tables.cos).subarray(start, end), row * half);
+      sines.set(floatsOf(arena, tables.sin).subarray(start, end), row * half);
+    } else {
+      writeCosinesAndSines(cosines, sines, row * half, position, frequenciesOf(base, half));
+    }
+  }
   return { cos, sin, angleRows };
 }
