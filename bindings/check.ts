@@ -12,7 +12,7 @@ const SHOWN = 60;
 function describe(value: unknown): string {
   if (typeof value === "string") return quote(value);
   if (typeof value === "function") return "a function";
-  if (typeof value === "object" && value !== null) return `a value of type ${nameOf(value)}`;
+  if (isObject(value)) return `a value of type ${nameOf(value)}`;
   return String(value);
 }
 
@@ -30,31 +30,35 @@ export function nameOf(value: object): string {
   }
 }
 
+/** The text of an error; `got` says what came. */
+export function mismatch(title: string, expected: string, got: string): string {
+  return `"${title}" expected ${expected}, got ${got}`;
+}
+
 /** The error for a value of the wrong type. */
 export function wrongKind(title: string, expected: string, got: unknown): TypeError {
-  return new TypeError(`"${title}" expected ${expected}, got ${describe(got)}`);
+  return new TypeError(mismatch(title, expected, describe(got)));
 }
 
 /** The error for a value of the right type but a wrong size, or out of range. */
 export function wrongValue(title: string, expected: string, got: unknown): RangeError {
-  return new RangeError(`"${title}" expected ${expected}, got ${describe(got)}`);
+  return new RangeError(mismatch(title, expected, describe(got)));
+}
+
+export function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
 }
 
 /** Checks that a value is an object. */
 export function checkObject(title: string, value: unknown): asserts value is object {
-  if (typeof value !== "object" || value === null) throw wrongKind(title, "an object", value);
+  if (!isObject(value)) throw wrongKind(title, "an object", value);
 }
 
-/** An integer from `low` to `high`, both included. */
-export function checkInteger(
-  title: string,
-  value: unknown,
-  low: number,
-  high: number = Number.MAX_SAFE_INTEGER,
-): number {
+/** A safe integer from `low` to `high`, both included. */
+export function checkInteger(title: string, value: unknown, low: number, high: number = Infinity): number {
   if (typeof value !== "number") throw wrongKind(title, "an integer", value);
-  if (!Number.isInteger(value) || value < low || value > high) {
-    const range = high === Number.MAX_SAFE_INTEGER ? `of at least ${low}` : `from ${low} to ${high}`;
+  if (!Number.isSafeInteger(value) || value < low || value > high) {
+    const range = high < Infinity ? `from ${low} to ${high}` : `of at least ${low}`;
     throw wrongValue(title, `an integer ${range}`, value);
   }
   return value;
@@ -63,16 +67,15 @@ export function checkInteger(
 /** A number that is still finite once it is rounded to f32, and then greater than `above`. */
 export function checkFinite(title: string, value: unknown, above: number = -Infinity): number {
   if (typeof value !== "number") throw wrongKind(title, "a number", value);
-  if (!Number.isFinite(Math.fround(value)) || Math.fround(value) <= above) {
-    throw wrongValue(title, above === -Infinity ? "a finite number" : `a finite number greater than ${above}`, value);
-  }
-  return value;
+  const rounded = Math.fround(value);
+  if (rounded > above && rounded < Infinity) return value;
+  throw wrongValue(title, `a finite number${above > -Infinity ? ` greater than ${above}` : ""}`, value);
 }
 
 /** One of the strings `choices`. */
 export function checkChoice<Choice extends string>(title: string, value: unknown, choices: readonly Choice[]): Choice {
   if (choices.includes(value as Choice)) return value as Choice;
-  const expected = choices.map((choice) => JSON.stringify(choice)).join(" or ");
+  const expected = choices.map((choice) => `"${choice}"`).join(" or ");
   throw (typeof value === "string" ? wrongValue : wrongKind)(title, expected, value);
 }
 
@@ -83,16 +86,16 @@ export function checkBoolean(title: string, value: unknown): boolean {
 }
 
 /** The getters of typed arrays themselves: no property of an array can lie to them, and no code of a caller runs. */
-const TYPED_ARRAY = Object.getPrototypeOf(Int8Array.prototype) as object;
-const own = (name: string | symbol, part: "get" | "value"): (() => unknown) =>
-  Reflect.get(Object.getOwnPropertyDescriptor(TYPED_ARRAY, name)!, part) as () => unknown;
-const getTag = own(Symbol.toStringTag, "get");
-const getLength = own("length", "get");
-const getBuffer = own("buffer", "get");
-const getOffset = own("byteOffset", "get");
-const getBytes = own("byteLength", "get");
+const TYPED_ARRAY = Object.getPrototypeOf(Int8Array.prototype) as { keys: () => unknown };
+const getterOf = (name: string | symbol) =>
+  (Object.getOwnPropertyDescriptor(TYPED_ARRAY, name) as { get: () => unknown }).get;
+const getTag = getterOf(Symbol.toStringTag);
+const getLength = getterOf("length");
+const getBuffer = getterOf("buffer");
+const getOffset = getterOf("byteOffset");
+const getBytes = getterOf("byteLength");
 /** Like every method it throws for an array whose buffer was transferred, or shrunk below the array. */
-const getKeys = own("keys", "value");
+const getKeys = TYPED_ARRAY.keys;
 
 /** The kinds of typed arrays that calls take. */
 const KINDS = { Float32Array, Int32Array, Uint8Array, BigInt64Array };
@@ -121,11 +124,11 @@ export function checkTypedArray<Kind extends keyof Kinds>(
     try {
       getKeys.call(value);
     } catch {
-      throw new TypeError(`"${title}" expected ${expected}, got one whose buffer was transferred or shrunk`);
+      throw new TypeError(mismatch(title, expected, "one whose buffer was transferred or shrunk"));
     }
   }
-  const [buffer, offset] = [getBuffer.call(value) as ArrayBuffer, getOffset.call(value) as number];
-  return new KINDS[kind](buffer, offset, length) as InstanceType<Kinds[Kind]>;
+  const buffer = getBuffer.call(value) as ArrayBuffer;
+  return new KINDS[kind](buffer, getOffset.call(value) as number, length) as InstanceType<Kinds[Kind]>;
 }
 
 /** A stretch of memory. */
@@ -155,8 +158,9 @@ export function checkInt32Array(
   what: string,
   low: number,
   high: number,
+  expected?: string,
 ): Int32Array {
-  const integers = checkIntegers(title, value);
+  const integers = checkIntegers(title, value, expected);
   checkLength(title, integers.length, length, what);
   const wrong = integers.findIndex((element) => element < low || element > high);
   if (wrong >= 0) checkInteger(`${title}[${wrong}]`, integers[wrong], low, high);
@@ -170,12 +174,12 @@ export function checkLength(title: string, got: number, length: number, what: st
 
 /** The error for a handle that was disposed of; `kind` is its class. */
 export function disposed(title: string, kind: string): ReferenceError {
-  return new ReferenceError(`"${title}" expected a live ${kind}, got a disposed one`);
+  return new ReferenceError(mismatch(title, `a live ${kind}`, "a disposed one"));
 }
 
 /** The error for a handle of another instance. */
 export function notOurs(title: string, kind: string): TypeError {
-  return new TypeError(`"${title}" expected a ${kind} of this instance, got one of another`);
+  return new TypeError(mismatch(title, `a ${kind} of this instance`, "one of another"));
 }
 
 /** The batch dimension of a shape in an error message; a batch of one is left out. */
@@ -183,8 +187,13 @@ export function perBatch(batch: number): string {
   return batch > 1 ? "batch × " : "";
 }
 
-/** The number of rows of `rowLength` floats in `length` floats; `what` says in errors what a row is made of. */
-export function checkRows(title: string, length: number, rowLength: number, what: string): number {
+/**
+ * The number of rows of `rowLength` floats in `length` floats, at most `most`; `what` says in errors what a row is made
+ * of.
+ */
+export function checkRows(title: string, length: number, rowLength: number, what: string, most = Infinity): number {
+  const rows = length / rowLength;
   if (length % rowLength !== 0) throw wrongValue(title, `a length divisible by ${rowLength} (${what})`, length);
-  return length / rowLength;
+  if (rows > most) throw wrongValue(title, `at most ${Math.floor(most)} rows a sequence`, rows);
+  return rows;
 }

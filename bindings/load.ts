@@ -42,24 +42,20 @@ export interface Host {
 }
 
 /** `load` of a host; see there for errors. */
-export async function loadFrom(host: Host, options: LoadOptions = {}): Promise<Heed> {
-  const checked = checkOptions(host, "load", options);
-  const { module } = checked;
-  const source = module === undefined ? host.source(checked.variant ?? bestVariant()) : await module;
-  return start(await compile(source), checked);
+export async function loadFrom(host: Host, given: LoadOptions = {}): Promise<Heed> {
+  const options = checkOptions(host, "load", given);
+  return start(await compile(await options.module), options);
 }
 
 /** `loadSync` of a host; see there for errors. */
-export function loadSyncFrom(host: Host, options: LoadSyncOptions = {}): Heed {
-  const checked = checkOptions(host, "loadSync", options);
-  const { module } = checked;
-  const source = module === undefined ? host.source(checked.variant ?? bestVariant()) : module;
-  return start(compileSync(source), checked);
+export function loadSyncFrom(host: Host, given: LoadSyncOptions = {}): Heed {
+  const options = checkOptions(host, "loadSync", given);
+  return start(compileSync(options.module), options);
 }
 
 /** An instance of a compiled build. Throws a RangeError where it is another build than `variant`. */
-function start(module: WebAssembly.Module, { variant, maxMemory, orLess }: ReturnType<typeof checkOptions>): Heed {
-  const { kernels, memory } = instantiate(module, maxMemory, orLess);
+function start(compiled: WebAssembly.Module, { variant, bytes, orLess }: CheckedOptions): Heed {
+  const { kernels, memory } = instantiate(compiled, bytes, orLess);
   const heed = new Heed(kernels, memory);
   if (variant && variant !== heed.variant) throw wrongValue("module", `the "${variant}" build`, heed.variant);
   return heed;
@@ -68,10 +64,20 @@ function start(module: WebAssembly.Module, { variant, maxMemory, orLess }: Retur
 /** Bytes that wasm32 can address. */
 export const WASM32_BYTES = 2 ** 32;
 
-function checkOptions(host: Host, call: string, options: LoadOptions) {
-  const { variant, module, maxMemory } = readOptions(call, options, LOAD_NAMES);
+/** Options with their defaults. */
+interface CheckedOptions {
+  variant: Variant | undefined;
+  module: LoadOptions["module"];
+  /** To which memory may grow, or to less where the host refuses so much and `orLess` is true. */
+  bytes: number;
+  orLess: boolean;
+}
+
+function checkOptions(host: Host, call: string, given: LoadOptions): CheckedOptions {
+  const options = readOptions(call, given, LOAD_NAMES);
+  const { variant, maxMemory = host.maxMemory } = options;
   if (variant !== undefined) checkChoice("variant", variant, ["simd", "relaxed"]);
-  const orLess = maxMemory === undefined;
-  const bytes = checkInteger("maxMemory", orLess ? host.maxMemory : maxMemory, PAGE_BYTES, WASM32_BYTES);
-  return { variant, module, maxMemory: bytes, orLess };
+  const bytes = checkInteger("maxMemory", maxMemory, PAGE_BYTES, WASM32_BYTES);
+  const { module = host.source(variant ?? bestVariant()) } = options;
+  return { variant, module, bytes, orLess: options.maxMemory === undefined };
 }

@@ -1,6 +1,6 @@
 // How a call reads its options: once, at entry, into a record of its own. After that no code of the caller runs any more
 // (getters, Proxies), and no option is passed over in silence.
-import { checkObject, quote } from "./check.ts";
+import { checkObject, isObject, quote } from "./check.ts";
 
 /** Reads the value of an option: copies what the caller's code could change later. */
 type Reader = (value: unknown, title: string) => unknown;
@@ -62,56 +62,64 @@ export const MOST_DIMENSIONS = 8;
 
 /** Whether a value is an object that may have options: neither an array nor a view of memory. */
 function isRecord(value: unknown): value is object {
-  return typeof value === "object" && value !== null && !ArrayBuffer.isView(value) && !Array.isArray(value);
+  return isObject(value) && !ArrayBuffer.isView(value) && !Array.isArray(value);
 }
 
 /** The error for an option that a call does not know, with the name that was probably meant. */
-export function unknownOption(call: string, name: string, known: readonly string[]): TypeError {
+function unknownOption(call: string, name: string, known: readonly string[]): TypeError {
   const meant = nearestName(name, known);
   return new TypeError(`${quote(name)} is no option of ${call}${meant ? `; did you mean "${meant}"?` : ""}`);
 }
 
-/** What PyTorch, ONNX, Keras and Hugging Face call our options: in small letters, without "_" and a leading "is". */
-const SYNONYMS =
-  " mask:keepMask attnmask:keepMask attentionmask:keepMask keypaddingmask:keepMask attnbias:bias slidingwindow:window " +
-  "windowsize:window numattentionheads:numHeads numkeyvalueheads:numKvHeads kvheads:numKvHeads headsize:headDim " +
-  "unidirectional:causal softmaxscale:scale alibi:alibiSlopes ropetheta:base rope:rotary positionids:positions " +
-  "needweights:weights out:weights maxseqlen:capacity dmodel:embedDim k:topK ";
+/** What PyTorch, ONNX, Keras, Hugging Face and flash-attention call our options, {@link plain}. */
+const SYNONYMS: Partial<Record<string, string>> = {
+  keepMask: "mask attnmask attentionmask keypaddingmask",
+  window: "slidingwindow windowsize",
+  numHeads: "numattentionheads",
+  numKvHeads: "numkeyvalueheads",
+  headDim: "headsize",
+  causal: "unidirectional",
+  scale: "softmaxscale",
+  bias: "attnbias",
+  base: "ropetheta",
+  positions: "positionids",
+  weights: "needweights out",
+  capacity: "maxseqlen",
+};
 
 /** The name among `known` that a wrong one most likely stands for; undefined where none is near. */
 export function nearestName(name: string, known: readonly string[]): string | undefined {
-  const synonym = (SYNONYMS.split(` ${plain(name)}:`)[1] ?? "").split(" ")[0]!;
-  return known.includes(synonym) ? synonym : closestName(name, known);
+  const wanted = plain(name);
+  return known.find((option) => SYNONYMS[option]?.split(" ").includes(wanted)) ?? closestName(name, known);
 }
 
 /** The name among `known` that is spelt most like a wrong one; undefined where none is near. */
 export function closestName(name: string, known: readonly string[]): string | undefined {
-  const wanted = plain(name);
+  const wanted = plain(name).slice(0, COMPARED);
   let best: string | undefined;
-  let least = 1 + Math.max(1, Math.floor(Math.min(wanted.length, SHOWN) / 3));
+  let least = 1 + Math.max(1, Math.floor(wanted.length / 3));
   for (const candidate of known) {
-    const distance = editDistance(wanted.slice(0, SHOWN), plain(candidate));
+    const distance = editDistance(wanted, plain(candidate));
     if (distance < least) [best, least] = [candidate, distance];
   }
   return best;
 }
 
 /** The most characters of a name that are compared. */
-const SHOWN = 40;
+const COMPARED = 40;
 
-/** A name in small letters, without what the ways of writing names differ in. */
+/** A name in small letters, without "_", "-" and a leading "is", in which the ways of writing names differ. */
 function plain(name: string): string {
-  return name.replace(/_|-/g, "").toLowerCase().replace(/^is/, "");
+  return name.replace(/[_-]/g, "").toLowerCase().replace(/^is/, "");
 }
 
 /** How many letters must be put in, taken out or changed to make one of the other (Levenshtein). */
 function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const changed = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(changed, row[j]! + 1, next[j - 1]! + 1));
+  let row = [...Array(b.length + 1).keys()];
+  for (const letter of a) {
+    const next = [row[0]! + 1];
+    for (let j = 0; j < b.length; j++) {
+      next.push(Math.min(row[j]! + Number(letter !== b[j]), row[j + 1]! + 1, next[j]! + 1));
     }
     row = next;
   }

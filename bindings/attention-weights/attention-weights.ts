@@ -62,7 +62,7 @@ export function computeWeights(
   const scope = new CallScope(arena);
   try {
     const indices = topK === undefined ? 0 : scope.reserve(length * 4);
-    const pointers = { weights: weights.reserve(scope), indices, entropy: entropy.reserve(scope) };
+    const pointers = { weights: weights.reserve(scope), rows: resultRows, indices, entropy: entropy.reserve(scope) };
     // Without rows and without a result there is nothing to do, however many batch entries and heads the options name.
     if (rowHeads > 0 || length > 0) {
       runPlan(planCall(instance, problem, selection, scope, operands.place(scope), pointers));

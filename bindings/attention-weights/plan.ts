@@ -19,6 +19,8 @@ const BUFFER_BYTES = 2 ** 18;
 /** The addresses of the outputs. */
 export interface OutputPointers {
   weights: number;
+  /** Rows of weights, and of indices. */
+  rows: number;
   /** 0 without topK. */
   indices: number;
   /** 0 where it is not asked for. */

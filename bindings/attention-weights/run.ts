@@ -8,12 +8,10 @@ import { writeScoreRows } from "./score-rows.ts";
 /** Runs the kernels and leaves the results at Plan.outputs. */
 export function runPlan(plan: Plan): void {
   const { problem, selection, outputs, subsets } = plan;
-  const { rows, heads, reduce, topK } = selection;
+  const { reduce, topK, stage } = selection;
   // Sums start at 0. Keys of no sequence, and of other sequences than that of the row, are written by no kernel.
   if (topK === undefined && (reduce !== undefined || !coversAllKeys(plan))) {
-    const resultRows = (reduce === "mean" ? 1 : heads.length) * (reduce === "keySum" ? 1 : rows.length);
-    const unseen = selection.stage === "softmax" ? 0 : -Infinity;
-    fillRows(plan, outputs.weights, problem.batch * resultRows, unseen);
+    fillRows(plan, outputs.weights, outputs.rows, stage === "softmax" ? 0 : -Infinity);
   }
   for (let batch = 0; batch < problem.batch; batch++) {
     for (const subset of subsets) runSubset(plan, batch, subset);
@@ -43,7 +41,6 @@ function runSubset(plan: Plan, batch: number, subset: Subset): void {
   const firstSum = sums || outputs.weights + firstResultRow * rowBytes;
   if (sums) fillRows(plan, sums, resultRows, 0);
   if (lows) fillRows(plan, lows, resultRows, 0);
-  const sumOffset = firstResultRow * rowBytes;
   // A batch entry is one sequence, or all of the packed ones.
   const rowsOf =
     problem.batch > 1 ? [[batch, subset.rows] as const] : rowsBySequence(plan.sequences, selection, subset);
@@ -52,7 +49,7 @@ function runSubset(plan: Plan, batch: number, subset: Subset): void {
     for (const [kvHead, kvHeads] of headsOf) {
       for (const rowHeads of slices(rowHeadsOf(selection, batch, { rows, heads: kvHeads }), plan.passRows)) {
         computePass(plan, sequenceIndex, kvHead, rowHeads);
-        if (reduce) addToSums(plan, sequenceIndex, rowHeads, firstSum - sumOffset, lows && lows - sumOffset);
+        if (reduce) addToSums(plan, sequenceIndex, rowHeads, firstResultRow, firstSum);
       }
     }
   }
@@ -97,19 +94,22 @@ function addLows({ instance, problem, lows }: Plan, firstSum: number, resultRows
   for (let n = 0; n < length; n++) sums[n]! += lost[n]!;
 }
 
-/**
- * Adds the weights of one pass to the sums of their result rows; `sums`, and `lows` unless it is 0, are where those of
- * result row 0 would be.
- */
-function addToSums(plan: Plan, sequenceIndex: number, rowHeads: readonly RowHead[], sums: number, lows: number): void {
-  const { instance, problem, scoreRows } = plan;
+/** Adds the weights of one pass to the sums of their result rows; `firstSum` are those of `firstResultRow`. */
+function addToSums(
+  plan: Plan,
+  sequenceIndex: number,
+  rowHeads: readonly RowHead[],
+  firstResultRow: number,
+  firstSum: number,
+): void {
+  const { instance, problem, scoreRows, lows } = plan;
   const { startKv, seqLenKv } = plan.sequences[sequenceIndex]!;
   for (let start = 0, end = 0; start < rowHeads.length; start = end) {
     const { resultRow } = rowHeads[start]!;
     while (end < rowHeads.length && rowHeads[end]!.resultRow === resultRow) end++;
-    const offset = (resultRow * problem.rowsKv + startKv) * 4;
+    const offset = ((resultRow - firstResultRow) * problem.rowsKv + startKv) * 4;
     instance.kernels.sumRows(
-      sums + offset,
+      firstSum + offset,
       lows && lows + offset,
       scoreRows + start * SCORE_ROW_BYTES,
       end - start,

@@ -1,5 +1,5 @@
-import type { Problem } from "../attention/problem.ts";
-import { checkChoice, checkInteger, checkIntegers, isTypedArray, wrongKind, wrongValue } from "../check.ts";
+import { LSE_SHAPE, type Problem } from "../attention/problem.ts";
+import { checkChoice, checkInteger, checkIntegers, wrongKind, wrongValue } from "../check.ts";
 import { UNLIMITED } from "../engine/abi.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, checkFloatsOf } from "../memory/data.ts";
@@ -54,26 +54,25 @@ export function checkSelection(arena: Arena, problem: Problem, options: WeightsO
     throw wrongKind("topK", "an integer beside indices", undefined);
   }
   return {
-    rows: checkSubset("rows", options.rows, rowsQ, "rows of q"),
-    heads: checkSubset("heads", options.heads, numHeads, "numHeads"),
-    lse: lse === undefined ? undefined : checkFloatsOf("lse", lse, arena, lseLength, "batch × numHeads × seqLenQ"),
-    reduce: reduce === undefined ? undefined : checkChoice("reduce", reduce, REDUCTIONS),
+    rows: checkSubset("rows", options.rows, rowsQ),
+    heads: checkSubset("heads", options.heads, numHeads),
+    lse: lse === undefined ? undefined : checkFloatsOf("lse", lse, arena, lseLength, LSE_SHAPE),
+    reduce: reduce === undefined ? undefined : checkChoice<"mean" | "keySum">("reduce", reduce, ["mean", "keySum"]),
     topK: topK === undefined ? undefined : Math.min(checkInteger("topK", topK, 1), rowsKv),
     stage,
   };
 }
 
-const REDUCTIONS = ["mean", "keySum"] as const;
-
 /** Some of the integers 0 … count − 1, in any order and as often as they are given; all of them by default. */
-function checkSubset(title: string, value: unknown, count: number, what: string): Int32Array {
+function checkSubset(title: string, value: unknown, count: number): Int32Array {
   if (value === undefined) return Int32Array.from({ length: count }, (_, i) => i);
-  const expected = "an Int32Array or an array of integers";
-  if (!isTypedArray("Int32Array", value) && !Array.isArray(value)) throw wrongKind(title, expected, value);
-  const elements = Array.isArray(value) ? (value as unknown[]) : checkIntegers(title, value, expected);
-  return Int32Array.from(elements as ArrayLike<unknown>, (element, i) => {
-    if (typeof element !== "number") throw wrongKind(`${title}[${i}]`, "an integer", element);
-    if (Number.isInteger(element) && element >= 0 && element < count) return element;
-    throw wrongValue(`${title}[${i}]`, `an integer from 0 to ${count - 1} (${what} − 1)`, element);
-  });
+  const elements = Array.isArray(value)
+    ? (value as unknown[])
+    : checkIntegers(title, value, "an Int32Array or an array of integers");
+  return Int32Array.from(elements as ArrayLike<number>, (element, i) =>
+    // The title of each element would cost more than the check.
+    Number.isInteger(element) && element >= 0 && element < count
+      ? element
+      : checkInteger(`${title}[${i}]`, element, 0, count - 1),
+  );
 }

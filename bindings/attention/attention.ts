@@ -17,7 +17,14 @@ import { run } from "./call.ts";
 import { stageKeysAndValues } from "./kv-source.ts";
 import type { Operands } from "./operands.ts";
 import { ATTENTION_NAMES, type AttentionOptions } from "./options.ts";
-import { type Problem, checkKeysAndValues, checkProblem, checkQueries, maxRowsPerKvHead } from "./problem.ts";
+import {
+  LSE_SHAPE,
+  type Problem,
+  checkKeysAndValues,
+  checkProblem,
+  checkQueries,
+  maxRowsPerKvHead,
+} from "./problem.ts";
 
 /** What `attention` returns; `Out` and `Lse` are the types of these two options. @category Attention */
 export type AttentionResult<Out = Rows | undefined, Lse = boolean | Rows | undefined> = {
@@ -64,7 +71,7 @@ export function computeAttention(
   const { arena, kernels } = instance;
   const { headDim, valueDim, numKvHeads, keepMask, bias, outLength, lseLength } = problem;
   const out = Output.required(arena, "out", options.out, outLength, "batch × seqLenQ × numHeads × valueDim");
-  const lse = Output.optional(arena, "lse", options.lse, lseLength, "batch × numHeads × seqLenQ");
+  const lse = Output.optional(arena, "lse", options.lse, lseLength, LSE_SHAPE);
   checkApart(arena, { out: options.out, lse: options.lse }, options, operands.given);
 
   const scope = new CallScope(arena);

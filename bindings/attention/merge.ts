@@ -1,13 +1,15 @@
-import { checkChoice, checkInteger, checkObject, checkRows, perBatch, wrongKind, wrongValue } from "../check.ts";
+import { checkInteger, checkObject, checkRows, perBatch, wrongKind, wrongValue } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
-import { MAX_BATCH, MAX_DIM, MAX_HEADS, MAX_ROWS } from "../limits.ts";
+import { MAX_DIM, MAX_ROWS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats, checkFloatsOf } from "../memory/data.ts";
-import type { Layout } from "../memory/layout.ts";
+import { ARRANGEMENT_NAMES, type Layout, checkArrangement } from "../memory/layout.ts";
 import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
+import { StagedRows } from "../memory/staged-rows.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { type Names, list, readOptions } from "../options.ts";
+import { LSE_SHAPE } from "./problem.ts";
 
 /** What `attention` returned, with lse, for some of the keys. @category Split keys */
 export interface Part {
@@ -40,16 +42,7 @@ export interface MergeOptions<
   lse?: Lse | undefined;
 }
 
-const MERGE_NAMES: Names<MergeOptions> = {
-  numHeads: 0,
-  headDim: 0,
-  valueDim: 0,
-  batch: 0,
-  layout: 0,
-  sinks: 0,
-  out: 0,
-  lse: 0,
-};
+const MERGE_NAMES: Names<MergeOptions> = { ...ARRANGEMENT_NAMES, headDim: 0, valueDim: 0, sinks: 0, out: 0, lse: 0 };
 
 /** What `merge` returns. @category Split keys */
 export interface MergeResult<Out = Rows | undefined, Lse = true | Rows | undefined> {
@@ -86,15 +79,12 @@ export function merge(instance: Instance, partsIn: unknown, given: MergeOptions)
   const lseOption = options.lse === true ? undefined : options.lse;
   const lse = Output.required(arena, "lse", lseOption, rows, "that of every part");
   checkApart(arena, { out: options.out, lse: lseOption }, options);
-  const inMemory = out.place?.ptr !== undefined || lse.place?.ptr !== undefined;
-  (inMemory ? parts : []).forEach((part, p) => {
+  parts.forEach((part, p) => {
     // An output may be exactly that of a part, since the kernel reads a row of every part before it writes the row.
     const [outTitle, lseTitle] = [`parts[${p}].out`, `parts[${p}].lse`];
-    const { out: partOut, lse: partLse } = partsGiven[p]!;
-    checkApart(arena, { out: options.out }, { [outTitle]: isSame(out.place, part.out) ? undefined : partOut });
-    checkApart(arena, { out: options.out }, { [lseTitle]: partLse });
-    checkApart(arena, { lse: lseOption }, { [outTitle]: partOut });
-    checkApart(arena, { lse: lseOption }, { [lseTitle]: isSame(lse.place, part.lse) ? undefined : partLse });
+    const given = { [outTitle]: partsGiven[p]!.out, [lseTitle]: partsGiven[p]!.lse };
+    checkApart(arena, { out: options.out }, isSame(out.place, part.out) ? { ...given, [outTitle]: undefined } : given);
+    checkApart(arena, { lse: lseOption }, isSame(lse.place, part.lse) ? { ...given, [lseTitle]: undefined } : given);
   });
 
   const scope = new CallScope(arena);
@@ -117,37 +107,19 @@ function mergePieces({ arena, kernels }: Instance, call: MergeCall, scope: CallS
   const count = parts.length;
   const rowBytes = dim * 4;
   const copiedParts = parts.filter((part) => part.out.array).length;
-  const pieceRows =
-    copiedParts === 0 ? rows : Math.max(1, Math.min(rows, Math.floor(PIECE_BYTES / (copiedParts * rowBytes))));
+  const pieceRows = Math.max(1, Math.min(rows, Math.floor(PIECE_BYTES / (copiedParts * rowBytes))));
   const scratch = scope.reserve(kernels.mergeBytes(count));
   const sinks = scope.input(call.sinks);
-  const lses = parts.map((part) => scope.input(part.lse));
-  const pieces = parts.map((part) => (part.out.array ? scope.reserve(pieceRows * rowBytes) : 0));
-  const outTable = scope.reserve(count * 4);
-  const lseTable = scope.reserve(count * 4);
-  new Int32Array(arena.buffer, lseTable, count).set(lses);
+  const lses = scope.integers(parts.map((part) => scope.input(part.lse)));
+  const outs = scope.reserve(count * 4);
+  // The kernel takes the rows of out in the order of memory, whatever the layout is.
+  const shape = { layout: "blhd", rows, heads: 1, dim, maxRows: pieceRows } as const;
+  const staged = parts.map((part) => new StagedRows(arena, scope, part.out, shape));
   for (let first = 0; first < rows; first += pieceRows) {
-    const pieceLength = Math.min(pieceRows, rows - first);
-    const outs = parts.map(({ out: { array, ptr } }, p) => {
-      if (!array) return ptr + first * rowBytes;
-      const piece = array.subarray(first * dim, (first + pieceLength) * dim);
-      new Float32Array(arena.buffer, pieces[p], piece.length).set(piece);
-      return pieces[p]!;
-    });
-    new Int32Array(arena.buffer, outTable, count).set(outs);
+    const piece = Math.min(pieceRows, rows - first);
+    new Int32Array(arena.buffer, outs, count).set(staged.map((part) => part.take(0, first, piece).ptr));
     const dims = [numHeads, seqLenQ, dim, layout === "bhld"] as const;
-    kernels.mergeRows(
-      out + first * rowBytes,
-      lse,
-      outTable,
-      lseTable,
-      sinks,
-      scratch,
-      count,
-      first,
-      pieceLength,
-      ...dims,
-    );
+    kernels.mergeRows(out + first * rowBytes, lse, outs, lses, sinks, scratch, count, first, piece, ...dims);
   }
 }
 
@@ -169,39 +141,28 @@ function checkMerge(
   partsGiven: readonly { out?: unknown; lse?: unknown }[],
   options: MergeOptions,
 ): MergeCall {
-  const numHeads = checkInteger("numHeads", options.numHeads, 1, MAX_HEADS);
-  const { headDim, valueDim, batch = 1, layout = "blhd", sinks } = options;
+  const { numHeads, batch, layout } = checkArrangement(options);
+  const { headDim, valueDim, sinks } = options;
   if (headDim !== undefined) checkInteger("headDim", headDim, 1, MAX_DIM);
   const dim = checkInteger(headDim === undefined ? "headDim" : "valueDim", valueDim ?? headDim, 1, MAX_DIM);
-  checkInteger("batch", batch, 1, MAX_BATCH);
-  checkChoice("layout", layout, ["blhd", "bhld"]);
 
   const what = `${perBatch(batch)}numHeads × ${valueDim === undefined ? "headDim" : "valueDim"}`;
-  let seqLenQ: number | undefined;
-  const parts = partsGiven.map(({ out, lse }, p) => {
-    const floats = checkFloats(`parts[${p}].out`, out, arena);
-    const rows = checkRows(`parts[${p}].out`, floats.length, batch * numHeads * dim, what);
-    seqLenQ ??= rows;
-    if (batch * numHeads * rows > MAX_ROWS) {
-      throw wrongValue(`parts[${p}].out`, `at most ${MAX_ROWS} rows of a head`, batch * numHeads * rows);
-    }
-    if (rows !== seqLenQ) {
-      throw wrongValue(
-        `parts[${p}].out`,
-        `a length of ${batch * numHeads * dim * seqLenQ} (that of parts[0].out)`,
-        floats.length,
-      );
-    }
-    const length = batch * numHeads * seqLenQ;
-    return { out: floats, lse: checkFloatsOf(`parts[${p}].lse`, lse, arena, length, "batch × numHeads × seqLenQ") };
-  });
+  const first = "parts[0].out";
+  const { length } = checkFloats(first, partsGiven[0]!.out, arena);
+  const rowsOfOne = batch * numHeads;
+  const seqLenQ = checkRows(first, length, rowsOfOne * dim, what, MAX_ROWS / rowsOfOne);
+  const rows = rowsOfOne * seqLenQ;
+  const parts = partsGiven.map(({ out, lse }, p) => ({
+    out: checkFloatsOf(`parts[${p}].out`, out, arena, length, `that of ${first}`),
+    lse: checkFloatsOf(`parts[${p}].lse`, lse, arena, rows, LSE_SHAPE),
+  }));
   return {
     parts,
     sinks: sinks === undefined ? undefined : checkFloatsOf("sinks", sinks, arena, numHeads, "numHeads"),
     numHeads,
     dim,
     layout,
-    seqLenQ: seqLenQ!,
-    rows: batch * numHeads * seqLenQ!,
+    seqLenQ,
+    rows,
   };
 }

@@ -1,5 +1,5 @@
 import { shaped } from "../memory/data.ts";
-import type { Layout } from "../memory/layout.ts";
+import { ARRANGEMENT_NAMES, type Layout } from "../memory/layout.ts";
 import type { Rows } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { type Names, nested } from "../options.ts";
@@ -96,12 +96,10 @@ export const SCORE_NAMES = {
 /** The options of a call over arrays, but for its outputs. */
 export const PROBLEM_NAMES = {
   ...SCORE_NAMES,
-  numHeads: 0,
+  ...ARRANGEMENT_NAMES,
   headDim: 0,
   numKvHeads: 0,
   valueDim: 0,
-  batch: 0,
-  layout: 0,
   kvLengths: 0,
   cuSeqlensQ: 0,
   cuSeqlensKv: 0,

@@ -1,6 +1,5 @@
 import {
   checkBoolean,
-  checkChoice,
   checkFinite,
   checkInteger,
   checkLength,
@@ -10,10 +9,10 @@ import {
   wrongValue,
 } from "../check.ts";
 import { UNLIMITED } from "../engine/abi.ts";
-import { MAX_BATCH, MAX_DIM, MAX_HEADS, MAX_ROWS } from "../limits.ts";
+import { MAX_DIM, MAX_ROWS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Bytes, type Floats, checkBytes, checkFloats, checkFloatsOf } from "../memory/data.ts";
-import type { Layout } from "../memory/layout.ts";
+import { type Arrangement, checkArrangement } from "../memory/layout.ts";
 import { type ScoreStrides, checkBroadcast } from "./broadcast.ts";
 import type { AttentionOptions } from "./options.ts";
 import { type Sequence, checkSequences } from "./sequences.ts";
@@ -32,10 +31,8 @@ export interface Dims {
 }
 
 /** q, checked, with the options that say what shape it has. */
-export interface Queries extends Dims {
+export interface Queries extends Dims, Arrangement {
   readonly q: Floats;
-  readonly numHeads: number;
-  readonly layout: Layout;
   /** Rows of q in one batch entry: seqLenQ, or totalQ if packed. */
   readonly rowsQ: number;
 }
@@ -67,21 +64,21 @@ export interface Problem extends Queries {
   readonly lseLength: number;
 }
 
+/** What the length of lse is made of. */
+export const LSE_SHAPE = "batch × numHeads × seqLenQ";
+
 /** Checks q, and the options that say what shape it has. */
 export function checkQueries(arena: Arena, qIn: unknown, options: AttentionOptions): Queries {
-  const numHeads = checkInteger("numHeads", options.numHeads, 1, MAX_HEADS);
-  const headDim = checkInteger("headDim", options.headDim, 1, MAX_DIM);
-  const { numKvHeads = numHeads, valueDim = headDim, batch = 1, layout = "blhd" } = options;
-  checkInteger("numKvHeads", numKvHeads, 1, MAX_HEADS);
+  const { numHeads, batch, layout } = checkArrangement(options);
+  const { headDim, numKvHeads = numHeads, valueDim = headDim } = options;
+  checkInteger("headDim", headDim, 1, MAX_DIM);
+  checkInteger("numKvHeads", numKvHeads, 1);
   if (numHeads % numKvHeads !== 0) throw wrongValue("numKvHeads", `a divisor of ${numHeads} (numHeads)`, numKvHeads);
   checkInteger("valueDim", valueDim, 1, MAX_DIM);
-  checkInteger("batch", batch, 1, MAX_BATCH);
-  checkChoice("layout", layout, ["blhd", "bhld"]);
 
   const q = checkFloats("q", qIn, arena);
-  const rowsQ = checkRows("q", q.length, batch * numHeads * headDim, `${perBatch(batch)}numHeads × headDim`);
-  const group = numHeads / numKvHeads;
-  if (rowsQ * group > MAX_ROWS) throw wrongValue("q", `at most ${MAX_ROWS / group} rows a sequence`, rowsQ);
+  const what = `${perBatch(batch)}numHeads × headDim`;
+  const rowsQ = checkRows("q", q.length, batch * numHeads * headDim, what, MAX_ROWS / (numHeads / numKvHeads));
   return { q, batch, numHeads, numKvHeads, headDim, valueDim, layout, rowsQ };
 }
 
@@ -89,8 +86,8 @@ export function checkQueries(arena: Arena, qIn: unknown, options: AttentionOptio
 export function checkKeys(arena: Arena, kIn: unknown, dims: Dims): { k: Floats; rowsKv: number } {
   const { batch, numKvHeads, headDim } = dims;
   const k = checkFloats("k", kIn, arena);
-  const rowsKv = checkRows("k", k.length, batch * numKvHeads * headDim, `${perBatch(batch)}numKvHeads × headDim`);
-  if (rowsKv > MAX_ROWS) throw wrongValue("k", `at most ${MAX_ROWS} rows a sequence`, rowsKv);
+  const what = `${perBatch(batch)}numKvHeads × headDim`;
+  const rowsKv = checkRows("k", k.length, batch * numKvHeads * headDim, what, MAX_ROWS);
   return { k, rowsKv };
 }
 
@@ -119,7 +116,7 @@ export function checkProblem(
   const { sequences, count } = checkSequences(options, batch, rowsQ, rowsKv);
   const { left, right } = checkWindow(options);
   const target = [batch, numHeads, rowsQ, rowsKv];
-  const { scale, softcap, keepMask, bias, alibiSlopes, sinks } = options;
+  const { scale = 1 / Math.sqrt(headDim), softcap, keepMask, bias, alibiSlopes, sinks } = options;
   return {
     // Written out: V8 takes longer to spread an object of this size than a small call takes for all its checks.
     q,
@@ -132,7 +129,7 @@ export function checkProblem(
     rowsQ,
     rowsKv,
     sequences,
-    scale: scale === undefined ? 1 / Math.sqrt(headDim) : checkFinite("scale", scale),
+    scale: checkFinite("scale", scale),
     left: Math.min(left, reach),
     right,
     softcap: softcap === undefined ? 0 : checkFinite("softcap", softcap, 0),
@@ -147,22 +144,17 @@ export function checkProblem(
 
 /** The window of a call; causal is a window without keys to the right. */
 function checkWindow(options: AttentionOptions): { left: number; right: number } {
-  const { window } = options;
-  const causal = options.causal === undefined ? false : checkBoolean("causal", options.causal);
-  let left = UNLIMITED;
-  let right = UNLIMITED;
-  if (window !== undefined) {
-    checkObject("window", window);
-    left = checkReach("window.left", window.left);
-    right = checkReach("window.right", window.right);
-  }
+  const { causal = false, window = {} } = options;
+  checkBoolean("causal", causal);
+  checkObject("window", window);
+  const left = checkReach("window.left", window.left);
+  const right = checkReach("window.right", window.right);
   return { left, right: causal ? 0 : right };
 }
 
 /** Checks the keys to one side: an integer; Infinity and undefined stand for all of them. */
-function checkReach(title: string, value: number | undefined): number {
-  if (value === undefined || value === Infinity) return UNLIMITED;
-  return Math.min(checkInteger(title, value, 0), UNLIMITED);
+function checkReach(title: string, value: number = Infinity): number {
+  return Math.min(value === Infinity ? value : checkInteger(title, value, 0), UNLIMITED);
 }
 
 const SCORES = "[batch, numHeads, seqLenQ, seqLenKv]";

@@ -1,12 +1,4 @@
-import {
-  checkInt32Array,
-  checkInteger,
-  checkIntegers,
-  checkLength,
-  isTypedArray,
-  wrongKind,
-  wrongValue,
-} from "../check.ts";
+import { checkInt32Array, checkInteger, checkIntegers, checkLength, wrongKind, wrongValue } from "../check.ts";
 import { MAX_OFFSET } from "../engine/abi.ts";
 import type { AttentionOptions } from "./options.ts";
 
@@ -71,8 +63,8 @@ export function checkSequences(
 /** Checks queryOffset: one for all sequences, or one for each. `counted` names the sequences in errors. */
 function checkOffsets(value: unknown, count: number, counted: string): number | Int32Array {
   if (typeof value === "number") return checkInteger("queryOffset", value, -MAX_OFFSET, MAX_OFFSET);
-  if (!isTypedArray("Int32Array", value)) throw wrongKind("queryOffset", "an integer or an Int32Array", value);
-  return checkInt32Array("queryOffset", value, count, counted, -MAX_OFFSET, MAX_OFFSET);
+  const expected = "an integer or an Int32Array";
+  return checkInt32Array("queryOffset", value, count, counted, -MAX_OFFSET, MAX_OFFSET, expected);
 }
 
 /** Checks cuSeqlensQ or cuSeqlensKv: [sequences + 1] row numbers that never fall, the first 0, the last `rows`. */
@@ -80,10 +72,8 @@ function checkStarts(title: string, value: unknown, rows: number, what: string):
   const starts = checkIntegers(title, value);
   if (starts.length === 0) throw wrongValue(title, "at least one element", 0);
   if (starts[0] !== 0) throw wrongValue(`${title}[0]`, "0", starts[0]);
-  for (let i = 1; i < starts.length; i++) {
-    const before = starts[i - 1]!;
-    if (starts[i]! < before) throw wrongValue(`${title}[${i}]`, `at least ${before}, the one before`, starts[i]);
-  }
+  const fall = starts.findIndex((start, i) => start < starts[i - 1]!);
+  if (fall > 0) throw wrongValue(`${title}[${fall}]`, `at least ${starts[fall - 1]}, the one before`, starts[fall]);
   const last = starts.length - 1;
   if (starts[last] !== rows) throw wrongValue(`${title}[${last}]`, `${rows} (${what})`, starts[last]);
   return starts;

@@ -1,3 +1,4 @@
+import { mismatch } from "../check.ts";
 import { PAGE_BYTES } from "../memory/arena.ts";
 import { F16, F32, INT8, type Kernels } from "./abi.ts";
 import type { LinearMemory } from "./host.ts";
@@ -29,11 +30,11 @@ export function instantiate(
       memory = new WebAssembly.Memory({ initial: 1, maximum });
     } catch (cause) {
       if (orLess && maximum >= 2 * LEAST_PAGES) continue;
-      throw new RangeError(
-        `"maxMemory" expected a host with address space for ${maximum * PAGE_BYTES} bytes, got refused: raise the ` +
-          `limit of the process (ulimit -v), try node --disable-wasm-trap-handler, or pass less (${String(cause)})`,
-        { cause },
-      );
+      const expected = `a host with address space for ${maximum * PAGE_BYTES} bytes`;
+      const got =
+        "refused: raise the limit (ulimit -v), try node --disable-wasm-trap-handler, " +
+        `or pass less (${String(cause)})`;
+      throw new RangeError(mismatch("maxMemory", expected, got), { cause });
     }
   }
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });

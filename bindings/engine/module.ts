@@ -2,7 +2,7 @@
 // (gradients, norms, quantised weights), so that the kernels stay small. docs/decisions/modules.md says how one is
 // built, stamped and loaded.
 import type { Instance } from "./instance.ts";
-import { compile, compileSync } from "./source.ts";
+import { compile, compileSync, stampOf } from "./source.ts";
 
 /** Under this key an instance of heed hands its kernels and memory to entries of the package that bring a module. */
 export const INSTANCE: unique symbol = /* @__PURE__ */ Symbol.for("heed.instance");
@@ -16,12 +16,12 @@ export const INSTANCE: unique symbol = /* @__PURE__ */ Symbol.for("heed.instance
  * @throws RangeError for a file that is not this module of this version; else as `load({ module })`
  */
 export async function addModule(instance: Instance, name: string, source: unknown): Promise<unknown> {
-  return instantiateBeside(instance, await compile(await source, name));
+  return instantiateBeside(instance, await compile(await source, stampOf(name)));
 }
 
 /** {@link addModule} of what is compiled, or of bytes. */
 export function addModuleSync(instance: Instance, name: string, source: unknown): unknown {
-  return instantiateBeside(instance, compileSync(source, name));
+  return instantiateBeside(instance, compileSync(source, stampOf(name)));
 }
 
 function instantiateBeside({ arena }: Instance, module: WebAssembly.Module): unknown {

@@ -1,4 +1,4 @@
-import { nameOf, wrongKind, wrongValue } from "../check.ts";
+import { isObject, mismatch, nameOf, wrongKind, wrongValue } from "../check.ts";
 
 /** A build of the kernels: a compiled module, its bytes, a Response with its bytes, or its URL. @category Loading */
 export type ModuleSource = WebAssembly.Module | ArrayBuffer | ArrayBufferView | Response | URL | string;
@@ -6,24 +6,30 @@ export type ModuleSource = WebAssembly.Module | ArrayBuffer | ArrayBufferView | 
 /** The version of the package, which build.js writes here and into a custom section of each build. */
 declare const HEED_VERSION: string;
 
+/** The stamp of a further module of this version. */
+export function stampOf(name: string): string {
+  return `${HEED_VERSION} ${name}`;
+}
+
 /**
  * Fetches the build and compiles it, where that is still to be done.
  *
+ * @param stamp of the build; by default that of the kernels
  * @throws TypeError for another kind of source; RangeError for something else than a build of this version, or a
  * response without one; Error where a URL cannot be read, or where the host compiles no WebAssembly
  */
-export async function compile(source: unknown, name?: string): Promise<WebAssembly.Module> {
-  if (isModule(source)) return checkBuild(source, name);
+export async function compile(source: unknown, stamp = HEED_VERSION): Promise<WebAssembly.Module> {
+  if (isModule(source)) return checkBuild(source, stamp);
   const bytes = bytesOf(source) ?? (await requestBytes(source));
   const module = await WebAssembly.compile(bytes).catch((cause: unknown) => {
     throw compileError(bytes, cause);
   });
-  return checkBuild(module, name);
+  return checkBuild(module, stamp);
 }
 
 /** Like {@link compile}, for a build that need not be fetched. */
-export function compileSync(source: unknown, name?: string): WebAssembly.Module {
-  if (isModule(source)) return checkBuild(source, name);
+export function compileSync(source: unknown, stamp = HEED_VERSION): WebAssembly.Module {
+  if (isModule(source)) return checkBuild(source, stamp);
   const bytes = bytesOf(source);
   if (!bytes) throw wrongKind("module", "a WebAssembly.Module or its bytes", source);
   let module: WebAssembly.Module;
@@ -32,12 +38,12 @@ export function compileSync(source: unknown, name?: string): WebAssembly.Module 
   } catch (cause) {
     throw compileError(bytes, cause);
   }
-  return checkBuild(module, name);
+  return checkBuild(module, stamp);
 }
 
 /** Compares the class by its name, since an object of another realm, as edge runtimes make them, is no `instanceof`. */
 function isA(name: string, value: unknown): boolean {
-  return typeof value === "object" && value !== null && nameOf(value) === name;
+  return isObject(value) && nameOf(value) === name;
 }
 
 function isModule(value: unknown): value is WebAssembly.Module {
@@ -55,6 +61,11 @@ function bytesOf(value: unknown): Uint8Array<ArrayBuffer> | undefined {
   return undefined;
 }
 
+/** What Node has to read files with. */
+interface Node {
+  process?: { getBuiltinModule?(name: "fs"): { promises: { readFile(url: URL): Promise<Uint8Array> } } };
+}
+
 async function requestBytes(source: unknown): Promise<Uint8Array<ArrayBuffer>> {
   if (isA("Response", source)) return bodyOf(source as Response);
   if (typeof source !== "string" && !isA("URL", source)) {
@@ -62,12 +73,13 @@ async function requestBytes(source: unknown): Promise<Uint8Array<ArrayBuffer>> {
   }
   const url = urlOf(source as string | URL);
   try {
-    const read = url.protocol === "file:" && fileReader();
-    if (read) return new Uint8Array(await read(url));
+    // Node's fetch reads no file.
+    const files = url.protocol === "file:" && (globalThis as Node).process?.getBuiltinModule?.("fs").promises;
+    if (files) return new Uint8Array(await files.readFile(url));
     return await bodyOf(await fetch(url));
   } catch (cause) {
     if (cause instanceof RangeError) throw cause;
-    throw new Error(`"module" expected a build at ${url.href}, got ${String(cause)}`, { cause });
+    throw new Error(mismatch("module", `a build at ${url.href}`, String(cause)), { cause });
   }
 }
 
@@ -80,20 +92,12 @@ function urlOf(source: string | URL): URL {
   }
 }
 
-/** How Node reads a `file:` URL, which its `fetch` does not; undefined elsewhere. */
-function fileReader(): ((url: URL) => Promise<Uint8Array>) | undefined {
-  interface Node {
-    process?: { getBuiltinModule?(name: "fs"): { promises: { readFile(url: URL): Promise<Uint8Array> } } };
-  }
-  const files = (globalThis as Node).process?.getBuiltinModule?.("fs").promises;
-  return files && ((url) => files.readFile(url));
-}
-
 async function bodyOf(response: Response): Promise<Uint8Array<ArrayBuffer>> {
-  const from = response.url && ` from ${response.url}`;
-  if (!response.ok)
-    throw new RangeError(`"module" expected a response with a build, got status ${response.status}${from}`);
-  if (response.bodyUsed) throw new RangeError(`"module" expected a response with a build, got one already read${from}`);
+  const { ok, status, bodyUsed, url } = response;
+  if (!ok || bodyUsed) {
+    const got = `${ok ? "one already read" : `status ${status}`}${url && ` from ${url}`}`;
+    throw new RangeError(mismatch("module", "a response with a build", got));
+  }
   return new Uint8Array(await response.arrayBuffer());
 }
 
@@ -101,28 +105,22 @@ function compileError(bytes: Uint8Array<ArrayBuffer>, cause: unknown): Error {
   if (WebAssembly.validate(bytes)) {
     return new Error(
       'this host compiles no WebAssembly from bytes: import "heed/simd.wasm" as a module and load({ module }), ' +
-        "or, in a page, allow 'wasm-unsafe-eval' in the script-src of its Content-Security-Policy",
+        "or, in a page, allow 'wasm-unsafe-eval' in its Content-Security-Policy",
       { cause },
     );
   }
-  return new RangeError(
-    '"module" expected the bytes of heed/simd.wasm or heed/relaxed.wasm, ' +
-      `got ${bytes.length} bytes that this engine does not compile`,
-    { cause },
-  );
+  const got = `${bytes.length} bytes that this engine does not compile`;
+  return new RangeError(mismatch("module", "the bytes of heed/simd.wasm or heed/relaxed.wasm", got), { cause });
 }
 
 /**
  * Refuses a module that is no build of heed, and a build of another version, such as a copy that an update left behind.
  * The stamp is the version, and the name of a further module behind it.
  */
-function checkBuild(module: WebAssembly.Module, name?: string): WebAssembly.Module {
+function checkBuild(module: WebAssembly.Module, stamp: string): WebAssembly.Module {
   const [section] = WebAssembly.Module.customSections(module, "heed");
-  const stamp = section && String.fromCharCode(...new Uint8Array(section));
-  const expected = name === undefined ? HEED_VERSION : `${HEED_VERSION} ${name}`;
-  if (stamp !== expected) {
-    const got = stamp === undefined ? "a module that is none" : `one of version ${stamp}`;
-    throw new RangeError(`"module" expected a build of heed ${expected}, got ${got}`);
-  }
-  return module;
+  const found = section && String.fromCharCode(...new Uint8Array(section));
+  if (found === stamp) return module;
+  const got = found === undefined ? "a module that is none" : `one of version ${found}`;
+  throw new RangeError(mismatch("module", `a build of heed ${stamp}`, got));
 }

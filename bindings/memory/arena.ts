@@ -1,4 +1,4 @@
-import { wrongValue } from "../check.ts";
+import { disposed, mismatch, wrongValue } from "../check.ts";
 import { ALIGNMENT, type Block, FreeBlocks } from "./free-blocks.ts";
 
 /** Bytes of a page of WebAssembly memory, the unit in which it grows. */
@@ -22,30 +22,29 @@ export class Arena {
    */
   readonly #blocks: (Block | undefined)[][] = [];
   readonly #free = new FreeBlocks();
-  /** The block that ends at `#top`. It is never a free one. */
-  #last: Block | undefined;
+  /** The block behind which all bytes are free. It is no free one; without any in use it is an empty one at the base. */
+  #last: Block;
   readonly #lost = new FinalizationRegistry<Iterable<number>>((ptrs) => {
     for (const ptr of ptrs) this.release(ptr);
   });
-  /** All bytes from this address on are free. */
-  #top: number;
   #used = 0;
   #peak = 0;
 
   /** `base` is the address of the first byte that may be handed out. */
   constructor(memory: WebAssembly.Memory, base: number) {
     this.#memory = memory;
-    this.#top = roundUp(base, ALIGNMENT);
+    this.#last = newBlock(roundUp(base, ALIGNMENT), 0);
   }
 
-  /** The memory as it is now. Throws a ReferenceError once the arena is disposed. */
-  get buffer(): ArrayBuffer {
-    return this.#live().buffer;
-  }
-
-  /** The memory itself, for a module that works on it; only the arena grows it. */
+  /** The memory itself; only the arena grows it. Throws a ReferenceError once the arena is disposed. */
   get memory(): WebAssembly.Memory {
-    return this.#live();
+    this.check();
+    return this.#memory!;
+  }
+
+  /** The bytes of the memory as it is now. Throws a ReferenceError once the arena is disposed. */
+  get buffer(): ArrayBuffer {
+    return this.memory.buffer;
   }
 
   /** Bytes in use now, the most bytes in use at any time so far, and the bytes of the memory. */
@@ -90,25 +89,25 @@ export class Arena {
     if (block?.ptr !== ptr) throw wrongValue("memory", "the address of a block", ptr);
     page![lineOf(ptr)] = undefined;
     this.#used -= block.bytes;
-    const { before, after } = block;
-    if (before?.isFree) {
+    const before = block.before!;
+    const { after } = block;
+    if (before.place >= 0) {
       this.#free.delete(before);
       block.ptr = before.ptr;
       block.bytes += before.bytes;
-      connect(before.before, block);
+      connect(before.before!, block);
     }
-    if (after?.isFree) {
+    if (after && after.place >= 0) {
       this.#free.delete(after);
       block.bytes += after.bytes;
       connect(block, after.after);
     }
     if (block.after) {
       this.#free.add(block);
-      return;
+    } else {
+      this.#last = block.before!;
+      this.#last.after = undefined;
     }
-    this.#last = block.before;
-    this.#top = block.ptr;
-    connect(block.before, undefined);
   }
 
   /**
@@ -131,12 +130,7 @@ export class Arena {
 
   /** Throws a ReferenceError once the arena is disposed. */
   check(): void {
-    this.#live();
-  }
-
-  #live(): WebAssembly.Memory {
-    if (!this.#memory) throw new ReferenceError('"heed" expected a live instance, got a disposed one');
-    return this.#memory;
+    if (!this.#memory) throw disposed("heed", "instance");
   }
 
   /** A block of `size` bytes out of a free one; undefined where none has as many. */
@@ -156,8 +150,8 @@ export class Arena {
 
   /** A block of `size` bytes at the top; grows the memory where it does not fit. */
   #extend(size: number): Block {
-    const memory = this.#live();
-    const ptr = this.#top;
+    const { memory } = this;
+    const ptr = this.#last.ptr + this.#last.bytes;
     const missing = ptr + size - memory.buffer.byteLength;
     if (missing > 0) {
       try {
@@ -165,17 +159,13 @@ export class Arena {
       } catch (cause) {
         const block = this.#take(size, true);
         if (block) return block;
-        throw new RangeError(
-          `"memory" expected to grow by ${missing} bytes for a block of ${size}, ` +
-            `got refused by the engine (${this.#used} bytes in use, ${memory.buffer.byteLength} reserved)`,
-          { cause },
-        );
+        const got = `refused by the engine (${this.#used} bytes in use, ${memory.buffer.byteLength} reserved)`;
+        throw new RangeError(mismatch("memory", `to grow by ${missing} bytes for a block of ${size}`, got), { cause });
       }
     }
     const block = newBlock(ptr, size);
     connect(this.#last, block);
     this.#last = block;
-    this.#top = ptr + size;
     return block;
   }
 }
@@ -191,12 +181,12 @@ function lineOf(ptr: number): number {
 }
 
 function newBlock(ptr: number, bytes: number): Block {
-  return { ptr, bytes, isFree: false, before: undefined, after: undefined, previous: undefined, next: undefined };
+  return { ptr, bytes, before: undefined, after: undefined, place: -1 };
 }
 
 /** Makes two blocks neighbours. */
-function connect(before: Block | undefined, after: Block | undefined): void {
-  if (before) before.after = after;
+function connect(before: Block, after: Block | undefined): void {
+  before.after = after;
   if (after) after.before = before;
 }
 

@@ -30,6 +30,13 @@ export class CallScope {
     return ptr;
   }
 
+  /** The address of a copy of `values` as i32. */
+  integers(values: ArrayLike<number>): number {
+    const ptr = this.reserve(values.length * 4);
+    new Int32Array(this.#arena.buffer, ptr, values.length).set(values);
+    return ptr;
+  }
+
   /** Gives everything back. */
   release(): void {
     for (const ptr of this.#ptrs.splice(0)) this.#arena.release(ptr);

@@ -1,4 +1,4 @@
-import { type Span, checkLength, checkTypedArray, spanOfArray } from "../check.ts";
+import { type Span, checkLength, checkTypedArray, isObject, spanOfArray } from "../check.ts";
 import { MOST_DIMENSIONS, list } from "../options.ts";
 import type { Arena } from "./arena.ts";
 import { Tensor } from "./tensor.ts";
@@ -49,7 +49,7 @@ export function floatsOf(arena: Arena, { array, ptr, length }: Floats): Float32A
  * they have does not matter.
  */
 export function shaped(value: unknown): unknown {
-  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value) || Tensor.isTensor(value)) return value;
+  if (!isObject(value) || ArrayBuffer.isView(value) || Tensor.isTensor(value)) return value;
   const { data, shape } = value as { data?: unknown; shape?: unknown };
   return { data, shape: list(shape, MOST_DIMENSIONS) };
 }

@@ -5,13 +5,11 @@ export const ALIGNMENT = 64;
 export interface Block {
   ptr: number;
   bytes: number;
-  isFree: boolean;
   /** The blocks at either side; no two free ones are neighbours. */
   before: Block | undefined;
   after: Block | undefined;
-  /** A free block: the others of its size class. */
-  previous: Block | undefined;
-  next: Block | undefined;
+  /** A free block: its place among those of its size class. Else −1. */
+  place: number;
 }
 
 /** The most blocks of a class that `find` looks at. */
@@ -23,8 +21,8 @@ const MOST_LOOKS = 8;
  * power of two to the next.
  */
 export class FreeBlocks {
-  /** The latest block of each class. */
-  readonly #heads = new Array<Block | undefined>(384).fill(undefined);
+  /** The blocks of each class. */
+  readonly #classes: Block[][] = Array.from({ length: 384 }, () => []);
   /** One bit for each class: whether it has a block. */
   readonly #bits = new Int32Array(12);
 
@@ -33,51 +31,45 @@ export class FreeBlocks {
    * sixteenth, unless it looks `everywhere`.
    */
   find(bytes: number, everywhere = false): Block | undefined {
-    const most = everywhere ? 2 ** 26 : MOST_LOOKS;
+    const most = everywhere ? Infinity : MOST_LOOKS;
     return this.#lowest(classOf(bytes), bytes, most) ?? this.#lowest(this.#firstFrom(bytes), bytes, most);
   }
 
   add(block: Block): void {
     const sizeClass = classOf(block.bytes);
-    const next = this.#heads[sizeClass];
-    if (next) next.previous = block;
-    block.isFree = true;
-    block.previous = undefined;
-    block.next = next;
-    this.#heads[sizeClass] = block;
+    block.place = this.#classes[sizeClass]!.push(block) - 1;
     this.#bits[sizeClass >> 5]! |= 1 << sizeClass;
   }
 
+  /** Takes a block out; the last one of its class moves to its place. */
   delete(block: Block): void {
-    const { previous, next } = block;
-    block.isFree = false;
-    if (next) next.previous = previous;
-    if (previous) {
-      previous.next = next;
-      return;
-    }
     const sizeClass = classOf(block.bytes);
-    this.#heads[sizeClass] = next;
-    if (!next) this.#bits[sizeClass >> 5]! &= ~(1 << sizeClass);
+    const blocks = this.#classes[sizeClass]!;
+    const last = blocks.pop()!;
+    if (last !== block) blocks[(last.place = block.place)] = last;
+    block.place = -1;
+    if (blocks.length === 0) this.#bits[sizeClass >> 5]! &= ~(1 << sizeClass);
   }
 
-  /** The block of at least `bytes` bytes with the lowest address among the first `most` of a class. */
+  /** The block of at least `bytes` bytes with the lowest address among the last `most` of a class. */
   #lowest(sizeClass: number, bytes: number, most: number): Block | undefined {
+    const blocks = this.#classes[sizeClass] ?? [];
     let found: Block | undefined;
-    for (let block = this.#heads[sizeClass]; block && most > 0; block = block.next, most--) {
+    for (let n = blocks.length - 1; n >= 0 && n >= blocks.length - most; n--) {
+      const block = blocks[n]!;
       if (block.bytes >= bytes && !(found && found.ptr < block.ptr)) found = block;
     }
     return found;
   }
 
-  /** The first class that has a block, of those whose every block has `bytes` bytes; else one that never has any. */
+  /** The first class that has a block, of those whose every block has `bytes` bytes; else −1. */
   #firstFrom(bytes: number): number {
     const first = classOf(bytes - ALIGNMENT) + 1;
     for (let word = first >> 5, bits = -1 << first; word < this.#bits.length; word++, bits = -1) {
       bits &= this.#bits[word]!;
       if (bits !== 0) return word * 32 + 31 - Math.clz32(bits & -bits);
     }
-    return this.#heads.length - 1;
+    return -1;
   }
 }
 

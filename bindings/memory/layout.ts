@@ -1,3 +1,6 @@
+import { checkChoice, checkInteger } from "../check.ts";
+import { MAX_BATCH, MAX_HEADS } from "../limits.ts";
+
 /**
  * The order of the dimensions of a tensor. `"blhd"` is [batch, seqLen, heads, dim], whose memory is also that of
  * [batch, seqLen, heads·dim]. `"bhld"` is [batch, heads, seqLen, dim].
@@ -5,6 +8,29 @@
  * @category Attention
  */
 export type Layout = "blhd" | "bhld";
+
+/** The options that say how the rows of a call are arranged, with their defaults. */
+export interface Arrangement {
+  readonly numHeads: number;
+  readonly batch: number;
+  readonly layout: Layout;
+}
+
+/** The names of these options. */
+export const ARRANGEMENT_NAMES = { numHeads: 0, batch: 0, layout: 0 } as const;
+
+/** Checks numHeads, batch and layout. */
+export function checkArrangement(options: {
+  numHeads: number;
+  batch?: number | undefined;
+  layout?: Layout | undefined;
+}): Arrangement {
+  const { numHeads, batch = 1, layout = "blhd" } = options;
+  checkInteger("numHeads", numHeads, 1, MAX_HEADS);
+  checkInteger("batch", batch, 1, MAX_BATCH);
+  checkChoice("layout", layout, ["blhd", "bhld"]);
+  return { numHeads, batch, layout };
+}
 
 /** Bytes from one batch entry, one row and one head of a tensor to the next. */
 export interface Strides {

@@ -1,4 +1,4 @@
-import { type Span, wrongKind, wrongValue } from "../check.ts";
+import { type Span, mismatch, wrongKind, wrongValue } from "../check.ts";
 import type { Arena } from "./arena.ts";
 import type { CallScope } from "./call-scope.ts";
 import { type Floats, checkFloatsOf, spanOf } from "./data.ts";
@@ -25,15 +25,13 @@ export type Written<Option> = Option extends Float32Array | Tensor ? Option : Fl
 export class Output {
   readonly #arena: Arena;
   readonly #length: number;
-  /** The caller's array or Tensor; undefined for a fresh array, and where there is no output. */
-  readonly #target: Float32Array | Tensor | undefined;
+  /** What the caller gets: his array or Tensor, or a fresh array once reserved; undefined where there is no output. */
+  #target: Float32Array | Tensor | undefined;
   /** The floats of the caller's array or Tensor. */
   readonly place: Floats | undefined;
   /** Whether the call has this output at all. */
   readonly #wanted: boolean;
   readonly #title: string;
-  /** The fresh array to return, made before anything is written, since making it may fail. */
-  #fresh: Float32Array<ArrayBuffer> | undefined;
   /** Where the kernels write, once reserved. */
   #ptr = 0;
 
@@ -72,18 +70,20 @@ export class Output {
    */
   reserve(scope: CallScope, copy?: number): number {
     if (!this.#wanted) return 0;
-    if (!this.place) this.#fresh = freshArray(Float32Array, this.#title, this.#length);
+    // Before anything is written, since making it may fail.
+    this.#target ??= freshArray(Float32Array, this.#title, this.#length);
     this.#ptr = this.place?.ptr ?? copy ?? scope.reserve(this.#length * 4);
     return this.#ptr;
   }
 
   /** The array or Tensor to return, filled; undefined for no output. */
   take(): Float32Array | Tensor | undefined {
-    if (!this.#wanted) return undefined;
-    if (this.place?.ptr !== undefined) return this.#target;
-    const written = new Float32Array(this.#arena.buffer, this.#ptr, this.#length);
-    (this.#fresh ?? this.place!.array).set(written);
-    return this.#fresh ?? this.#target;
+    const target = this.#target;
+    if (target && this.place?.ptr === undefined) {
+      const array = this.place?.array ?? (target as Float32Array);
+      array.set(new Float32Array(this.#arena.buffer, this.#ptr, this.#length));
+    }
+    return target;
   }
 }
 
@@ -92,7 +92,7 @@ export function freshArray<A>(Kind: new (length: number) => A, title: string, le
   try {
     return new Kind(length);
   } catch (cause) {
-    throw new RangeError(`"${title}" expected memory for ${length} elements, got refused by the engine`, { cause });
+    throw new RangeError(mismatch(title, `memory for ${length} elements`, "refused by the engine"), { cause });
   }
 }
 
@@ -107,22 +107,20 @@ export function freshArray<A>(Kind: new (length: number) => A, title: string, le
 export function checkApart(arena: Arena, outputs: Record<string, unknown>, ...inputs: object[]): void {
   const before: [string, Span][] = [];
   for (const name in outputs) {
-    const span = typeof outputs[name] === "object" ? spanOf(arena, name, outputs[name]) : undefined;
+    const span = spanOf(arena, name, outputs[name]);
     if (!span) continue;
     for (const [title, other] of before) checkOne(title, other, name, span);
     before.push([name, span]);
     if (span.buffer !== arena.buffer) continue;
-    for (const given of inputs) {
-      for (const [title, value] of Object.entries(given) as [string, unknown][]) {
-        if (title in outputs) continue;
-        checkOne(name, span, title, spanOf(arena, title, value));
-        if (typeof value === "object" && value !== null && "data" in value) {
-          checkOne(name, span, title, spanOf(arena, title, value.data));
-        }
-      }
+    for (const [title, value] of inputs.flatMap((given) => Object.entries(given) as [string, Given][])) {
+      if (title in outputs) continue;
+      checkOne(name, span, title, spanOf(arena, title, value) ?? spanOf(arena, title, value?.data));
     }
   }
 }
+
+/** An argument: an array, a Tensor, { data, shape }, or what lies in no memory. */
+type Given = { data?: unknown } | null | undefined;
 
 /** Throws a RangeError where the output `name`, at `a`, overlaps what is at `b`. */
 function checkOne(name: string, a: Span, title: string, b: Span | undefined): void {

@@ -60,14 +60,11 @@ export class StagedRows {
     const { layout, rows, heads, dim } = this.#shape;
     const array = floatsOf(this.#arena, this.#floats);
     const stage = new Float32Array(this.#arena.buffer, this.#stage, count * heads * dim);
-    if (layout === "blhd") {
-      const start = (batch * rows + first) * heads * dim;
-      stage.set(array.subarray(start, start + stage.length));
-      return;
-    }
-    for (let head = 0; head < heads; head++) {
-      const start = ((batch * heads + head) * rows + first) * dim;
-      stage.set(array.subarray(start, start + count * dim), head * count * dim);
+    // A row of "blhd" holds every head. In "bhld" the rows of each head are a block of their own.
+    const [blocks, width] = layout === "blhd" ? [1, heads * dim] : [heads, dim];
+    for (let block = 0; block < blocks; block++) {
+      const start = ((batch * blocks + block) * rows + first) * width;
+      stage.set(array.subarray(start, start + count * width), block * count * width);
     }
   }
 }

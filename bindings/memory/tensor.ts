@@ -1,4 +1,4 @@
-import { disposed, notOurs, wrongKind } from "../check.ts";
+import { disposed, isObject, notOurs, wrongKind } from "../check.ts";
 import type { Arena } from "./arena.ts";
 
 /**
@@ -40,7 +40,7 @@ export class Tensor {
 
   /** @internal Whether a value is a Tensor, of any instance: no Proxy of one, and none that only inherits from one. */
   static isTensor(value: unknown): value is Tensor {
-    return typeof value === "object" && value !== null && #ptr in value;
+    return isObject(value) && #ptr in value;
   }
 
   /** Number of floats. */

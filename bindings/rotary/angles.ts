@@ -4,30 +4,6 @@ import { type Floats, floatsOf } from "../memory/data.ts";
 import type { CheckedForm } from "./options.ts";
 import { frequenciesOf, writeCosinesAndSines } from "./trigonometry.ts";
 
-/**
- * Writes the rotaryDim / 2 cosines and sines of one position, each from element `offset` on. The two arrays may be
- * views of linear memory.
- */
-export type AngleWriter = (cosines: Float32Array, sines: Float32Array, offset: number, position: number) => void;
-
-/**
- * How the angles of a position are found: the cosine and sine of position·base^(−j / half) for each pair j, computed in
- * f64 and rounded once; or the row of the caller's tables.
- */
-export function angleWriter(arena: Arena, { rotaryDim, base, tables }: CheckedForm): AngleWriter {
-  const half = rotaryDim / 2;
-  if (tables) {
-    const rowOf = (table: Floats, position: number): Float32Array =>
-      floatsOf(arena, table).subarray(position * half, (position + 1) * half);
-    return (cosines, sines, offset, position) => {
-      cosines.set(rowOf(tables.cos, position), offset);
-      sines.set(rowOf(tables.sin, position), offset);
-    };
-  }
-  const frequencies = frequenciesOf(base, half);
-  return (cosines, sines, offset, position) => writeCosinesAndSines(cosines, sines, offset, position, frequencies);
-}
-
 /** How many slots of PAGE_KEYS positions a table has at most. */
 const SLOTS = 64;
 
@@ -96,12 +72,15 @@ export class AngleTable {
   /** Whether the angles are those of `form` as it is now. */
   #has({ rotaryDim, base, tables }: CheckedForm): boolean {
     if (this.#half !== rotaryDim / 2) return false;
-    const copy = this.#copy;
-    if (!tables || copy === undefined) return !tables && copy === undefined && this.#base === base;
+    if (!tables || this.#copy === undefined) return !tables && this.#copy === undefined && this.#base === base;
     const { length } = tables.cos;
-    const isCopied = (table: Floats, n: number): boolean =>
-      haveSameBits(floatsOf(this.#arena, table), new Float32Array(this.#arena.buffer, copy + n * 4, length));
-    return length === this.rows * this.#half && isCopied(tables.cos, 0) && isCopied(tables.sin, length);
+    if (length !== this.rows * this.#half) return false;
+    const copy = new Int32Array(this.#arena.buffer, this.#copy, 2 * length);
+    const isCopied = (table: Floats, start: number): boolean => {
+      const { buffer, byteOffset } = floatsOf(this.#arena, table);
+      return new Int32Array(buffer, byteOffset, length).every((bits, n) => bits === copy[start + n]);
+    };
+    return isCopied(tables.cos, 0) && isCopied(tables.sin, length);
   }
 
   /** The table for one more cache. Needs a `release`. */
@@ -118,7 +97,7 @@ export class AngleTable {
   reserve(starts: ArrayLike<number>, counts: ArrayLike<number>): void {
     this.#added = this.#missing(starts, counts);
     if (this.#added.length === 0) return;
-    const fresh = this.#arena.allocateMany(2 * this.#slotFloats * 4, this.#added.length);
+    const fresh = this.#arena.allocateMany(PAGE_KEYS * this.#half * 8, this.#added.length);
     for (const slot of this.#added) {
       this.#slots[slot] = { ptr: fresh.pop()!, positions: new Int32Array(PAGE_KEYS).fill(NO_POSITION) };
     }
@@ -135,8 +114,8 @@ export class AngleTable {
 
   /** Bytes that `locate` needs to spare for up to `count` positions from each of starts[n] on; 0 where all are reserved. */
   spareBytes(starts: readonly number[], count: number): number {
-    const counts = new Int32Array(starts.length).fill(count);
-    return this.#missing(starts, counts).length > 0 ? Math.min(count, PAGE_KEYS) * this.#half * 8 : 0;
+    const isMissing = starts.some((start) => this.#missing([start], [count]).length > 0);
+    return isMissing ? Math.min(count, PAGE_KEYS) * this.#half * 8 : 0;
   }
 
   /**
@@ -150,20 +129,17 @@ export class AngleTable {
       return { cos, sin: cos + this.rows * rowBytes };
     }
     const slot = this.#slots[modulo(Math.floor(first / PAGE_KEYS), SLOTS)];
-    if (!slot) {
-      for (let n = 0; n < count; n++) this.#compute(spare, count * this.#half, n, first + n);
-      return { cos: spare, sin: spare + count * rowBytes };
-    }
-    const { ptr, positions } = slot;
-    const firstRow = modulo(first, PAGE_KEYS);
+    const firstRow = slot ? modulo(first, PAGE_KEYS) : 0;
+    const ptr = slot ? slot.ptr : spare;
+    const rows = slot ? PAGE_KEYS : count;
     for (let n = 0; n < count; n++) {
       const row = firstRow + n;
-      if (positions[row] === first + n) continue;
-      this.#compute(ptr, this.#slotFloats, row, first + n);
-      positions[row] = first + n;
+      if (slot?.positions[row] === first + n) continue;
+      this.#compute(ptr, rows, row, first + n);
+      if (slot) slot.positions[row] = first + n;
     }
     const cos = ptr + firstRow * rowBytes;
-    return { cos, sin: cos + this.#slotFloats * 4 };
+    return { cos, sin: cos + rows * rowBytes };
   }
 
   /** Ends one use of the table. The last one gives its memory back. */
@@ -179,18 +155,13 @@ export class AngleTable {
     return [this.#copy, ...this.#slots.map((slot) => slot?.ptr)].filter((ptr) => ptr !== undefined);
   }
 
-  /** Floats in the cosines of a slot. */
-  get #slotFloats(): number {
-    return PAGE_KEYS * this.#half;
-  }
-
-  /** Writes the angles of a position as row `row` of `floats` cosines at `ptr`, and of as many sines behind them. */
-  #compute(ptr: number, floats: number, row: number, position: number): void {
-    const { buffer } = this.#arena;
-    const cosines = new Float32Array(buffer, ptr, floats);
-    const sines = new Float32Array(buffer, ptr + floats * 4, floats);
-    this.#frequencies ??= frequenciesOf(this.#base, this.#half);
-    writeCosinesAndSines(cosines, sines, row * this.#half, position, this.#frequencies);
+  /** Writes the angles of a position as row `row` of the `rows` rows of cosines at `ptr`, and of the sines behind them. */
+  #compute(ptr: number, rows: number, row: number, position: number): void {
+    const half = this.#half;
+    const cosines = new Float32Array(this.#arena.buffer, ptr + row * half * 4, half);
+    const sines = new Float32Array(this.#arena.buffer, ptr + (rows + row) * half * 4, half);
+    this.#frequencies ??= frequenciesOf(this.#base, half);
+    writeCosinesAndSines(cosines, sines, 0, position, this.#frequencies);
   }
 
   /** The slots that counts[n] positions from starts[n] on need, for every n, and that are not there. */
@@ -207,13 +178,6 @@ export class AngleTable {
     }
     return missing;
   }
-}
-
-/** Whether two arrays of one length have the same bits. */
-function haveSameBits(a: Float32Array, b: Float32Array): boolean {
-  const bitsOf = ({ buffer, byteOffset, length }: Float32Array) => new Int32Array(buffer, byteOffset, length);
-  const others = bitsOf(b);
-  return bitsOf(a).every((bits, n) => bits === others[n]);
 }
 
 /** The remainder of a division that rounds down: of [0, size), for negative n too. */

@@ -1,7 +1,7 @@
 import { checkBoolean, checkFinite, checkInteger, checkRows, wrongValue } from "../check.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, checkFloats, checkFloatsOf } from "../memory/data.ts";
-import type { Layout } from "../memory/layout.ts";
+import { ARRANGEMENT_NAMES, type Layout } from "../memory/layout.ts";
 import type { Rows, Written } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import type { Names } from "../options.ts";
@@ -46,10 +46,8 @@ export interface RotaryOptions<Out extends Rows | undefined = Rows | undefined> 
 /** The options of `rotary`. */
 export const ROTARY_NAMES: Names<RotaryOptions> = {
   ...FORM_NAMES,
-  numHeads: 0,
+  ...ARRANGEMENT_NAMES,
   headDim: 0,
-  batch: 0,
-  layout: 0,
   positions: 0,
   out: 0,
 };
@@ -71,14 +69,14 @@ export interface CheckedForm {
 
 /** Checks a form for rows of `headDim` floats. `prefix` comes before the names of options in errors. */
 export function checkForm(arena: Arena, options: RotaryForm, headDim: number, prefix = ""): CheckedForm {
-  const { rotaryDim = headDim, interleaved = false } = options;
+  const { rotaryDim = headDim, interleaved = false, base = 10000 } = options;
   checkInteger(`${prefix}rotaryDim`, rotaryDim, 1);
   if (rotaryDim % 2 !== 0 || rotaryDim > headDim) {
     throw wrongValue(`${prefix}rotaryDim`, `an even integer of at most ${headDim} (headDim)`, rotaryDim);
   }
   checkBoolean(`${prefix}interleaved`, interleaved);
   const tables = checkTables(arena, options, rotaryDim / 2, prefix);
-  const base = options.base === undefined ? 10000 : checkFinite(`${prefix}base`, options.base, 0);
+  checkFinite(`${prefix}base`, base, 0);
   if (tables && options.base !== undefined) throw wrongValue(`${prefix}base`, "nothing beside cos and sin", base);
   return { rotaryDim, interleaved, base, tables };
 }

@@ -1,32 +1,20 @@
-import {
-  checkChoice,
-  checkInteger,
-  checkIntegers,
-  checkRows,
-  isTypedArray,
-  perBatch,
-  wrongKind,
-  wrongValue,
-} from "../check.ts";
+import { checkInteger, checkIntegers, checkRows, perBatch, wrongValue } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
-import { MAX_BATCH, MAX_DIM, MAX_HEADS } from "../limits.ts";
+import { MAX_DIM } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
-import { type Floats, checkFloats } from "../memory/data.ts";
-import { type Layout, stridesOf } from "../memory/layout.ts";
+import { type Floats, checkFloats, floatsOf } from "../memory/data.ts";
+import { type Arrangement, checkArrangement, stridesOf } from "../memory/layout.ts";
 import { Output, checkApart } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { readOptions } from "../options.ts";
-import { angleWriter } from "./angles.ts";
 import { type CheckedForm, ROTARY_NAMES, type RotaryOptions, checkForm } from "./options.ts";
+import { frequenciesOf, writeCosinesAndSines } from "./trigonometry.ts";
 
 /** A checked call of `rotary`. */
-interface RotaryCall extends CheckedForm {
+interface RotaryCall extends CheckedForm, Arrangement {
   x: Floats;
-  numHeads: number;
   headDim: number;
-  batch: number;
-  layout: Layout;
   /** Rows of a batch entry. */
   seqLen: number;
   /** The position of the first row, or of every row: [seqLen] or [batch·seqLen]. */
@@ -48,10 +36,6 @@ export function rotary(instance: Instance, xIn: unknown, given: RotaryOptions): 
 
   const scope = new CallScope(arena);
   try {
-    if (seqLen === 0) {
-      out.reserve(scope);
-      return { out: out.take()! };
-    }
     const xPtr = scope.input(x);
     const outPtr = out.reserve(scope, x.array && xPtr);
     const { cos, sin, angleRows } = writeAngles(arena, scope, call);
@@ -59,7 +43,8 @@ export function rotary(instance: Instance, xIn: unknown, given: RotaryOptions): 
     const dims = [seqLen, numHeads, headDim, rotaryDim] as const;
     const { interleaved, positions } = call;
     const isPerBatch = typeof positions !== "number" && positions.length > seqLen;
-    for (let b = 0; b < batch; b++) {
+    // Without rows, however many batch entries the options name, there is nothing to do.
+    for (let b = 0; b < batch && seqLen > 0; b++) {
       const offset = b * strides.batch;
       const rows = angleRows + (isPerBatch ? b * seqLen * 4 : 0);
       kernels.rotate(outPtr + offset, xPtr + offset, cos, sin, rows, ...dims, strides.row, strides.head, interleaved);
@@ -72,27 +57,23 @@ export function rotary(instance: Instance, xIn: unknown, given: RotaryOptions): 
 
 /** Checks x and every option but `out`. */
 function checkRotary(arena: Arena, xIn: unknown, options: RotaryOptions): RotaryCall {
-  const numHeads = checkInteger("numHeads", options.numHeads, 1, MAX_HEADS);
+  const { numHeads, batch, layout } = checkArrangement(options);
   const headDim = checkInteger("headDim", options.headDim, 1, MAX_DIM);
-  const { batch = 1, layout = "blhd", positions: given = 0 } = options;
-  checkInteger("batch", batch, 1, MAX_BATCH);
-  checkChoice("layout", layout, ["blhd", "bhld"]);
   const form = checkForm(arena, options, headDim);
   const x = checkFloats("x", xIn, arena);
   const seqLen = checkRows("x", x.length, batch * numHeads * headDim, `${perBatch(batch)}numHeads × headDim`);
-  const positions = checkPositions(given, batch, seqLen);
+  const positions = checkPositions(options.positions, batch, seqLen);
   if (form.tables) checkInTables(positions, seqLen, (form.tables.cos.length * 2) / form.rotaryDim);
   return { x, numHeads, headDim, batch, layout, seqLen, positions, ...form };
 }
 
 /** Checks that `positions` is one integer, or has one for each row. */
-function checkPositions(value: unknown, batch: number, seqLen: number): number | Int32Array {
+function checkPositions(value: unknown = 0, batch: number, seqLen: number): number | Int32Array {
   if (typeof value === "number") return checkInteger("positions", value, MIN_POSITION, MAX_POSITION);
-  if (!isTypedArray("Int32Array", value)) throw wrongKind("positions", "an integer or an Int32Array", value);
-  const positions = checkIntegers("positions", value);
+  const positions = checkIntegers("positions", value, "an integer or an Int32Array");
   if (positions.length === seqLen || positions.length === batch * seqLen) return positions;
-  const expected = batch > 1 ? `${seqLen} (rows) or ${batch * seqLen} (batch × rows)` : `${seqLen} (rows)`;
-  throw wrongValue("positions", `a length of ${expected}`, positions.length);
+  const expected = `a length of ${seqLen} (rows)${batch > 1 ? ` or ${batch * seqLen} (batch × rows)` : ""}`;
+  throw wrongValue("positions", expected, positions.length);
 }
 
 /** Checks that every position is one of the `rows` of the tables. */
@@ -118,23 +99,28 @@ function writeAngles(
   scope: CallScope,
   call: RotaryCall,
 ): { cos: number; sin: number; angleRows: number } {
-  const { positions, seqLen, rotaryDim, tables } = call;
+  const { positions, seqLen, rotaryDim, base, tables } = call;
   const all = typeof positions === "number" ? Array.from({ length: seqLen }, (_, i) => positions + i) : positions;
-  const angleRows = scope.reserve(all.length * 4);
   if (tables?.cos.ptr !== undefined && tables.sin.ptr !== undefined) {
-    new Int32Array(arena.buffer, angleRows, all.length).set(all);
-    return { cos: tables.cos.ptr, sin: tables.sin.ptr, angleRows };
+    return { cos: tables.cos.ptr, sin: tables.sin.ptr, angleRows: scope.integers(all) };
   }
 
   const rowOf = new Map<number, number>();
   for (const position of all) if (!rowOf.has(position)) rowOf.set(position, rowOf.size);
   const half = rotaryDim / 2;
+  const angleRows = scope.integers(Array.from(all, (position) => rowOf.get(position)!));
   const cos = scope.reserve(rowOf.size * half * 4);
   const sin = scope.reserve(rowOf.size * half * 4);
-  new Int32Array(arena.buffer, angleRows, all.length).set(Array.from(all, (position) => rowOf.get(position)!));
   const cosines = new Float32Array(arena.buffer, cos, rowOf.size * half);
   const sines = new Float32Array(arena.buffer, sin, rowOf.size * half);
-  const write = angleWriter(arena, call);
-  for (const [position, row] of rowOf) write(cosines, sines, row * half, position);
+  for (const [position, row] of rowOf) {
+    if (tables) {
+      const [start, end] = [position * half, (position + 1) * half];
+      cosines.set(floatsOf(arena, tables.cos).subarray(start, end), row * half);
+      sines.set(floatsOf(arena, tables.sin).subarray(start, end), row * half);
+    } else {
+      writeCosinesAndSines(cosines, sines, row * half, position, frequenciesOf(base, half));
+    }
+  }
   return { cos, sin, angleRows };
 }

@@ -133,11 +133,10 @@ const S6 = 1.58969099521155010221e-10;
 
 /** q modulo 4, y and z of an x beyond ±2³¹, which is a multiple of 2⁻²¹: by integers, slowly. A base below 1 has such. */
 function reduceLarge(x: number): [number, number, number] {
-  const one = 1n << 288n;
   const halfPi = 0x1921fb54442d18469898cc51701b839a252049c1114cf98e804177d4c76273644a29410f3n; // π / 2 · 2²⁸⁸
   const scaled = BigInt(x * 2097152) << 267n;
   const q = (scaled + (x < 0 ? -halfPi : halfPi) / 2n) / halfPi;
   const rest = scaled - q * halfPi;
   const y = Number(rest);
-  return [Number(q & 3n), y / Number(one), Number(rest - BigInt(y)) / Number(one)];
+  return [Number(q & 3n), y / 2 ** 288, Number(rest - BigInt(y)) / 2 ** 288];
 }

@@ -8,7 +8,7 @@ function filled(count: number, bytes: (n: number) => number): { free: FreeBlocks
   const free = new FreeBlocks();
   const looks = [0];
   const blocks = Array.from({ length: count }, (_, n) => {
-    const block = { ptr: n * 2 ** 16, isFree: false } as Block;
+    const block = { ptr: n * 2 ** 16, place: -1 } as Block;
     const size = bytes(n);
     return Object.defineProperty(block, "bytes", {
       get: () => {
