@@ -34,6 +34,8 @@ const inNode = { setupFiles: "test/support/setup.ts", execArgv: flags, testTimeo
 export default defineConfig({
   test: {
     reporters: ["default", totals],
+    // One for each processor: by default vitest leaves one of them idle, which is half of two.
+    maxWorkers: "100%",
     projects: [
       {
         resolve: { alias },
