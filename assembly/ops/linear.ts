@@ -141,7 +141,7 @@ export function linear(
       for (let t = 0; t < inFeatures; t += BLOCK_IN) {
         const steps = min(BLOCK_IN, inFeatures - t);
         const xPart = x + ((<usize>t) << 2);
-        const kept = -(<i32>(t > 0));
+        const kept = -i32(t > 0);
         if (count == 1) multiplyOneRow(scratch, xPart, panel, steps, kept);
         else multiply(scratch, xPart, panel, count, steps, (width + 3) >> 2, useTile6x2, xRowStride, 4, kept);
         panel += <usize>steps * LANE_BYTES;

@@ -104,7 +104,7 @@ function softmaxAndAccumulate(
       args.useTile6x2 != 0,
       4,
       vRowStride,
-      -(<i32>(tile.steps > 0)),
+      -i32(tile.steps > 0),
     );
     tile.steps++;
     s += <usize>head * LANE_BYTES;
