@@ -49,10 +49,29 @@ export class Heed {
   readonly variant: Variant;
   readonly #instance: Instance;
 
+  /**
+   * Why there is one thread although `load` was asked for more; else undefined.
+   *
+   * @category Loading
+   */
+  get threadsReason(): string | undefined {
+    return this.#instance.threadsReason;
+  }
+
   /** @internal Made by `load` and `loadSync`. */
   constructor(kernels: Kernels, memory: WebAssembly.Memory) {
     this.variant = kernels.isRelaxed() ? "relaxed" : "simd";
     this.#instance = new Instance(kernels, memory);
+  }
+
+  /**
+   * The threads that compute, the caller's among them: 1 unless `load` was asked for more. A worker that dies is no
+   * longer counted.
+   *
+   * @category Loading
+   */
+  get threads(): number {
+    return this.#instance.pool?.threads ?? 1;
   }
 
   /**
@@ -279,6 +298,7 @@ export class Heed {
    * @category Memory
    */
   dispose(): void {
+    this.#instance.pool?.dispose();
     this.#instance.arena.dispose();
   }
 

@@ -1,10 +1,13 @@
 import { checkChoice, checkInteger, wrongValue } from "./check.ts";
 import { bestVariant } from "./engine/features.ts";
 import { type Variant, instantiate } from "./engine/kernels.ts";
-import { type ModuleSource, compile, compileSync } from "./engine/source.ts";
+import { INSTANCE } from "./engine/module.ts";
+import { type ModuleSource, compile, compileSync, readSource } from "./engine/source.ts";
 import { Heed } from "./heed.ts";
 import { PAGE_BYTES } from "./memory/arena.ts";
 import { type Names, readOptions } from "./options.ts";
+import { MAX_THREADS } from "./threads/control.ts";
+import { processors } from "./threads/host.ts";
 
 /** What `load` takes. @category Loading */
 export interface LoadOptions {
@@ -23,12 +26,23 @@ export interface LoadOptions {
    * Cloudflare Workers and Vercel Edge, where everything shares 128 MB, the default is 64 MiB.
    */
   maxMemory?: number | undefined;
+  /**
+   * Threads that compute one call together, the caller's among them: 1 to 64, or `true` for half of the logical
+   * processors, at most 4. Results have the same bits. Where the host has no shared memory or no workers, where a
+   * worker gives no answer within a second, or where `module` comes compiled, the instance has one thread, and
+   * `threadsReason` says why. With more, the memory is shared: `data` of a Tensor is a view of a SharedArrayBuffer.
+   * Default 1.
+   */
+  threads?: number | boolean | undefined;
+  /** With `threads`: the URL of `heed/worker.js`, for a page whose Content-Security-Policy wants workers from files. */
+  worker?: string | URL | undefined;
 }
 
-const LOAD_NAMES: Names<LoadOptions> = { variant: 0, module: 0, maxMemory: 0 };
+const LOAD_SYNC_NAMES: Names<LoadSyncOptions> = { variant: 0, module: 0, maxMemory: 0 };
+const LOAD_NAMES: Names<LoadOptions> = { variant: 0, module: 0, maxMemory: 0, threads: 0, worker: 0 };
 
 /** What `loadSync` takes. @category Loading */
-export interface LoadSyncOptions extends Omit<LoadOptions, "module"> {
+export interface LoadSyncOptions extends Omit<LoadOptions, "module" | "threads" | "worker"> {
   /** As for `load`, but a compiled module or its bytes. */
   module?: WebAssembly.Module | ArrayBuffer | ArrayBufferView | undefined;
 }
@@ -39,23 +53,33 @@ export interface Host {
   source(variant: Variant): WebAssembly.Module | Uint8Array<ArrayBuffer>;
   /** The default of `maxMemory`. */
   maxMemory: number;
+  /** An instance with several threads, or why there is none; absent where the host has none (start-threads.ts). */
+  startThreads?(source: WebAssembly.Module | Uint8Array, options: CheckedOptions): Promise<Heed | string>;
 }
 
 /** `load` of a host; see there for errors. */
 export async function loadFrom(host: Host, given: LoadOptions = {}): Promise<Heed> {
-  const options = checkOptions(host, "load", given);
-  return start(await compile(await options.module), options);
+  const options = checkOptions(host, "load", given, LOAD_NAMES);
+  const { threads } = options;
+  if (threads === 1) return start(await compile(await options.module), options);
+  const source = await readSource(await options.module);
+  const started = host.startThreads ? await host.startThreads(source, options) : "this host has no threads";
+  if (typeof started !== "string") return started;
+  const heed = start(await compile(source), options);
+  heed[INSTANCE].threadsReason = started;
+  return heed;
 }
 
 /** `loadSync` of a host; see there for errors. */
 export function loadSyncFrom(host: Host, given: LoadSyncOptions = {}): Heed {
-  const options = checkOptions(host, "loadSync", given);
+  const options = checkOptions(host, "loadSync", given, LOAD_SYNC_NAMES);
   return start(compileSync(options.module), options);
 }
 
 /** An instance of a compiled build. Throws a RangeError where it is another build than `variant`. */
-function start(compiled: WebAssembly.Module, { variant, bytes, orLess }: CheckedOptions): Heed {
-  const { kernels, memory } = instantiate(compiled, bytes, orLess);
+export function start(compiled: WebAssembly.Module, options: CheckedOptions, shared = false): Heed {
+  const { variant, bytes, orLess } = options;
+  const { kernels, memory } = instantiate(compiled, bytes, orLess, shared);
   const heed = new Heed(kernels, memory);
   if (variant && variant !== heed.variant) throw wrongValue("module", `the "${variant}" build`, heed.variant);
   return heed;
@@ -65,19 +89,24 @@ function start(compiled: WebAssembly.Module, { variant, bytes, orLess }: Checked
 export const WASM32_BYTES = 2 ** 32;
 
 /** Options with their defaults. */
-interface CheckedOptions {
+export interface CheckedOptions {
   variant: Variant | undefined;
   module: LoadOptions["module"];
   /** To which memory may grow, or to less where the host refuses so much and `orLess` is true. */
   bytes: number;
   orLess: boolean;
+  threads: number;
+  worker: string | URL | undefined;
 }
 
-function checkOptions(host: Host, call: string, given: LoadOptions): CheckedOptions {
-  const options = readOptions(call, given, LOAD_NAMES);
+function checkOptions(host: Host, call: string, given: LoadOptions, names: Names<LoadSyncOptions>): CheckedOptions {
+  const options = readOptions<LoadOptions>(call, given, names as Names<LoadOptions>);
   const { variant, maxMemory = host.maxMemory } = options;
   if (variant !== undefined) checkChoice("variant", variant, ["simd", "relaxed"]);
   const bytes = checkInteger("maxMemory", maxMemory, PAGE_BYTES, WASM32_BYTES);
   const { module = host.source(variant ?? bestVariant()) } = options;
-  return { variant, module, bytes, orLess: options.maxMemory === undefined };
+  const { threads = false, worker } = options;
+  const half = Math.max(1, Math.min(4, processors() >> 1));
+  const count = checkInteger("threads", threads === true ? half : threads === false ? 1 : threads, 1, MAX_THREADS);
+  return { variant, module, bytes, orLess: options.maxMemory === undefined, threads: count, worker };
 }

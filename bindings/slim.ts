@@ -6,6 +6,7 @@
 import { wrongKind } from "./check.ts";
 import type { Heed } from "./heed.ts";
 import { type Host, type LoadOptions, type LoadSyncOptions, WASM32_BYTES, loadFrom, loadSyncFrom } from "./load.ts";
+import { startThreads } from "./start-threads.ts";
 
 export * from "./api.ts";
 
@@ -32,6 +33,7 @@ const host: Host = {
     );
   },
   maxMemory: WASM32_BYTES,
+  startThreads,
 };
 
 /**

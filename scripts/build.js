@@ -31,7 +31,7 @@ const { version } = /** @type {{ version: string }} */ (manifest);
 for (const variant of ["simd", "relaxed"]) {
   writeFileSync(`dist/${variant}.wasm`, stamp(readFileSync(`build/${variant}.wasm`), version));
 }
-copyFileSync("bindings/wasm-file.d.ts", "dist/wasm-file.d.ts");
+for (const file of ["wasm-file.d.ts", "worker-file.d.ts"]) copyFileSync(`bindings/${file}`, `dist/${file}`);
 
 const shared = {
   bundle: true,
@@ -41,11 +41,21 @@ const shared = {
   logLevel: /** @type {const} */ ("warning"),
 };
 
+const worker = await build({
+  ...shared,
+  entryPoints: ["bindings/threads/worker.ts"],
+  minify: true,
+  sourcemap: false,
+  write: false,
+});
+const workerText = worker.outputFiles[0]?.text ?? "";
+writeFileSync("dist/worker.js", workerText);
+
 const published = {
   ...shared,
   outdir: "dist",
   platform: /** @type {const} */ ("neutral"),
-  define: { HEED_VERSION: JSON.stringify(version) },
+  define: { HEED_VERSION: JSON.stringify(version), HEED_WORKER: JSON.stringify(workerText.trim()) },
 };
 await build({ ...published, entryPoints: ["bindings/index.ts"], loader: { ".wasm": "base64" } });
 await build({ ...published, entryPoints: ["bindings/slim.ts"] });

@@ -84,7 +84,7 @@ export function computeWeights(
 function checkIndices(arena: Arena, indices: unknown, length: number, what: string): Int32Array {
   const target = checkTypedArray("indices", indices, "Int32Array", "an Int32Array");
   checkLength("indices", target.length, length, what);
-  if (target.buffer === arena.buffer) {
+  if (arena.owns(target.buffer)) {
     throw wrongKind("indices", "an Int32Array outside the instance's memory", indices);
   }
   return target;

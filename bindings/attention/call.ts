@@ -4,6 +4,7 @@ import { writeStruct } from "../engine/kernels.ts";
 import { stridesOf } from "../memory/layout.ts";
 import { keptLength } from "./broadcast.ts";
 import type { KvArgs, KvSource } from "./kv-source.ts";
+import { attendOnThreads } from "./on-threads.ts";
 import { type Problem, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
 
@@ -51,6 +52,7 @@ function attendPieces(
   const { arena, kernels } = instance;
   const { seqLenKv } = sequence;
   const [first, end] = seenKeys(problem, sequence);
+  const inPieces = kv.maxKeys < Infinity;
   // No query sees a key outside [first, end), so these keys are not located. Yet the pieces cover them: the first piece
   // begins at key 0, the last one ends at seqLenKv.
   for (let fromKey = 0, start = first; ;) {
@@ -61,6 +63,7 @@ function attendPieces(
     args.fromKey = fromKey;
     args.toKey = toKey;
     args.careful = Number(careful);
+    if (!inPieces && attendOnThreads(instance, args)) return true;
     writeStruct(arena.buffer, pointers.args, ATTEND_ARGS, args);
     const written = kernels.attend(pointers.args, pointers.scratch, 0, kernels.workItems(pointers.args));
     if (toKey === seqLenKv) return written !== 0;

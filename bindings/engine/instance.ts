@@ -2,6 +2,18 @@ import { Arena } from "../memory/arena.ts";
 import type { Kernels } from "./abi.ts";
 import { keepsTile6x2 } from "./features.ts";
 
+/** Threads on the memory of an instance (threads/pool.ts). */
+export interface Threads {
+  readonly threads: number;
+  run(
+    kernel: "attend" | "linear",
+    scratchAt: number,
+    scratch: readonly number[],
+    items: readonly (readonly number[])[],
+  ): boolean;
+  dispose(): void;
+}
+
 /** The kernels, and the memory that they work on: what every function of one instance is handed. */
 export class Instance {
   readonly kernels: Kernels;
@@ -10,6 +22,11 @@ export class Instance {
   readonly constants: number;
   /** Whether the engine keeps the 6 × 2 tile of assembly/simd/gemm.ts in registers. */
   readonly useTile6x2: boolean;
+
+  /** Workers on the same memory, where there are any. */
+  pool: Threads | undefined;
+  /** Why there are none although they were asked for. */
+  threadsReason: string | undefined;
 
   constructor(kernels: Kernels, memory: WebAssembly.Memory) {
     this.kernels = kernels;

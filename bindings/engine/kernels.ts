@@ -15,7 +15,7 @@ const LEAST_PAGES = 1024;
 
 /**
  * An instance of the kernels over a memory of their own that may grow to `maxMemory` bytes, or to less where the host
- * refuses so much address space and `orLess` is true.
+ * refuses so much address space and `orLess` is true. `shared` is for a build of shareMemory (threads/).
  *
  * @throws RangeError where the host refuses
  */
@@ -23,11 +23,12 @@ export function instantiate(
   module: WebAssembly.Module,
   maxMemory: number,
   orLess = false,
+  shared = false,
 ): { kernels: Kernels; memory: LinearMemory } {
   let memory: LinearMemory | undefined;
   for (let maximum = Math.floor(maxMemory / PAGE_BYTES); !memory; maximum >>= 1) {
     try {
-      memory = new WebAssembly.Memory({ initial: 1, maximum });
+      memory = new WebAssembly.Memory({ initial: 1, maximum, shared });
     } catch (cause) {
       if (orLess && maximum >= 2 * LEAST_PAGES) continue;
       const expected = `a host with address space for ${maximum * PAGE_BYTES} bytes`;

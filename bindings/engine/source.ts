@@ -19,12 +19,17 @@ export function stampOf(name: string): string {
  * response without one; Error where a URL cannot be read, or where the host compiles no WebAssembly
  */
 export async function compile(source: unknown, stamp = HEED_VERSION): Promise<WebAssembly.Module> {
-  if (isModule(source)) return checkBuild(source, stamp);
-  const bytes = bytesOf(source) ?? (await requestBytes(source));
+  const bytes = await readSource(source);
+  if (isModule(bytes)) return checkBuild(bytes, stamp);
   const module = await WebAssembly.compile(bytes).catch((cause: unknown) => {
     throw compileError(bytes, cause);
   });
   return checkBuild(module, stamp);
+}
+
+/** The build that `source` gives: compiled, or its bytes, a copy of the caller's. Errors as for {@link compile}. */
+export async function readSource(source: unknown): Promise<WebAssembly.Module | Uint8Array<ArrayBuffer>> {
+  return isModule(source) ? source : (bytesOf(source) ?? (await requestBytes(source)));
 }
 
 /** Like {@link compile}, for a build that need not be fetched. */

@@ -8,6 +8,7 @@ import { Output, type Rows, type Written, checkApart } from "../memory/output.ts
 import type { Tensor } from "../memory/tensor.ts";
 import { type Names, readOptions } from "../options.ts";
 import { type CheckedWeight, type Features, checkBias, checkWeight } from "./linear-weights.ts";
+import { runLinear } from "./run-linear.ts";
 
 /** How a weight is stored. @category Layer and linear */
 export interface WeightOptions extends Features {
@@ -161,7 +162,8 @@ export function linear(
     const dims = [rows, inFeatures] as const;
     const strides = [outFeatures * 4, inFeatures * 4] as const;
     if (packed) {
-      kernels.linear(outPtr, xPtr, packed.panels, biasPtr, scratch, ...dims, outFeatures, ...strides, useTile6x2);
+      const { panels } = packed;
+      runLinear(instance, { out: outPtr, x: xPtr, panels, bias: biasPtr, rows, inFeatures, outFeatures }, scratch);
     } else {
       const [outBytes, inBytes] = [raw!.outStride * 4, raw!.inStride * 4];
       // A panel is used while it is still in the processor's cache, and no more than one is ever in memory.

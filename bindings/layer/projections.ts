@@ -1,6 +1,7 @@
 import { BLOCK_ROWS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { PackedLinear } from "./linear.ts";
+import { runLinear } from "./run-linear.ts";
 
 /** One projection: out = x·Wᵀ + bias. */
 export interface Projection {
@@ -13,28 +14,24 @@ export interface Projection {
 }
 
 /**
- * Runs projections side by side, BLOCK_ROWS rows at a time: those of the same x read these rows while they are in the
- * processor's cache.
+ * Runs projections side by side, BLOCK_ROWS rows at a time where there is one thread: those of the same x read these
+ * rows while they are in the processor's cache.
  *
  * @param scratch address of linearScratchBytes
  * @throws ReferenceError where a weight is disposed
  */
-export function project(
-  { arena, kernels, useTile6x2 }: Instance,
-  projections: readonly Projection[],
-  scratch: number,
-): void {
+export function project(instance: Instance, projections: readonly Projection[], scratch: number): void {
   const most = Math.max(...projections.map(({ rows }) => rows));
-  for (let start = 0; start < most; start += BLOCK_ROWS) {
+  const step = instance.pool ? most : BLOCK_ROWS;
+  for (let start = 0; start < most; start += step) {
     for (const { linear, x, out, rows } of projections) {
-      const count = Math.min(BLOCK_ROWS, rows - start);
+      const count = Math.min(step, rows - start);
       if (count <= 0) continue;
       const { inFeatures, outFeatures } = linear;
-      const { panels, bias } = linear.addressesIn(arena, "weights");
-      const [outStride, xStride] = [outFeatures * 4, inFeatures * 4];
-      const dims = [count, inFeatures, outFeatures, outStride, xStride] as const;
-      const [outPtr, xPtr] = [out + start * outStride, x + start * xStride];
-      kernels.linear(outPtr, xPtr, panels, bias?.ptr ?? 0, scratch, ...dims, useTile6x2);
+      const { panels, bias } = linear.addressesIn(instance.arena, "weights");
+      const [outPtr, xPtr] = [out + start * outFeatures * 4, x + start * inFeatures * 4];
+      const call = { out: outPtr, x: xPtr, panels, bias: bias?.ptr ?? 0, rows: count, inFeatures, outFeatures };
+      runLinear(instance, call, scratch);
     }
   }
 }

@@ -28,12 +28,19 @@ export class Arena {
     for (const ptr of ptrs) this.release(ptr);
   });
   #used = 0;
+  /** Buffers of shared memory from before it grew: views of them stay good. */
+  readonly #outgrown = new WeakSet();
   #peak = 0;
 
   /** `base` is the address of the first byte that may be handed out. */
   constructor(memory: WebAssembly.Memory, base: number) {
     this.#memory = memory;
     this.#last = newBlock(roundUp(base, ALIGNMENT), 0);
+  }
+
+  /** Whether a buffer is the memory: as it is now, or, where it is shared, as it was before it grew. */
+  owns(buffer: object): boolean {
+    return buffer === this.buffer || this.#outgrown.has(buffer);
   }
 
   /** The memory itself; only the arena grows it. Throws a ReferenceError once the arena is disposed. */
@@ -154,6 +161,7 @@ export class Arena {
     const ptr = this.#last.ptr + this.#last.bytes;
     const missing = ptr + size - memory.buffer.byteLength;
     if (missing > 0) {
+      const before = memory.buffer;
       try {
         memory.grow(Math.ceil(missing / PAGE_BYTES));
       } catch (cause) {
@@ -162,6 +170,7 @@ export class Arena {
         const got = `refused by the engine (${this.#used} bytes in use, ${memory.buffer.byteLength} reserved)`;
         throw new RangeError(mismatch("memory", `to grow by ${missing} bytes for a block of ${size}`, got), { cause });
       }
+      if (before.byteLength > 0) this.#outgrown.add(before);
     }
     const block = newBlock(ptr, size);
     connect(this.#last, block);

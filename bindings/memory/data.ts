@@ -29,7 +29,7 @@ export function checkBytes(title: string, value: unknown, arena: Arena): Bytes {
 /** A view of linear memory becomes an address at once, because growing memory detaches the view. */
 function dataOf<A extends Float32Array | Uint8Array>(array: A, arena: Arena): Data<A> {
   const { length } = array;
-  return array.buffer === arena.buffer ? { ptr: array.byteOffset, length } : { array, length };
+  return arena.owns(array.buffer) ? { ptr: array.byteOffset, length } : { array, length };
 }
 
 /** Like {@link checkFloats}, for exactly `length` floats; `what` says in errors what the length is made of. */
@@ -56,6 +56,9 @@ export function shaped(value: unknown): unknown {
 
 /** The memory of a Tensor, or of a typed array; undefined for any other value. */
 export function spanOf(arena: Arena, title: string, value: unknown): Span | undefined {
-  if (!Tensor.isTensor(value)) return spanOfArray(value);
+  if (!Tensor.isTensor(value)) {
+    const span = spanOfArray(value);
+    return span && arena.owns(span.buffer) ? { ...span, buffer: arena.buffer } : span;
+  }
   return { buffer: arena.buffer, start: value.ptrIn(arena, title), bytes: value.length * 4 };
 }

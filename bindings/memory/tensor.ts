@@ -50,9 +50,10 @@ export class Tensor {
 
   /**
    * The floats. The view is made anew at each access, because growing memory detaches older ones: use it and let it go.
+   * Of an instance with threads it is a view of a SharedArrayBuffer, and outlives growth.
    * @throws ReferenceError after `dispose`
    */
-  get data(): Float32Array<ArrayBuffer> {
+  get data(): Float32Array {
     Tensor.#checked(this);
     return new Float32Array(this.#arena.buffer, this.ptrIn(this.#arena, "tensor"), this.#length);
   }

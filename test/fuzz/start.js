@@ -17,7 +17,7 @@ await build({
   target: "es2022",
   platform: "node",
   packages: "external",
-  define: { HEED_VERSION: JSON.stringify(version) },
+  define: { HEED_VERSION: JSON.stringify(version), HEED_WORKER: '""' },
   sourcemap: "inline",
 });
 process.setSourceMapsEnabled(true);

@@ -84,7 +84,7 @@ forEachBuild((_, open) => {
   describe("an output apart from what is read", () => {
     it.each(["sinks", "alibiSlopes", "bias", "keepMask", "queryOffset", "kvLengths"])("%s", (name) => {
       const out = heed.tensor(4);
-      const view = <T>(Kind: new (buffer: ArrayBuffer, at: number, length: number) => T): T =>
+      const view = <T>(Kind: new (buffer: ArrayBufferLike, at: number, length: number) => T): T =>
         new Kind(out.data.buffer, out.data.byteOffset, 1);
       const value = {
         sinks: view(Float32Array),

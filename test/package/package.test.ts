@@ -59,7 +59,7 @@ it("knows of assembly/ what its sources say: structs, constants and kernels", ()
 const namesOf = (name: string) => /^export \{(.*?)\};/ms.exec(read(`dist/${name}.js`).toString())![1]!.trim();
 
 describe("the bundle", () => {
-  it("has at most 75.5 kB of minified JavaScript without the wasm", async () => {
+  it("has at most 84 kB of minified JavaScript without the wasm", async () => {
     const { outputFiles } = await build({
       entryPoints: [new URL("bindings/index.ts", root).pathname],
       bundle: true,
@@ -69,7 +69,7 @@ describe("the bundle", () => {
       target: "es2022",
       external: ["*.wasm"],
     });
-    expect(outputFiles[0]!.contents.length).toBeLessThanOrEqual(75_500);
+    expect(outputFiles[0]!.contents.length).toBeLessThanOrEqual(84_000);
   });
 
   it("leaves out the readers of other libraries' weights where they are not imported", async () => {
@@ -97,7 +97,7 @@ describe("the bundle", () => {
     const source = read("dist/slim.js").toString();
     expect(source).not.toMatch(/AGFzbQ|^import /m);
     const { code } = transformSync(source, { minify: true });
-    expect(code.length).toBeLessThanOrEqual(75_500);
+    expect(code.length).toBeLessThanOrEqual(84_000);
     expect(namesOf("slim")).toBe(namesOf("index"));
   });
 
@@ -114,12 +114,13 @@ describe("the bundle", () => {
   });
 
   it.each(["index", "slim", "workerd", "edge-light"])(
-    "%s.js imports no module of one runtime, and makes no code or thread",
+    "%s.js imports no module of one runtime, and makes no code",
     (name) => {
       const source = read(`dist/${name}.js`).toString();
-      expect(source).not.toMatch(
-        /\brequire\b|\bimport\s*\(|node:|\beval\s*\(|new Function|new Worker|SharedArrayBuffer/,
-      );
+      expect(source).not.toMatch(/\brequire\b|\bimport\s*\(|node:|\beval\s*\(|new Function/);
+      // Edge hosts have no threads, so their entries bring none of their code.
+      const hasThreads = name === "index" || name === "slim";
+      expect(/createObjectURL|worker_threads/.test(source)).toBe(hasThreads);
       const imports = Array.from(source.matchAll(/^import .* from "(.*)";/gm), ([, from]) => from);
       const suffix = name === "workerd" ? "" : "?module";
       expect(imports).toEqual(

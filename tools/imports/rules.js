@@ -19,6 +19,8 @@ const BINDINGS = [
   ["index.ts", "precompiled.ts", "slim.ts"],
   // What every entry exports.
   ["api.ts"],
+  // For the entries of hosts that have threads.
+  ["start-threads.ts"],
   ["load.ts"],
   // The public class: one method for each folder below.
   ["heed.ts"],
@@ -28,6 +30,8 @@ const BINDINGS = [
   ["attention-weights/"],
   ["attention/"],
   ["rotary/"],
+  // Workers on the memory of an instance.
+  ["threads/"],
   // The wasm instance, and what both languages must know.
   ["engine/"],
   ["memory/"],

@@ -1,0 +1,89 @@
+import { BLOCK_ROWS, PANEL_FEATURES } from "../engine/abi.ts";
+import type { Instance } from "../engine/instance.ts";
+import { CallScope } from "../memory/call-scope.ts";
+import { MAX_ITEMS } from "../threads/control.ts";
+
+/** Multiply-adds from which threads pay: about 0.3 ms on one. */
+const LEAST_WORK = 2 ** 22;
+/** Items for each thread, so that none waits long for the last one. */
+const ITEMS_PER_THREAD = 4;
+
+/** out = x·Wᵀ + bias of a packed weight, as addresses. */
+export interface LinearCall {
+  /** [rows, outFeatures], `outStride` bytes a row. */
+  out: number;
+  /** [rows, inFeatures]. */
+  x: number;
+  panels: number;
+  /** [outFeatures], or 0. */
+  bias: number;
+  rows: number;
+  inFeatures: number;
+  outFeatures: number;
+}
+
+/** Runs `linear`, on all threads where that pays: an item is some rows of x, or some panels where the rows are few. */
+export function runLinear(instance: Instance, call: LinearCall, scratch: number): void {
+  if (linearOnThreads(instance, call)) return;
+  instance.kernels.linear(...argumentsOf(instance, call, scratch, 0, call.rows, 0, call.outFeatures));
+}
+
+/** False where one thread is as good, or where there is no memory for more: then nothing has been done. */
+function linearOnThreads(instance: Instance, call: LinearCall): boolean {
+  const { arena, kernels, pool } = instance;
+  const { rows, inFeatures, outFeatures } = call;
+  if (!pool || pool.threads < 2 || rows * inFeatures * outFeatures < LEAST_WORK) return false;
+  const wanted = Math.min(MAX_ITEMS, pool.threads * ITEMS_PER_THREAD);
+  const blocks = Math.ceil(rows / BLOCK_ROWS);
+  const byRows = blocks >= wanted;
+  const panels = Math.ceil(outFeatures / PANEL_FEATURES);
+  const rowStep = byRows ? Math.ceil(blocks / wanted) * BLOCK_ROWS : rows;
+  const featureStep = byRows ? outFeatures : Math.ceil(panels / wanted) * PANEL_FEATURES;
+  const scope = new CallScope(arena);
+  try {
+    const scratch = Array.from({ length: pool.threads }, () => scope.reserve(kernels.linearScratchBytes()));
+    const items: number[][] = [];
+    for (let row = 0; row < rows; row += rowStep) {
+      for (let feature = 0; feature < outFeatures; feature += featureStep) {
+        const size = [Math.min(rowStep, rows - row), feature, Math.min(featureStep, outFeatures - feature)] as const;
+        items.push(argumentsOf(instance, call, 0, row, ...size).map(Number));
+      }
+    }
+    pool.run("linear", SCRATCH_ARGUMENT, scratch, items);
+    return true;
+  } catch (error) {
+    if (error instanceof RangeError) return false;
+    throw error;
+  } finally {
+    scope.release();
+  }
+}
+
+/** Which argument of `linear` is the scratch. */
+const SCRATCH_ARGUMENT = 4;
+
+/** The arguments of `linear` for `rows` rows from `row` on and `features` features from `feature` on. */
+function argumentsOf(
+  { useTile6x2 }: Instance,
+  { out, x, panels, bias, inFeatures, outFeatures }: LinearCall,
+  scratch: number,
+  row: number,
+  rows: number,
+  feature: number,
+  features: number,
+) {
+  const [outStride, xStride] = [outFeatures * 4, inFeatures * 4];
+  return [
+    out + row * outStride + feature * 4,
+    x + row * xStride,
+    panels + feature * xStride,
+    bias && bias + feature * 4,
+    scratch,
+    rows,
+    inFeatures,
+    features,
+    outStride,
+    xStride,
+    useTile6x2,
+  ] as const;
+}

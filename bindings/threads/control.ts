@@ -1,0 +1,95 @@
+// A call on several threads is a list of kernel calls that do not depend on each other: the items. They stand in a
+// table in the shared memory, each as the numbers of its arguments. Whoever is free takes the last one that is left,
+// and so on until none is.
+//
+//     ┌ words [WORDS] ────────────┬ scratch ───────┬ results ────────┬ table, f64 ─────────────────────────────┐
+//     │ LEFT DONE EPOCH … KERNEL  │ [MAX_THREADS]  │ [MAX_ITEMS]     │ [MAX_ITEMS][ITEM_NUMBERS] arguments     │
+//     └───────────────────────────┴────────────────┴─────────────────┴─────────────────────────────────────────┘
+//
+// LEFT alone says whether an item is to be had: who lowers it from n > 0 has item n − 1. So a worker that comes late
+// finds nothing, or an item of the next call, which is complete by then.
+
+import type { Kernels } from "../engine/abi.ts";
+
+/** The kernels that take items, by their numbers in the table. */
+export const KERNELS = ["attend", "linear"] as const;
+
+/** The most threads of an instance. */
+export const MAX_THREADS = 64;
+/** The most items of a call. */
+export const MAX_ITEMS = 256;
+/** The most arguments of a kernel. */
+const ITEM_NUMBERS = 12;
+
+/** Items that nobody has taken; 0 or less where there are none. */
+export const LEFT = 0;
+/** Items that are done. */
+export const DONE = 1;
+/** Calls so far: workers wait for a change. */
+export const EPOCH = 2;
+/** Workers that have seen the shared memory. */
+export const READY = 3;
+/** The kernel of the items, as in KERNELS, how many arguments it has, and which of them is the scratch of the thread. */
+export const KERNEL = 4;
+export const COUNT = 5;
+export const SCRATCH_AT = 6;
+const WORDS = 16;
+
+/** What an item has come to, in `results`. */
+export const PENDING = 0;
+export const FALSE = 1;
+export const TRUE = 2;
+/** The kernel threw: the caller does the item again. */
+export const FAILED = 3;
+
+const TABLE_AT = (WORDS + MAX_THREADS + MAX_ITEMS) * 4;
+/** Bytes of a control block. */
+export const CONTROL_BYTES = TABLE_AT + MAX_ITEMS * ITEM_NUMBERS * 8;
+
+/** The control block at an address. Shared memory is never detached, so the views stay good. */
+export class Control {
+  readonly words: Int32Array;
+  /** Address of the scratch of each thread. */
+  readonly scratch: Uint32Array;
+  readonly results: Int32Array;
+  readonly #table: Float64Array;
+
+  constructor(buffer: ArrayBufferLike, address: number) {
+    this.words = new Int32Array(buffer, address, WORDS);
+    this.scratch = new Uint32Array(buffer, address + WORDS * 4, MAX_THREADS);
+    this.results = new Int32Array(buffer, address + (WORDS + MAX_THREADS) * 4, MAX_ITEMS);
+    this.#table = new Float64Array(buffer, address + TABLE_AT, MAX_ITEMS * ITEM_NUMBERS);
+  }
+
+  /** Writes the arguments of an item. */
+  write(item: number, args: readonly number[]): void {
+    this.#table.set(args, item * ITEM_NUMBERS);
+    this.results[item] = PENDING;
+  }
+
+  /** Does the items that are left, one after the other. */
+  work(kernels: Kernels, thread: number): void {
+    for (;;) {
+      const item = Atomics.sub(this.words, LEFT, 1) - 1;
+      if (item < 0) return;
+      let result = FAILED;
+      try {
+        result = this.compute(kernels, thread, item) ? TRUE : FALSE;
+      } catch {
+        // The caller computes it again, and gets the error.
+      }
+      Atomics.store(this.results, item, result);
+      Atomics.add(this.words, DONE, 1);
+      Atomics.notify(this.words, DONE);
+    }
+  }
+
+  /** Calls the kernel for one item; what it returns, where that is a truth value. */
+  compute(kernels: Kernels, thread: number, item: number): boolean {
+    const at = item * ITEM_NUMBERS;
+    const args = Array.from(this.#table.subarray(at, at + this.words[COUNT]!));
+    args[this.words[SCRATCH_AT]!] = this.scratch[thread]!;
+    const name = KERNELS[this.words[KERNEL]!]!;
+    return (kernels as unknown as Record<typeof name, (...args: number[]) => unknown>)[name](...args) !== 0;
+  }
+}

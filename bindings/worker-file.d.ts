@@ -1,0 +1,2 @@
+// The file of a worker, see `load({ worker })`: it is started, not imported.
+export {};

@@ -1,0 +1,118 @@
+// The number of threads shows in no bit of a result.
+import { readFileSync } from "node:fs";
+import { type Heed, load } from "heed";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { problemOf, randomBias, randomMask } from "../support/problems.ts";
+import { floats, uniform } from "../support/random.ts";
+import { loadThreads } from "../support/threads.ts";
+
+const THREADS = [2, 3, 8];
+
+/** The bits of every array of a result. */
+function bitsOf(result: object): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(result).map(([name, array]: [string, Float32Array]) => [
+      name,
+      Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString("base64"),
+    ]),
+  );
+}
+
+// Each is far above the work from which threads are used.
+const sizes = { batch: 2, numHeads: 4, numKvHeads: 2, seqLenQ: 331, seqLenKv: 517, headDim: 40, valueDim: 48 };
+const [b, h, m, n] = [2, 4, 331, 517];
+const attentionCases = {
+  "no option": problemOf(sizes),
+  "causal, a window": problemOf(sizes, { causal: true, window: { left: 200, right: 0 } }),
+  "softcap, ALiBi, sinks": problemOf(sizes, {
+    softcap: 20,
+    alibiSlopes: Float32Array.of(0.5, 0.25, 0.125, 0.0625),
+    sinks: Float32Array.of(1, -1, 0, 2),
+  }),
+  "a mask and a bias of every cell": problemOf(sizes, {
+    keepMask: randomMask([b, h, m, n]),
+    bias: randomBias([b, h, m, n], 0.1),
+  }),
+  "a mask of each query": problemOf(sizes, { keepMask: randomMask([b, 1, m, 1]) }),
+  "padding, queries that begin later": problemOf(sizes, {
+    kvLengths: Int32Array.of(517, 300),
+    queryOffset: 150,
+    causal: true,
+  }),
+  "one head of many rows": problemOf({ batch: 1, numHeads: 1, seqLenQ: 1030, seqLenKv: 700, headDim: 64 }),
+  "more heads than items": problemOf({ batch: 1, numHeads: 300, seqLenQ: 40, seqLenKv: 60, headDim: 16 }),
+  "values that are not finite": (() => {
+    const problem = problemOf(sizes, { keepMask: randomMask([b, 1, m, n]) });
+    problem.v[1000] = Infinity;
+    problem.k[777] = NaN;
+    return problem;
+  })(),
+};
+
+describe.each(["simd", "relaxed"] as const)("%s", (variant) => {
+  const build = readFileSync(new URL(`../../dist/${variant}.wasm`, import.meta.url));
+  describe.skipIf(!WebAssembly.validate(build))("has the same bits on any number of threads", () => {
+    let alone: Heed;
+    let others: Heed[];
+    beforeAll(async () => {
+      alone = await load({ variant });
+      others = [];
+      for (const threads of THREADS) others.push(await loadThreads({ variant, threads }));
+    });
+    afterAll(() => {
+      for (const heed of [alone, ...others]) heed.dispose();
+    });
+
+    const expectEqual = (call: (heed: Heed) => object): void => {
+      const expected = bitsOf(call(alone));
+      for (const [i, heed] of others.entries()) {
+        expect(heed.threads, heed.threadsReason).toBe(THREADS[i]);
+        const { used } = heed.memory;
+        expect(bitsOf(call(heed)), `${heed.threads} threads`).toEqual(expected);
+        expect(heed.memory.used).toBe(used);
+      }
+    };
+
+    it.each(Object.entries(attentionCases))("attention: %s", (_, { q, k, v, options }) => {
+      expectEqual((heed) => heed.attention(q, k, v, { ...options, lse: true }));
+    });
+
+    it.each([1, 4, 5, 300])("a cache of each dtype, %s new queries", (rows) => {
+      const next = uniform(rows);
+      const [k, v] = [floats(4000 * 4 * 64, next), floats(4000 * 4 * 64, next)];
+      const q = floats(rows * 8 * 64, next);
+      for (const dtype of ["f32", "f16", "int8"] as const) {
+        expectEqual((heed) => {
+          using cache = heed.createKvCache({ numKvHeads: 4, headDim: 64, capacity: 4096, dtype });
+          cache.append(k, v);
+          return cache.attention(q, { numHeads: 8, causal: true, lse: true });
+        });
+      }
+    });
+
+    it.each([
+      [1, 2048, 2500],
+      [37, 512, 401],
+      [3000, 128, 130],
+    ])("linear: %s rows, %s features to %s", (rows, inFeatures, outFeatures) => {
+      const next = uniform(rows);
+      const [x, weight] = [floats(rows * inFeatures, next), floats(inFeatures * outFeatures, next)];
+      const bias = floats(outFeatures, next);
+      expectEqual((heed) => {
+        using packed = heed.packLinear(weight, bias, { inFeatures, outFeatures });
+        return heed.linear(x, packed);
+      });
+    });
+
+    it("a layer", () => {
+      const next = uniform(5);
+      const weight = () => ({ weight: floats(256 * 256, next), bias: floats(256, next) });
+      const weights = { q: weight(), k: weight(), v: weight(), out: weight() };
+      const x = floats(2 * 300 * 256, next);
+      expectEqual((heed) => {
+        using layer = heed.createMultiHeadAttention({ embedDim: 256, numHeads: 4, weights });
+        return layer.forward(x, { batch: 2, causal: true });
+      });
+    });
+  });
+});
