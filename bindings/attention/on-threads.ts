@@ -1,4 +1,4 @@
-import { ATTEND_ARGS, type AttendArgs } from "../engine/abi.ts";
+import { ATTEND_ARGS, type AttendArgs, MAX_DECODE_ROWS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { structBytes, writeStruct } from "../engine/kernels.ts";
 import { CallScope } from "../memory/call-scope.ts";
@@ -29,21 +29,24 @@ export function attendOnThreads(instance: Instance, args: AttendArgs): boolean {
   const wanted = pool.threads * ITEMS_PER_THREAD;
   const rowsPerItem = Math.min(MOST_ROWS, Math.max(LEAST_ROWS, (rows * numKvHeads) / wanted));
   const queries = Math.max(1, Math.round(rowsPerItem / group / TILE_ROWS)) * TILE_ROWS;
-  const runs = Math.ceil(seqLenQ / queries);
+  // A rest that would go through the decode kernel, which has bits of its own, goes with the run before it.
+  const rest = seqLenQ % queries;
+  const runs = Math.max(1, Math.floor(seqLenQ / queries) + Number(rest * group > MAX_DECODE_ROWS));
   const heads = Math.ceil((numKvHeads * runs) / MAX_ITEMS);
   if (runs > MAX_ITEMS || Math.ceil(numKvHeads / heads) * runs < 2) return false;
 
   const scope = new CallScope(arena);
   try {
     const structs = scope.reserve(runs * structBytes(ATTEND_ARGS));
-    const scratchBytes = kernels.scratchBytes(headDim, valueDim, queries * group);
+    const scratchBytes = kernels.scratchBytes(headDim, valueDim, (queries + MAX_DECODE_ROWS) * group);
     const scratch = Array.from({ length: pool.threads }, () => scope.reserve(scratchBytes));
     const items: number[][] = [];
     // The last queries see the most keys where the call is causal, and the last items are taken first.
     for (let run = 0; run < runs; run++) {
       const struct = structs + run * structBytes(ATTEND_ARGS);
       const start = run * queries;
-      writeStruct(arena.buffer, struct, ATTEND_ARGS, fromQuery(args, start, Math.min(queries, seqLenQ - start)));
+      const count = run === runs - 1 ? seqLenQ - start : queries;
+      writeStruct(arena.buffer, struct, ATTEND_ARGS, fromQuery(args, start, count));
       const passes = kernels.workItems(struct) / numKvHeads;
       for (let head = 0; head < numKvHeads; head += heads) {
         items.push([struct, 0, head * passes, Math.min(head + heads, numKvHeads) * passes]);

@@ -40,6 +40,12 @@ const attentionCases = {
     causal: true,
   }),
   "one head of many rows": problemOf({ batch: 1, numHeads: 1, seqLenQ: 1030, seqLenKv: 700, headDim: 64 }),
+  ...Object.fromEntries(
+    [1, 4, 5].map((rest) => [
+      `${rest} queries more than whole items`,
+      problemOf({ batch: 1, numHeads: 1, seqLenQ: 1024 + rest, seqLenKv: 300, headDim: 64 }),
+    ]),
+  ),
   "more heads than items": problemOf({ batch: 1, numHeads: 300, seqLenQ: 40, seqLenKv: 60, headDim: 16 }),
   "values that are not finite": (() => {
     const problem = problemOf(sizes, { keepMask: randomMask([b, 1, m, n]) });
