@@ -79,7 +79,9 @@ export function merge(instance: Instance, partsIn: unknown, given: MergeOptions)
   const lseOption = options.lse === true ? undefined : options.lse;
   const lse = Output.required(arena, "lse", lseOption, rows, "that of every part");
   checkApart(arena, { out: options.out, lse: lseOption }, options);
-  parts.forEach((part, p) => {
+  // Fresh outputs lie apart from everything.
+  const compared = out.place || lse.place ? parts : [];
+  compared.forEach((part, p) => {
     // An output may be exactly that of a part, since the kernel reads a row of every part before it writes the row.
     const [outTitle, lseTitle] = [`parts[${p}].out`, `parts[${p}].lse`];
     const given = { [outTitle]: partsGiven[p]!.out, [lseTitle]: partsGiven[p]!.lse };

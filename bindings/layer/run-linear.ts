@@ -24,8 +24,12 @@ export interface LinearCall {
 
 /** Runs `linear`, on all threads where that pays: an item is some rows of x, or some panels where the rows are few. */
 export function runLinear(instance: Instance, call: LinearCall, scratch: number): void {
-  if (linearOnThreads(instance, call)) return;
-  instance.kernels.linear(...argumentsOf(instance, call, scratch, 0, call.rows, 0, call.outFeatures));
+  if (instance.pool && linearOnThreads(instance, call)) return;
+  const { kernels, useTile6x2 } = instance;
+  const { out, x, panels, bias, rows, inFeatures, outFeatures } = call;
+  const [outStride, xStride] = [outFeatures * 4, inFeatures * 4];
+  // Written out: a spread takes V8 longer than a small product.
+  kernels.linear(out, x, panels, bias, scratch, rows, inFeatures, outFeatures, outStride, xStride, useTile6x2);
 }
 
 /** False where one thread is as good, or where there is no memory for more: then nothing has been done. */
@@ -46,7 +50,7 @@ function linearOnThreads(instance: Instance, call: LinearCall): boolean {
     for (let row = 0; row < rows; row += rowStep) {
       for (let feature = 0; feature < outFeatures; feature += featureStep) {
         const size = [Math.min(rowStep, rows - row), feature, Math.min(featureStep, outFeatures - feature)] as const;
-        items.push(argumentsOf(instance, call, 0, row, ...size).map(Number));
+        items.push(argumentsOf(instance, call, row, ...size));
       }
     }
     pool.run("linear", SCRATCH_ARGUMENT, scratch, items);
@@ -66,24 +70,23 @@ const SCRATCH_ARGUMENT = 4;
 function argumentsOf(
   { useTile6x2 }: Instance,
   { out, x, panels, bias, inFeatures, outFeatures }: LinearCall,
-  scratch: number,
   row: number,
   rows: number,
   feature: number,
   features: number,
-) {
+): number[] {
   const [outStride, xStride] = [outFeatures * 4, inFeatures * 4];
   return [
     out + row * outStride + feature * 4,
     x + row * xStride,
     panels + feature * xStride,
     bias && bias + feature * 4,
-    scratch,
+    0, // the scratch, which each thread fills in
     rows,
     inFeatures,
     features,
     outStride,
     xStride,
-    useTile6x2,
-  ] as const;
+    Number(useTile6x2),
+  ];
 }

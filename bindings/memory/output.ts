@@ -112,9 +112,12 @@ export function checkApart(arena: Arena, outputs: Record<string, unknown>, ...in
     for (const [title, other] of before) checkOne(title, other, name, span);
     before.push([name, span]);
     if (span.buffer !== arena.buffer) continue;
-    for (const [title, value] of inputs.flatMap((given) => Object.entries(given) as [string, Given][])) {
-      if (title in outputs) continue;
-      checkOne(name, span, title, spanOf(arena, title, value) ?? spanOf(arena, title, value?.data));
+    for (const given of inputs as Record<string, Given>[]) {
+      for (const title in given) {
+        const value = given[title];
+        if (typeof value !== "object" || title in outputs) continue;
+        checkOne(name, span, title, spanOf(arena, title, value) ?? spanOf(arena, title, value?.data));
+      }
     }
   }
 }
