@@ -16,15 +16,7 @@ export interface OnnxAttributes {
   mask_filter_value?: number | undefined;
 }
 
-/** The inputs that `fromOnnx` reads. */
-interface OnnxWeights {
-  weights: Weight;
-  bias?: Weight | undefined;
-  outWeight?: Weight | undefined;
-  outBias?: Weight | undefined;
-}
-
-const INPUTS: Names<OnnxWeights> = { weights: 0, bias: 0, outWeight: 0, outBias: 0 };
+const INPUTS: Names<Parameters<typeof fromOnnx>[0]> = { weights: 0, bias: 0, outWeight: 0, outBias: 0 };
 const ATTRIBUTES: Names<OnnxAttributes> = {
   num_heads: 0,
   qkv_hidden_sizes: (value) => list(value, MOST_DIMENSIONS),
@@ -50,7 +42,10 @@ const ATTRIBUTES: Names<OnnxAttributes> = {
  * const layer = heed.createMultiHeadAttention(MultiHeadAttention.fromOnnx(inputs, { num_heads: 2 }));
  * console.log(layer.numHeads, layer.headDim); // → 2 4
  */
-export function fromOnnx(inputs: OnnxWeights, attributes: OnnxAttributes): Imported<number> {
+export function fromOnnx(
+  inputs: { weights: Weight; bias?: Weight | undefined; outWeight?: Weight | undefined; outBias?: Weight | undefined },
+  attributes: OnnxAttributes,
+): Imported<number> {
   const read = readOptions("fromOnnx", attributes, ATTRIBUTES, "attributes");
   const tensors = new NamedTensors("inputs", readOptions("fromOnnx", inputs, INPUTS, "inputs"));
   const numHeads = checkInteger("num_heads", read.num_heads, 1);

@@ -20,7 +20,10 @@ export type LayerWeights<
   Weights extends Rows | undefined = Rows | undefined,
   TopK extends number | undefined = number | undefined,
   Entropy extends boolean | Rows | undefined = boolean | Rows | undefined,
-> = Pick<WeightsOptions<Weights, TopK, Entropy>, keyof typeof CHOICE_NAMES>;
+> = Pick<
+  WeightsOptions<Weights, TopK, Entropy>,
+  "rows" | "heads" | "reduce" | "topK" | "entropy" | "stage" | "weights" | "indices"
+>;
 
 /**
  * What `forward` takes besides x: the options of attention, and where k and v come from. The types of `out`, `lse` and
