@@ -44,6 +44,8 @@ const shared = {
 const worker = await build({
   ...shared,
   entryPoints: ["bindings/threads/worker.ts"],
+  // It is a string to whoever compiles the rest for older engines.
+  target: "es2019",
   minify: true,
   sourcemap: false,
   write: false,

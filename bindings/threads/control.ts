@@ -52,18 +52,18 @@ export class Control {
   /** Address of the scratch of each thread. */
   readonly scratch: Uint32Array;
   readonly results: Int32Array;
-  readonly #table: Float64Array;
+  readonly table: Float64Array;
 
   constructor(buffer: ArrayBufferLike, address: number) {
     this.words = new Int32Array(buffer, address, WORDS);
     this.scratch = new Uint32Array(buffer, address + WORDS * 4, MAX_THREADS);
     this.results = new Int32Array(buffer, address + (WORDS + MAX_THREADS) * 4, MAX_ITEMS);
-    this.#table = new Float64Array(buffer, address + TABLE_AT, MAX_ITEMS * ITEM_NUMBERS);
+    this.table = new Float64Array(buffer, address + TABLE_AT, MAX_ITEMS * ITEM_NUMBERS);
   }
 
   /** Writes the arguments of an item. */
   write(item: number, args: readonly number[]): void {
-    this.#table.set(args, item * ITEM_NUMBERS);
+    this.table.set(args, item * ITEM_NUMBERS);
     this.results[item] = PENDING;
   }
 
@@ -87,7 +87,7 @@ export class Control {
   /** Calls the kernel for one item; what it returns, where that is a truth value. */
   compute(kernels: Kernels, thread: number, item: number): boolean {
     const at = item * ITEM_NUMBERS;
-    const args = Array.from(this.#table.subarray(at, at + this.words[COUNT]!));
+    const args = Array.from(this.table.subarray(at, at + this.words[COUNT]!));
     args[this.words[SCRATCH_AT]!] = this.scratch[thread]!;
     const name = KERNELS[this.words[KERNEL]!]!;
     return (kernels as unknown as Record<typeof name, (...args: number[]) => unknown>)[name](...args) !== 0;

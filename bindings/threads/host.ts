@@ -54,7 +54,8 @@ export function whyNoThreads(): string | undefined {
 /** Starts a worker from the text of a module, or from `url`. */
 export function startWorker(source: string, url: string | URL | undefined, events: WorkerEvents): WorkerHandle {
   const data = `data:text/javascript,${encodeURIComponent(source)}`;
-  if (!globals.Worker) return startNodeWorker(new URL(url ?? data), events);
+  // Deno and Bun have both kinds. Deno does not end a waiting worker of the web, which would keep the process alive.
+  if (builtin) return startNodeWorker(new URL(url ?? data), events);
   if (url !== undefined) return startWebWorker([url], events);
   const blob = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   // A policy may allow one of the two alone.
