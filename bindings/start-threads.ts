@@ -5,7 +5,7 @@ import { compile } from "./engine/source.ts";
 import type { Heed } from "./heed.ts";
 import { type CheckedOptions, start } from "./load.ts";
 import { whyNoThreads } from "./threads/host.ts";
-import { CONTROL_BYTES, Pool } from "./threads/pool.ts";
+import { Pool } from "./threads/pool.ts";
 import { shareMemory } from "./threads/shared-memory.ts";
 
 /**
@@ -30,11 +30,10 @@ export async function startThreads(
     // No address space for shared memory. Without threads there may be; if not, that error is the one to see.
     return String(error);
   }
-  const { arena, kernels } = heed[INSTANCE];
-  const control = arena.allocate(CONTROL_BYTES);
-  const pool = await Pool.start(kernels, { module, memory: arena.memory, control }, options.threads, options.worker);
+  const instance = heed[INSTANCE];
+  const pool = await Pool.start(instance, module, options.threads, options.worker);
   if (typeof pool === "string") return pool;
-  heed[INSTANCE].pool = pool;
+  instance.pool = pool;
   abandoned.register(heed, pool);
   return heed;
 }

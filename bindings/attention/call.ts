@@ -49,7 +49,7 @@ function attendPieces(
   sequenceIndex: number,
   careful: boolean,
 ): boolean {
-  const { arena, kernels } = instance;
+  const { arena, kernels, pool } = instance;
   const { seqLenKv } = sequence;
   const [first, end] = seenKeys(problem, sequence);
   const inPieces = kv.maxKeys < Infinity;
@@ -63,7 +63,7 @@ function attendPieces(
     args.fromKey = fromKey;
     args.toKey = toKey;
     args.careful = Number(careful);
-    if (!inPieces && attendOnThreads(instance, args)) return true;
+    if (pool && !inPieces && attendOnThreads(instance, pool, args)) return true;
     writeStruct(arena.buffer, pointers.args, ATTEND_ARGS, args);
     const written = kernels.attend(pointers.args, pointers.scratch, 0, kernels.workItems(pointers.args));
     if (toKey === seqLenKv) return written !== 0;

@@ -5,10 +5,11 @@ import { keepsTile6x2 } from "./features.ts";
 /** Threads on the memory of an instance (threads/pool.ts). */
 export interface Threads {
   readonly threads: number;
+  itemsFor(work: number): number;
   run(
     kernel: "attend" | "linear",
     scratchAt: number,
-    scratch: readonly number[],
+    scratchBytes: number,
     items: readonly (readonly number[])[],
   ): boolean;
   dispose(): void;

@@ -1,16 +1,9 @@
 import { BLOCK_ROWS, PANEL_FEATURES } from "../engine/abi.ts";
-import type { Instance } from "../engine/instance.ts";
-import { CallScope } from "../memory/call-scope.ts";
-import { MAX_ITEMS } from "../threads/control.ts";
-
-/** Multiply-adds from which threads pay: about 0.3 ms on one. */
-const LEAST_WORK = 2 ** 22;
-/** Items for each thread, so that none waits long for the last one. */
-const ITEMS_PER_THREAD = 4;
+import type { Instance, Threads } from "../engine/instance.ts";
 
 /** out = x·Wᵀ + bias of a packed weight, as addresses. */
 export interface LinearCall {
-  /** [rows, outFeatures], `outStride` bytes a row. */
+  /** [rows, outFeatures]. */
   out: number;
   /** [rows, inFeatures]. */
   x: number;
@@ -24,8 +17,8 @@ export interface LinearCall {
 
 /** Runs `linear`, on all threads where that pays: an item is some rows of x, or some panels where the rows are few. */
 export function runLinear(instance: Instance, call: LinearCall, scratch: number): void {
-  if (instance.pool && linearOnThreads(instance, call)) return;
-  const { kernels, useTile6x2 } = instance;
+  const { kernels, pool, useTile6x2 } = instance;
+  if (pool && linearOnThreads(instance, pool, call)) return;
   const { out, x, panels, bias, rows, inFeatures, outFeatures } = call;
   const [outStride, xStride] = [outFeatures * 4, inFeatures * 4];
   // Written out: a spread takes V8 longer than a small product.
@@ -33,34 +26,23 @@ export function runLinear(instance: Instance, call: LinearCall, scratch: number)
 }
 
 /** False where one thread is as good, or where there is no memory for more: then nothing has been done. */
-function linearOnThreads(instance: Instance, call: LinearCall): boolean {
-  const { arena, kernels, pool } = instance;
+function linearOnThreads(instance: Instance, pool: Threads, call: LinearCall): boolean {
   const { rows, inFeatures, outFeatures } = call;
-  if (!pool || pool.threads < 2 || rows * inFeatures * outFeatures < LEAST_WORK) return false;
-  const wanted = Math.min(MAX_ITEMS, pool.threads * ITEMS_PER_THREAD);
+  const wanted = pool.itemsFor(rows * inFeatures * outFeatures);
+  if (wanted === 0) return false;
   const blocks = Math.ceil(rows / BLOCK_ROWS);
   const byRows = blocks >= wanted;
   const panels = Math.ceil(outFeatures / PANEL_FEATURES);
   const rowStep = byRows ? Math.ceil(blocks / wanted) * BLOCK_ROWS : rows;
   const featureStep = byRows ? outFeatures : Math.ceil(panels / wanted) * PANEL_FEATURES;
-  const scope = new CallScope(arena);
-  try {
-    const scratch = Array.from({ length: pool.threads }, () => scope.reserve(kernels.linearScratchBytes()));
-    const items: number[][] = [];
-    for (let row = 0; row < rows; row += rowStep) {
-      for (let feature = 0; feature < outFeatures; feature += featureStep) {
-        const size = [Math.min(rowStep, rows - row), feature, Math.min(featureStep, outFeatures - feature)] as const;
-        items.push(argumentsOf(instance, call, row, ...size));
-      }
+  const items: number[][] = [];
+  for (let row = 0; row < rows; row += rowStep) {
+    for (let feature = 0; feature < outFeatures; feature += featureStep) {
+      const size = [Math.min(rowStep, rows - row), feature, Math.min(featureStep, outFeatures - feature)] as const;
+      items.push(argumentsOf(instance, call, row, ...size));
     }
-    pool.run("linear", SCRATCH_ARGUMENT, scratch, items);
-    return true;
-  } catch (error) {
-    if (error instanceof RangeError) return false;
-    throw error;
-  } finally {
-    scope.release();
   }
+  return pool.run("linear", SCRATCH_ARGUMENT, instance.kernels.linearScratchBytes(), items);
 }
 
 /** Which argument of `linear` is the scratch. */

@@ -35,12 +35,8 @@ export const COUNT = 5;
 export const SCRATCH_AT = 6;
 const WORDS = 16;
 
-/** What an item has come to, in `results`. */
-export const PENDING = 0;
-export const FALSE = 1;
-export const TRUE = 2;
-/** The kernel threw: the caller does the item again. */
-export const FAILED = 3;
+/** In `results`: the item is done. Else it is not, or the kernel threw: then the caller does it again. */
+export const COMPUTED = 1;
 
 const TABLE_AT = (WORDS + MAX_THREADS + MAX_ITEMS) * 4;
 /** Bytes of a control block. */
@@ -64,7 +60,7 @@ export class Control {
   /** Writes the arguments of an item. */
   write(item: number, args: readonly number[]): void {
     this.table.set(args, item * ITEM_NUMBERS);
-    this.results[item] = PENDING;
+    this.results[item] = 0;
   }
 
   /** Does the items that are left, one after the other. */
@@ -72,24 +68,23 @@ export class Control {
     for (;;) {
       const item = Atomics.sub(this.words, LEFT, 1) - 1;
       if (item < 0) return;
-      let result = FAILED;
       try {
-        result = this.compute(kernels, thread, item) ? TRUE : FALSE;
+        this.compute(kernels, thread, item);
+        Atomics.store(this.results, item, COMPUTED);
       } catch {
         // The caller computes it again, and gets the error.
       }
-      Atomics.store(this.results, item, result);
       Atomics.add(this.words, DONE, 1);
       Atomics.notify(this.words, DONE);
     }
   }
 
-  /** Calls the kernel for one item; what it returns, where that is a truth value. */
-  compute(kernels: Kernels, thread: number, item: number): boolean {
+  /** Calls the kernel for one item. */
+  compute(kernels: Kernels, thread: number, item: number): void {
     const at = item * ITEM_NUMBERS;
     const args = Array.from(this.table.subarray(at, at + this.words[COUNT]!));
     args[this.words[SCRATCH_AT]!] = this.scratch[thread]!;
     const name = KERNELS[this.words[KERNEL]!]!;
-    return (kernels as unknown as Record<typeof name, (...args: number[]) => unknown>)[name](...args) !== 0;
+    (kernels as unknown as Record<typeof name, (...args: number[]) => unknown>)[name](...args);
   }
 }

@@ -1,24 +1,22 @@
 import type { Kernels } from "../engine/abi.ts";
-import type { Threads } from "../engine/instance.ts";
+import type { Instance, Threads } from "../engine/instance.ts";
+import type { Arena } from "../memory/arena.ts";
 import {
+  COMPUTED,
   CONTROL_BYTES,
   COUNT,
   Control,
   DONE,
   EPOCH,
-  FAILED,
   KERNEL,
   KERNELS,
   LEFT,
-  PENDING,
+  MAX_ITEMS,
   READY,
   SCRATCH_AT,
-  TRUE,
 } from "./control.ts";
 import { type WorkerHandle, startWorker } from "./host.ts";
 import type { Start } from "./worker.ts";
-
-export { CONTROL_BYTES };
 
 /** The body of a worker, which build.js writes here. */
 declare const HEED_WORKER: string;
@@ -30,19 +28,27 @@ const SPINS = 2000;
 /** A worker that finishes no item for so long, or for 20 times the caller's longest, is taken for dead. */
 const PATIENCE_MS = 2000;
 
+/** Multiply-adds of a call from which threads pay: about 0.3 ms on one. */
+const LEAST_WORK = 2 ** 22;
+/** Items for each thread, so that none waits long for the last one. */
+const ITEMS_PER_THREAD = 4;
+
 interface Worker extends WorkerHandle {
-  isReady: boolean;
+  /** Its number: 1 and up, since the caller is 0. */
+  readonly thread: number;
 }
 
 /** Workers on the memory of an instance, and what the caller does with them. */
 export class Pool implements Threads {
+  readonly #arena: Arena;
   readonly #kernels: Kernels;
   readonly #control: Control;
   #workers: Worker[] = [];
   /** Whether this thread may sleep. */
   #sleeps = true;
 
-  private constructor(kernels: Kernels, control: Control) {
+  private constructor({ arena, kernels }: Instance, control: Control) {
+    this.#arena = arena;
     this.#kernels = kernels;
     this.#control = control;
   }
@@ -50,18 +56,20 @@ export class Pool implements Threads {
   /**
    * Starts `threads − 1` workers, and waits until each has answered and the caller sees what they have written.
    *
-   * @param start the module, its memory, and where the control block stands
    * @param url the file of the worker, where the page wants one
    * @returns the pool, or why there is none
    */
   static async start(
-    kernels: Kernels,
-    start: Omit<Start, "thread">,
+    instance: Instance,
+    module: WebAssembly.Module,
     threads: number,
     url: string | URL | undefined,
   ): Promise<Pool | string> {
-    const control = new Control(start.memory.buffer, start.control);
-    const pool = new Pool(kernels, control);
+    const { arena } = instance;
+    const address = arena.allocate(CONTROL_BYTES);
+    const { memory } = arena;
+    const control = new Control(memory.buffer, address);
+    const pool = new Pool(instance, control);
     const reason = await new Promise<string | undefined>((resolve) => {
       const timer = setTimeout(() => resolve(`a worker gave no answer within ${START_MS} ms`), START_MS);
       let waiting = threads - 1;
@@ -72,10 +80,9 @@ export class Pool implements Threads {
       try {
         for (let thread = 1; thread < threads; thread++) {
           const worker: Worker = {
-            isReady: false,
+            thread,
             ...startWorker(HEED_WORKER, url, {
               ready: () => {
-                worker.isReady = true;
                 if (--waiting === 0) settle();
               },
               ended: (reason) => {
@@ -85,7 +92,7 @@ export class Pool implements Threads {
             }),
           };
           pool.#workers.push(worker);
-          worker.send({ ...start, thread } satisfies Start);
+          worker.send({ module, memory, control: address, thread } satisfies Start);
         }
       } catch (error) {
         settle(String(error));
@@ -103,41 +110,53 @@ export class Pool implements Threads {
     return this.#workers.length + 1;
   }
 
+  /** Into how many items a call of that many multiply-adds is best cut; 0 where one thread is as good. */
+  itemsFor(work: number): number {
+    return this.threads > 1 && work >= LEAST_WORK ? Math.min(MAX_ITEMS, this.threads * ITEMS_PER_THREAD) : 0;
+  }
+
   /**
    * Calls a kernel once for each item, on all threads, and returns when every item is done.
    *
-   * @param scratchAt which argument is the scratch, of which each thread has its own
-   * @param scratch its address for each thread, the caller's first
+   * @param scratchAt which argument is the scratch, of which each thread gets its own
    * @param items the arguments for each item, at most MAX_ITEMS; the last ones are taken first
-   * @returns whether every call returned something else than 0
+   * @returns false where there is no memory for the scratch: then nothing has been done
    */
   run(
     kernel: (typeof KERNELS)[number],
     scratchAt: number,
-    scratch: readonly number[],
+    scratchBytes: number,
     items: readonly (readonly number[])[],
   ): boolean {
+    let scratch: number[];
+    try {
+      scratch = this.#arena.allocateMany(scratchBytes, this.threads);
+    } catch {
+      return false;
+    }
     const control = this.#control;
     const { words, results } = control;
-    control.scratch.set(scratch);
-    items.forEach((args, item) => control.write(item, args));
-    words[KERNEL] = KERNELS.indexOf(kernel);
-    words[COUNT] = items[0]!.length;
-    words[SCRATCH_AT] = scratchAt;
-    Atomics.store(words, DONE, 0);
-    Atomics.store(words, LEFT, items.length);
-    Atomics.add(words, EPOCH, 1);
-    Atomics.notify(words, EPOCH, items.length - 1);
-    const start = performance.now();
-    control.work(this.#kernels, 0);
-    this.#join(items.length, Math.max(PATIENCE_MS, 20 * (performance.now() - start)));
-    let isTrue = true;
-    for (let item = 0; item < items.length; item++) {
-      const result = results[item]!;
-      const again = result === PENDING || result === FAILED;
-      if (!(again ? control.compute(this.#kernels, 0, item) : result === TRUE)) isTrue = false;
+    try {
+      // The numbers of workers that have died are no longer given.
+      [0, ...this.#workers.map(({ thread }) => thread)].forEach((thread, i) => (control.scratch[thread] = scratch[i]!));
+      items.forEach((args, item) => control.write(item, args));
+      words[KERNEL] = KERNELS.indexOf(kernel);
+      words[COUNT] = items[0]!.length;
+      words[SCRATCH_AT] = scratchAt;
+      Atomics.store(words, DONE, 0);
+      Atomics.store(words, LEFT, items.length);
+      Atomics.add(words, EPOCH, 1);
+      Atomics.notify(words, EPOCH, items.length - 1);
+      const start = performance.now();
+      control.work(this.#kernels, 0);
+      this.#join(items.length, Math.max(PATIENCE_MS, 20 * (performance.now() - start)));
+      items.forEach((_, item) => {
+        if (results[item] !== COMPUTED) control.compute(this.#kernels, 0, item);
+      });
+    } finally {
+      for (const ptr of scratch) this.#arena.release(ptr);
     }
-    return isTrue;
+    return true;
   }
 
   /** Waits until `count` items are done. Where none is for `patience` milliseconds, the workers are ended. */

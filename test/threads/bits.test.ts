@@ -46,6 +46,7 @@ const attentionCases = {
       problemOf({ batch: 1, numHeads: 1, seqLenQ: 1024 + rest, seqLenKv: 300, headDim: 64 }),
     ]),
   ),
+  "runs and heads beyond the table": problemOf({ batch: 1, numHeads: 5, seqLenQ: 76_801, seqLenKv: 4, headDim: 4 }),
   "more heads than items": problemOf({ batch: 1, numHeads: 300, seqLenQ: 40, seqLenKv: 60, headDim: 16 }),
   "values that are not finite": (() => {
     const problem = problemOf(sizes, { keepMask: randomMask([b, 1, m, n]) });

@@ -156,7 +156,16 @@ describe("the end of threads", () => {
     expectRight(heed!);
     await workers[0]!.terminate();
     expect(heed!.threads).toBe(2);
-    expectRight(heed!);
+    // Of threads 0 and 2 each has scratch of its own: no other memory changes.
+    const { used } = heed!.memory;
+    const others = Array.from({ length: 40 }, () => heed!.tensor(20_000));
+    for (const other of others) other.data.fill(7);
+    for (let i = 0; i < 20; i++) expectRight(heed!);
+    for (const other of others) {
+      expect(other.data.every((x) => x === 7)).toBe(true);
+      other.dispose();
+    }
+    expect(heed!.memory.used).toBe(used);
     await workers[1]!.terminate();
     expect(heed!.threads).toBe(1);
     expectRight(heed!);
