@@ -41,22 +41,9 @@ import { rotary } from "./rotary/rotary.ts";
  * @category Loading
  */
 export class Heed {
-  /**
-   * The build that runs. "relaxed" has fused multiply-add and is faster; "simd" gives the same bits on every machine.
-   *
-   * @category Loading
-   */
+  /** The build: "relaxed" is faster, "simd" gives the same bits on every machine. @category Loading */
   readonly variant: Variant;
   readonly #instance: Instance;
-
-  /**
-   * Why there is one thread although `load` was asked for more; else undefined.
-   *
-   * @category Loading
-   */
-  get threadsReason(): string | undefined {
-    return this.#instance.threadsReason;
-  }
 
   /** @internal Made by `load` and `loadSync`. */
   constructor(kernels: Kernels, memory: WebAssembly.Memory) {
@@ -64,12 +51,12 @@ export class Heed {
     this.#instance = new Instance(kernels, memory);
   }
 
-  /**
-   * The threads that compute, the caller's among them: 1 unless `load` was asked for more. A worker that dies is no
-   * longer counted.
-   *
-   * @category Loading
-   */
+  /** Why there is one thread although `load` was asked for more; else undefined. @category Loading */
+  get threadsReason(): string | undefined {
+    return this.#instance.threadsReason;
+  }
+
+  /** The threads that compute and live, the caller's among them: 1 unless `load` got more. @category Loading */
   get threads(): number {
     return this.#instance.pool?.threads ?? 1;
   }

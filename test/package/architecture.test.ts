@@ -60,3 +60,14 @@ it("lists every decision", () => {
   const records = readdirSync(new URL("docs/decisions", root)).filter((name) => name !== "index.md");
   expect(records.filter((name) => !index.includes(`](${name})`))).toEqual([]);
 });
+
+it.each(["assembly", "bench", "bindings", "examples", "scripts", "test", "tools"])(
+  "has no file of more than 300 lines in %s",
+  (folder) => {
+    const names = readdirSync(new URL(folder, root), { encoding: "utf8", recursive: true });
+    const sources = names.filter((name) => /\.(ts|js)$/.test(name) && !/node_modules|build\/|heed\.js$/.test(name));
+    const lines = (name: string) => read(`${folder}/${name}`).split("\n").length - 1;
+    expect(sources.length).toBeGreaterThan(3);
+    expect(sources.filter((name) => lines(name) > 300)).toEqual([]);
+  },
+);
