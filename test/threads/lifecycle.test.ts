@@ -54,7 +54,7 @@ describe("load with threads", () => {
 
   it("takes half of the processors, at most four, for true", async () => {
     vi.stubGlobal("navigator", { hardwareConcurrency: 6 });
-    using heed = await load({ variant: "simd", threads: true });
+    using heed = await loadThreads({ variant: "simd", threads: true });
     expect(heed.threads).toBe(3);
   });
 
@@ -92,7 +92,7 @@ describe("one thread, and why", () => {
   afterEach(() => void vi.unstubAllGlobals());
 
   const expectOne = async (reason: RegExp, given: Parameters<typeof load>[0] = {}): Promise<void> => {
-    using heed = await load({ variant: "simd", threads: 2, ...given });
+    using heed = await loadThreads({ variant: "simd", threads: 2, ...given }, reason);
     expect(heed.threads).toBe(1);
     expect(heed.threadsReason).toMatch(reason);
     expectRight(heed);
@@ -179,8 +179,7 @@ describe("the end of threads", () => {
         const words = new Int32Array(memory.buffer, control, 16);
         Atomics.add(words, 3, 1);
         parentPort.postMessage("ready");
-        Atomics.wait(words, 2, 0);
-        Atomics.sub(words, 0, 1);
+        while (Atomics.sub(words, 0, 1) <= 0) Atomics.wait(words, 2, Atomics.load(words, 2));
         for (;;);
       });`;
     using heed = await loadThreads({
@@ -189,14 +188,17 @@ describe("the end of threads", () => {
       worker: `data:text/javascript,${encodeURIComponent(hanging)}`,
     });
     expect(heed.threads).toBe(2);
-    expectRight(heed);
+    // On a busy machine the caller may have done all items before the worker wakes.
+    for (let calls = 0; heed.threads === 2 && calls < 1000; calls++) expectRight(heed);
     expect(heed.threads).toBe(1);
     expectRight(heed);
   });
 
   it("lets a process end that forgot to dispose", () => {
     const index = JSON.stringify(fileURLToPath(new URL("../../dist/index.js", import.meta.url)));
-    const source = `const { load } = await import(${index}); const heed = await load({ threads: 2 }); console.log(heed.threads);`;
+    const source = `const { load } = await import(${index}); let heed;
+      do heed = await load({ threads: 2 }); while (heed.threads === 1); // a busy machine
+      console.log(heed.threads);`;
     expect(execFileSync(process.execPath, ["--input-type=module", "-e", source], { timeout: 20_000 }).toString()).toBe(
       "2\n",
     );
