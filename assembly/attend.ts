@@ -13,7 +13,7 @@ import { AttendArgs, boundedSize, isFirstPiece, isLastPiece } from "./args";
 import { QueryTile, rowsPerKvHead } from "./attention/query-tile";
 import { decode, decodes } from "./decode/decode";
 import { PAGE_KEYS } from "./kv/rows";
-import { MAX_PIECE_ROWS, attendPass, kvTileScratchBytes, passTileBytes, passesPerKvHead } from "./prefill/passes";
+import { attendPass, kvTileScratchBytes, passTileBytes, passesPerKvHead } from "./prefill/passes";
 
 /** Work items of a call. */
 export function workItems(args: AttendArgs): i32 {
@@ -34,8 +34,8 @@ export function pieceTileBytes(headDim: f64, valueDim: f64, rows: f64): f64 {
 }
 
 /**
- * out and lse of the work items [firstItem, endItem). Where K and V come in pieces, in the order of the keys, a KV head
- * has at most MAX_PIECE_ROWS query rows, and out and lse are written with the last piece.
+ * out and lse of the work items [firstItem, endItem). Where K and V come in pieces, in the order of the keys, the query
+ * rows of a KV head are one pass, as MAX_PIECE_ROWS of them always are, and out and lse are written with the last piece.
  *
  *   scratch   scratchBytes(headDim, valueDim, rows), overwritten; one for each thread
  *
@@ -61,10 +61,7 @@ export function attend(args: AttendArgs, scratch: usize, firstItem: i32, endItem
 /** One work item: `pass` of the query rows of one KV head. */
 function attendItem(args: AttendArgs, kvHead: i32, pass: i32, scratch: usize): bool {
   const inPieces = !(isFirstPiece(args) && isLastPiece(args));
-  assert(
-    !inPieces || (args.tiles != 0 && rowsPerKvHead(args) <= MAX_PIECE_ROWS),
-    "pieces need tiles, and a single pass",
-  );
+  assert(!inPieces || (args.tiles != 0 && passesPerKvHead(args) <= 1), "pieces need tiles, and a single pass");
   const tileBytes = <usize>passTileBytes(args.headDim, args.valueDim, rowsPerKvHead(args));
   const tiles = inPieces
     ? args.tiles + <usize>kvHead * tileBytes

@@ -17,6 +17,7 @@ export type { MergeOptions, MergeResult, Part } from "./attention/merge.ts";
 export type { Variant } from "./engine/kernels.ts";
 export type { MultiHeadAttentionLayer };
 export type { AttentionOptions } from "./attention/options.ts";
+export type { AsyncOptions } from "./steps/run-async.ts";
 export type { Layout } from "./memory/layout.ts";
 export type { Dtype } from "./kv-cache/pages.ts";
 export type { Written } from "./memory/output.ts";

@@ -177,6 +177,11 @@ export function disposed(title: string, kind: string): ReferenceError {
   return new ReferenceError(mismatch(title, `a live ${kind}`, "a disposed one"));
 }
 
+/** The error for a handle that an asynchronous call uses. */
+export function inUse(title: string, kind: string): TypeError {
+  return new TypeError(mismatch(title, `a ${kind} that no asynchronous call uses`, "one in use until that call ends"));
+}
+
 /** The error for a handle of another instance. */
 export function notOurs(title: string, kind: string): TypeError {
   return new TypeError(mismatch(title, `a ${kind} of this instance`, "one of another"));

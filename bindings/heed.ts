@@ -1,6 +1,6 @@
 import { attentionWeights } from "./attention-weights/attention-weights.ts";
 import type { WeightsOptions, WeightsResult } from "./attention-weights/options.ts";
-import { type AttentionResult, attention } from "./attention/attention.ts";
+import { type AttentionResult, attention, attentionAsync } from "./attention/attention.ts";
 import { type MergeOptions, type MergeResult, type Part, merge } from "./attention/merge.ts";
 import type { AttentionOptions } from "./attention/options.ts";
 import { checkInteger } from "./check.ts";
@@ -24,6 +24,7 @@ import { LAYER_NAMES, type MultiHeadAttentionOptions } from "./layer/options.ts"
 import type { Rows } from "./memory/output.ts";
 import { Tensor } from "./memory/tensor.ts";
 import { readOptions } from "./options.ts";
+import type { AsyncOptions } from "./steps/run-async.ts";
 import type { RotaryOptions, RotaryResult } from "./rotary/options.ts";
 import { rotary } from "./rotary/rotary.ts";
 
@@ -88,13 +89,33 @@ export class Heed {
   }
 
   /**
-   * The attention weights, softmax(scale·q·kᵀ, masked), of chosen query rows and heads. They take the memory of the
-   * result and O(seqLenKv) more: a Tensor k is read in place, an array k is copied in piece by piece, and of q only the
-   * chosen rows are read.
+   * {@link attention} that gives the thread back every `budgetMs` milliseconds, with the same bits. Arrays are copied
+   * before the promise is returned, Tensors refuse `dispose` until it settles, and other calls may be made meanwhile.
    *
-   * A masked key has a weight of exactly 0; a query that sees no key has a row of zeros. A row sums to 1. With sinks it
-   * sums to 1 less the share of the sink. With an `lse` over more keys than k has, as `merge` returns it, it sums to
-   * the share of the keys of k.
+   * @throws as {@link attention}, and the reason of `signal`: the promise is rejected
+   * @example
+   * const { signal } = new AbortController();
+   * const later = await heed.attentionAsync(q, k, v, { numHeads, headDim, causal: true, signal });
+   * console.log(later.out.length); // → 98304
+   * @category Attention
+   */
+  async attentionAsync<
+    const Out extends Rows | undefined = undefined,
+    const Lse extends boolean | Rows | undefined = undefined,
+  >(
+    q: Float32Array | Tensor,
+    k: Float32Array | Tensor,
+    v: Float32Array | Tensor,
+    options: AttentionOptions<Out, Lse> & AsyncOptions,
+  ): Promise<NoInfer<AttentionResult<Out, Lse>>> {
+    return (await attentionAsync(this.#instance, q, k, v, options)) as NoInfer<AttentionResult<Out, Lse>>;
+  }
+
+  /**
+   * The attention weights, softmax(scale·q·kᵀ, masked), of chosen query rows and heads, in the memory of the result and
+   * O(seqLenKv) more. A masked key has a weight of exactly 0; a query that sees no key has a row of zeros. A row sums to
+   * 1, with sinks to 1 less the share of the sink. With an `lse` over more keys than k has, as `merge` returns it, it
+   * sums to the share of the keys of k.
    *
    * @param q [batch, seqLenQ, numHeads, headDim], or as `layout` says
    * @param k [batch, seqLenKv, numKvHeads, headDim]
@@ -123,15 +144,13 @@ export class Heed {
 
   /**
    * Exact attention over split keys: merges what `attention` returned, with lse, for each part of the keys
-   * (https://arxiv.org/abs/1805.02867, section 3.1). The order of the parts does not matter, but for rounding, and a
-   * part may be merged from parts itself. Pass sinks here, once, and not to the calls for the parts.
+   * (https://arxiv.org/abs/1805.02867, section 3.1). Their order shows in rounding alone, and a part may be merged from
+   * parts itself. Pass sinks here, once, and not to the calls for the parts.
    *
-   * @param parts at least one: out [batch, seqLenQ, numHeads, valueDim], or as `layout` says, and lse [batch, numHeads,
-   * seqLenQ]. Where the lse of a part is −Infinity, the query saw none of its keys, and its row of out is not read.
+   * @param parts at least one: `out` and `lse` of attention. Where lse is −Infinity, the row of out is not read.
    * @returns `out` and `lse`, as `attention` over all keys returns them
    * @throws as {@link attention}
    * @example
-   * // Keys 0 to 99 and 100 to 127: here, in two workers, or on two machines.
    * const at = 100 * numHeads * headDim;
    * const options = { numHeads, headDim, lse: true } as const;
    * const first = heed.attention(q, k.subarray(0, at), v.subarray(0, at), options);
@@ -154,12 +173,9 @@ export class Heed {
    * With `interleaved` it is floats 2j and 2j + 1 (RoFormer, GPT-J, Llama as trained).
    *
    * @param x [batch, seqLen, numHeads, headDim], or as `layout` says
-   * @returns `out`, of the shape of x. With x as `out`, x is rotated in place; a Tensor is then not copied at all. Each
-   * call computes the angles of `base` anew, once for each distinct position: pass tables as Tensors where that takes
-   * too long.
-   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value, for a position outside
-   * the tables or where memory cannot grow, ReferenceError for a disposed Tensor or instance. Then nothing has been
-   * written, and the instance still works.
+   * @returns `out`, of the shape of x. With x as `out`, x is rotated in place. Each call computes the angles of `base`
+   * anew, once for each distinct position: pass tables as Tensors where that takes too long.
+   * @throws as {@link attention}, and a RangeError for a position outside the tables
    * @example
    * heed.rotary(q, { numHeads, headDim, positions: 100, out: q }); // in place, rows at positions 100 to 227
    * @category Rotary
@@ -178,9 +194,7 @@ export class Heed {
    * @param weight [outFeatures, inFeatures], or as `transposed` says; what `packLinear` returned is read in place
    * @param bias [outFeatures]
    * @returns `out` [rows, outFeatures]
-   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value or where memory cannot
-   * grow, ReferenceError for a disposed Tensor, PackedLinear or instance. Then nothing has been written, and the
-   * instance still works.
+   * @throws as {@link attention}, and a ReferenceError for a disposed PackedLinear
    * @example
    * const weight = Float32Array.of(1, 0, 0, 1, 1, 1); // three features of two
    * const { out } = heed.linear(Float32Array.of(1, 2), weight, undefined, { inFeatures: 2 });
@@ -201,7 +215,7 @@ export class Heed {
    *
    * @param weight [outFeatures, inFeatures], or as `transposed` says
    * @param bias [outFeatures]
-   * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or where memory cannot grow
+   * @throws as {@link attention}
    * @example
    * const packed = heed.packLinear(new Float32Array(768 * 64), new Float32Array(64)); // [64, 768] and its bias
    * const { out } = heed.linear(q, packed); // 128 rows of 768
@@ -214,9 +228,7 @@ export class Heed {
 
   /**
    * Floats in linear memory, zero at first. Where a Float32Array is expected, pass a Tensor, and nothing is copied.
-   *
-   * @throws TypeError for a length that is no number; RangeError for one that is not an integer of at least 0, or where
-   * memory cannot grow
+   * @throws as {@link attention}
    * @example
    * const x = heed.tensor(seqLen * numHeads * headDim);
    * const out = heed.tensor(x.length);
@@ -232,8 +244,7 @@ export class Heed {
   /**
    * A KV cache: K and V are stored in linear memory once, as f32, f16 or int8, and read in place by every later call.
    *
-   * @throws TypeError for an option of the wrong kind, RangeError for a wrong size or value, ReferenceError for a
-   * disposed instance
+   * @throws as {@link attention}
    * @example
    * const cache = heed.createKvCache({ numKvHeads: 12, headDim, capacity: 4096, dtype: "f16" });
    * cache.append(k, v);
@@ -246,10 +257,9 @@ export class Heed {
   }
 
   /**
-   * A whole attention layer, see {@link MultiHeadAttention}: the projections of q, k and v, attention, and the output
-   * projection. The weights are packed once.
+   * A whole attention layer, see {@link MultiHeadAttention}. The weights are packed once.
    *
-   * @throws TypeError for an option of the wrong kind, RangeError for a wrong size or value or where memory cannot grow
+   * @throws as {@link attention}
    * @example
    * const square = { weight: new Float32Array(768 * 768), bias: new Float32Array(768) };
    * const weights = { q: square, k: square, v: square, out: square };
@@ -267,21 +277,18 @@ export class Heed {
   }
 
   /**
-   * Bytes in use now, the most bytes in use at any time so far, and the bytes of the linear memory.
-   *
-   * @category Memory
+   * Bytes in use now, the most bytes in use at any time so far, and the bytes of the linear memory. @category Memory
    */
   get memory(): { used: number; peak: number; reserved: number } {
     return this.#instance.arena.stats;
   }
 
   /**
-   * Gives up the memory. Calling it again does nothing. Any other use of the instance throws a ReferenceError, and so
-   * does any use of its Tensors, caches and layers.
+   * Gives up the memory. Calling it again does nothing; any other use, also of Tensors, caches and layers, throws a
+   * ReferenceError. Asynchronous calls end with one.
    *
    * @example
-   * heed.dispose();
-   * heed.dispose(); // does nothing
+   * heed.dispose(); // or `using heed = await load()`
    * @category Memory
    */
   dispose(): void {

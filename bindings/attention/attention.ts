@@ -3,6 +3,7 @@
 //     checkQueries, checkKeysAndValues, checkProblem   the arguments become a Problem, which never changes   problem.ts
 //     Operands.place(scope)                            q, K and V come to where the kernels read them       operands.ts
 //     run(…)                                           one kernel call for each sequence, or piece of it    call.ts
+//     or attendInSteps(…)                              many small ones, for an asynchronous call            in-steps.ts
 //     Output.take(), scope.release()                   the caller gets the outputs, memory is given back    ../memory/
 //
 // `heed.attention` places the caller's arrays. A KV cache places q, which it may rotate first, and its page tables.
@@ -12,8 +13,12 @@ import type { Instance } from "../engine/instance.ts";
 import { structBytes } from "../engine/kernels.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
-import { readOptions } from "../options.ts";
+import { holdTensors } from "../memory/tensor.ts";
+import { type Names, readOptions } from "../options.ts";
+import { type AsyncOptions, ASYNC_NAMES, runAsync } from "../steps/run-async.ts";
+import { type Share, type Steps, WHOLE, finish } from "../steps/steps.ts";
 import { run } from "./call.ts";
+import { attendInSteps } from "./in-steps.ts";
 import { stageKeysAndValues } from "./kv-source.ts";
 import type { Operands } from "./operands.ts";
 import { ATTENTION_NAMES, type AttentionOptions } from "./options.ts";
@@ -37,6 +42,9 @@ export type AttentionResult<Out = Rows | undefined, Lse = boolean | Rows | undef
     }
   : { lse?: Written<Lse> });
 
+/** The options of an asynchronous call of attention. */
+export const ASYNC_ATTENTION_NAMES: Names<AttentionOptions & AsyncOptions> = { ...ATTENTION_NAMES, ...ASYNC_NAMES };
+
 /** Exact attention over the arrays or Tensors k and v; see `Heed.attention` for shapes and errors. */
 export function attention(
   instance: Instance,
@@ -45,36 +53,66 @@ export function attention(
   v: unknown,
   given: AttentionOptions,
 ): AttentionResult {
+  return finish(attentionSteps(instance, q, k, v, readOptions("attention", given, ATTENTION_NAMES)));
+}
+
+/** {@link attention} that gives the thread back between its steps; see `Heed.attentionAsync`. */
+export async function attentionAsync(
+  instance: Instance,
+  q: unknown,
+  k: unknown,
+  v: unknown,
+  given: AttentionOptions & AsyncOptions,
+): Promise<AttentionResult> {
   const { arena } = instance;
-  const options = readOptions("attention", given, ATTENTION_NAMES);
+  const options = readOptions("attentionAsync", given, ASYNC_ATTENTION_NAMES);
+  const steps = attentionSteps(instance, q, k, v, options, WHOLE);
+  return runAsync(arena, steps, options, () => holdTensors([q, k, v, options]));
+}
+
+/**
+ * The steps of {@link attention} with options that have been read: all at once, or those of a call that is done in steps
+ * where its `share` is given.
+ */
+export function attentionSteps(
+  instance: Instance,
+  q: unknown,
+  k: unknown,
+  v: unknown,
+  options: AttentionOptions,
+  share?: Share,
+): Steps<AttentionResult> {
+  const { arena } = instance;
   const queries = checkQueries(arena, q, options);
   const kv = checkKeysAndValues(arena, k, v, queries);
   const problem = checkProblem(arena, options, queries, kv.rowsKv);
-  return computeAttention(instance, problem, options, {
+  const operands: Operands = {
     given: { q, k, v },
     place: (scope) => ({ q: problem.q, kv: stageKeysAndValues(arena, scope, problem, kv) }),
-  });
+  };
+  return computeAttention(instance, problem, options, operands, share);
 }
 
 /**
  * A checked call: places the operands, runs the kernels and hands the outputs over. Whatever happens, the memory of the
- * call is given back.
+ * call is given back. With a `share` it does so in steps, of which the first one copies what the caller may change.
  *
  * @throws as `Heed.attention` for the options out and lse, and where memory cannot grow
  */
-export function computeAttention(
+export function* computeAttention(
   instance: Instance,
   problem: Problem,
   options: AttentionOptions,
   operands: Operands,
-): AttentionResult {
+  share?: Share,
+): Steps<AttentionResult> {
   const { arena, kernels } = instance;
   const { headDim, valueDim, numKvHeads, keepMask, bias, outLength, lseLength } = problem;
   const out = Output.required(arena, "out", options.out, outLength, "batch × seqLenQ × numHeads × valueDim");
   const lse = Output.optional(arena, "lse", options.lse, lseLength, LSE_SHAPE);
   checkApart(arena, { out: options.out, lse: options.lse }, options, operands.given);
 
-  const scope = new CallScope(arena);
+  const scope = new CallScope(arena, share !== undefined);
   try {
     const { q, kv } = operands.place(scope);
     const dims = [headDim, valueDim, maxRowsPerKvHead(problem)] as const;
@@ -91,7 +129,13 @@ export function computeAttention(
       out: out.reserve(scope),
       lse: lse.reserve(scope),
     };
-    run(instance, problem, pointers, kv);
+    if (share) {
+      yield* attendInSteps(instance, problem, pointers, kv, scope, share);
+      out.checkAgain();
+      lse.checkAgain();
+    } else {
+      run(instance, problem, pointers, kv);
+    }
     const written: AttentionResult = { out: out.take()! };
     const writtenLse = lse.take();
     if (writtenLse) written.lse = writtenLse;

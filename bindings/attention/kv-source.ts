@@ -73,7 +73,9 @@ const KV_PIECE_BYTES = 2 ** 19;
  */
 export function stageKeysAndValues(arena: Arena, scope: CallScope, problem: Problem, kv: KeysAndValues): KvSource {
   const { numKvHeads, headDim, valueDim, layout, rowsKv, sequences } = problem;
-  const { k, v } = kv;
+  // A call in steps keeps all rows until it ends.
+  const k = scope.inSteps ? { ptr: scope.input(kv.k), length: kv.k.length } : kv.k;
+  const v = scope.inSteps ? { ptr: scope.input(kv.v), length: kv.v.length } : kv.v;
   const longest = sequences.reduce((most, sequence) => {
     const [first, end] = seenKeys(problem, sequence);
     return Math.max(most, end - first);

@@ -8,9 +8,9 @@ import { MAX_ITEMS } from "../threads/control.ts";
 const LEAST_ROWS = 128;
 const MOST_ROWS = 768;
 /** Query rows of an item are a multiple of this, as those of a query tile. */
-const TILE_ROWS = 16;
+export const TILE_ROWS = 16;
 /** Which argument of `attend` is the scratch. */
-const SCRATCH_ARGUMENT = 1;
+export const SCRATCH_ARGUMENT = 1;
 
 /**
  * The kernel on all threads, over all keys of one sequence. An item is a run of query rows of some KV heads: which ones
@@ -48,7 +48,7 @@ export function attendOnThreads({ arena, kernels }: Instance, pool: Threads, arg
         items.push([struct, 0, head * passes, Math.min(head + heads, numKvHeads) * passes]);
       }
     }
-    return pool.run("attend", SCRATCH_ARGUMENT, scratchBytes, items);
+    return pool.run("attend", SCRATCH_ARGUMENT, scratchBytes, items) !== undefined;
   } catch (error) {
     if (error instanceof RangeError) return false;
     throw error;
@@ -58,7 +58,7 @@ export function attendOnThreads({ arena, kernels }: Instance, pool: Threads, arg
 }
 
 /** The arguments for `count` queries from `start` on. */
-function fromQuery(args: AttendArgs, start: number, count: number): AttendArgs {
+export function fromQuery(args: AttendArgs, start: number, count: number): AttendArgs {
   const { out, lse, q, keepMask, bias, outRowStride, qRowStride, maskRowStride, biasRowStride } = args;
   return {
     ...args,

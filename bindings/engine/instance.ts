@@ -11,7 +11,7 @@ export interface Threads {
     scratchAt: number,
     scratchBytes: number,
     items: readonly (readonly number[])[],
-  ): boolean;
+  ): number[] | undefined;
   dispose(): void;
 }
 

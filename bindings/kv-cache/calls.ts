@@ -3,7 +3,7 @@
 import { computeWeights } from "../attention-weights/attention-weights.ts";
 import type { WeightsOptions, WeightsResult } from "../attention-weights/options.ts";
 import { checkSelection, checkStage, throughStage } from "../attention-weights/selection.ts";
-import { type AttentionResult, computeAttention } from "../attention/attention.ts";
+import { type AttentionResult, ASYNC_ATTENTION_NAMES, computeAttention } from "../attention/attention.ts";
 import type { Operands } from "../attention/operands.ts";
 import type { AttentionOptions } from "../attention/options.ts";
 import { type Problem, checkKeysAndValues, checkProblem, checkQueries } from "../attention/problem.ts";
@@ -11,33 +11,43 @@ import { checkChoice } from "../check.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { StagedRows } from "../memory/staged-rows.ts";
+import { holdTensors } from "../memory/tensor.ts";
+import { readOptions } from "../options.ts";
 import { checkReach, grownLengths } from "./checks.ts";
+import { type AsyncOptions, runAsync } from "../steps/run-async.ts";
+import { type Share, type Steps, WHOLE } from "../steps/steps.ts";
 import type { KvStore } from "./kv-store.ts";
 import { type AppendOptions, type CacheSizes, checkSettled } from "./options.ts";
 
 /** With a window: how many tokens before those of the latest append `truncate` can still take back. */
 const ROLLBACK = 32;
 
+/** Tokens that are in the cache, and may be taken out again. */
+export interface Appended {
+  /** The cache becomes what it was before. */
+  undo(): void;
+  /** They stay: now a window lets go of older tokens. */
+  keep(): void;
+}
+
 /**
- * Appends tokens, and then does `act`. Where that throws, the cache becomes what it was before; a window lets go of older
- * tokens after it alone.
+ * Appends tokens.
  *
  * @throws as `KvCache.append`
  */
-export function appendTokens<Result>(
+export function beginAppend(
   store: KvStore,
   sizes: CacheSizes,
   k: unknown,
   v: unknown,
   { layout = "blhd", lengths }: AppendOptions,
-  act: () => Result,
-): Result {
+): Appended {
   const { arena } = store.instance;
   const { numKvHeads, headDim, valueDim, window } = sizes;
   checkChoice("layout", layout, ["blhd", "bhld"]);
   const { k: kIn, v: vIn, rowsKv: newTokens } = checkKeysAndValues(arena, k, v, sizes);
   const grown = grownLengths(store, sizes, newTokens, lengths);
-  if (!grown) return act();
+  if (!grown) return { undo: () => {}, keep: () => {} };
 
   const before = store.lengths;
   const scope = new CallScope(arena);
@@ -50,30 +60,44 @@ export function appendTokens<Result>(
   } finally {
     scope.release();
   }
-  let result: Result;
-  try {
-    result = act();
-  } catch (error) {
-    store.undoAppend(before);
-    throw error;
-  }
-  if (window < Infinity) {
-    // The queries of the next call may be as many as the new tokens, and so may the tokens of the next append.
-    store.keepLast(newTokens + window + ROLLBACK, Math.ceil(newTokens / PAGE_KEYS) + 1);
-  }
-  return result;
+  return {
+    undo: () => store.undoAppend(before),
+    keep: () => {
+      if (window === Infinity) return;
+      // The queries of the next call may be as many as the new tokens, and so may the tokens of the next append.
+      store.keepLast(newTokens + window + ROLLBACK, Math.ceil(newTokens / PAGE_KEYS) + 1);
+    },
+  };
 }
 
-/** Attention from q over all tokens; see `KvCache.attention`. */
+/**
+ * The steps of attention from q over all tokens, see `KvCache.attention`: all at once, or with a `share` in steps of an
+ * asynchronous call.
+ */
 export function attendTokens(
   store: KvStore,
   sizes: CacheSizes,
   q: unknown,
   options: AttentionOptions,
-): AttentionResult {
+  share?: Share,
+): Steps<AttentionResult> {
   const problem = problemOf(store, sizes, q, options);
   checkReach(store, problem);
-  return computeAttention(store.instance, problem, options, operandsOf(store, q, problem));
+  return computeAttention(store.instance, problem, options, operandsOf(store, q, problem), share);
+}
+
+/** Attention in steps; see `KvCache.attentionAsync`. */
+export function attendTokensAsync(
+  store: KvStore,
+  sizes: CacheSizes,
+  q: unknown,
+  given: AttentionOptions & AsyncOptions,
+): Promise<AttentionResult> {
+  const options = readOptions("attentionAsync over a cache", given, ASYNC_ATTENTION_NAMES);
+  return runAsync(store.instance.arena, attendTokens(store, sizes, q, options, WHOLE), options, () => [
+    store.uses.begin(),
+    ...holdTensors([q, options]),
+  ]);
 }
 
 /** The attention weights of q over all tokens; see `KvCache.attentionWeights`. */

@@ -6,10 +6,13 @@ import type { Instance } from "../engine/instance.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { Rows } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
+import type { Uses } from "../memory/uses.ts";
 import { readOptions, record } from "../options.ts";
 import type { RotaryForm } from "../rotary/options.ts";
+import type { AsyncOptions } from "../steps/run-async.ts";
+import { type Share, type Steps, finish } from "../steps/steps.ts";
 import { CacheRotary } from "./cache-rotary.ts";
-import { appendTokens, attendTokens, weighTokens } from "./calls.ts";
+import { type Appended, attendTokens, attendTokensAsync, beginAppend, weighTokens } from "./calls.ts";
 import { grownLengths, truncatedLengths } from "./checks.ts";
 import { KvStore, longestOf } from "./kv-store.ts";
 import {
@@ -83,7 +86,7 @@ export class KvCache implements CacheSizes {
     return this.#store.lengths.slice();
   }
 
-  /** @internal {@link lengths}; undefined where all of them are 0, since no tokens have come yet. */
+  /** @internal {@link lengths}; undefined where no tokens have come yet. */
   get lengthsIfAny(): Int32Array | undefined {
     return this.#store.isUntouched ? undefined : this.lengths;
   }
@@ -119,28 +122,31 @@ export class KvCache implements CacheSizes {
    *
    * @param k [batch, newTokens, numKvHeads, headDim], or as `layout` says
    * @param v [batch, newTokens, numKvHeads, valueDim]
-   * @throws RangeError past `capacity`, for a wrong size or where memory cannot grow; TypeError; ReferenceError after
-   * `dispose`. Nothing changes then.
+   * @throws RangeError past `capacity`, for a wrong size or where memory cannot grow; TypeError for the wrong kind, or
+   * while an asynchronous call uses the cache; ReferenceError after `dispose`. Nothing changes then.
    * @example
    * cache.append(rows(2), rows(2), { lengths: Int32Array.of(2, 1, 0) }); // what is left over is padding
    * console.log(cache.lengths); // → Int32Array(3) [ 12, 11, 10 ]
    */
   append(k: Float32Array | Tensor, v: Float32Array | Tensor, options: AppendOptions = {}): void {
-    this.appendThen(k, v, readOptions("append", options, APPEND_NAMES), doNothing);
+    this.beginAppend(k, v, readOptions("append", options, APPEND_NAMES)).keep();
   }
 
-  /**
-   * @internal {@link append} with options that have been read, and then `act`. Where that throws, the cache becomes what
-   * it was before; a window lets go of older tokens after it alone.
-   */
-  appendThen<Result>(k: unknown, v: unknown, options: AppendOptions, act: () => Result): Result {
+  /** @internal {@link append} with options that have been read; `isHeld` where the call itself holds the cache. */
+  beginAppend(k: unknown, v: unknown, options: AppendOptions, isHeld = false): Appended {
     this.#check();
-    return appendTokens(this.#store, this, k, v, options, act);
+    if (!isHeld) this.#store.uses.checkNone();
+    return beginAppend(this.#store, this, k, v, options);
+  }
+
+  /** @internal The asynchronous calls that use the cache. */
+  get uses(): Uses {
+    return this.#store.uses;
   }
 
   /**
-   * Attention from q over the tokens in the cache, see `Heed.attention`. Masks and bias broadcast to
-   * [batch, numHeads, seqLenQ, cache.length]. By default the last query of a sequence stands at its last token.
+   * Attention from q over the tokens in the cache, see `Heed.attention`; seqLenKv is cache.length. By default the last
+   * query of a sequence stands at its last token.
    *
    * @param q [batch, seqLenQ, numHeads, headDim]
    * @throws as `Heed.attention`, and a RangeError where a query could see tokens that the window has given back
@@ -154,8 +160,36 @@ export class KvCache implements CacheSizes {
     options: CacheAttentionOptions<Out, Lse>,
   ): NoInfer<AttentionResult<Out, Lse>> {
     const read = readOptions("attention over a cache", options as AttentionOptions, ATTENTION_NAMES);
+    return finish(this.attentionSteps(q, read)) as NoInfer<AttentionResult<Out, Lse>>;
+  }
+
+  /** @internal The steps of {@link attention} with options that have been read. */
+  attentionSteps(q: unknown, options: AttentionOptions, share?: Share): Steps<AttentionResult> {
     this.#check();
-    return attendTokens(this.#store, this, q, read) as NoInfer<AttentionResult<Out, Lse>>;
+    return attendTokens(this.#store, this, q, options, share);
+  }
+
+  /**
+   * {@link attention} that gives the thread back every `budgetMs` milliseconds, see `Heed.attentionAsync`. Until the
+   * promise settles, the cache refuses to be changed or disposed.
+   *
+   * @param q [batch, seqLenQ, numHeads, headDim]
+   * @throws as {@link attention}, and the reason of `signal`: the promise is rejected
+   * @example
+   * const query = new Float32Array(batch * 8 * headDim);
+   * const later = await cache.attentionAsync(query, { numHeads: 8, budgetMs: 4 });
+   * console.log(later.out.length); // → 1536
+   */
+  async attentionAsync<
+    const Out extends Rows | undefined = undefined,
+    const Lse extends boolean | Rows | undefined = undefined,
+  >(
+    q: Float32Array | Tensor,
+    options: CacheAttentionOptions<Out, Lse> & AsyncOptions,
+  ): Promise<NoInfer<AttentionResult<Out, Lse>>> {
+    this.#check();
+    const result = attendTokensAsync(this.#store, this, q, options as AttentionOptions);
+    return (await result) as NoInfer<AttentionResult<Out, Lse>>;
   }
 
   /**
@@ -186,29 +220,29 @@ export class KvCache implements CacheSizes {
    * any other length is refused whose next token would see keys that have been given back.
    *
    * @param length one number for all sequences, or [batch]: one for each
-   * @throws RangeError for a length past the tokens of a sequence, or for one whose window has been given back;
-   * TypeError for the wrong kind; ReferenceError after `dispose`. Nothing changes then.
+   * @throws as {@link append}, for a length past the tokens of a sequence, or for one whose window has been given back
    * @example
    * cache.truncate(7); // the last three tokens were guessed, and wrong
    * console.log(cache.length); // → 7
    */
   truncate(length: number | Int32Array): void {
     this.#check();
+    this.#store.uses.checkNone();
     const lengths = truncatedLengths(this.#store, length, this);
     if (lengths) this.#store.truncate(lengths);
   }
 
   /**
-   * Forgets all tokens and gives their memory back. The cache can be filled again. Tables of `rotary` are read again;
-   * `truncate(0)` keeps the angles as they are.
+   * Forgets all tokens and gives their memory back. Tables of `rotary` are read again, unlike with `truncate(0)`.
    *
-   * @throws where the tables cannot be read, as `createKvCache`; ReferenceError after `dispose`. Nothing changes then.
+   * @throws as {@link append}, and as `createKvCache` where the tables cannot be read
    * @example
    * cache.reset();
    * console.log(cache.length); // → 0
    */
   reset(): void {
     this.#check();
+    this.#store.uses.checkNone();
     this.#store.rotary?.readAgain();
     this.#store.clear();
   }
@@ -217,8 +251,7 @@ export class KvCache implements CacheSizes {
    * Sequence b becomes what sequence indices[b] was: for beam search, and for batches whose sequences end.
    *
    * @param indices [batch]
-   * @throws RangeError for a wrong length or index or where memory cannot grow; TypeError for the wrong kind;
-   * ReferenceError after `dispose`. Nothing changes then.
+   * @throws as {@link append}
    * @example
    * cache.truncate(Int32Array.of(1, 2, 3));
    * cache.reorder(Int32Array.of(2, 2, 0)); // the third beam goes on twice, the second ends
@@ -226,13 +259,14 @@ export class KvCache implements CacheSizes {
    */
   reorder(indices: Int32Array): void {
     this.#check();
+    this.#store.uses.checkNone();
     this.#store.reorder(checkInt32Array("indices", indices, this.batch, "batch", 0, this.batch - 1));
   }
 
   /**
    * A copy of the cache. The two share no memory but that of the angles of `rotary`.
    *
-   * @throws RangeError where memory cannot grow, ReferenceError after `dispose`
+   * @throws as {@link append}
    * @example
    * const branch = cache.fork();
    * branch.append(rows(1), rows(1));
@@ -254,12 +288,12 @@ export class KvCache implements CacheSizes {
 
   /**
    * Gives the memory back. Calling it again does nothing; any other use throws a ReferenceError.
-   *
    * @example
    * cache.dispose(); // or `using cache = heed.createKvCache(…)`
    */
   dispose(): void {
     if (this.#disposed) return;
+    this.#store.uses.checkNone();
     this.#disposed = true;
     this.#store.instance.arena.unwatch(this);
     this.#store.release();
@@ -275,8 +309,4 @@ export class KvCache implements CacheSizes {
     if (this.#disposed) throw disposed("cache", "KvCache");
     this.#store.instance.arena.check();
   }
-}
-
-function doNothing(): void {
-  // `append` ends with the append.
 }

@@ -3,6 +3,7 @@ import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { RowsInMemory, StagedRows } from "../memory/staged-rows.ts";
+import { Uses } from "../memory/uses.ts";
 import type { CacheRotary } from "./cache-rotary.ts";
 import { type PageLayout, type PageRows, Pages } from "./pages.ts";
 
@@ -14,6 +15,7 @@ export class KvStore {
   /** The addresses of the pages of all sequences at any time. */
   readonly held = new Set<number>();
   readonly instance: Instance;
+  readonly uses = new Uses("cache", "KvCache");
   /** Rotates the keys before they are stored. */
   readonly rotary: CacheRotary | undefined;
   readonly #layout: PageLayout;

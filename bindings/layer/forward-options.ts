@@ -6,6 +6,7 @@ import { shaped } from "../memory/data.ts";
 import type { Rows, Written } from "../memory/output.ts";
 import { Tensor } from "../memory/tensor.ts";
 import { type Names, nested } from "../options.ts";
+import { type AsyncOptions, ASYNC_NAMES } from "../steps/run-async.ts";
 import type { Mask } from "./drop-mask.ts";
 
 /** The options of attention that the layer knows itself. */
@@ -86,6 +87,12 @@ export const FORWARD_NAMES: Names<ForwardOptions & AttentionOptions> = {
   positions: 0,
   contextPositions: 0,
   weights: nested(CHOICE_NAMES),
+};
+
+/** The options of `forwardAsync`. */
+export const ASYNC_FORWARD_NAMES: Names<ForwardOptions & AttentionOptions & AsyncOptions> = {
+  ...FORWARD_NAMES,
+  ...ASYNC_NAMES,
 };
 
 const readContext = nested({ k: 0, v: 0 });

@@ -4,6 +4,9 @@ import {
   checkInteger,
   checkLength,
   checkRows,
+  checkTypedArray,
+  isObject,
+  isTypedArray,
   notOurs,
   perBatch,
   wrongKind,
@@ -17,11 +20,22 @@ import { type Floats, checkFloats } from "../memory/data.ts";
 import { record } from "../options.ts";
 import { combineMasks } from "./drop-mask.ts";
 import type { ForwardOptions, LayerWeights } from "./forward-options.ts";
-import { type LayerDefaults, type LayerDims, checkSwitch } from "./options.ts";
+import type { PackedLinear } from "./linear.ts";
+import { type LayerDefaults, type LayerDims, type LayerRotary, checkSwitch } from "./options.ts";
 import { type LayerPositions, checkPositions } from "./positions.ts";
+
+/** What a call needs to know of the layer. */
+export interface LayerParts {
+  readonly dims: LayerDims;
+  readonly defaults: LayerDefaults;
+  readonly rotary: LayerRotary | undefined;
+  /** The projections q, k, v and, where there is one, out. */
+  readonly packed: readonly PackedLinear[];
+}
 
 /** A checked call of `forward`. */
 export interface ForwardCall extends LayerPositions {
+  readonly layer: LayerParts;
   x: Floats;
   /** The rows from which k and v are projected; undefined where they are not. */
   kSource: Floats | undefined;
@@ -53,14 +67,9 @@ const SETTLED = ["numHeads", "headDim", "numKvHeads", "valueDim", "layout"] as c
  * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value or past the capacity of the
  * cache
  */
-export function checkForward(
-  arena: Arena,
-  xIn: unknown,
-  options: ForwardOptions,
-  dims: LayerDims,
-  defaults: LayerDefaults,
-  hasRotary: boolean,
-): ForwardCall {
+export function checkForward(arena: Arena, xIn: unknown, options: ForwardOptions, layer: LayerParts): ForwardCall {
+  const { dims, defaults } = layer;
+  const hasRotary = layer.rotary !== undefined;
   for (const name of SETTLED) {
     const value = (options as Partial<Record<string, unknown>>)[name];
     if (value !== undefined) throw wrongValue(name, "nothing, since the layer settles it", value);
@@ -94,6 +103,7 @@ export function checkForward(
   }
   Object.assign(attention, { numHeads, numKvHeads, headDim, valueDim, batch, keepMask, queryOffset });
   return {
+    layer,
     x,
     kSource: source?.k,
     vSource: source?.v,
@@ -106,6 +116,33 @@ export function checkForward(
     weights: checkSwitch("weights", options.weights),
     attention: attention as unknown as AttentionOptions,
   };
+}
+
+/** The same call over copies of all arrays that it reads after the first step: the caller may change his. */
+export function withCopies(call: ForwardCall): ForwardCall {
+  const { attention, lengths, positions, kPositions } = call;
+  const copies = record(attention) as unknown as Record<string, unknown>;
+  for (const name in copies) {
+    const value = copies[name];
+    const { data, shape } = (isObject(value) ? value : {}) as { data?: unknown; shape?: unknown };
+    copies[name] = data === undefined ? copyOf(name, value) : { data: copyOf(name, data), shape };
+  }
+  return {
+    ...call,
+    attention: copies as unknown as AttentionOptions,
+    lengths: copyOf("lengths", lengths),
+    positions: copyOf("positions", positions),
+    kPositions: copyOf("contextPositions", kPositions),
+  };
+}
+
+/** A copy of a typed array that `attention` takes; any other value as it is. */
+function copyOf<Value>(title: string, value: Value): Value {
+  for (const Kind of [Float32Array, Int32Array, Uint8Array]) {
+    if (isTypedArray(Kind.name, value))
+      return new Kind(checkTypedArray(title, value, Kind.name as "Uint8Array", "an array")) as Value;
+  }
+  return value;
 }
 
 /** Checks that the cache fits the layer, and that no option beside it says what the cache settles. */

@@ -1,18 +1,16 @@
-import { attentionWeights } from "../attention-weights/attention-weights.ts";
-import { attention } from "../attention/attention.ts";
 import { checkProblem, checkQueries } from "../attention/problem.ts";
 import { checkBoolean, disposed, wrongKind } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
 import { KvCache } from "../kv-cache/kv-cache.ts";
 import { type KvCacheOptions, STORE_NAMES } from "../kv-cache/options.ts";
-import type { Arena } from "../memory/arena.ts";
-import { CallScope } from "../memory/call-scope.ts";
-import { Output, type Rows, checkApart } from "../memory/output.ts";
-import { Tensor } from "../memory/tensor.ts";
+import type { Rows } from "../memory/output.ts";
+import { type Tensor, holdTensors } from "../memory/tensor.ts";
+import { Uses } from "../memory/uses.ts";
 import { type Names, readOptions, record } from "../options.ts";
-import { rotary } from "../rotary/rotary.ts";
-import { FORWARD_NAMES, type ForwardOptions, type ForwardResult } from "./forward-options.ts";
-import { type ForwardCall, checkForward } from "./forward.ts";
+import { type AsyncOptions, runAsync } from "../steps/run-async.ts";
+import { finish } from "../steps/steps.ts";
+import { ASYNC_FORWARD_NAMES, FORWARD_NAMES, type ForwardOptions, type ForwardResult } from "./forward-options.ts";
+import { type ForwardCall, checkForward, withCopies } from "./forward.ts";
 import { PackedLinear } from "./linear.ts";
 import {
   type LayerDefaults,
@@ -27,7 +25,7 @@ import {
   checkWeights,
   withOwnTables,
 } from "./options.ts";
-import { type Projection, project } from "./projections.ts";
+import { runForward } from "./run-forward.ts";
 
 /**
  * The multi-head attention layer of a transformer: projects x to q, k and v (in cross-attention k and v from a
@@ -65,6 +63,7 @@ export class MultiHeadAttention implements LayerDims {
   readonly #tables: Tensor[] = [];
   /** The projections q, k, v and, where there is one, out; undefined until there are weights. */
   #packed: PackedLinear[] | undefined;
+  readonly #uses = new Uses("layer", "MultiHeadAttention");
   #disposed = false;
 
   /** @internal `options` have been read. */
@@ -107,6 +106,7 @@ export class MultiHeadAttention implements LayerDims {
   /** {@link setWeights} of weights that have been read. */
   #pack(weights: MultiHeadWeights): void {
     this.#check();
+    this.#uses.checkNone();
     const checked = checkWeights(this.#instance.arena, weights, this, this.#biasRule);
     const packed: PackedLinear[] = [];
     try {
@@ -168,10 +168,41 @@ export class MultiHeadAttention implements LayerDims {
     options: ForwardOptions<Out, Lse, All, Weights, TopK, Entropy> = {},
   ): NoInfer<ForwardResult<Out, Lse, All, Weights, TopK, Entropy>> {
     const read = readOptions("forward", options as ForwardOptions, FORWARD_NAMES);
-    this.#check();
-    if (!this.#packed) throw wrongKind("weights", "weights given to the layer, by setWeights", undefined);
-    const call = checkForward(this.#instance.arena, x, read, this, this.#defaults, this.#rotary !== undefined);
-    return this.#run(call, this.#packed, read) as NoInfer<ForwardResult<Out, Lse, All, Weights, TopK, Entropy>>;
+    const call = this.#checkForward(x, read);
+    if (call.cache && call.kSource) call.cache.uses.checkNone();
+    const result = finish(runForward(this.#instance, call, read, false));
+    return result as NoInfer<ForwardResult<Out, Lse, All, Weights, TopK, Entropy>>;
+  }
+
+  /**
+   * {@link forward} that gives the thread back every `budgetMs` milliseconds, see `Heed.attentionAsync`. Until it ends,
+   * the layer refuses `setWeights` and `dispose`. A cache refuses to be changed; the new tokens come into it on the way,
+   * and are gone again where the call fails. The attention weights are one step.
+   *
+   * @throws as {@link forward}, and the reason of `signal`: the promise is rejected
+   * @example
+   * const later = await layer.forwardAsync(rows(5), { onProgress: (fraction) => console.log(fraction) }); // → 1
+   * console.log(later.out.length); // → 40
+   */
+  async forwardAsync<
+    const Out extends Rows | undefined = undefined,
+    const Lse extends boolean | Rows | undefined = undefined,
+    const All extends boolean | undefined = false,
+    const Weights extends Rows | undefined = undefined,
+    const TopK extends number | undefined = undefined,
+    const Entropy extends boolean | Rows | undefined = undefined,
+  >(
+    x: Float32Array | Tensor,
+    options: ForwardOptions<Out, Lse, All, Weights, TopK, Entropy> & AsyncOptions = {},
+  ): Promise<NoInfer<ForwardResult<Out, Lse, All, Weights, TopK, Entropy>>> {
+    const read = readOptions("forwardAsync", options as ForwardOptions & AsyncOptions, ASYNC_FORWARD_NAMES);
+    const call = withCopies(this.#checkForward(x, read));
+    const result = await runAsync(this.#instance.arena, runForward(this.#instance, call, read, true), read, () => [
+      ...(call.cache ? [call.cache.uses.begin(call.kSource !== undefined)] : []),
+      this.#uses.begin(),
+      ...holdTensors([x, read]),
+    ]);
+    return result as NoInfer<ForwardResult<Out, Lse, All, Weights, TopK, Entropy>>;
   }
 
   /**
@@ -182,6 +213,7 @@ export class MultiHeadAttention implements LayerDims {
    */
   dispose(): void {
     if (this.#disposed) return;
+    this.#uses.checkNone();
     this.#disposed = true;
     for (const own of [...this.#tables, ...(this.#packed ?? [])]) own.dispose();
   }
@@ -191,103 +223,22 @@ export class MultiHeadAttention implements LayerDims {
     this.dispose();
   }
 
+  /** Checks a call of `forward`. */
+  #checkForward(x: unknown, read: ForwardOptions): ForwardCall {
+    this.#check();
+    if (!this.#packed) throw wrongKind("weights", "weights given to the layer, by setWeights", undefined);
+    const { arena } = this.#instance;
+    return checkForward(arena, x, read, {
+      dims: this,
+      defaults: this.#defaults,
+      rotary: this.#rotary,
+      packed: this.#packed,
+    });
+  }
+
   /** Throws a ReferenceError once the layer or its instance is disposed. */
   #check(): void {
     if (this.#disposed) throw disposed("layer", "MultiHeadAttention");
     this.#instance.arena.check();
   }
-
-  /** A checked call: copy in, project, rotate, attend, project back, copy out, release. */
-  #run(call: ForwardCall, packed: PackedLinear[], options: ForwardOptions): object {
-    const { arena, kernels } = this.#instance;
-    const { numHeads, numKvHeads, headDim, valueDim } = this;
-    const { x, kSource, vSource, batch, rowsQ, rowsKv, weights, cache, lengths } = call;
-    const [qLinear, kLinear, vLinear, outLinear] = packed as [PackedLinear, PackedLinear, PackedLinear, PackedLinear?];
-    const rows = batch * rowsQ;
-    const headsLength = rows * numHeads * valueDim;
-    const outLength = outLinear ? rows * outLinear.outFeatures : headsLength;
-    const out = Output.required(arena, "out", options.out, outLength, "batch × seqLenQ × outDim");
-    const lse = Output.optional(arena, "lse", options.lse, rows * numHeads, "batch × numHeads × seqLenQ");
-    const targets = { weights: weights?.weights, entropy: weights?.entropy, indices: weights?.indices };
-    // These two are written when everything has been read, so they may lie over inputs.
-    checkApart(arena, { out: options.out, lse: options.lse, ...targets });
-
-    const scope = new CallScope(arena);
-    const reserve = (length: number): Tensor => new Tensor(arena, length, scope.reserve(length * 4));
-    const addressOf = (tensor: Tensor): number => tensor.ptrIn(arena, "x");
-    try {
-      const xPtr = scope.input(x);
-      const kPtr = kSource === x ? xPtr : scope.input(kSource);
-      const vPtr = vSource === kSource ? kPtr : scope.input(vSource);
-      const q = reserve(rows * numHeads * headDim);
-      const k = reserve(batch * rowsKv * numKvHeads * headDim);
-      const v = reserve(batch * rowsKv * numKvHeads * valueDim);
-      // The outputs of attention stay in the scope until nothing can fail any more.
-      const heads = reserve(headsLength);
-      const scratch = scope.reserve(kernels.linearScratchBytes());
-      const outPtr = out.reserve(scope);
-      const lsePtr = lse.reserve(scope);
-      const headsLse = lsePtr || weights ? reserve(rows * numHeads) : undefined;
-
-      const projections: Projection[] = [{ linear: qLinear, x: xPtr, out: addressOf(q), rows }];
-      if (kSource) projections.push({ linear: kLinear, x: kPtr, out: addressOf(k), rows: batch * rowsKv });
-      if (vSource) projections.push({ linear: vLinear, x: vPtr, out: addressOf(v), rows: batch * rowsKv });
-      project(this.#instance, projections, scratch);
-      this.#rotate(call, q, k);
-      const finish = (): object => {
-        const weightsResult = this.#attend(call, q, k, v, heads, headsLse);
-        const back = outLinear && { linear: outLinear, x: addressOf(heads), out: outPtr, rows };
-        if (back) project(this.#instance, [back], scratch);
-        else copy(arena, outPtr, heads);
-        if (lsePtr && headsLse) copy(arena, lsePtr, headsLse);
-        const writtenLse = lse.take();
-        return { out: out.take()!, ...(writtenLse && { lse: writtenLse }), ...weightsResult };
-      };
-      return cache && kSource ? cache.appendThen(k, v, { lengths }, finish) : finish();
-    } finally {
-      scope.release();
-    }
-  }
-
-  /** Rotates the new rows of q and k in place, where the layer applies rotary embedding. */
-  #rotate({ batch, positions, kPositions, kSource }: ForwardCall, q: Tensor, k: Tensor): void {
-    if (!this.#rotary) return;
-    const { numHeads, numKvHeads, headDim } = this;
-    const form = { ...this.#rotary, headDim, batch };
-    rotary(this.#instance, q, { ...form, numHeads, positions, out: q });
-    if (kSource) rotary(this.#instance, k, { ...form, numHeads: numKvHeads, positions: kPositions, out: k });
-  }
-
-  /**
-   * Attention of q over k and v, or over the cache.
-   *
-   * @param heads where out is written, [batch, rowsQ, numHeads, valueDim]
-   * @param lse where lse is written, if it is needed
-   * @returns the attention weights, if they were asked for
-   */
-  #attend(
-    call: ForwardCall,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    heads: Tensor,
-    lse: Tensor | undefined,
-  ): object | undefined {
-    const { cache, weights, attention: options } = call;
-    // The weights before the softmax need no denominator.
-    const known = weights && (weights.stage ?? "softmax") === "softmax" ? lse : undefined;
-    const weightsOptions = weights && { ...options, ...weights, lse: known };
-    Object.assign(options, { out: heads, lse });
-    if (cache) {
-      cache.attention(q, options);
-      return weightsOptions && cache.attentionWeights(q, weightsOptions);
-    }
-    attention(this.#instance, q, k, v, options);
-    return weightsOptions && attentionWeights(this.#instance, q, k, weightsOptions);
-  }
-}
-
-/** Copies the floats of a tensor to an address. */
-function copy(arena: Arena, to: number, from: Tensor): void {
-  new Float32Array(arena.buffer, to, from.length).set(from.data);
 }

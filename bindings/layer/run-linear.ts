@@ -1,5 +1,7 @@
 import { BLOCK_ROWS, PANEL_FEATURES } from "../engine/abi.ts";
 import type { Instance, Threads } from "../engine/instance.ts";
+import { Items } from "../steps/items.ts";
+import { STEP_WORK, type Share, type Steps, fractionAt } from "../steps/steps.ts";
 
 /** out = x·Wᵀ + bias of a packed weight, as addresses. */
 export interface LinearCall {
@@ -25,6 +27,29 @@ export function runLinear(instance: Instance, call: LinearCall, scratch: number)
   kernels.linear(out, x, panels, bias, scratch, rows, inFeatures, outFeatures, outStride, xStride, useTile6x2);
 }
 
+/** Runs `linear` for each call, in steps that are the fractions `share`. */
+export function* linearInSteps(
+  instance: Instance,
+  calls: readonly LinearCall[],
+  scratch: number,
+  share: Share,
+): Steps<void> {
+  const compute = new Items(instance, "linear", SCRATCH_ARGUMENT, instance.kernels.linearScratchBytes(), scratch);
+  const items: number[][] = [];
+  for (const call of calls) {
+    const panelWork = Math.min(call.rows, BLOCK_ROWS) * call.inFeatures * PANEL_FEATURES;
+    const features = Math.max(1, Math.floor(STEP_WORK / panelWork)) * PANEL_FEATURES;
+    items.push(...itemsOf(instance, call, BLOCK_ROWS, features));
+  }
+  for (let done = 0; done < items.length;) {
+    yield fractionAt(share, done, items.length);
+    const next = items.slice(done, done + compute.width);
+    compute.compute(next);
+    done += next.length;
+  }
+  yield share.to;
+}
+
 /** False where one thread is as good, or where there is no memory for more: then nothing has been done. */
 function linearOnThreads(instance: Instance, pool: Threads, call: LinearCall): boolean {
   const { rows, inFeatures, outFeatures } = call;
@@ -35,14 +60,19 @@ function linearOnThreads(instance: Instance, pool: Threads, call: LinearCall): b
   const panels = Math.ceil(outFeatures / PANEL_FEATURES);
   const rowStep = byRows ? Math.ceil(blocks / wanted) * BLOCK_ROWS : rows;
   const featureStep = byRows ? outFeatures : Math.ceil(panels / wanted) * PANEL_FEATURES;
-  const items: number[][] = [];
+  const items = [...itemsOf(instance, call, rowStep, featureStep)];
+  return pool.run("linear", SCRATCH_ARGUMENT, instance.kernels.linearScratchBytes(), items) !== undefined;
+}
+
+/** The arguments of `linear` for `rowStep` rows and `featureStep` features at a time. */
+function* itemsOf(instance: Instance, call: LinearCall, rowStep: number, featureStep: number): Iterable<number[]> {
+  const { rows, outFeatures } = call;
   for (let row = 0; row < rows; row += rowStep) {
     for (let feature = 0; feature < outFeatures; feature += featureStep) {
       const size = [Math.min(rowStep, rows - row), feature, Math.min(featureStep, outFeatures - feature)] as const;
-      items.push(argumentsOf(instance, call, row, ...size));
+      yield argumentsOf(instance, call, row, ...size);
     }
   }
-  return pool.run("linear", SCRATCH_ARGUMENT, instance.kernels.linearScratchBytes(), items);
 }
 
 /** Which argument of `linear` is the scratch. */

@@ -1,13 +1,18 @@
 import type { Arena } from "./arena.ts";
 import type { Bytes, Floats } from "./data.ts";
 
-/** The memory of one call. `release`, called in `finally`, gives back everything that was reserved or copied in. */
+/**
+ * The memory of one call. `release`, called in `finally`, gives back everything that was reserved or copied in. With
+ * `inSteps` the caller's code runs while the call does, so views of linear memory are copied too.
+ */
 export class CallScope {
   readonly #arena: Arena;
   readonly #ptrs: number[] = [];
+  readonly inSteps: boolean;
 
-  constructor(arena: Arena) {
+  constructor(arena: Arena, inSteps = false) {
     this.#arena = arena;
+    this.inSteps = inSteps;
   }
 
   /** The address of `bytes` new bytes. Throws a RangeError where memory cannot grow. */
@@ -23,7 +28,12 @@ export class CallScope {
    */
   input(data: Floats | Bytes | undefined): number {
     if (!data) return 0;
-    if (data.array === undefined) return data.ptr;
+    if (data.array === undefined) {
+      if (!this.inSteps || data.viewBytes === undefined) return data.ptr;
+      const copy = this.reserve(data.viewBytes);
+      new Uint8Array(this.#arena.buffer).copyWithin(copy, data.ptr, data.ptr + data.viewBytes);
+      return copy;
+    }
     const ptr = this.reserve(data.array.byteLength);
     const Copy = data.array instanceof Float32Array ? Float32Array : Uint8Array;
     new Copy(this.#arena.buffer, ptr, data.length).set(data.array);

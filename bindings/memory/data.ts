@@ -5,7 +5,14 @@ import { Tensor } from "./tensor.ts";
 
 /** Elements to read or write: an array of the caller, or an address in linear memory, which needs no copy. */
 export type Data<A> =
-  { array: A; ptr?: undefined; length: number } | { array?: undefined; ptr: number; length: number };
+  | { array: A; ptr?: undefined; length: number }
+  | {
+      array?: undefined;
+      ptr: number;
+      length: number;
+      /** Bytes of a view of linear memory that the caller gave: who owns that memory is not known. */
+      viewBytes?: number;
+    };
 
 /** f32 values; `length` counts floats. */
 export type Floats = Data<Float32Array>;
@@ -29,7 +36,7 @@ export function checkBytes(title: string, value: unknown, arena: Arena): Bytes {
 /** A view of linear memory becomes an address at once, because growing memory detaches the view. */
 function dataOf<A extends Float32Array | Uint8Array>(array: A, arena: Arena): Data<A> {
   const { length } = array;
-  return arena.owns(array.buffer) ? { ptr: array.byteOffset, length } : { array, length };
+  return arena.owns(array.buffer) ? { ptr: array.byteOffset, length, viewBytes: array.byteLength } : { array, length };
 }
 
 /** Like {@link checkFloats}, for exactly `length` floats; `what` says in errors what the length is made of. */

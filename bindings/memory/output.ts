@@ -1,7 +1,7 @@
 import { type Span, mismatch, wrongKind, wrongValue } from "../check.ts";
 import type { Arena } from "./arena.ts";
 import type { CallScope } from "./call-scope.ts";
-import { type Floats, checkFloatsOf, spanOf } from "./data.ts";
+import { type Floats, checkFloatsOf, floatsOf, spanOf } from "./data.ts";
 import { Tensor } from "./tensor.ts";
 
 /** Floats that a call reads or writes: an array, or a Tensor. */
@@ -72,16 +72,22 @@ export class Output {
     if (!this.#wanted) return 0;
     // Before anything is written, since making it may fail.
     this.#target ??= freshArray(Float32Array, this.#title, this.#length);
-    this.#ptr = this.place?.ptr ?? copy ?? scope.reserve(this.#length * 4);
+    // The Tensor of a call in steps is written when nothing can end the call any more.
+    this.#ptr = (scope.inSteps ? undefined : this.place?.ptr) ?? copy ?? scope.reserve(this.#length * 4);
     return this.#ptr;
+  }
+
+  /** Checks the caller's array or Tensor again, since his code may have run. Throws as the first check. */
+  checkAgain(): void {
+    if (this.place) checkFloatsOf(this.#title, this.#target, this.#arena, this.#length, "as at first");
   }
 
   /** The array or Tensor to return, filled; undefined for no output. */
   take(): Float32Array | Tensor | undefined {
     const target = this.#target;
-    if (target && this.place?.ptr === undefined) {
-      const array = this.place?.array ?? (target as Float32Array);
-      array.set(new Float32Array(this.#arena.buffer, this.#ptr, this.#length));
+    if (target && this.place?.ptr !== this.#ptr) {
+      const to = this.place ? floatsOf(this.#arena, this.place) : (target as Float32Array);
+      to.set(new Float32Array(this.#arena.buffer, this.#ptr, this.#length));
     }
     return target;
   }

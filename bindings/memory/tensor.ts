@@ -1,4 +1,4 @@
-import { disposed, isObject, notOurs, wrongKind } from "../check.ts";
+import { disposed, inUse, isObject, notOurs, wrongKind } from "../check.ts";
 import type { Arena } from "./arena.ts";
 
 /**
@@ -18,6 +18,8 @@ export class Tensor {
   readonly #arena: Arena;
   /** Undefined once disposed. */
   #ptr: number | undefined;
+  /** How many asynchronous calls use it. */
+  #uses = 0;
 
   /** @internal A name for `length` floats at `ptr`, which belong to whoever reserved them. */
   constructor(arena: Arena, length: number, ptr: number) {
@@ -71,14 +73,24 @@ export class Tensor {
     return this.#ptr;
   }
 
+  /** @internal Refuses `dispose` until the returned function is called. */
+  hold(): () => void {
+    this.#uses++;
+    return () => {
+      this.#uses--;
+    };
+  }
+
   /**
    * Gives the memory back. Calling it again does nothing; any other use throws a ReferenceError.
    *
+   * @throws TypeError where an asynchronous call uses it that has not ended
    * @example
    * x.dispose(); // or `using x = heed.tensor(1000)`
    */
   dispose(): void {
     if (this.#ptr === undefined) return;
+    if (this.#uses > 0) throw inUse("tensor", "Tensor");
     this.#arena.unwatch(this);
     this.#arena.release(this.#ptr);
     this.#ptr = undefined;
@@ -88,4 +100,13 @@ export class Tensor {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** Holds the Tensors among checked arguments, and in their options, such as `bias.data`. Returns what ends that. */
+export function holdTensors(values: readonly unknown[], depth: number = 2): (() => void)[] {
+  return values.flatMap((value) => {
+    if (Tensor.isTensor(value)) return [value.hold()];
+    if (depth === 0 || !isObject(value) || ArrayBuffer.isView(value)) return [];
+    return holdTensors(Object.values(value) as unknown[], depth - 1);
+  });
 }

@@ -35,7 +35,10 @@ export const COUNT = 5;
 export const SCRATCH_AT = 6;
 const WORDS = 16;
 
-/** In `results`: the item is done. Else it is not, or the kernel threw: then the caller does it again. */
+/**
+ * In `results`: what the kernel returned, plus this. Else 0: the item is not done, or the kernel threw. Then the caller
+ * does it again.
+ */
 export const COMPUTED = 1;
 
 const TABLE_AT = (WORDS + MAX_THREADS + MAX_ITEMS) * 4;
@@ -69,8 +72,7 @@ export class Control {
       const item = Atomics.sub(this.words, LEFT, 1) - 1;
       if (item < 0) return;
       try {
-        this.compute(kernels, thread, item);
-        Atomics.store(this.results, item, COMPUTED);
+        Atomics.store(this.results, item, this.compute(kernels, thread, item) + COMPUTED);
       } catch {
         // The caller computes it again, and gets the error.
       }
@@ -79,12 +81,12 @@ export class Control {
     }
   }
 
-  /** Calls the kernel for one item. */
-  compute(kernels: Kernels, thread: number, item: number): void {
+  /** What the kernel returns for one item; 0 where that is nothing. */
+  compute(kernels: Kernels, thread: number, item: number): number {
     const at = item * ITEM_NUMBERS;
     const args = Array.from(this.table.subarray(at, at + this.words[COUNT]!));
     args[this.words[SCRATCH_AT]!] = this.scratch[thread]!;
     const name = KERNELS[this.words[KERNEL]!]!;
-    (kernels as unknown as Record<typeof name, (...args: number[]) => unknown>)[name](...args);
+    return (kernels as unknown as Record<typeof name, (...args: number[]) => number>)[name](...args) | 0;
   }
 }

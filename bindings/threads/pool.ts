@@ -120,19 +120,20 @@ export class Pool implements Threads {
    *
    * @param scratchAt which argument is the scratch, of which each thread gets its own
    * @param items the arguments for each item, at most MAX_ITEMS; the last ones are taken first
-   * @returns false where there is no memory for the scratch: then nothing has been done
+   * @returns what the kernel returned for each item; undefined where there is no memory for the scratch: then nothing
+   * has been done
    */
   run(
     kernel: (typeof KERNELS)[number],
     scratchAt: number,
     scratchBytes: number,
     items: readonly (readonly number[])[],
-  ): boolean {
+  ): number[] | undefined {
     let scratch: number[];
     try {
       scratch = this.#arena.allocateMany(scratchBytes, this.threads);
     } catch {
-      return false;
+      return undefined;
     }
     const control = this.#control;
     const { words, results } = control;
@@ -150,13 +151,12 @@ export class Pool implements Threads {
       const start = performance.now();
       control.work(this.#kernels, 0);
       this.#join(items.length, Math.max(PATIENCE_MS, 20 * (performance.now() - start)));
-      items.forEach((_, item) => {
-        if (results[item] !== COMPUTED) control.compute(this.#kernels, 0, item);
-      });
+      return items.map((_, item) =>
+        results[item]! >= COMPUTED ? results[item]! - COMPUTED : control.compute(this.#kernels, 0, item),
+      );
     } finally {
       for (const ptr of scratch) this.#arena.release(ptr);
     }
-    return true;
   }
 
   /** Waits until `count` items are done. Where none is for `patience` milliseconds, the workers are ended. */

@@ -2,21 +2,12 @@
 import { readFileSync } from "node:fs";
 import { type Heed, load } from "heed";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { bitsOf } from "../support/bits.ts";
 import { problemOf, randomBias, randomMask } from "../support/problems.ts";
 import { floats, uniform } from "../support/random.ts";
 import { loadThreads } from "../support/threads.ts";
 
 const THREADS = [2, 3, 8];
-
-/** The bits of every array of a result. */
-function bitsOf(result: object): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(result).map(([name, array]: [string, Float32Array]) => [
-      name,
-      Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString("base64"),
-    ]),
-  );
-}
 
 // Each is far above the work from which threads are used.
 const sizes = { batch: 2, numHeads: 4, numKvHeads: 2, seqLenQ: 331, seqLenKv: 517, headDim: 40, valueDim: 48 };
@@ -65,7 +56,7 @@ describe.each(["simd", "relaxed"] as const)("%s", (variant) => {
       alone = await load({ variant });
       others = [];
       for (const threads of THREADS) others.push(await loadThreads({ variant, threads }));
-    });
+    }, 60_000);
     afterAll(() => {
       for (const heed of [alone, ...others]) heed.dispose();
     });

@@ -30,6 +30,8 @@ const BINDINGS = [
   ["attention-weights/"],
   ["attention/"],
   ["rotary/"],
+  // Calls that give the thread back between their steps.
+  ["steps/"],
   // Workers on the memory of an instance.
   ["threads/"],
   // The wasm instance, and what both languages must know.
