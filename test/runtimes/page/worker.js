@@ -1,3 +1,4 @@
 import { runCases } from "../cases.js";
+import "./awake.js";
 
 runCases().then((report) => postMessage(report));
