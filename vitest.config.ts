@@ -29,7 +29,8 @@ const sweeps = readdirSync("test", { withFileTypes: true })
 
 // Some examples are projects of their own, in which the package does not find itself by its name.
 const alias = [{ find: /^heed$/, replacement: fileURLToPath(new URL("dist/index.js", import.meta.url)) }];
-const inNode = { setupFiles: "test/support/setup.ts", execArgv: flags, testTimeout: 60_000 };
+// Hooks load workers and start browsers, which a busy machine lets wait.
+const inNode = { setupFiles: "test/support/setup.ts", execArgv: flags, testTimeout: 60_000, hookTimeout: 60_000 };
 
 export default defineConfig({
   test: {
@@ -60,6 +61,7 @@ export default defineConfig({
           fileParallelism: false,
           execArgv: flags,
           testTimeout: 120_000,
+          hookTimeout: 120_000,
         },
       },
       {
@@ -71,6 +73,7 @@ export default defineConfig({
           exclude: ["test/runtimes/node_modules/**"],
           fileParallelism: false,
           testTimeout: 120_000,
+          hookTimeout: 120_000,
         },
       },
     ],

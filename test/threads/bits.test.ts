@@ -56,7 +56,7 @@ describe.each(["simd", "relaxed"] as const)("%s", (variant) => {
       alone = await load({ variant });
       others = [];
       for (const threads of THREADS) others.push(await loadThreads({ variant, threads }));
-    }, 60_000);
+    });
     afterAll(() => {
       for (const heed of [alone, ...others]) heed.dispose();
     });
