@@ -5,7 +5,7 @@ import { checkLength, checkTypedArray, wrongKind } from "../check.ts";
 import { UNLIMITED } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { CallScope } from "../memory/call-scope.ts";
-import type { Arena } from "../memory/arena.ts";
+import { type Arena, integersAt } from "../memory/arena.ts";
 import { Output, checkApart, freshArray } from "../memory/output.ts";
 import { readOptions } from "../options.ts";
 import { WEIGHTS_NAMES, type WeightsOptions, type WeightsResult } from "./options.ts";
@@ -71,7 +71,7 @@ export function computeWeights(
     const writtenEntropy = entropy.take();
     if (writtenEntropy) written.entropy = writtenEntropy;
     if (keys) {
-      keys.set(new Int32Array(arena.buffer, indices, length));
+      keys.set(integersAt(arena, indices, length));
       written.indices = options.indices ?? keys;
     }
     return written;

@@ -1,6 +1,7 @@
 import { attendArgsOf } from "../attention/call.ts";
 import { ATTEND_ARGS, type AttendArgs, PAGE_KEYS } from "../engine/abi.ts";
 import { writeStruct } from "../engine/kernels.ts";
+import { floatsAt } from "../memory/arena.ts";
 import { type Plan, SCORE_ROW_BYTES, slices } from "./plan.ts";
 import { type RowHead, type Subset, headsByKvHead, resultRowOf, rowHeadsOf, rowsBySequence } from "./row-heads.ts";
 import { writeScoreRows } from "./score-rows.ts";
@@ -25,7 +26,7 @@ function coversAllKeys({ sequences, problem }: Plan): boolean {
 
 /** Fills `rows` rows over all keys with `value`. */
 function fillRows({ instance, problem }: Plan, ptr: number, rows: number, value: number): void {
-  new Float32Array(instance.arena.buffer, ptr, rows * problem.rowsKv).fill(value);
+  floatsAt(instance.arena, ptr, rows * problem.rowsKv).fill(value);
 }
 
 /**
@@ -89,8 +90,8 @@ function computePass(plan: Plan, sequenceIndex: number, kvHead: number, rowHeads
 /** Adds to the sums of a subset what their additions have lost. */
 function addLows({ instance, problem, lows }: Plan, firstSum: number, resultRows: number): void {
   const length = resultRows * problem.rowsKv;
-  const sums = new Float32Array(instance.arena.buffer, firstSum, length);
-  const lost = new Float32Array(instance.arena.buffer, lows, length);
+  const sums = floatsAt(instance.arena, firstSum, length);
+  const lost = floatsAt(instance.arena, lows, length);
   for (let n = 0; n < length; n++) sums[n]! += lost[n]!;
 }
 

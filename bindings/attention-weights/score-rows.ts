@@ -1,6 +1,7 @@
 import { splitScale } from "../attention/call.ts";
 import { SCORE_ROW } from "../engine/abi.ts";
 import { writeStruct } from "../engine/kernels.ts";
+import { floatsAt } from "../memory/arena.ts";
 import { floatsOf } from "../memory/data.ts";
 import { stridesOf } from "../memory/layout.ts";
 import { type Plan, SCORE_ROW_BYTES } from "./plan.ts";
@@ -22,7 +23,7 @@ export function writeScoreRows(plan: Plan, sequenceIndex: number, kvHead: number
   const group = numHeads / numKvHeads;
   const lses = lse && floatsOf(arena, lse);
   const q = floatsOf(arena, plan.q);
-  const queries = new Float32Array(arena.buffer, plan.queries, rowHeads.length * paddedDim);
+  const queries = floatsAt(arena, plan.queries, rowHeads.length * paddedDim);
   const strides = stridesOf(layout, rowsQ, numHeads, headDim);
   const { queryScale } = splitScale(problem.scale);
   rowHeads.forEach(({ row, head, resultRow }, n) => {

@@ -1,5 +1,5 @@
 import { type AttendArgs, MAX_PIECE_ROWS, PAGE_KEYS } from "../engine/abi.ts";
-import type { Arena } from "../memory/arena.ts";
+import { type Arena, floatsAt } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { Floats } from "../memory/data.ts";
 import { type Strides, stridesOf } from "../memory/layout.ts";
@@ -120,7 +120,7 @@ export function stageKeys(arena: Arena, scope: CallScope, problem: Problem, k: F
   return {
     maxKeys,
     locate: (sequence, _, first, end, kvHead) => {
-      const to = new Float32Array(arena.buffer, piece, (end - first) * headDim);
+      const to = floatsAt(arena, piece, (end - first) * headDim);
       const from = (sequenceOffset(sequence, strides) + kvHead * strides.head + first * strides.row) / 4;
       if (strides.row === rowBytes) to.set(array.subarray(from, from + to.length));
       else copyRows(to, array, from, strides.row / 4, headDim);

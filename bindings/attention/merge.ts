@@ -1,7 +1,7 @@
 import { checkInteger, checkObject, checkRows, perBatch, wrongKind, wrongValue } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
 import { MAX_DIM, MAX_ROWS } from "../limits.ts";
-import type { Arena } from "../memory/arena.ts";
+import { type Arena, integersAt } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats, checkFloatsOf } from "../memory/data.ts";
 import { ARRANGEMENT_NAMES, type Layout, checkArrangement } from "../memory/layout.ts";
@@ -119,7 +119,7 @@ function mergePieces({ arena, kernels }: Instance, call: MergeCall, scope: CallS
   const staged = parts.map((part) => new StagedRows(arena, scope, part.out, shape));
   for (let first = 0; first < rows; first += pieceRows) {
     const piece = Math.min(pieceRows, rows - first);
-    new Int32Array(arena.buffer, outs, count).set(staged.map((part) => part.take(0, first, piece).ptr));
+    integersAt(arena, outs, count).set(staged.map((part) => part.take(0, first, piece).ptr));
     const dims = [numHeads, seqLenQ, dim, layout === "bhld"] as const;
     kernels.mergeRows(out + first * rowBytes, lse, outs, lses, sinks, scratch, count, first, piece, ...dims);
   }

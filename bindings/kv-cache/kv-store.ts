@@ -1,6 +1,7 @@
 import type { KvSource } from "../attention/kv-source.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
+import { integersAt } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { RowsInMemory, StagedRows } from "../memory/staged-rows.ts";
 import type { CacheRotary } from "./cache-rotary.ts";
@@ -164,7 +165,7 @@ export class KvStore {
     let pageCount = 0;
     const offsets = this.#pages.map(({ count }) => (pageCount += count) - count);
     const start = scope.reserve(pageCount * 4);
-    const table = new Int32Array(arena.buffer, start, pageCount);
+    const table = integersAt(arena, start, pageCount);
     this.#pages.forEach((pages, b) => pages.writeTable(table.subarray(offsets[b], offsets[b]! + pages.count)));
     const { k, v } = this.#layout;
     const locate: KvSource["locate"] = (_, b) => ({

@@ -5,7 +5,7 @@ import { checkBoolean, disposed, wrongKind } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
 import { KvCache } from "../kv-cache/kv-cache.ts";
 import { type KvCacheOptions, STORE_NAMES } from "../kv-cache/options.ts";
-import type { Arena } from "../memory/arena.ts";
+import { type Arena, floatsAt } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { Output, type Rows, checkApart } from "../memory/output.ts";
 import { Tensor } from "../memory/tensor.ts";
@@ -289,5 +289,5 @@ export class MultiHeadAttention implements LayerDims {
 
 /** Copies the floats of a tensor to an address. */
 function copy(arena: Arena, to: number, from: Tensor): void {
-  new Float32Array(arena.buffer, to, from.length).set(from.data);
+  floatsAt(arena, to, from.length).set(from.data);
 }

@@ -1,4 +1,4 @@
-import type { Arena } from "./arena.ts";
+import { type Arena, integersAt } from "./arena.ts";
 import type { Bytes, Floats } from "./data.ts";
 
 /** The memory of one call. `release`, called in `finally`, gives back everything that was reserved or copied in. */
@@ -33,7 +33,7 @@ export class CallScope {
   /** The address of a copy of `values` as i32. */
   integers(values: ArrayLike<number>): number {
     const ptr = this.reserve(values.length * 4);
-    new Int32Array(this.#arena.buffer, ptr, values.length).set(values);
+    integersAt(this.#arena, ptr, values.length).set(values);
     return ptr;
   }
 

@@ -1,6 +1,6 @@
 import { type Span, checkLength, checkTypedArray, isObject, spanOfArray } from "../check.ts";
 import { MOST_DIMENSIONS, list } from "../options.ts";
-import type { Arena } from "./arena.ts";
+import { type Arena, floatsAt } from "./arena.ts";
 import { Tensor } from "./tensor.ts";
 
 /** Elements to read or write: an array of the caller, or an address in linear memory, which needs no copy. */
@@ -41,7 +41,7 @@ export function checkFloatsOf(title: string, value: unknown, arena: Arena, lengt
 
 /** The floats as an array: the caller's, or a view of linear memory, which the next allocation may detach. */
 export function floatsOf(arena: Arena, { array, ptr, length }: Floats): Float32Array {
-  return array ?? new Float32Array(arena.buffer, ptr, length);
+  return array ?? floatsAt(arena, ptr, length);
 }
 
 /**

@@ -1,5 +1,5 @@
 import { type Span, mismatch, wrongKind, wrongValue } from "../check.ts";
-import type { Arena } from "./arena.ts";
+import { type Arena, floatsAt } from "./arena.ts";
 import type { CallScope } from "./call-scope.ts";
 import { type Floats, checkFloatsOf, spanOf } from "./data.ts";
 import { Tensor } from "./tensor.ts";
@@ -81,7 +81,7 @@ export class Output {
     const target = this.#target;
     if (target && this.place?.ptr === undefined) {
       const array = this.place?.array ?? (target as Float32Array);
-      array.set(new Float32Array(this.#arena.buffer, this.#ptr, this.#length));
+      array.set(floatsAt(this.#arena, this.#ptr, this.#length));
     }
     return target;
   }

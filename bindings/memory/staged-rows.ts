@@ -1,4 +1,4 @@
-import type { Arena } from "./arena.ts";
+import { type Arena, floatsAt } from "./arena.ts";
 import type { CallScope } from "./call-scope.ts";
 import { type Floats, floatsOf } from "./data.ts";
 import { type Layout, stridesOf } from "./layout.ts";
@@ -59,7 +59,7 @@ export class StagedRows {
   #copy(batch: number, first: number, count: number): void {
     const { layout, rows, heads, dim } = this.#shape;
     const array = floatsOf(this.#arena, this.#floats);
-    const stage = new Float32Array(this.#arena.buffer, this.#stage, count * heads * dim);
+    const stage = floatsAt(this.#arena, this.#stage, count * heads * dim);
     // A row of "blhd" holds every head. In "bhld" the rows of each head are a block of their own.
     const [blocks, width] = layout === "blhd" ? [1, heads * dim] : [heads, dim];
     for (let block = 0; block < blocks; block++) {

@@ -1,5 +1,5 @@
 import { disposed, isObject, notOurs, wrongKind } from "../check.ts";
-import type { Arena } from "./arena.ts";
+import { type Arena, floatsAt } from "./arena.ts";
 
 /**
  * Floats in an instance's linear memory. A Tensor may be passed wherever a Float32Array is expected, to the instance
@@ -55,7 +55,7 @@ export class Tensor {
    */
   get data(): Float32Array {
     Tensor.#checked(this);
-    return new Float32Array(this.#arena.buffer, this.ptrIn(this.#arena, "tensor"), this.#length);
+    return floatsAt(this.#arena, this.ptrIn(this.#arena, "tensor"), this.#length);
   }
 
   /** Refuses a Proxy of a Tensor, as frameworks make them of what they watch. */

@@ -1,7 +1,7 @@
 import { checkInteger, checkIntegers, checkRows, perBatch, wrongValue } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
 import { MAX_DIM } from "../limits.ts";
-import type { Arena } from "../memory/arena.ts";
+import { type Arena, floatsAt } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats, floatsOf } from "../memory/data.ts";
 import { type Arrangement, checkArrangement, stridesOf } from "../memory/layout.ts";
@@ -111,8 +111,8 @@ function writeAngles(
   const angleRows = scope.integers(Array.from(all, (position) => rowOf.get(position)!));
   const cos = scope.reserve(rowOf.size * half * 4);
   const sin = scope.reserve(rowOf.size * half * 4);
-  const cosines = new Float32Array(arena.buffer, cos, rowOf.size * half);
-  const sines = new Float32Array(arena.buffer, sin, rowOf.size * half);
+  const cosines = floatsAt(arena, cos, rowOf.size * half);
+  const sines = floatsAt(arena, sin, rowOf.size * half);
   for (const [position, row] of rowOf) {
     if (tables) {
       const [start, end] = [position * half, (position + 1) * half];
