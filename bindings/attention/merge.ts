@@ -2,7 +2,7 @@ import { checkInteger, checkObject, checkRows, perBatch, wrongKind, wrongValue }
 import type { Instance } from "../engine/instance.ts";
 import { MAX_DIM, MAX_ROWS } from "../limits.ts";
 import { type Arena, integersAt } from "../memory/arena.ts";
-import { CallScope } from "../memory/call-scope.ts";
+import { type CallScope, withScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats, checkFloatsOf } from "../memory/data.ts";
 import { ARRANGEMENT_NAMES, type Layout, checkArrangement } from "../memory/layout.ts";
 import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
@@ -75,9 +75,9 @@ export function merge(instance: Instance, partsIn: unknown, given: MergeOptions)
   const partsGiven = readParts(partsIn);
   const call = checkMerge(arena, partsGiven, options);
   const { parts, dim, rows } = call;
-  const out = Output.required(arena, "out", options.out, rows * dim, "that of every part");
+  const out = new Output(arena, "out", options.out, rows * dim, "that of every part");
   const lseOption = options.lse === true ? undefined : options.lse;
-  const lse = Output.required(arena, "lse", lseOption, rows, "that of every part");
+  const lse = new Output(arena, "lse", lseOption, rows, "that of every part");
   checkApart(arena, { out: options.out, lse: lseOption }, options);
   // Fresh outputs lie apart from everything.
   const compared = out.place || lse.place ? parts : [];
@@ -89,13 +89,10 @@ export function merge(instance: Instance, partsIn: unknown, given: MergeOptions)
     checkApart(arena, { lse: lseOption }, isSame(lse.place, part.lse) ? { ...given, [lseTitle]: undefined } : given);
   });
 
-  const scope = new CallScope(arena);
-  try {
+  return withScope(arena, (scope) => {
     mergePieces(instance, call, scope, out.reserve(scope), lse.reserve(scope));
     return { out: out.take()!, lse: lse.take()! };
-  } finally {
-    scope.release();
-  }
+  });
 }
 
 /** Whether both are the same floats in linear memory. */

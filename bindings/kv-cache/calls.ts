@@ -9,7 +9,7 @@ import type { AttentionOptions } from "../attention/options.ts";
 import { type Problem, checkKeysAndValues, checkProblem, checkQueries } from "../attention/problem.ts";
 import { checkChoice } from "../check.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
-import { CallScope } from "../memory/call-scope.ts";
+import { withScope } from "../memory/call-scope.ts";
 import { StagedRows } from "../memory/staged-rows.ts";
 import { checkReach, grownLengths } from "./checks.ts";
 import type { KvStore } from "./kv-store.ts";
@@ -40,16 +40,13 @@ export function appendTokens<Result>(
   if (!grown) return act();
 
   const before = store.lengths;
-  const scope = new CallScope(arena);
-  try {
+  withScope(arena, (scope) => {
     // A stage of one page stays in the processor's cache, whatever the length of the prompt.
     const maxRows = Math.min(newTokens, PAGE_KEYS);
     const stage = (rows: typeof kIn, dim: number, alwaysCopy: boolean) =>
       new StagedRows(arena, scope, rows, { layout, rows: newTokens, heads: numKvHeads, maxRows, dim, alwaysCopy });
     store.append(grown, stage(kIn, headDim, store.rotary !== undefined), stage(vIn, valueDim, false));
-  } finally {
-    scope.release();
-  }
+  });
   let result: Result;
   try {
     result = act();

@@ -1,7 +1,7 @@
 import { WEIGHTS_NAMES, type WeightsOptions, type WeightsResult } from "../attention-weights/options.ts";
 import type { AttentionResult } from "../attention/attention.ts";
 import { ATTENTION_NAMES, type AttentionOptions } from "../attention/options.ts";
-import { checkInt32Array, disposed } from "../check.ts";
+import { checkInt32Array, disposed, isObject } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { Rows } from "../memory/output.ts";
@@ -96,7 +96,7 @@ export class KvCache implements CacheSizes {
 
   /** @internal Whether a value is a KvCache, of any instance: no Proxy of one. */
   static isCache(value: unknown): value is KvCache {
-    return typeof value === "object" && value !== null && #store in value;
+    return isObject(value) && #store in value;
   }
 
   /** @internal Whether the cache lives in the memory of `arena`. */

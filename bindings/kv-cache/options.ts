@@ -1,11 +1,11 @@
 import type { WeightsOptions } from "../attention-weights/options.ts";
 import type { AttentionOptions } from "../attention/options.ts";
 import type { Dims } from "../attention/problem.ts";
-import { checkChoice, checkInteger, wrongKind, wrongValue } from "../check.ts";
+import { checkChoice, checkInteger, isObject, wrongKind, wrongValue } from "../check.ts";
 import { MAX_BATCH, MAX_DIM, MAX_HEADS, MAX_ROWS } from "../limits.ts";
+import { isRows } from "../memory/data.ts";
 import type { Layout } from "../memory/layout.ts";
 import type { Rows } from "../memory/output.ts";
-import { Tensor } from "../memory/tensor.ts";
 import { type Names, nested } from "../options.ts";
 import { FORM_NAMES, type RotaryForm } from "../rotary/options.ts";
 import type { Dtype } from "./pages.ts";
@@ -106,7 +106,7 @@ export function oneOrEach<Value>(
   given: unknown,
   check: (title: string, value: unknown) => Value,
 ): { k: Value; v: Value } {
-  if (typeof given === "object" && given !== null && !ArrayBuffer.isView(given) && !Tensor.isTensor(given)) {
+  if (isObject(given) && !isRows(given)) {
     const { k, v } = given as { k?: unknown; v?: unknown };
     return { k: check(`${title}.k`, k), v: check(`${title}.v`, v) };
   }

@@ -1,7 +1,16 @@
-import { checkBoolean, checkInteger, checkLength, checkRows, nameOf, wrongKind, wrongValue } from "../check.ts";
+import {
+  checkBoolean,
+  checkInteger,
+  checkLength,
+  checkRows,
+  isObject,
+  nameOf,
+  wrongKind,
+  wrongValue,
+} from "../check.ts";
 import type { Arena } from "../memory/arena.ts";
-import { type Floats, checkFloats, shaped } from "../memory/data.ts";
-import { Tensor } from "../memory/tensor.ts";
+import { type Floats, checkFloats, isRows, shaped } from "../memory/data.ts";
+import { type Tensor, isTensor } from "../memory/tensor.ts";
 import { nested } from "../options.ts";
 
 /** A weight as checkpoints store it: the floats of an array of `shape`, in C order. @category Layer and linear */
@@ -27,7 +36,7 @@ const readWeights = /* @__PURE__ */ nested<LinearWeights>({ weight: shaped, bias
 
 /** How { weight, bias, transposed } is read. */
 export function readLinearWeights(given: unknown, name: string): unknown {
-  const kind = Tensor.isTensor(given) ? "Tensor" : ArrayBuffer.isView(given) && nameOf(given);
+  const kind = isTensor(given) ? "Tensor" : ArrayBuffer.isView(given) && nameOf(given);
   if (!kind) return readWeights(given, name);
   throw new TypeError(`"weights.${name}" expected { weight, bias? }, got a ${kind}: write { weight: … }`);
 }
@@ -59,10 +68,10 @@ interface Shaped {
 
 /** Checks floats, or { data, shape } with a shape that fits its data. */
 export function checkShaped(title: string, value: unknown, arena: Arena): Shaped {
-  if (Tensor.isTensor(value) || ArrayBuffer.isView(value)) {
+  if (isRows(value)) {
     return { data: checkFloats(title, value, arena), shape: undefined };
   }
-  if (typeof value !== "object" || value === null) {
+  if (!isObject(value)) {
     throw wrongKind(title, "a Float32Array, a Tensor or { data, shape }", value);
   }
   const { data: floats, shape } = value as Partial<Record<string, unknown>>;

@@ -7,7 +7,7 @@ import { KvCache } from "../kv-cache/kv-cache.ts";
 import { type KvCacheOptions, STORE_NAMES } from "../kv-cache/options.ts";
 import { type Arena, floatsAt } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
-import { Output, type Rows, checkApart } from "../memory/output.ts";
+import { Output, type Rows, checkApart, optionalOutput } from "../memory/output.ts";
 import { Tensor } from "../memory/tensor.ts";
 import { type Names, readOptions, record } from "../options.ts";
 import { rotary } from "../rotary/rotary.ts";
@@ -206,8 +206,8 @@ export class MultiHeadAttention implements LayerDims {
     const rows = batch * rowsQ;
     const headsLength = rows * numHeads * valueDim;
     const outLength = outLinear ? rows * outLinear.outFeatures : headsLength;
-    const out = Output.required(arena, "out", options.out, outLength, "batch × seqLenQ × outDim");
-    const lse = Output.optional(arena, "lse", options.lse, rows * numHeads, "batch × numHeads × seqLenQ");
+    const out = new Output(arena, "out", options.out, outLength, "batch × seqLenQ × outDim");
+    const lse = optionalOutput(arena, "lse", options.lse, rows * numHeads, "batch × numHeads × seqLenQ");
     const targets = { weights: weights?.weights, entropy: weights?.entropy, indices: weights?.indices };
     // These two are written when everything has been read, so they may lie over inputs.
     checkApart(arena, { out: options.out, lse: options.lse, ...targets });

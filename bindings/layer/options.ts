@@ -1,5 +1,5 @@
 import { type AttentionOptions, WINDOW_NAMES } from "../attention/options.ts";
-import { checkInteger, checkObject, wrongKind, wrongValue } from "../check.ts";
+import { checkInteger, checkObject, isObject, wrongKind, wrongValue } from "../check.ts";
 import { oneOrEach } from "../kv-cache/options.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, floatsOf } from "../memory/data.ts";
@@ -215,7 +215,7 @@ export function checkSwitch<Options extends object>(
 ): Options | undefined {
   if (value === undefined || value === false) return undefined;
   if (value === true) return {} as Options;
-  if (typeof value !== "object" || (value as unknown) === null) throw wrongKind(title, "a boolean or an object", value);
+  if (!isObject(value)) throw wrongKind(title, "a boolean or an object", value);
   return value;
 }
 

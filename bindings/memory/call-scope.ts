@@ -42,3 +42,13 @@ export class CallScope {
     for (const ptr of this.#ptrs.splice(0)) this.#arena.release(ptr);
   }
 }
+
+/** What `use` returns: a call with a scope of its own, which is released whatever happens. */
+export function withScope<Result>(arena: Arena, use: (scope: CallScope) => Result): Result {
+  const scope = new CallScope(arena);
+  try {
+    return use(scope);
+  } finally {
+    scope.release();
+  }
+}

@@ -1,6 +1,9 @@
 import { disposed, isObject, notOurs, wrongKind } from "../check.ts";
 import { type Arena, floatsAt } from "./arena.ts";
 
+/** @internal Whether a value is a Tensor, of any instance: no Proxy of one, and none that only inherits from one. */
+export let isTensor: (value: unknown) => value is Tensor;
+
 /**
  * Floats in an instance's linear memory. A Tensor may be passed wherever a Float32Array is expected, to the instance
  * that made it: it is read and written in place, without a copy.
@@ -14,6 +17,10 @@ import { type Arena, floatsAt } from "./arena.ts";
  * @category Memory
  */
 export class Tensor {
+  static {
+    isTensor = (value): value is Tensor => isObject(value) && #ptr in value;
+  }
+
   readonly #length: number;
   readonly #arena: Arena;
   /** Undefined once disposed. */
@@ -38,11 +45,6 @@ export class Tensor {
     return tensor;
   }
 
-  /** @internal Whether a value is a Tensor, of any instance: no Proxy of one, and none that only inherits from one. */
-  static isTensor(value: unknown): value is Tensor {
-    return isObject(value) && #ptr in value;
-  }
-
   /** Number of floats. */
   get length(): number {
     return Tensor.#checked(this).#length;
@@ -60,7 +62,7 @@ export class Tensor {
 
   /** Refuses a Proxy of a Tensor, as frameworks make them of what they watch. */
   static #checked(value: unknown): Tensor {
-    if (!Tensor.isTensor(value)) throw wrongKind("tensor", "a Tensor itself", value);
+    if (!isTensor(value)) throw wrongKind("tensor", "a Tensor itself", value);
     return value;
   }
 

@@ -3,6 +3,7 @@ import {
   checkInteger,
   checkObject,
   checkTypedArray,
+  isObject,
   isTypedArray,
   wrongKind,
   wrongValue,
@@ -212,7 +213,7 @@ interface GivenTensor {
 
 /** Reads { data, shape }. */
 function readTensor(name: string, value: unknown, kinds: readonly Kind[]): GivenTensor {
-  if (typeof value !== "object" || value === null) throw wrongKind(name, "{ data, shape }", value);
+  if (!isObject(value)) throw wrongKind(name, "{ data, shape }", value);
   const { data, shape } = value as Given;
   return { name, data, shape: list(shape, MOST_DIMENSIONS), kinds };
 }

@@ -2,7 +2,7 @@ import { checkInteger, checkIntegers, checkRows, perBatch, wrongValue } from "..
 import type { Instance } from "../engine/instance.ts";
 import { MAX_DIM } from "../limits.ts";
 import { type Arena, floatsAt } from "../memory/arena.ts";
-import { CallScope } from "../memory/call-scope.ts";
+import { type CallScope, withScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats, floatsOf } from "../memory/data.ts";
 import { type Arrangement, checkArrangement, stridesOf } from "../memory/layout.ts";
 import { Output, checkApart } from "../memory/output.ts";
@@ -30,12 +30,11 @@ export function rotary(instance: Instance, xIn: unknown, given: RotaryOptions): 
   const options = readOptions("rotary", given, ROTARY_NAMES);
   const call = checkRotary(arena, xIn, options);
   const { x, numHeads, headDim, batch, seqLen, rotaryDim } = call;
-  const out = Output.required(arena, "out", options.out, x.length, "that of x");
+  const out = new Output(arena, "out", options.out, x.length, "that of x");
   const inPlace = out.place?.ptr !== undefined && out.place.ptr === x.ptr;
   checkApart(arena, { out: options.out }, options, { x: inPlace ? undefined : xIn });
 
-  const scope = new CallScope(arena);
-  try {
+  return withScope(arena, (scope) => {
     const xPtr = scope.input(x);
     const outPtr = out.reserve(scope, x.array && xPtr);
     const { cos, sin, angleRows } = writeAngles(arena, scope, call);
@@ -50,9 +49,7 @@ export function rotary(instance: Instance, xIn: unknown, given: RotaryOptions): 
       kernels.rotate(outPtr + offset, xPtr + offset, cos, sin, rows, ...dims, strides.row, strides.head, interleaved);
     }
     return { out: out.take()! };
-  } finally {
-    scope.release();
-  }
+  });
 }
 
 /** Checks x and every option but `out`. */
