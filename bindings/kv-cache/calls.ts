@@ -86,10 +86,9 @@ export function weighTokens(store: KvStore, sizes: CacheSizes, q: unknown, optio
 function problemOf(store: KvStore, sizes: CacheSizes, q: unknown, options: AttentionOptions | WeightsOptions): Problem {
   const { arena } = store.instance;
   checkSettled(options, sizes);
-  const { numKvHeads, headDim, valueDim, batch, window } = sizes;
-  const kvLengths = store.isUntouched ? undefined : store.lengths;
-  const full = Object.assign(options, { numKvHeads, headDim, valueDim, batch, kvLengths });
-  return checkProblem(arena, full, checkQueries(arena, q, full), store.longest, window);
+  const full: AttentionOptions = options;
+  full.kvLengths = store.isUntouched ? undefined : store.lengths;
+  return checkProblem(arena, full, checkQueries(arena, q, full), store.longest, sizes.window);
 }
 
 /** Places q and the pages of a call. */

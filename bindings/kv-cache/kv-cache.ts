@@ -240,9 +240,7 @@ export class KvCache implements CacheSizes {
    */
   fork(): KvCache {
     this.#check();
-    const { numKvHeads, headDim, valueDim, capacity, batch, dtype, window } = this;
-    const options = record({ numKvHeads, headDim, valueDim, capacity, batch, dtype, window });
-    const fork = new KvCache(this.#store.instance, options, this.#store.rotary?.fork());
+    const fork = new KvCache(this.#store.instance, record(this as CacheSizes), this.#store.rotary?.fork());
     try {
       fork.#store.copyFrom(this.#store);
     } catch (error) {

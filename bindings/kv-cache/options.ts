@@ -1,7 +1,7 @@
 import type { WeightsOptions } from "../attention-weights/options.ts";
 import type { AttentionOptions } from "../attention/options.ts";
 import type { Dims } from "../attention/problem.ts";
-import { checkChoice, checkInteger, isObject, wrongKind, wrongValue } from "../check.ts";
+import { checkAbsent, checkChoice, checkInteger, isObject, wrongValue } from "../check.ts";
 import { MAX_BATCH, MAX_DIM, MAX_HEADS, MAX_ROWS } from "../limits.ts";
 import { isRows } from "../memory/data.ts";
 import type { Layout } from "../memory/layout.ts";
@@ -85,7 +85,7 @@ export type CacheWeightsOptions<
 /** The options that the cache knows itself. */
 type Settled = "numKvHeads" | "headDim" | "valueDim" | "batch" | "kvLengths" | "cuSeqlensQ" | "cuSeqlensKv";
 
-/** Checks that no option of a call over a cache says something else than the cache does. */
+/** Checks that no option of a call over a cache says something else than the cache does, and sets those it settles. */
 export function checkSettled(
   options: Partial<AttentionOptions>,
   cache: { numKvHeads: number; headDim: number; valueDim: number; batch: number },
@@ -94,10 +94,9 @@ export function checkSettled(
     const value: unknown = options[name];
     if (value !== undefined && value !== cache[name])
       throw wrongValue(name, `${cache[name]} (that of the cache)`, value);
+    options[name] = cache[name];
   }
-  for (const name of ["kvLengths", "cuSeqlensQ", "cuSeqlensKv"] as const) {
-    if (options[name] !== undefined) throw wrongKind(name, "nothing beside a cache", options[name]);
-  }
+  checkAbsent(options, ["kvLengths", "cuSeqlensQ", "cuSeqlensKv"], "nothing beside a cache");
 }
 
 /** Checks an option with one value for k and v, or { k, v }: one for each. `check` checks a value. */

@@ -1,5 +1,6 @@
 import { type AttentionOptions, PROBLEM_NAMES } from "../attention/options.ts";
 import {
+  checkAbsent,
   checkBoolean,
   checkInteger,
   checkLength,
@@ -61,25 +62,20 @@ export function checkForward(
   defaults: LayerDefaults,
   hasRotary: boolean,
 ): ForwardCall {
-  for (const name of SETTLED) {
-    const value = (options as Partial<Record<string, unknown>>)[name];
-    if (value !== undefined) throw wrongValue(name, "nothing, since the layer settles it", value);
-  }
+  checkAbsent(options, SETTLED, "nothing, since the layer settles it", wrongValue);
   const cache = checkCache(arena, options, dims, hasRotary);
   const { batch = cache?.batch ?? 1, append = true, context } = options;
   checkInteger("batch", batch, 1, MAX_BATCH);
   if (cache) checkSettled(options, cache);
   checkBoolean("append", append);
   if (!append && !cache) throw wrongKind("cache", "a KvCache beside append: false", undefined);
-  if (!append && context !== undefined) throw wrongKind("context", "nothing beside append: false", context);
+  if (!append) checkAbsent(options, ["context"], "nothing beside append: false");
   const x = checkFloats("x", xIn, arena);
   const rowsQ = checkRows("x", x.length, batch * dims.embedDim, `${perBatch(batch)}embedDim`);
   const source = append ? checkContext(arena, context, x, rowsQ, batch, dims) : undefined;
   const rowsKv = source?.rows ?? 0;
   const { lengths } = options;
-  if (lengths !== undefined && !(cache && append)) {
-    throw wrongKind("lengths", "nothing without new tokens for a cache", lengths);
-  }
+  if (!(cache && append)) checkAbsent(options, ["lengths"], "nothing without new tokens for a cache");
   const seqLenKv = cache?.longestAfter(context === undefined ? "x" : "context", rowsKv, lengths) ?? rowsKv;
   const before = cache?.lengthsIfAny;
   const { numHeads, numKvHeads, headDim, valueDim } = dims;

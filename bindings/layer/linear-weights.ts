@@ -1,6 +1,8 @@
 import {
   checkBoolean,
+  checkElements,
   checkInteger,
+  checkIsShape,
   checkLength,
   checkRows,
   isObject,
@@ -68,12 +70,8 @@ interface Shaped {
 
 /** Checks floats, or { data, shape } with a shape that fits its data. */
 export function checkShaped(title: string, value: unknown, arena: Arena): Shaped {
-  if (isRows(value)) {
-    return { data: checkFloats(title, value, arena), shape: undefined };
-  }
-  if (!isObject(value)) {
-    throw wrongKind(title, "a Float32Array, a Tensor or { data, shape }", value);
-  }
+  if (isRows(value)) return { data: checkFloats(title, value, arena), shape: undefined };
+  if (!isObject(value)) throw wrongKind(title, "a Float32Array, a Tensor or { data, shape }", value);
   const { data: floats, shape } = value as Partial<Record<string, unknown>>;
   const data = checkFloats(`${title}.data`, floats, arena);
   checkShapeHolds(title, shape, data.length);
@@ -82,11 +80,9 @@ export function checkShaped(title: string, value: unknown, arena: Arena): Shaped
 
 /** Checks an array of sizes whose product is `length`. */
 export function checkShapeHolds(title: string, shape: unknown, length: number): asserts shape is readonly number[] {
-  if (!Array.isArray(shape)) throw wrongKind(`${title}.shape`, "an array of integers", shape);
-  const product = shape.reduce<number>((all, size, i) => all * checkInteger(`${title}.shape[${i}]`, size, 0), 1);
-  if (product !== length) {
-    throw wrongValue(`${title}.data`, `a length of ${product} (the product of shape [${shape.join(", ")}])`, length);
-  }
+  checkIsShape(title, shape);
+  const product = shape.reduce((all, size, i) => all * checkInteger(`${title}.shape[${i}]`, size, 0), 1);
+  checkElements(title, length, product, shape);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { checkRows, disposed, isObject, notOurs, wrongValue } from "../check.ts";
+import { checkAbsent, checkRows, disposed, isObject, notOurs, wrongValue } from "../check.ts";
 import { PANEL_FEATURES } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { Arena } from "../memory/arena.ts";
@@ -183,9 +183,7 @@ function checkPacked(
 ): { panels: number; bias: Floats | undefined; inFeatures: number; outFeatures: number } {
   const { inFeatures, outFeatures } = weight;
   const { panels, bias } = weight.addressesIn(arena, "weight");
-  for (const name of SETTLED) {
-    if (options[name] !== undefined) throw wrongValue(name, "nothing beside a packed weight", options[name]);
-  }
+  checkAbsent(options, SETTLED, "nothing beside a packed weight", wrongValue);
   // Written out, as a spread takes V8 far longer.
   if (biasIn === undefined) return { panels, bias, inFeatures, outFeatures };
   if (bias) throw wrongValue("bias", "nothing beside a packed weight that brings one", biasIn);
