@@ -123,8 +123,8 @@ function addToSums(
 function argsOf(plan: Plan, sequenceIndex: number, kvHead: number, first: number, end: number): AttendArgs {
   const { instance, problem, pointers, kv, paddedDim } = plan;
   const sequence = plan.sequences[sequenceIndex]!;
-  const kvArgs = kv.locate(sequence, sequenceIndex, first, end, kvHead);
-  const args = attendArgsOf(instance, problem, pointers, sequence, sequenceIndex, kvArgs);
+  const args = attendArgsOf(instance, problem, pointers, sequence, sequenceIndex);
+  kv.locate(args, sequence, sequenceIndex, first, end, kvHead);
   const firstHead = kvHead * args.group;
   // Assigned, not spread: a spread of 48 fields takes V8 as long as a small call.
   return Object.assign(args, {

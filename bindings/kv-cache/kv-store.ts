@@ -1,4 +1,4 @@
-import type { KvSource } from "../attention/kv-source.ts";
+import { type KvSource, setKeys, setValues } from "../attention/kv-source.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { integersAt } from "../memory/arena.ts";
@@ -168,20 +168,16 @@ export class KvStore {
     const table = integersAt(arena, start, pageCount);
     this.#pages.forEach((pages, b) => pages.writeTable(table.subarray(offsets[b], offsets[b]! + pages.count)));
     const { k, v } = this.#layout;
-    const locate: KvSource["locate"] = (_, b) => ({
-      k: k.offset,
-      v: v.offset,
-      kRowStride: k.rowStride,
-      kHeadStride: k.headStride,
-      vRowStride: v.rowStride,
-      vHeadStride: v.headStride,
-      pages: start + (offsets[b] ?? 0) * 4,
-      pageCount: this.#pages[b]?.count ?? 0,
-      kType: k.type,
-      vType: v.type,
-      kScales: k.scales,
-      vScales: v.scales,
-    });
+    const locate: KvSource["locate"] = (args, _, b) => {
+      setKeys(args, k.offset, k.rowStride, k.headStride);
+      setValues(args, v.offset, v.rowStride, v.headStride);
+      args.pages = start + (offsets[b] ?? 0) * 4;
+      args.pageCount = this.#pages[b]?.count ?? 0;
+      args.kType = k.type;
+      args.vType = v.type;
+      args.kScales = k.scales;
+      args.vScales = v.scales;
+    };
     return { maxKeys: Infinity, locate };
   }
 
