@@ -46,8 +46,6 @@ const worker = await build({
   entryPoints: ["bindings/threads/worker.ts"],
   // It is a string to whoever compiles the rest for older engines.
   target: "es2019",
-  // A field without a value is what the constructor makes it: no helper defines it before.
-  tsconfigRaw: { compilerOptions: { useDefineForClassFields: false } },
   minify: true,
   sourcemap: false,
   write: false,

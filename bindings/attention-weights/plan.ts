@@ -1,7 +1,8 @@
-import { type CallPointers, type MaskedSequence, withoutPadding } from "../attention/call.ts";
+import { type CallPointers, withoutPadding } from "../attention/call.ts";
 import type { KvSource } from "../attention/kv-source.ts";
 import type { PlacedOperands } from "../attention/operands.ts";
 import type { Problem } from "../attention/problem.ts";
+import type { Sequence } from "../attention/sequences.ts";
 import { ATTEND_ARGS, MAX_DECODE_ROWS, SCORE_ROW } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { structBytes } from "../engine/kernels.ts";
@@ -36,7 +37,7 @@ export interface Plan {
   readonly kv: KvSource;
   readonly outputs: OutputPointers;
   readonly pointers: CallPointers;
-  readonly sequences: readonly MaskedSequence[];
+  readonly sequences: readonly Sequence[];
   /** Floats in a row of q for the kernel: headDim rounded up to a multiple of 8. */
   readonly paddedDim: number;
   /** Row heads that go through the kernels in one pass. */

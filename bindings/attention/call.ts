@@ -45,7 +45,7 @@ function attendPieces(
   problem: Problem,
   pointers: CallPointers,
   kv: KvSource,
-  sequence: MaskedSequence,
+  sequence: Sequence,
   sequenceIndex: number,
   careful: boolean,
 ): boolean {
@@ -71,18 +71,10 @@ function attendPieces(
   }
 }
 
-/** A sequence as the kernels get it. */
-export interface MaskedSequence extends Sequence {
-  /** False where keepMask is padding: then seqLenKv counts the keys that it keeps, and the kernels get no mask. */
-  readonly masked: boolean;
-}
-
 /** A sequence as the kernels get it: where keepMask is padding, a shorter one without a mask. */
-export function withoutPadding({ arena }: Instance, { keepMask }: Problem, sequence: Sequence): MaskedSequence {
+export function withoutPadding({ arena }: Instance, { keepMask }: Problem, sequence: Sequence): Sequence {
   const kept = keepMask && keptLength(keepMask, sequence, arena.buffer);
-  const { batch, startQ, startKv, seqLenQ, seqLenKv, queryOffset } = sequence;
-  // Written out, as a spread takes V8 far longer.
-  return { batch, startQ, startKv, seqLenQ, seqLenKv: kept ?? seqLenKv, queryOffset, masked: kept === undefined };
+  return kept === undefined ? sequence : { ...sequence, seqLenKv: kept, masked: false };
 }
 
 /** The arguments of the kernels for all keys of one sequence, not careful; KvSource.locate adds those of K and V. */
@@ -90,7 +82,7 @@ export function attendArgsOf(
   { constants, useTile6x2 }: Instance,
   problem: Problem,
   pointers: CallPointers,
-  sequence: MaskedSequence,
+  sequence: Sequence,
   sequenceIndex: number,
 ): AttendArgs {
   const { numHeads, numKvHeads, headDim, valueDim, layout, rowsQ, keepMask, bias } = problem;
