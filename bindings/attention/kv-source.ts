@@ -3,7 +3,7 @@ import { type Arena, floatsAt } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { Floats } from "../memory/data.ts";
 import { type Strides, stridesOf } from "../memory/layout.ts";
-import { StagedRows } from "../memory/staged-rows.ts";
+import { stageRows } from "../memory/staged-rows.ts";
 import { type KeysAndValues, type Problem, maxRowsPerKvHead, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
 
@@ -42,13 +42,13 @@ export function stageKeysAndValues(arena: Arena, scope: CallScope, problem: Prob
   const maxKeys = inPieces && pieceKeys < longest ? pieceKeys : Infinity;
   const maxRows = Math.min(maxKeys, longest);
   const shapeOf = (dim: number) => ({ layout, rows: rowsKv, heads: numKvHeads, maxRows, dim });
-  const keys = new StagedRows(arena, scope, k, shapeOf(headDim));
-  const values = new StagedRows(arena, scope, v, shapeOf(valueDim));
+  const takeKeys = stageRows(arena, scope, k, shapeOf(headDim));
+  const takeValues = stageRows(arena, scope, v, shapeOf(valueDim));
   return {
     maxKeys,
     locate: (args, { batch, startKv }, _, first, end) => {
-      const kRows = keys.take(batch, startKv + first, end - first);
-      const vRows = values.take(batch, startKv + first, end - first);
+      const kRows = takeKeys(batch, startKv + first, end - first);
+      const vRows = takeValues(batch, startKv + first, end - first);
       setKeys(args, kRows.ptr - first * kRows.rowStride, kRows.rowStride, kRows.headStride);
       setValues(args, vRows.ptr - first * vRows.rowStride, vRows.rowStride, vRows.headStride);
     },

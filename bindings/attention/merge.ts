@@ -6,7 +6,7 @@ import { type CallScope, withScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats, checkFloatsOf } from "../memory/data.ts";
 import { ARRANGEMENT_NAMES, type Layout, checkArrangement } from "../memory/layout.ts";
 import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
-import { StagedRows } from "../memory/staged-rows.ts";
+import { stageRows } from "../memory/staged-rows.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { type Names, list, readOptions } from "../options.ts";
 import { LSE_SHAPE } from "./problem.ts";
@@ -81,12 +81,17 @@ export function merge(instance: Instance, partsIn: unknown, given: MergeOptions)
   checkApart(arena, { out: options.out, lse: lseOption }, options);
   // Fresh outputs lie apart from everything.
   const compared = out.place || lse.place ? parts : [];
+  const outputs = { out: { option: options.out, place: out.place }, lse: { option: lseOption, place: lse.place } };
   compared.forEach((part, p) => {
-    // An output may be exactly that of a part, since the kernel reads a row of every part before it writes the row.
-    const [outTitle, lseTitle] = [`parts[${p}].out`, `parts[${p}].lse`];
-    const given = { [outTitle]: partsGiven[p]!.out, [lseTitle]: partsGiven[p]!.lse };
-    checkApart(arena, { out: options.out }, isSame(out.place, part.out) ? { ...given, [outTitle]: undefined } : given);
-    checkApart(arena, { lse: lseOption }, isSame(lse.place, part.lse) ? { ...given, [lseTitle]: undefined } : given);
+    for (const name of ["out", "lse"] as const) {
+      const { option, place } = outputs[name];
+      const inputs: Record<string, unknown> = {};
+      for (const other of ["out", "lse"] as const) {
+        // An output may be exactly that of a part, since the kernel reads a row of every part before it writes the row.
+        if (other !== name || !isSame(place, part[name])) inputs[`parts[${p}].${other}`] = partsGiven[p]![other];
+      }
+      checkApart(arena, { [name]: option }, inputs);
+    }
   });
 
   return withScope(arena, (scope) => {
@@ -113,10 +118,10 @@ function mergePieces({ arena, kernels }: Instance, call: MergeCall, scope: CallS
   const outs = scope.reserve(count * 4);
   // The kernel takes the rows of out in the order of memory, whatever the layout is.
   const shape = { layout: "blhd", rows, heads: 1, dim, maxRows: pieceRows } as const;
-  const staged = parts.map((part) => new StagedRows(arena, scope, part.out, shape));
+  const staged = parts.map((part) => stageRows(arena, scope, part.out, shape));
   for (let first = 0; first < rows; first += pieceRows) {
     const piece = Math.min(pieceRows, rows - first);
-    integersAt(arena, outs, count).set(staged.map((part) => part.take(0, first, piece).ptr));
+    integersAt(arena, outs, count).set(staged.map((take) => take(0, first, piece).ptr));
     const dims = [numHeads, seqLenQ, dim, layout === "bhld"] as const;
     kernels.mergeRows(out + first * rowBytes, lse, outs, lses, sinks, scratch, count, first, piece, ...dims);
   }

@@ -10,7 +10,7 @@ import { type Problem, checkKeysAndValues, checkProblem, checkQueries } from "..
 import { checkChoice } from "../check.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
 import { withScope } from "../memory/call-scope.ts";
-import { StagedRows } from "../memory/staged-rows.ts";
+import { stageRows } from "../memory/staged-rows.ts";
 import { checkReach, grownLengths } from "./checks.ts";
 import type { KvStore } from "./kv-store.ts";
 import { type AppendOptions, type CacheSizes, checkSettled } from "./options.ts";
@@ -44,7 +44,7 @@ export function appendTokens<Result>(
     // A stage of one page stays in the processor's cache, whatever the length of the prompt.
     const maxRows = Math.min(newTokens, PAGE_KEYS);
     const stage = (rows: typeof kIn, dim: number, alwaysCopy: boolean) =>
-      new StagedRows(arena, scope, rows, { layout, rows: newTokens, heads: numKvHeads, maxRows, dim, alwaysCopy });
+      stageRows(arena, scope, rows, { layout, rows: newTokens, heads: numKvHeads, maxRows, dim, alwaysCopy });
     store.append(grown, stage(kIn, headDim, store.rotary !== undefined), stage(vIn, valueDim, false));
   });
   let result: Result;

@@ -3,7 +3,7 @@ import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { integersAt } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
-import type { RowsInMemory, StagedRows } from "../memory/staged-rows.ts";
+import type { RowsInMemory, TakeRows } from "../memory/staged-rows.ts";
 import type { CacheRotary } from "./cache-rotary.ts";
 import { type PageLayout, type PageRows, Pages } from "./pages.ts";
 
@@ -66,7 +66,7 @@ export class KvStore {
    *
    * @throws RangeError where memory cannot grow
    */
-  append(lengths: Int32Array, keys: StagedRows, values: StagedRows): void {
+  append(lengths: Int32Array, takeKeys: TakeRows, takeValues: TakeRows): void {
     const before = this.lengths;
     const { k, v } = this.#layout;
     this.#extend(before, lengths);
@@ -74,10 +74,10 @@ export class KvStore {
       const start = before[b]!;
       for (let token = start; token < length;) {
         const count = Math.min(length - token, PAGE_KEYS - (token % PAGE_KEYS));
-        const kRows = keys.take(b, token - start, count);
+        const kRows = takeKeys(b, token - start, count);
         this.rotary?.rotate(kRows.ptr, kRows, token, count);
         this.#store(b, token, count, k, kRows);
-        this.#store(b, token, count, v, values.take(b, token - start, count));
+        this.#store(b, token, count, v, takeValues(b, token - start, count));
         token += count;
       }
     });

@@ -129,7 +129,9 @@ export function checkWeight(
   const dimensions = transposed ? "[inFeatures, outFeatures]" : "[outFeatures, inFeatures]";
   if (shape) checkSizes(title, shape, dimensions, [undefined, undefined]);
 
-  const [outShape, inShape] = transposed ? [shape?.[1], shape?.[0]] : [shape?.[0], shape?.[1]];
+  const inOrder = <Size>(sizes: readonly [Size, Size]): readonly [Size, Size] =>
+    transposed ? [sizes[1], sizes[0]] : sizes;
+  const [outShape, inShape] = inOrder([shape?.[0], shape?.[1]]);
   const outKnown = known.outFeatures ?? outShape ?? bias?.length;
   const inKnown = known.inFeatures ?? inShape;
   if (outKnown === undefined && inKnown === undefined) {
@@ -137,7 +139,7 @@ export function checkWeight(
   }
   const outFeatures = outKnown ?? otherSize(title, data.length, inKnown!, "inFeatures");
   const inFeatures = inKnown ?? otherSize(title, data.length, outFeatures, "outFeatures");
-  if (shape) checkSizes(title, shape, dimensions, transposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures]);
+  if (shape) checkSizes(title, shape, dimensions, inOrder([outFeatures, inFeatures]));
   if (data.length !== outFeatures * inFeatures || data.length === 0) {
     const expected = `a length of ${outFeatures * inFeatures} (outFeatures × inFeatures), and not 0`;
     throw wrongValue(title, expected, data.length);
