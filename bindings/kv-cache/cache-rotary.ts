@@ -8,7 +8,7 @@ import { stridesOf } from "../memory/layout.ts";
 import type { RowsInMemory } from "../memory/staged-rows.ts";
 import { record } from "../options.ts";
 import { AngleTable, modulo } from "../rotary/angles.ts";
-import { type RotaryForm, checkForm } from "../rotary/options.ts";
+import { type RotaryForm, checkForm, checkInRows } from "../rotary/options.ts";
 
 /** The rotary embedding that a cache applies: rotates rows of q and k by the angles of consecutive positions. */
 export class CacheRotary {
@@ -73,9 +73,7 @@ export class CacheRotary {
    */
   check(first: number, count: number): void {
     const { rows } = this.angles;
-    if (rows === Infinity || count === 0 || (first >= 0 && first + count <= rows)) return;
-    const wrong = first < 0 ? first : first + count - 1;
-    throw wrongValue("queryOffset", `positions from 0 to ${rows - 1} (rows of rotary.cos)`, wrong);
+    if (rows < Infinity) checkInRows("queryOffset", first, count, rows, "rotary.cos");
   }
 
   /**

@@ -85,12 +85,15 @@ export type CacheWeightsOptions<
 /** The options that the cache knows itself. */
 type Settled = "numKvHeads" | "headDim" | "valueDim" | "batch" | "kvLengths" | "cuSeqlensQ" | "cuSeqlensKv";
 
+/** The sizes of the rows of k and v. */
+export const ROW_SIZES = ["numKvHeads", "headDim", "valueDim"] as const;
+
 /** Checks that no option of a call over a cache says something else than the cache does, and sets those it settles. */
 export function checkSettled(
   options: Partial<AttentionOptions>,
   cache: { numKvHeads: number; headDim: number; valueDim: number; batch: number },
 ): void {
-  for (const name of ["numKvHeads", "headDim", "valueDim", "batch"] as const) {
+  for (const name of [...ROW_SIZES, "batch"] as const) {
     const value: unknown = options[name];
     if (value !== undefined && value !== cache[name])
       throw wrongValue(name, `${cache[name]} (that of the cache)`, value);

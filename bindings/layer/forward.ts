@@ -11,7 +11,7 @@ import {
   wrongValue,
 } from "../check.ts";
 import { KvCache } from "../kv-cache/kv-cache.ts";
-import { checkSettled, oneOrEach } from "../kv-cache/options.ts";
+import { ROW_SIZES, checkSettled, oneOrEach } from "../kv-cache/options.ts";
 import { MAX_BATCH } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, checkFloats } from "../memory/data.ts";
@@ -78,8 +78,7 @@ export function checkForward(
   if (!(cache && append)) checkAbsent(options, ["lengths"], "nothing without new tokens for a cache");
   const seqLenKv = cache?.longestAfter(context === undefined ? "x" : "context", rowsKv, lengths) ?? rowsKv;
   const before = cache?.lengthsIfAny;
-  const { numHeads, numKvHeads, headDim, valueDim } = dims;
-  const keepMask = combineMasks(options.keepMask, options.dropMask, [batch, numHeads, rowsQ, seqLenKv]);
+  const keepMask = combineMasks(options.keepMask, options.dropMask, [batch, dims.numHeads, rowsQ, seqLenKv]);
   const isSelfAttention = append && context === undefined;
   const queryOffset = options.queryOffset === undefined && isSelfAttention ? (before ?? 0) : options.queryOffset;
   const given = options as Readonly<Record<string, unknown>>;
@@ -88,7 +87,7 @@ export function checkForward(
     const value = given[name] === undefined ? defaults[name as keyof LayerDefaults] : given[name];
     if (value !== undefined) attention[name] = value;
   }
-  Object.assign(attention, { numHeads, numKvHeads, headDim, valueDim, batch, keepMask, queryOffset });
+  Object.assign(attention, { batch, keepMask, queryOffset });
   return {
     x,
     kSource: source?.k,
@@ -110,7 +109,7 @@ function checkCache(arena: Arena, options: ForwardOptions, dims: LayerDims, hasR
   if (cache === undefined) return undefined;
   if (!KvCache.isCache(cache)) throw wrongKind("cache", "a KvCache", cache);
   if (!cache.livesIn(arena)) throw notOurs("cache", "KvCache");
-  for (const name of ["numKvHeads", "headDim", "valueDim"] as const) {
+  for (const name of ROW_SIZES) {
     if (cache[name] !== dims[name]) throw wrongValue(`cache.${name}`, `${dims[name]} (that of the layer)`, cache[name]);
   }
   if (hasRotary && cache.rotary) throw wrongValue("cache.rotary", "nothing, since the layer rotates", cache.rotary);

@@ -8,7 +8,7 @@ import { type Arrangement, checkArrangement, stridesOf } from "../memory/layout.
 import { Output, checkApart } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { readOptions } from "../options.ts";
-import { type CheckedForm, ROTARY_NAMES, type RotaryOptions, checkForm } from "./options.ts";
+import { type CheckedForm, ROTARY_NAMES, type RotaryOptions, checkForm, checkInRows } from "./options.ts";
 import { frequenciesOf, writeCosinesAndSines } from "./trigonometry.ts";
 
 /** A checked call of `rotary`. */
@@ -75,12 +75,10 @@ function checkPositions(value: unknown = 0, batch: number, seqLen: number): numb
 
 /** Checks that every position is one of the `rows` of the tables. */
 function checkInTables(positions: number | Int32Array, seqLen: number, rows: number): void {
-  const expected = `positions from 0 to ${rows - 1} (rows of cos)`;
-  if (typeof positions !== "number") {
+  if (typeof positions === "number") checkInRows("positions", positions, seqLen, rows, "cos");
+  else {
     const wrong = positions.findIndex((position) => position < 0 || position >= rows);
-    if (wrong >= 0) throw wrongValue(`positions[${wrong}]`, expected, positions[wrong]);
-  } else if (seqLen > 0 && (positions < 0 || positions + seqLen > rows)) {
-    throw wrongValue("positions", expected, positions < 0 ? positions : positions + seqLen - 1);
+    if (wrong >= 0) checkInRows(`positions[${wrong}]`, positions[wrong]!, 1, rows, "cos");
   }
 }
 
