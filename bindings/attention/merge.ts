@@ -8,7 +8,7 @@ import { ARRANGEMENT_NAMES, type Layout, checkArrangement } from "../memory/layo
 import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
 import { stageRows } from "../memory/staged-rows.ts";
 import type { Tensor } from "../memory/tensor.ts";
-import { type Names, list, readOptions } from "../options.ts";
+import { type Names, elements, readOptions } from "../options.ts";
 import { LSE_SHAPE } from "./problem.ts";
 
 /** What `attention` returned, with lse, for some of the keys. @category Split keys */
@@ -129,8 +129,8 @@ function mergePieces({ arena, kernels }: Instance, call: MergeCall, scope: CallS
 
 /** The parts as they were given, each read once. */
 function readParts(partsIn: unknown): { out?: unknown; lse?: unknown }[] {
-  const parts = list(partsIn);
-  if (!Array.isArray(parts)) throw wrongKind("parts", "an array of { out, lse }", partsIn);
+  const parts = elements(partsIn, "parts");
+  if (!Array.isArray(parts)) throw wrongKind("parts", "an array of { out, lse }", parts);
   if (parts.length === 0) throw wrongValue("parts", "at least one part", 0);
   return parts.map((part: unknown, p) => {
     checkObject(`parts[${p}]`, part);

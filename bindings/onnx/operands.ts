@@ -8,6 +8,7 @@ import {
   wrongKind,
   wrongValue,
 } from "../check.ts";
+import type { INSTANCE } from "../engine/module.ts";
 import type { Heed } from "../heed.ts";
 import { MAX_HEADS } from "../limits.ts";
 import { MOST_DIMENSIONS, closestName, list } from "../options.ts";
@@ -30,9 +31,9 @@ export type OnnxNumber = number | bigint;
 /** The shape that an input must have: the size of each dimension, or a name for a dimension of any size. */
 export type ShapePattern = readonly (number | string)[];
 
-/** An input that was checked: its data are a view of our own over the memory of the caller's array. */
+/** An input that was checked: its data are a view of our own over the memory of the caller's array, or a copy. */
 export interface Operand<Data = Float32Array> extends OnnxTensor<Data> {
-  /** The caller's array. */
+  /** The caller's array, where the data are a view. */
   source?: unknown;
 }
 
@@ -70,9 +71,8 @@ export class Operands {
     attributes: unknown,
     attributeNames: readonly string[],
   ) {
-    if (typeof (heed as Heed | null | undefined)?.attention !== "function") {
-      throw wrongKind("heed", "an instance of heed", heed);
-    }
+    const instance = (heed as Heed | null | undefined)?.[Symbol.for("heed.instance") as typeof INSTANCE];
+    if (!instance) throw wrongKind("heed", "an instance of heed", heed);
     const given = readGiven("inputs", inputs, Object.keys(kinds));
     this.#attributes = readGiven("attributes", attributes, attributeNames);
     for (const name in this.#attributes) this.#attributes[name] = list(this.#attributes[name], MOST_DIMENSIONS);
@@ -80,7 +80,7 @@ export class Operands {
     const tensors = Object.entries(given).flatMap(([name, value]) =>
       value === undefined ? [] : [readTensor(name, value, kinds[name]!)],
     );
-    this.#inputs = new Map(tensors.map((tensor) => [tensor.name, checkTensor(tensor)]));
+    this.#inputs = new Map(tensors.map((tensor) => [tensor.name, checkTensor(tensor, instance)]));
   }
 
   /** Whether an input is given. */
@@ -218,8 +218,14 @@ function readTensor(name: string, value: unknown, kinds: readonly Kind[]): Given
   return { name, data, shape: list(shape, MOST_DIMENSIONS), kinds };
 }
 
-/** Checks { data, shape }. */
-function checkTensor({ name, data: source, shape, kinds }: GivenTensor): Operand<Elements> {
+/**
+ * Checks { data, shape }. Data in the memory of the instance are copied: the operator may grow the memory, and so may
+ * other calls before an output is made, which detaches every view of it.
+ */
+function checkTensor(
+  { name, data: source, shape, kinds }: GivenTensor,
+  { arena }: Heed[typeof INSTANCE],
+): Operand<Elements> {
   const kind = kinds.find((kind) => isTypedArray(kind, source)) ?? kinds[0]!;
   const data = checkTypedArray(`${name}.data`, source, kind, kinds.join(" or "));
   if (!Array.isArray(shape)) throw wrongKind(`${name}.shape`, "an array of integers", shape);
@@ -229,7 +235,7 @@ function checkTensor({ name, data: source, shape, kinds }: GivenTensor): Operand
   if (data.length !== elements) {
     throw wrongValue(`${name}.data`, `a length of ${elements} (shape [${shape.join(", ")}])`, data.length);
   }
-  return { data, shape, source };
+  return arena.owns(data.buffer) ? { data: data.slice(), shape } : { data, shape, source };
 }
 
 /** A bigint as a number; any other value as it is. */
