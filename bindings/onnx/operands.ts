@@ -1,6 +1,8 @@
 import {
+  checkElements,
   checkFinite,
   checkInteger,
+  checkIsShape,
   checkObject,
   checkTypedArray,
   isObject,
@@ -103,11 +105,20 @@ export class Operands {
     return this.tensor(name, ranks) as Operand | undefined;
   }
 
-  /** An input of floats that must be there. */
-  required(name: string, ranks: readonly number[]): Operand {
-    const tensor = this.floats(name, ranks);
-    if (!tensor) throw wrongKind(name, "{ data, shape }", undefined);
-    return tensor;
+  /**
+   * Two inputs of floats: both or none.
+   *
+   * @param missing the error where one is given without the other; `name` is the one that is not there
+   */
+  pair(
+    names: readonly [string, string],
+    ranks: readonly number[],
+    missing = (name: string): Error => wrongKind(name, "{ data, shape } beside the other", undefined),
+  ): [Operand, Operand] | undefined {
+    const [first, second] = names.map((name) => this.floats(name, ranks));
+    if (first && second) return [first, second];
+    if (first || second) throw missing(names[first ? 1 : 0]);
+    return undefined;
   }
 
   /** A copy of the elements of an input of integers, or undefined. Those of 64 bits must fit into 32. */
@@ -176,12 +187,24 @@ export class Operands {
     }
   }
 
-  /** Throws a RangeError unless an attribute is absent or `neutral`: heed does not compute what others ask for. */
-  refuseAttribute(name: string, neutral: number | string, reason: string): void {
-    const value = this.#attributes[name];
-    if (value === undefined || value === neutral || (typeof value === "bigint" && Number(value) === neutral)) return;
-    throw wrongValue(`attributes.${name}`, `${neutral} (${reason})`, value);
+  /** An attribute as it was given. */
+  attribute(name: string): unknown {
+    return this.#attributes[name];
   }
+}
+
+/** An input of floats that must be there. */
+export function required(operands: Operands, name: string, ranks: readonly number[]): Operand {
+  const tensor = operands.floats(name, ranks);
+  if (!tensor) throw wrongKind(name, "{ data, shape }", undefined);
+  return tensor;
+}
+
+/** Throws a RangeError unless an attribute is absent or `neutral`: heed does not compute what others ask for. */
+export function refuseAttribute(operands: Operands, name: string, neutral: number | string, reason: string): void {
+  const value = operands.attribute(name);
+  if (value === undefined || value === neutral || (typeof value === "bigint" && Number(value) === neutral)) return;
+  throw wrongValue(`attributes.${name}`, `${neutral} (${reason})`, value);
 }
 
 /** What a caller gave, by name. */
@@ -228,13 +251,11 @@ function checkTensor(
 ): Operand<Elements> {
   const kind = kinds.find((kind) => isTypedArray(kind, source)) ?? kinds[0]!;
   const data = checkTypedArray(`${name}.data`, source, kind, kinds.join(" or "));
-  if (!Array.isArray(shape)) throw wrongKind(`${name}.shape`, "an array of integers", shape);
+  checkIsShape(name, shape);
   if (shape.length > MAX_RANK) throw wrongValue(`${name}.shape`, `at most ${MAX_RANK} dimensions`, shape.length);
   shape.forEach((size, i) => checkInteger(`${name}.shape[${i}]`, size, 0, MAX_SIZE));
   const elements = elementsOf(shape);
-  if (data.length !== elements) {
-    throw wrongValue(`${name}.data`, `a length of ${elements} (shape [${shape.join(", ")}])`, data.length);
-  }
+  checkElements(name, data.length, elements, shape);
   return arena.owns(data.buffer) ? { data: data.slice(), shape } : { data, shape, source };
 }
 
@@ -254,7 +275,12 @@ export function elementsOf(shape: readonly number[]): number {
 export function checkShape(name: string, shape: readonly number[], expected: ShapePattern): void {
   const fits =
     shape.length === expected.length && shape.every((n, i) => typeof expected[i] === "string" || n === expected[i]);
-  if (!fits) throw wrongValue(`${name}.shape`, `[${expected.join(", ")}]`, `[${shape.join(", ")}]`);
+  if (!fits) throw wrongValue(`${name}.shape`, shown(expected), shown(shape));
+}
+
+/** A shape in an error. */
+export function shown(shape: ShapePattern): string {
+  return `[${shape.join(", ")}]`;
 }
 
 /** Throws a RangeError for an element that is not from `low` to `high`; `what` says in it what these are made of. */
