@@ -15,8 +15,7 @@ const LOWEST = -3.4028234663852886e38;
  * Plan.queries, with zeros behind it up to paddedDim.
  */
 export function writeScoreRows(plan: Plan, sequenceIndex: number, kvHead: number, rowHeads: readonly RowHead[]): void {
-  const { instance, problem, selection, outputs, paddedDim, weightRows } = plan;
-  const { arena } = instance;
+  const { arena, problem, selection, outputs, paddedDim, weightRows } = plan;
   const { numHeads, numKvHeads, headDim, layout, rowsQ, rowsKv } = problem;
   const { rows, heads, lse } = selection;
   const { batch, startQ, startKv } = plan.sequences[sequenceIndex]!;
