@@ -172,6 +172,24 @@ export function checkLength(title: string, got: number, length: number, what: st
   if (got !== length) throw wrongValue(title, `a length of ${length} (${what})`, got);
 }
 
+/** Checks that the shape beside the data `title` is an array. */
+export function checkIsShape(title: string, shape: unknown): asserts shape is readonly number[] {
+  if (!Array.isArray(shape)) throw wrongKind(`${title}.shape`, "an array of integers", shape);
+}
+
+/** Checks that `got`, the length of data, is that of their shape: `elements`. */
+export function checkElements(title: string, got: number, elements: number, shape: readonly number[]): void {
+  checkLength(`${title}.data`, got, elements, `the product of shape [${shape.join(", ")}]`);
+}
+
+/** Checks that none of some options is given; `expected` says in errors why there is nothing to give. */
+export function checkAbsent(options: object, names: readonly string[], expected: string, error = wrongKind): void {
+  for (const name of names) {
+    const value = (options as Partial<Record<string, unknown>>)[name];
+    if (value !== undefined) throw error(name, expected, value);
+  }
+}
+
 /** The error for a handle that was disposed of; `kind` is its class. */
 export function disposed(title: string, kind: string): ReferenceError {
   return new ReferenceError(mismatch(title, `a live ${kind}`, "a disposed one"));

@@ -11,14 +11,15 @@ import relaxed from "../dist/relaxed.wasm";
 import simd from "../dist/simd.wasm";
 import { fromBase64 } from "./engine/base64.ts";
 import type { Heed } from "./heed.ts";
-import { type Host, type LoadOptions, type LoadSyncOptions, WASM32_BYTES, loadFrom, loadSyncFrom } from "./load.ts";
+import { MAX_MEMORY } from "./limits.ts";
+import { type Host, type LoadOptions, type LoadSyncOptions, loadFrom, loadSyncFrom } from "./load.ts";
 import { startThreads } from "./start-threads.ts";
 
 export * from "./api.ts";
 
 const host: Host = {
   source: (variant) => fromBase64(variant === "relaxed" ? relaxed : simd),
-  maxMemory: WASM32_BYTES,
+  maxMemory: MAX_MEMORY,
   startThreads,
 };
 

@@ -15,3 +15,6 @@ export const MAX_BATCH = 2 ** 30;
 
 /** Keys of a sequence, and query rows that share a KV head: seqLenQ · numHeads / numKvHeads. */
 export const MAX_ROWS = 2 ** 30;
+
+/** Elements of an array of rows, heads or parts. */
+export const MAX_ELEMENTS = 2 ** 20;

@@ -4,6 +4,7 @@ import { type Variant, instantiate } from "./engine/kernels.ts";
 import { INSTANCE } from "./engine/module.ts";
 import { type ModuleSource, compile, compileSync, readSource } from "./engine/source.ts";
 import { Heed } from "./heed.ts";
+import { MAX_MEMORY } from "./limits.ts";
 import { PAGE_BYTES } from "./memory/arena.ts";
 import { type Names, readOptions } from "./options.ts";
 import { MAX_THREADS } from "./threads/control.ts";
@@ -60,11 +61,10 @@ export interface Host {
 /** `load` of a host; see there for errors. */
 export async function loadFrom(host: Host, given: LoadOptions = {}): Promise<Heed> {
   const options = checkOptions(host, "load", given, LOAD_NAMES);
-  const { threads } = options;
-  if (threads === 1) return start(await compile(await options.module), options);
   const source = await readSource(await options.module);
-  const started = host.startThreads ? await host.startThreads(source, options) : "this host has no threads";
-  if (typeof started !== "string") return started;
+  const started =
+    options.threads === 1 ? undefined : ((await host.startThreads?.(source, options)) ?? "this host has no threads");
+  if (typeof started === "object") return started;
   const heed = start(await compile(source), options);
   heed[INSTANCE].threadsReason = started;
   return heed;
@@ -85,9 +85,6 @@ export function start(compiled: WebAssembly.Module, options: CheckedOptions, sha
   return heed;
 }
 
-/** Bytes that wasm32 can address. */
-export const WASM32_BYTES = 2 ** 32;
-
 /** Options with their defaults. */
 export interface CheckedOptions {
   variant: Variant | undefined;
@@ -103,7 +100,7 @@ function checkOptions(host: Host, call: string, given: LoadOptions, names: Names
   const options = readOptions<LoadOptions>(call, given, names as Names<LoadOptions>);
   const { variant, maxMemory = host.maxMemory } = options;
   if (variant !== undefined) checkChoice("variant", variant, ["simd", "relaxed"]);
-  const bytes = checkInteger("maxMemory", maxMemory, PAGE_BYTES, WASM32_BYTES);
+  const bytes = checkInteger("maxMemory", maxMemory, PAGE_BYTES, MAX_MEMORY);
   const { module = host.source(variant ?? bestVariant()) } = options;
   const { threads = false, worker } = options;
   const half = Math.max(1, Math.min(4, processors() >> 1));

@@ -1,6 +1,7 @@
 // How a call reads its options: once, at entry, into a record of its own. After that no code of the caller runs any more
 // (getters, Proxies), and no option is passed over in silence.
-import { checkObject, isObject, quote } from "./check.ts";
+import { checkInteger, checkObject, isObject, quote } from "./check.ts";
+import { MAX_ELEMENTS } from "./limits.ts";
 
 /** Reads the value of an option: copies what the caller's code could change later. */
 type Reader = (value: unknown, title: string) => unknown;
@@ -48,16 +49,29 @@ export function nested<Options>(names: Names<Options>): Reader {
   return (value, title) => (isRecord(value) ? readOptions(title, value, names as Names<object>, title) : value);
 }
 
-/** Reads an array: a copy, up to the first value that is missing, of at most `most` values. */
-export function list(value: unknown, most = Infinity): unknown {
+/**
+ * Reads an array: a copy, up to the first value that is missing, of at most `most` values. A Proxy may claim any length,
+ * and have a value at every place.
+ */
+export function list(value: unknown, most: number): unknown {
   if (!Array.isArray(value)) return value;
   const copy: unknown[] = [];
-  const { length } = value;
-  for (let i = 0; i < length && i !== most && (i === 0 || copy[i - 1] !== undefined); i++) copy.push(value[i]);
+  const length: unknown = value.length;
+  // No array has another length: null is refused where an array is expected.
+  if (!Number.isSafeInteger(length) || (length as number) < 0) return null;
+  const end = Math.min(length as number, most);
+  for (let i = 0; i < end && (i === 0 || copy[i - 1] !== undefined); i++) copy.push(value[i]);
   return copy;
 }
 
-/** The most dimensions that are read of a shape, more than any has: a Proxy may claim any number. */
+/** Reads an array of any length up to MAX_ELEMENTS. */
+export function elements(value: unknown, title: string): unknown {
+  const read = list(value, MAX_ELEMENTS + 1);
+  if (Array.isArray(read)) checkInteger(`${title}.length`, read.length, 0, MAX_ELEMENTS);
+  return read;
+}
+
+/** The most dimensions that are read of a shape, more than any has. */
 export const MOST_DIMENSIONS = 8;
 
 /** Whether a value is an object that may have options: neither an array nor a view of memory. */

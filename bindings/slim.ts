@@ -5,7 +5,8 @@
  */
 import { wrongKind } from "./check.ts";
 import type { Heed } from "./heed.ts";
-import { type Host, type LoadOptions, type LoadSyncOptions, WASM32_BYTES, loadFrom, loadSyncFrom } from "./load.ts";
+import { MAX_MEMORY } from "./limits.ts";
+import { type Host, type LoadOptions, type LoadSyncOptions, loadFrom, loadSyncFrom } from "./load.ts";
 import { startThreads } from "./start-threads.ts";
 
 export * from "./api.ts";
@@ -32,7 +33,7 @@ const host: Host = {
       undefined,
     );
   },
-  maxMemory: WASM32_BYTES,
+  maxMemory: MAX_MEMORY,
   startThreads,
 };
 

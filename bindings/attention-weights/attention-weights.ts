@@ -4,9 +4,9 @@ import { type Problem, checkKeys, checkProblem, checkQueries } from "../attentio
 import { checkLength, checkTypedArray, wrongKind } from "../check.ts";
 import { UNLIMITED } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
-import { CallScope } from "../memory/call-scope.ts";
-import type { Arena } from "../memory/arena.ts";
-import { Output, checkApart, freshArray } from "../memory/output.ts";
+import { withScope } from "../memory/call-scope.ts";
+import { type Arena, integersAt } from "../memory/arena.ts";
+import { Output, checkApart, freshArray, optionalOutput } from "../memory/output.ts";
 import { readOptions } from "../options.ts";
 import { WEIGHTS_NAMES, type WeightsOptions, type WeightsResult } from "./options.ts";
 import { planCall } from "./plan.ts";
@@ -52,15 +52,14 @@ export function computeWeights(
   }[reduce ?? "none"];
   const length = resultRows * (topK ?? rowsKv);
   const what = `${shape} × ${topK === undefined ? "seqLenKv" : "topK"}`;
-  const weights = Output.required(arena, "weights", options.weights, length, what);
-  const entropy = Output.optional(arena, "entropy", options.entropy, rowHeads, "batch × heads × rows");
+  const weights = new Output(arena, "weights", options.weights, length, what);
+  const entropy = optionalOutput(arena, "entropy", options.entropy, rowHeads, "batch × heads × rows");
   const target = options.indices === undefined ? undefined : checkIndices(arena, options.indices, length, what);
   const keys = target ?? (topK === undefined ? undefined : freshArray(Int32Array, "indices", length));
   const outputs = { weights: options.weights, entropy: options.entropy, indices: options.indices };
   checkApart(arena, outputs, options, operands.given);
 
-  const scope = new CallScope(arena);
-  try {
+  return withScope(arena, (scope) => {
     const indices = topK === undefined ? 0 : scope.reserve(length * 4);
     const pointers = { weights: weights.reserve(scope), rows: resultRows, indices, entropy: entropy.reserve(scope) };
     // Without rows and without a result there is nothing to do, however many batch entries and heads the options name.
@@ -71,13 +70,11 @@ export function computeWeights(
     const writtenEntropy = entropy.take();
     if (writtenEntropy) written.entropy = writtenEntropy;
     if (keys) {
-      keys.set(new Int32Array(arena.buffer, indices, length));
+      keys.set(integersAt(arena, indices, length));
       written.indices = options.indices ?? keys;
     }
     return written;
-  } finally {
-    scope.release();
-  }
+  });
 }
 
 /** Checks where the indices are to be written. The caller's array is no place of the kernels, so it is not in memory. */

@@ -1,7 +1,7 @@
 import { type AttentionOptions, PROBLEM_NAMES } from "../attention/options.ts";
 import type { Rows, Written } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
-import { type Names, list } from "../options.ts";
+import { type Names, elements } from "../options.ts";
 
 /**
  * How far the computation goes: scale·q·k, then softcap, then ALiBi, bias and masks, then the softmax.
@@ -90,8 +90,8 @@ export type SelectionOptions = WeightsOutputOptions &
 
 /** How the options are read that say which weights are returned, and in what form. */
 export const CHOICE_NAMES = {
-  rows: (value: unknown) => list(value),
-  heads: (value: unknown) => list(value),
+  rows: elements,
+  heads: elements,
   reduce: 0,
   topK: 0,
   entropy: 0,

@@ -1,10 +1,12 @@
-import { type CallPointers, type MaskedSequence, withoutPadding } from "../attention/call.ts";
+import { type CallPointers, withoutPadding } from "../attention/call.ts";
 import type { KvSource } from "../attention/kv-source.ts";
 import type { PlacedOperands } from "../attention/operands.ts";
 import type { Problem } from "../attention/problem.ts";
-import { ATTEND_ARGS, MAX_DECODE_ROWS, SCORE_ROW } from "../engine/abi.ts";
+import type { Sequence } from "../attention/sequences.ts";
+import { ATTEND_ARGS, type Kernels, MAX_DECODE_ROWS, SCORE_ROW } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { structBytes } from "../engine/kernels.ts";
+import type { Arena } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { Floats } from "../memory/data.ts";
 import type { Subset } from "./row-heads.ts";
@@ -30,13 +32,15 @@ export interface OutputPointers {
 /** The memory of one call, all of it reserved before any kernel runs, and in what portions the work goes through it. */
 export interface Plan {
   readonly instance: Instance;
+  readonly arena: Arena;
+  readonly kernels: Kernels;
   readonly problem: Problem;
   readonly selection: Selection;
   readonly q: Floats;
   readonly kv: KvSource;
   readonly outputs: OutputPointers;
   readonly pointers: CallPointers;
-  readonly sequences: readonly MaskedSequence[];
+  readonly sequences: readonly Sequence[];
   /** Floats in a row of q for the kernel: headDim rounded up to a multiple of 8. */
   readonly paddedDim: number;
   /** Row heads that go through the kernels in one pass. */
@@ -68,6 +72,7 @@ export function planCall(
   { q, kv }: PlacedOperands,
   outputs: OutputPointers,
 ): Plan {
+  const { arena, kernels } = instance;
   const { rows, heads, reduce, topK } = selection;
   const paddedDim = Math.ceil(problem.headDim / 8) * 8;
   const rowBytes = problem.rowsKv * 4;
@@ -89,7 +94,7 @@ export function planCall(
   const lows = reduce === "keySum" ? scope.reserve(sumRows * rowBytes) : 0;
   const pointers = {
     args: scope.reserve(structBytes(ATTEND_ARGS)),
-    scratch: scope.reserve(instance.kernels.scoreRowsBytes(paddedDim)),
+    scratch: scope.reserve(kernels.scoreRowsBytes(paddedDim)),
     tiles: 0,
     q: 0,
     keepMask: scope.input(problem.keepMask?.data),
@@ -101,6 +106,8 @@ export function planCall(
   };
   return {
     instance,
+    arena,
+    kernels,
     problem,
     selection,
     q,

@@ -1,6 +1,7 @@
 import { attendArgsOf } from "../attention/call.ts";
 import { ATTEND_ARGS, type AttendArgs, PAGE_KEYS } from "../engine/abi.ts";
 import { writeStruct } from "../engine/kernels.ts";
+import { floatsAt } from "../memory/arena.ts";
 import { type Plan, SCORE_ROW_BYTES, slices } from "./plan.ts";
 import { type RowHead, type Subset, headsByKvHead, resultRowOf, rowHeadsOf, rowsBySequence } from "./row-heads.ts";
 import { writeScoreRows } from "./score-rows.ts";
@@ -24,8 +25,8 @@ function coversAllKeys({ sequences, problem }: Plan): boolean {
 }
 
 /** Fills `rows` rows over all keys with `value`. */
-function fillRows({ instance, problem }: Plan, ptr: number, rows: number, value: number): void {
-  new Float32Array(instance.arena.buffer, ptr, rows * problem.rowsKv).fill(value);
+function fillRows({ arena, problem }: Plan, ptr: number, rows: number, value: number): void {
+  floatsAt(arena, ptr, rows * problem.rowsKv).fill(value);
 }
 
 /**
@@ -33,7 +34,7 @@ function fillRows({ instance, problem }: Plan, ptr: number, rows: number, value:
  * their sums.
  */
 function runSubset(plan: Plan, batch: number, subset: Subset): void {
-  const { instance, problem, selection, outputs, sums, lows } = plan;
+  const { kernels, problem, selection, outputs, sums, lows } = plan;
   const { reduce, heads } = selection;
   const rowBytes = problem.rowsKv * 4;
   const resultRows = reduce === "mean" ? subset.rows.length : subset.heads.length;
@@ -55,15 +56,13 @@ function runSubset(plan: Plan, batch: number, subset: Subset): void {
   }
   if (lows) addLows(plan, firstSum, resultRows);
   // The mean over no heads is 0, as the sum over no rows is.
-  if (reduce === "mean" && heads.length > 0)
-    instance.kernels.divideRow(firstSum, resultRows * problem.rowsKv, heads.length);
+  if (reduce === "mean" && heads.length > 0) kernels.divideRow(firstSum, resultRows * problem.rowsKv, heads.length);
   if (sums) for (let n = 0; n < resultRows; n++) takeTopK(plan, firstResultRow + n, sums + n * rowBytes);
 }
 
 /** The weights of the row heads of one pass, or their scores where the call stops before the softmax. */
 function computePass(plan: Plan, sequenceIndex: number, kvHead: number, rowHeads: readonly RowHead[]): void {
-  const { instance, problem, selection, kv, pointers, scoreRows, queries, weightRows } = plan;
-  const { kernels, arena } = instance;
+  const { arena, kernels, problem, selection, kv, pointers, scoreRows, queries, weightRows } = plan;
   const { rowsKv, headDim } = problem;
   const { reduce, topK, stage } = selection;
   const { args, scratch } = pointers;
@@ -87,10 +86,10 @@ function computePass(plan: Plan, sequenceIndex: number, kvHead: number, rowHeads
 }
 
 /** Adds to the sums of a subset what their additions have lost. */
-function addLows({ instance, problem, lows }: Plan, firstSum: number, resultRows: number): void {
+function addLows({ arena, problem, lows }: Plan, firstSum: number, resultRows: number): void {
   const length = resultRows * problem.rowsKv;
-  const sums = new Float32Array(instance.arena.buffer, firstSum, length);
-  const lost = new Float32Array(instance.arena.buffer, lows, length);
+  const sums = floatsAt(arena, firstSum, length);
+  const lost = floatsAt(arena, lows, length);
   for (let n = 0; n < length; n++) sums[n]! += lost[n]!;
 }
 
@@ -102,13 +101,13 @@ function addToSums(
   firstResultRow: number,
   firstSum: number,
 ): void {
-  const { instance, problem, scoreRows, lows } = plan;
+  const { kernels, problem, scoreRows, lows } = plan;
   const { startKv, seqLenKv } = plan.sequences[sequenceIndex]!;
   for (let start = 0, end = 0; start < rowHeads.length; start = end) {
     const { resultRow } = rowHeads[start]!;
     while (end < rowHeads.length && rowHeads[end]!.resultRow === resultRow) end++;
     const offset = ((resultRow - firstResultRow) * problem.rowsKv + startKv) * 4;
-    instance.kernels.sumRows(
+    kernels.sumRows(
       firstSum + offset,
       lows && lows + offset,
       scoreRows + start * SCORE_ROW_BYTES,
@@ -122,8 +121,8 @@ function addToSums(
 function argsOf(plan: Plan, sequenceIndex: number, kvHead: number, first: number, end: number): AttendArgs {
   const { instance, problem, pointers, kv, paddedDim } = plan;
   const sequence = plan.sequences[sequenceIndex]!;
-  const kvArgs = kv.locate(sequence, sequenceIndex, first, end, kvHead);
-  const args = attendArgsOf(instance, problem, pointers, sequence, sequenceIndex, kvArgs);
+  const args = attendArgsOf(instance, problem, pointers, sequence, sequenceIndex);
+  kv.locate(args, sequence, sequenceIndex, first, end, kvHead);
   const firstHead = kvHead * args.group;
   // Assigned, not spread: a spread of 48 fields takes V8 as long as a small call.
   return Object.assign(args, {
@@ -139,8 +138,8 @@ function argsOf(plan: Plan, sequenceIndex: number, kvHead: number, first: number
 }
 
 /** Writes the topK largest of a row over all keys, and their keys, as row `resultRow` of the outputs. */
-function takeTopK({ instance, problem, selection, outputs }: Plan, resultRow: number, row: number): void {
+function takeTopK({ kernels, problem, selection, outputs }: Plan, resultRow: number, row: number): void {
   const topK = selection.topK!;
   const offset = resultRow * topK * 4;
-  instance.kernels.topOfRow(outputs.weights + offset, outputs.indices + offset, row, problem.rowsKv, topK);
+  kernels.topOfRow(outputs.weights + offset, outputs.indices + offset, row, problem.rowsKv, topK);
 }

@@ -1,6 +1,7 @@
 import { splitScale } from "../attention/call.ts";
 import { SCORE_ROW } from "../engine/abi.ts";
 import { writeStruct } from "../engine/kernels.ts";
+import { floatsAt } from "../memory/arena.ts";
 import { floatsOf } from "../memory/data.ts";
 import { stridesOf } from "../memory/layout.ts";
 import { type Plan, SCORE_ROW_BYTES } from "./plan.ts";
@@ -14,15 +15,14 @@ const LOWEST = -3.4028234663852886e38;
  * Plan.queries, with zeros behind it up to paddedDim.
  */
 export function writeScoreRows(plan: Plan, sequenceIndex: number, kvHead: number, rowHeads: readonly RowHead[]): void {
-  const { instance, problem, selection, outputs, paddedDim, weightRows } = plan;
-  const { arena } = instance;
+  const { arena, problem, selection, outputs, paddedDim, weightRows } = plan;
   const { numHeads, numKvHeads, headDim, layout, rowsQ, rowsKv } = problem;
   const { rows, heads, lse } = selection;
   const { batch, startQ, startKv } = plan.sequences[sequenceIndex]!;
   const group = numHeads / numKvHeads;
   const lses = lse && floatsOf(arena, lse);
   const q = floatsOf(arena, plan.q);
-  const queries = new Float32Array(arena.buffer, plan.queries, rowHeads.length * paddedDim);
+  const queries = floatsAt(arena, plan.queries, rowHeads.length * paddedDim);
   const strides = stridesOf(layout, rowsQ, numHeads, headDim);
   const { queryScale } = splitScale(problem.scale);
   rowHeads.forEach(({ row, head, resultRow }, n) => {

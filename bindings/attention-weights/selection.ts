@@ -45,10 +45,8 @@ export function checkSelection(arena: Arena, problem: Problem, options: WeightsO
   const { rowsQ, rowsKv, numHeads, lseLength } = problem;
   const { lse, reduce, topK } = options;
   const stage = checkStage(options);
-  for (const [title, value] of Object.entries({ lse, reduce, topK, entropy: options.entropy || undefined })) {
-    if (stage !== "softmax" && value !== undefined) {
-      throw wrongValue("stage", `"softmax" beside ${title}`, stage);
-    }
+  for (const title of ["lse", "reduce", "topK", "entropy"] as const) {
+    if (stage !== "softmax" && options[title]) throw wrongValue("stage", `"softmax" beside ${title}`, stage);
   }
   if (topK === undefined && options.indices !== undefined) {
     throw wrongKind("topK", "an integer beside indices", undefined);

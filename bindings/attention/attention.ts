@@ -12,7 +12,7 @@ import { ATTEND_ARGS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { structBytes } from "../engine/kernels.ts";
 import { CallScope } from "../memory/call-scope.ts";
-import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
+import { Output, type Rows, type Written, checkApart, optionalOutput } from "../memory/output.ts";
 import { holdTensors } from "../memory/tensor.ts";
 import { type Names, readOptions } from "../options.ts";
 import { type AsyncOptions, ASYNC_NAMES, runAsync } from "../steps/run-async.ts";
@@ -108,8 +108,8 @@ export function* computeAttention(
 ): Steps<AttentionResult> {
   const { arena, kernels } = instance;
   const { headDim, valueDim, numKvHeads, keepMask, bias, outLength, lseLength } = problem;
-  const out = Output.required(arena, "out", options.out, outLength, "batch × seqLenQ × numHeads × valueDim");
-  const lse = Output.optional(arena, "lse", options.lse, lseLength, LSE_SHAPE);
+  const out = new Output(arena, "out", options.out, outLength, "batch × seqLenQ × numHeads × valueDim");
+  const lse = optionalOutput(arena, "lse", options.lse, lseLength, LSE_SHAPE);
   checkApart(arena, { out: options.out, lse: options.lse }, options, operands.given);
 
   const scope = new CallScope(arena, share !== undefined);

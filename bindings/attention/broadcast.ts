@@ -1,4 +1,4 @@
-import { checkInteger, checkLength, wrongKind, wrongValue } from "../check.ts";
+import { checkElements, checkInteger, checkIsShape, wrongValue } from "../check.ts";
 import type { Bytes } from "../memory/data.ts";
 import type { Sequence } from "./sequences.ts";
 
@@ -13,21 +13,21 @@ export interface ScoreStrides {
   readonly key: number;
 }
 
+const SCORES = "[batch, numHeads, seqLenQ, seqLenKv]";
+
 /**
- * The strides that broadcast an array of `shape`, right-aligned, to the four dimensions `target`. `length` is the
- * number of its elements, `what` names the four dimensions in errors. Throws a TypeError or a RangeError where the
- * shape is none, or does not broadcast.
+ * The strides that broadcast an array of `shape`, right-aligned, to the scores of shape `target`. `length` is the number
+ * of its elements. Throws a TypeError or a RangeError where the shape is none, or does not broadcast.
  */
 export function checkBroadcast(
   title: string,
   shape: unknown,
   length: number,
   target: readonly number[],
-  what: string,
   elementBytes: number,
 ): ScoreStrides {
-  if (!Array.isArray(shape)) throw wrongKind(`${title}.shape`, "an array of integers", shape);
-  if (shape.length > 4) throw wrongValue(`${title}.shape`, `at most 4 dimensions (${what})`, shape.length);
+  checkIsShape(title, shape);
+  if (shape.length > 4) throw wrongValue(`${title}.shape`, `at most 4 dimensions (${SCORES})`, shape.length);
   const strides = [0, 0, 0, 0];
   let elements = 1;
   for (let i = shape.length - 1; i >= 0; i--) {
@@ -37,13 +37,13 @@ export function checkBroadcast(
       // Other libraries take padding as [batch, keys].
       const isPadding = i === 0 && shape.length === 2 && size === target[0];
       const hint = isPadding ? `; give padding as kvLengths, or in the shape [${size}, 1, 1, ${target[3]!}]` : "";
-      const expected = `1 or ${target[dimension]!} (${what} = [${target.join(", ")}])${hint}`;
+      const expected = `1 or ${target[dimension]!} (${SCORES} = [${target.join(", ")}])${hint}`;
       throw wrongValue(`${title}.shape[${i}]`, expected, size);
     }
     if (size !== 1) strides[dimension] = elements * elementBytes;
     elements *= size;
   }
-  checkLength(`${title}.data`, length, elements, `the product of shape [${shape.join(", ")}]`);
+  checkElements(title, length, elements, shape);
   const [batch, head, row, key] = strides as [number, number, number, number];
   return { batch, head, row, key };
 }

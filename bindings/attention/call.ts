@@ -3,7 +3,7 @@ import type { Instance } from "../engine/instance.ts";
 import { writeStruct } from "../engine/kernels.ts";
 import { stridesOf } from "../memory/layout.ts";
 import { keptLength } from "./broadcast.ts";
-import type { KvArgs, KvSource } from "./kv-source.ts";
+import type { KvSource } from "./kv-source.ts";
 import { attendOnThreads } from "./on-threads.ts";
 import { type Problem, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
@@ -45,7 +45,7 @@ function attendPieces(
   problem: Problem,
   pointers: CallPointers,
   kv: KvSource,
-  sequence: MaskedSequence,
+  sequence: Sequence,
   sequenceIndex: number,
   careful: boolean,
 ): boolean {
@@ -58,8 +58,8 @@ function attendPieces(
   for (let fromKey = 0, start = first; ;) {
     const next = start - (start % PAGE_KEYS) + kv.maxKeys;
     const toKey = next < end ? next : seqLenKv;
-    const kvArgs = kv.locate(sequence, sequenceIndex, start, Math.min(next, end), 0);
-    const args = attendArgsOf(instance, problem, pointers, sequence, sequenceIndex, kvArgs);
+    const args = attendArgsOf(instance, problem, pointers, sequence, sequenceIndex);
+    kv.locate(args, sequence, sequenceIndex, start, Math.min(next, end), 0);
     args.fromKey = fromKey;
     args.toKey = toKey;
     args.careful = Number(careful);
@@ -71,28 +71,19 @@ function attendPieces(
   }
 }
 
-/** A sequence as the kernels get it. */
-export interface MaskedSequence extends Sequence {
-  /** False where keepMask is padding: then seqLenKv counts the keys that it keeps, and the kernels get no mask. */
-  readonly masked: boolean;
-}
-
 /** A sequence as the kernels get it: where keepMask is padding, a shorter one without a mask. */
-export function withoutPadding({ arena }: Instance, { keepMask }: Problem, sequence: Sequence): MaskedSequence {
+export function withoutPadding({ arena }: Instance, { keepMask }: Problem, sequence: Sequence): Sequence {
   const kept = keepMask && keptLength(keepMask, sequence, arena.buffer);
-  const { batch, startQ, startKv, seqLenQ, seqLenKv, queryOffset } = sequence;
-  // Written out, as a spread takes V8 far longer.
-  return { batch, startQ, startKv, seqLenQ, seqLenKv: kept ?? seqLenKv, queryOffset, masked: kept === undefined };
+  return kept === undefined ? sequence : { ...sequence, seqLenKv: kept, masked: false };
 }
 
-/** The arguments of the kernels for one sequence, whose K and V are at `kvArgs`: all of its keys, not careful. */
+/** The arguments of the kernels for all keys of one sequence, not careful; KvSource.locate adds those of K and V. */
 export function attendArgsOf(
   { constants, useTile6x2 }: Instance,
   problem: Problem,
   pointers: CallPointers,
-  sequence: MaskedSequence,
+  sequence: Sequence,
   sequenceIndex: number,
-  kvArgs: KvArgs,
 ): AttendArgs {
   const { numHeads, numKvHeads, headDim, valueDim, layout, rowsQ, keepMask, bias } = problem;
   const { batch, startQ, startKv, seqLenQ, seqLenKv, queryOffset, masked } = sequence;
@@ -107,18 +98,18 @@ export function attendArgsOf(
     out: sequencePtr(pointers.out, out),
     lse: pointers.lse && pointers.lse + (batch * numHeads * rowsQ + startQ) * 4,
     q: sequencePtr(pointers.q, q),
-    k: kvArgs.k,
-    v: kvArgs.v,
-    kRowStride: kvArgs.kRowStride,
-    kHeadStride: kvArgs.kHeadStride,
-    vRowStride: kvArgs.vRowStride,
-    vHeadStride: kvArgs.vHeadStride,
-    pages: kvArgs.pages,
-    pageCount: kvArgs.pageCount,
-    kType: kvArgs.kType,
-    vType: kvArgs.vType,
-    kScales: kvArgs.kScales,
-    vScales: kvArgs.vScales,
+    k: 0,
+    v: 0,
+    kRowStride: 0,
+    kHeadStride: 0,
+    vRowStride: 0,
+    vHeadStride: 0,
+    pages: 0,
+    pageCount: 0,
+    kType: 0,
+    vType: 0,
+    kScales: 0,
+    vScales: 0,
     keepMask: sequencePtr(masked ? pointers.keepMask : 0, keepMask),
     bias: sequencePtr(pointers.bias, bias),
     alibiSlopes: pointers.alibiSlopes && pointers.alibiSlopes + sequenceIndex * slopesPerSequence,

@@ -12,10 +12,11 @@ import { structBytes, writeStruct } from "../engine/kernels.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import { Items } from "../steps/items.ts";
 import { STEP_WORK, type Share, type Steps, fractionAt } from "../steps/steps.ts";
-import { type CallPointers, type MaskedSequence, attendArgsOf, withoutPadding } from "./call.ts";
+import { type CallPointers, attendArgsOf, withoutPadding } from "./call.ts";
 import type { KvSource } from "./kv-source.ts";
 import { SCRATCH_ARGUMENT, TILE_ROWS, fromQuery } from "./on-threads.ts";
 import { type Problem, maxRowsPerKvHead, seenKeys } from "./problem.ts";
+import type { Sequence } from "./sequences.ts";
 
 /** Fewer query rows count as these, since reading K and V takes as long. */
 const LEAST_ROWS = 4;
@@ -24,7 +25,7 @@ const MANY_ROWS = 2 ** 20;
 
 /** Some queries of a sequence. */
 interface Run {
-  readonly sequence: MaskedSequence;
+  readonly sequence: Sequence;
   readonly sequenceIndex: number;
   /** The first query, and how many there are. */
   readonly start: number;
@@ -200,6 +201,7 @@ function argsOf(
   kv: KvSource,
   { sequence, sequenceIndex, start, count, first, end }: Run,
 ): AttendArgs {
-  const kvArgs = kv.locate(sequence, sequenceIndex, first, end, 0);
-  return fromQuery(attendArgsOf(instance, problem, pointers, sequence, sequenceIndex, kvArgs), start, count);
+  const args = attendArgsOf(instance, problem, pointers, sequence, sequenceIndex);
+  kv.locate(args, sequence, sequenceIndex, first, end, 0);
+  return fromQuery(args, start, count);
 }

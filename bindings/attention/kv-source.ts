@@ -1,66 +1,25 @@
 import { type AttendArgs, MAX_PIECE_ROWS, PAGE_KEYS } from "../engine/abi.ts";
-import type { Arena } from "../memory/arena.ts";
+import { type Arena, floatsAt } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { Floats } from "../memory/data.ts";
 import { type Strides, stridesOf } from "../memory/layout.ts";
-import { StagedRows } from "../memory/staged-rows.ts";
+import { stageRows } from "../memory/staged-rows.ts";
 import { type KeysAndValues, type Problem, maxRowsPerKvHead, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
-
-/** The fields of AttendArgs that say where K and V are and how they are stored. */
-export type KvArgs = Pick<
-  AttendArgs,
-  | "k"
-  | "v"
-  | "kRowStride"
-  | "kHeadStride"
-  | "vRowStride"
-  | "vHeadStride"
-  | "pages"
-  | "pageCount"
-  | "kType"
-  | "vType"
-  | "kScales"
-  | "vScales"
->;
 
 /** Where the kernels read K and V during one call. */
 export interface KvSource {
   /** The most keys that one `locate` may ask for: a multiple of PAGE_KEYS, or Infinity. */
   readonly maxKeys: number;
   /**
-   * Makes the keys [first, end) of a sequence readable, until the next `locate`. `sequenceIndex` is the place of
-   * `sequence` in Problem.sequences. The source of `attention` answers for every KV head, that of `attentionWeights`
+   * Makes the keys [first, end) of a sequence readable, until the next `locate`. `index` is the place of `sequence`
+   * in Problem.sequences. The source of `attention` answers for every KV head, that of `attentionWeights`
    * for `kvHead` alone.
    *
-   * @returns the addresses that key 0 of the first KV head has, or would have if it were there
+   * @param args gets the addresses that key 0 of the first KV head has, or would have if it were there, with how rows
+   * are stored; what it does not get stays 0
    */
-  locate(sequence: Sequence, sequenceIndex: number, first: number, end: number, kvHead: number): KvArgs;
-}
-
-/** Rows of f32 in linear memory, without pages. Written out: a spread takes V8 longer than all checks of a small call. */
-function contiguous(
-  k: number,
-  kRowStride: number,
-  kHeadStride: number,
-  v: number = 0,
-  vRowStride: number = 0,
-  vHeadStride: number = 0,
-): KvArgs {
-  return {
-    k,
-    v,
-    kRowStride,
-    kHeadStride,
-    vRowStride,
-    vHeadStride,
-    pages: 0,
-    pageCount: 0,
-    kType: 0,
-    vType: 0,
-    kScales: 0,
-    vScales: 0,
-  };
+  locate(args: AttendArgs, sequence: Sequence, index: number, first: number, end: number, kvHead: number): void;
 }
 
 /** Bytes of K and V that are copied in together: they should stay in the second-level cache until they are read. */
@@ -85,15 +44,15 @@ export function stageKeysAndValues(arena: Arena, scope: CallScope, problem: Prob
   const maxKeys = inPieces && pieceKeys < longest ? pieceKeys : Infinity;
   const maxRows = Math.min(maxKeys, longest);
   const shapeOf = (dim: number) => ({ layout, rows: rowsKv, heads: numKvHeads, maxRows, dim });
-  const keys = new StagedRows(arena, scope, k, shapeOf(headDim));
-  const values = new StagedRows(arena, scope, v, shapeOf(valueDim));
+  const takeKeys = stageRows(arena, scope, k, shapeOf(headDim));
+  const takeValues = stageRows(arena, scope, v, shapeOf(valueDim));
   return {
     maxKeys,
-    locate: ({ batch, startKv }, _, first, end) => {
-      const kRows = keys.take(batch, startKv + first, end - first);
-      const vRows = values.take(batch, startKv + first, end - first);
-      const [kPtr, vPtr] = [kRows.ptr - first * kRows.rowStride, vRows.ptr - first * vRows.rowStride];
-      return contiguous(kPtr, kRows.rowStride, kRows.headStride, vPtr, vRows.rowStride, vRows.headStride);
+    locate: (args, { batch, startKv }, _, first, end) => {
+      const kRows = takeKeys(batch, startKv + first, end - first);
+      const vRows = takeValues(batch, startKv + first, end - first);
+      setKeys(args, kRows.ptr - first * kRows.rowStride, kRows.rowStride, kRows.headStride);
+      setValues(args, vRows.ptr - first * vRows.rowStride, vRows.rowStride, vRows.headStride);
     },
   };
 }
@@ -112,7 +71,7 @@ export function stageKeys(arena: Arena, scope: CallScope, problem: Problem, k: F
     const { ptr } = k;
     return {
       maxKeys: Infinity,
-      locate: (sequence) => contiguous(ptr + sequenceOffset(sequence, strides), strides.row, strides.head),
+      locate: (args, sequence) => setKeys(args, ptr + sequenceOffset(sequence, strides), strides.row, strides.head),
     };
   }
   const { array } = k;
@@ -121,15 +80,29 @@ export function stageKeys(arena: Arena, scope: CallScope, problem: Problem, k: F
   const piece = scope.reserve(Math.min(maxKeys, rowsKv) * rowBytes);
   return {
     maxKeys,
-    locate: (sequence, _, first, end, kvHead) => {
-      const to = new Float32Array(arena.buffer, piece, (end - first) * headDim);
+    locate: (args, sequence, _, first, end, kvHead) => {
+      const to = floatsAt(arena, piece, (end - first) * headDim);
       const from = (sequenceOffset(sequence, strides) + kvHead * strides.head + first * strides.row) / 4;
       if (strides.row === rowBytes) to.set(array.subarray(from, from + to.length));
       else copyRows(to, array, from, strides.row / 4, headDim);
       // The piece holds one KV head, so every KV head has the same address.
-      return contiguous(piece - first * rowBytes, rowBytes, 0);
+      setKeys(args, piece - first * rowBytes, rowBytes, 0);
     },
   };
+}
+
+/** Says where the keys are: row i of head h at ptr + i·rowStride + h·headStride. */
+export function setKeys(args: AttendArgs, ptr: number, rowStride: number, headStride: number): void {
+  args.k = ptr;
+  args.kRowStride = rowStride;
+  args.kHeadStride = headStride;
+}
+
+/** The same for the values. */
+export function setValues(args: AttendArgs, ptr: number, rowStride: number, headStride: number): void {
+  args.v = ptr;
+  args.vRowStride = rowStride;
+  args.vHeadStride = headStride;
 }
 
 /** Keys of `keyBytes` bytes each that fit in `bytes`: whole pages, and at least one. */

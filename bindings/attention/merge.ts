@@ -1,14 +1,14 @@
 import { checkInteger, checkObject, checkRows, perBatch, wrongKind, wrongValue } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
 import { MAX_DIM, MAX_ROWS } from "../limits.ts";
-import type { Arena } from "../memory/arena.ts";
-import { CallScope } from "../memory/call-scope.ts";
+import { type Arena, integersAt } from "../memory/arena.ts";
+import { type CallScope, withScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats, checkFloatsOf } from "../memory/data.ts";
 import { ARRANGEMENT_NAMES, type Layout, checkArrangement } from "../memory/layout.ts";
 import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
-import { StagedRows } from "../memory/staged-rows.ts";
+import { stageRows } from "../memory/staged-rows.ts";
 import type { Tensor } from "../memory/tensor.ts";
-import { type Names, list, readOptions } from "../options.ts";
+import { type Names, elements, readOptions } from "../options.ts";
 import { LSE_SHAPE } from "./problem.ts";
 
 /** What `attention` returned, with lse, for some of the keys. @category Split keys */
@@ -75,27 +75,29 @@ export function merge(instance: Instance, partsIn: unknown, given: MergeOptions)
   const partsGiven = readParts(partsIn);
   const call = checkMerge(arena, partsGiven, options);
   const { parts, dim, rows } = call;
-  const out = Output.required(arena, "out", options.out, rows * dim, "that of every part");
+  const out = new Output(arena, "out", options.out, rows * dim, "that of every part");
   const lseOption = options.lse === true ? undefined : options.lse;
-  const lse = Output.required(arena, "lse", lseOption, rows, "that of every part");
+  const lse = new Output(arena, "lse", lseOption, rows, "that of every part");
   checkApart(arena, { out: options.out, lse: lseOption }, options);
   // Fresh outputs lie apart from everything.
   const compared = out.place || lse.place ? parts : [];
+  const outputs = { out: { option: options.out, place: out.place }, lse: { option: lseOption, place: lse.place } };
   compared.forEach((part, p) => {
-    // An output may be exactly that of a part, since the kernel reads a row of every part before it writes the row.
-    const [outTitle, lseTitle] = [`parts[${p}].out`, `parts[${p}].lse`];
-    const given = { [outTitle]: partsGiven[p]!.out, [lseTitle]: partsGiven[p]!.lse };
-    checkApart(arena, { out: options.out }, isSame(out.place, part.out) ? { ...given, [outTitle]: undefined } : given);
-    checkApart(arena, { lse: lseOption }, isSame(lse.place, part.lse) ? { ...given, [lseTitle]: undefined } : given);
+    for (const name of ["out", "lse"] as const) {
+      const { option, place } = outputs[name];
+      const inputs: Record<string, unknown> = {};
+      for (const other of ["out", "lse"] as const) {
+        // An output may be exactly that of a part, since the kernel reads a row of every part before it writes the row.
+        if (other !== name || !isSame(place, part[name])) inputs[`parts[${p}].${other}`] = partsGiven[p]![other];
+      }
+      checkApart(arena, { [name]: option }, inputs);
+    }
   });
 
-  const scope = new CallScope(arena);
-  try {
+  return withScope(arena, (scope) => {
     mergePieces(instance, call, scope, out.reserve(scope), lse.reserve(scope));
     return { out: out.take()!, lse: lse.take()! };
-  } finally {
-    scope.release();
-  }
+  });
 }
 
 /** Whether both are the same floats in linear memory. */
@@ -116,10 +118,10 @@ function mergePieces({ arena, kernels }: Instance, call: MergeCall, scope: CallS
   const outs = scope.reserve(count * 4);
   // The kernel takes the rows of out in the order of memory, whatever the layout is.
   const shape = { layout: "blhd", rows, heads: 1, dim, maxRows: pieceRows } as const;
-  const staged = parts.map((part) => new StagedRows(arena, scope, part.out, shape));
+  const staged = parts.map((part) => stageRows(arena, scope, part.out, shape));
   for (let first = 0; first < rows; first += pieceRows) {
     const piece = Math.min(pieceRows, rows - first);
-    new Int32Array(arena.buffer, outs, count).set(staged.map((part) => part.take(0, first, piece).ptr));
+    integersAt(arena, outs, count).set(staged.map((take) => take(0, first, piece).ptr));
     const dims = [numHeads, seqLenQ, dim, layout === "bhld"] as const;
     kernels.mergeRows(out + first * rowBytes, lse, outs, lses, sinks, scratch, count, first, piece, ...dims);
   }
@@ -127,8 +129,8 @@ function mergePieces({ arena, kernels }: Instance, call: MergeCall, scope: CallS
 
 /** The parts as they were given, each read once. */
 function readParts(partsIn: unknown): { out?: unknown; lse?: unknown }[] {
-  const parts = list(partsIn);
-  if (!Array.isArray(parts)) throw wrongKind("parts", "an array of { out, lse }", partsIn);
+  const parts = elements(partsIn, "parts");
+  if (!Array.isArray(parts)) throw wrongKind("parts", "an array of { out, lse }", parts);
   if (parts.length === 0) throw wrongValue("parts", "at least one part", 0);
   return parts.map((part: unknown, p) => {
     checkObject(`parts[${p}]`, part);

@@ -157,8 +157,6 @@ function checkReach(title: string, value: number = Infinity): number {
   return Math.min(value === Infinity ? value : checkInteger(title, value, 0), UNLIMITED);
 }
 
-const SCORES = "[batch, numHeads, seqLenQ, seqLenKv]";
-
 /** Checks a keepMask or bias; `checkData` checks its elements, `target` is the shape of the scores. */
 function checkOverScores<Data extends Bytes | Floats>(
   title: string,
@@ -170,7 +168,7 @@ function checkOverScores<Data extends Bytes | Floats>(
 ): Broadcast<Data> {
   checkObject(title, value);
   const data = checkData(`${title}.data`, value.data, arena);
-  return { data, ...checkBroadcast(title, value.shape, data.length, target, SCORES, elementBytes) };
+  return { data, ...checkBroadcast(title, value.shape, data.length, target, elementBytes) };
 }
 
 /** Checks alibiSlopes: one for each head, or one for each head of each sequence. */

@@ -14,6 +14,8 @@ export interface Sequence {
   readonly seqLenKv: number;
   /** Query i stands at key i + queryOffset. */
   readonly queryOffset: number;
+  /** False where keepMask is padding: then seqLenKv counts the keys that it keeps, and the kernels get no mask. */
+  readonly masked: boolean;
 }
 
 /**
@@ -55,7 +57,7 @@ export function checkSequences(
     if (seqLenKv > rows) throw wrongValue(`kvLengths[${index}]`, `at most ${rows} (keys of the sequence)`, seqLenKv);
     const offset = typeof offsets === "number" ? offsets : offsets?.[index];
     const queryOffset = offset ?? seqLenKv - seqLenQ;
-    return { batch: startsQ ? 0 : index, startQ, startKv, seqLenQ, seqLenKv, queryOffset };
+    return { batch: startsQ ? 0 : index, startQ, startKv, seqLenQ, seqLenKv, queryOffset, masked: true };
   });
   return { sequences, count };
 }

@@ -8,7 +8,7 @@ import { stridesOf } from "../memory/layout.ts";
 import type { RowsInMemory } from "../memory/staged-rows.ts";
 import { record } from "../options.ts";
 import { AngleTable, modulo } from "../rotary/angles.ts";
-import { type RotaryForm, checkForm } from "../rotary/options.ts";
+import { type RotaryForm, checkForm, checkInRows } from "../rotary/options.ts";
 
 /** The rotary embedding that a cache applies: rotates rows of q and k by the angles of consecutive positions. */
 export class CacheRotary {
@@ -17,10 +17,7 @@ export class CacheRotary {
   /** Those of the positions that the tokens of the cache may have. */
   angles: AngleTable;
   readonly #instance: Instance;
-  readonly #headDim: number;
-  readonly #capacity: number;
-  readonly #interleaved: boolean;
-  readonly #rotaryDim: number;
+  readonly #sizes: { headDim: number; capacity: number };
 
   /**
    * Reads the tables, where they are given.
@@ -36,20 +33,15 @@ export class CacheRotary {
     angles?: AngleTable,
   ) {
     checkObject("rotary", given);
-    const { rotaryDim = headDim, interleaved = false } = given;
     this.given = Object.freeze(record(given));
     this.#instance = instance;
-    this.#headDim = headDim;
-    this.#capacity = capacity;
-    this.#interleaved = interleaved;
-    this.#rotaryDim = rotaryDim;
+    this.#sizes = { headDim, capacity };
     this.angles = angles ?? this.#acquire();
   }
 
   /** The same for a copy of the cache: with the same angles, whatever became of the tables since they were read. */
   fork(): CacheRotary {
-    const sizes = { headDim: this.#headDim, capacity: this.#capacity };
-    return new CacheRotary(this.#instance, this.given, sizes, this.angles.share());
+    return new CacheRotary(this.#instance, this.given, this.#sizes, this.angles.share());
   }
 
   /**
@@ -67,9 +59,10 @@ export class CacheRotary {
   /** The angles of the form, which must fit the rows of the cache and have one for each of its positions. */
   #acquire(): AngleTable {
     const { arena } = this.#instance;
-    const form = checkForm(arena, this.given, this.#headDim, "rotary.");
+    const { headDim, capacity } = this.#sizes;
+    const form = checkForm(arena, this.given, headDim, "rotary.");
     const rows = form.tables ? (form.tables.cos.length * 2) / form.rotaryDim : Infinity;
-    if (rows < this.#capacity) throw wrongValue("rotary.cos", `at least ${this.#capacity} rows (capacity)`, rows);
+    if (rows < capacity) throw wrongValue("rotary.cos", `at least ${capacity} rows (capacity)`, rows);
     return AngleTable.acquire(arena, form);
   }
 
@@ -80,9 +73,7 @@ export class CacheRotary {
    */
   check(first: number, count: number): void {
     const { rows } = this.angles;
-    if (rows === Infinity || count === 0 || (first >= 0 && first + count <= rows)) return;
-    const wrong = first < 0 ? first : first + count - 1;
-    throw wrongValue("queryOffset", `positions from 0 to ${rows - 1} (rows of rotary.cos)`, wrong);
+    if (rows < Infinity) checkInRows("queryOffset", first, count, rows, "rotary.cos");
   }
 
   /**
@@ -95,13 +86,14 @@ export class CacheRotary {
   rotate(out: number, x: RowsInMemory, first: number, count: number, spare = 0): void {
     const { kernels } = this.#instance;
     const { ptr, heads, dim, rowStride, headStride } = x;
+    const { rotaryDim = dim, interleaved = false } = this.given;
     for (let done = 0; done < count;) {
       const position = first + done;
       const rows = Math.min(count - done, PAGE_KEYS - modulo(position, PAGE_KEYS));
       const { cos, sin } = this.angles.locate(position, rows, spare);
       const offset = done * rowStride;
-      const dims = [rows, heads, dim, this.#rotaryDim] as const;
-      kernels.rotate(out + offset, ptr + offset, cos, sin, 0, ...dims, rowStride, headStride, this.#interleaved);
+      const dims = [rows, heads, dim, rotaryDim] as const;
+      kernels.rotate(out + offset, ptr + offset, cos, sin, 0, ...dims, rowStride, headStride, interleaved);
       done += rows;
     }
   }

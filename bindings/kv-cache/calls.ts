@@ -9,8 +9,8 @@ import type { AttentionOptions } from "../attention/options.ts";
 import { type Problem, checkKeysAndValues, checkProblem, checkQueries } from "../attention/problem.ts";
 import { checkChoice } from "../check.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
-import { CallScope } from "../memory/call-scope.ts";
-import { StagedRows } from "../memory/staged-rows.ts";
+import { withScope } from "../memory/call-scope.ts";
+import { stageRows } from "../memory/staged-rows.ts";
 import { holdTensors } from "../memory/tensor.ts";
 import { readOptions } from "../options.ts";
 import { checkReach, grownLengths } from "./checks.ts";
@@ -50,16 +50,13 @@ export function beginAppend(
   if (!grown) return { undo: () => {}, keep: () => {} };
 
   const before = store.lengths;
-  const scope = new CallScope(arena);
-  try {
+  withScope(arena, (scope) => {
     // A stage of one page stays in the processor's cache, whatever the length of the prompt.
     const maxRows = Math.min(newTokens, PAGE_KEYS);
     const stage = (rows: typeof kIn, dim: number, alwaysCopy: boolean) =>
-      new StagedRows(arena, scope, rows, { layout, rows: newTokens, heads: numKvHeads, maxRows, dim, alwaysCopy });
+      stageRows(arena, scope, rows, { layout, rows: newTokens, heads: numKvHeads, maxRows, dim, alwaysCopy });
     store.append(grown, stage(kIn, headDim, store.rotary !== undefined), stage(vIn, valueDim, false));
-  } finally {
-    scope.release();
-  }
+  });
   return {
     undo: () => store.undoAppend(before),
     keep: () => {
@@ -113,10 +110,9 @@ export function weighTokens(store: KvStore, sizes: CacheSizes, q: unknown, optio
 function problemOf(store: KvStore, sizes: CacheSizes, q: unknown, options: AttentionOptions | WeightsOptions): Problem {
   const { arena } = store.instance;
   checkSettled(options, sizes);
-  const { numKvHeads, headDim, valueDim, batch, window } = sizes;
-  const kvLengths = store.isUntouched ? undefined : store.lengths;
-  const full = Object.assign(options, { numKvHeads, headDim, valueDim, batch, kvLengths });
-  return checkProblem(arena, full, checkQueries(arena, q, full), store.longest, window);
+  const full: AttentionOptions = options;
+  full.kvLengths = store.isUntouched ? undefined : store.lengths;
+  return checkProblem(arena, full, checkQueries(arena, q, full), store.longest, sizes.window);
 }
 
 /** Places q and the pages of a call. */

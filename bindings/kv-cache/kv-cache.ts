@@ -1,7 +1,7 @@
 import { WEIGHTS_NAMES, type WeightsOptions, type WeightsResult } from "../attention-weights/options.ts";
 import type { AttentionResult } from "../attention/attention.ts";
 import { ATTENTION_NAMES, type AttentionOptions } from "../attention/options.ts";
-import { checkInt32Array, disposed } from "../check.ts";
+import { checkInt32Array, disposed, isObject } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { Rows } from "../memory/output.ts";
@@ -99,7 +99,7 @@ export class KvCache implements CacheSizes {
 
   /** @internal Whether a value is a KvCache, of any instance: no Proxy of one. */
   static isCache(value: unknown): value is KvCache {
-    return typeof value === "object" && value !== null && #store in value;
+    return isObject(value) && #store in value;
   }
 
   /** @internal Whether the cache lives in the memory of `arena`. */
@@ -274,9 +274,7 @@ export class KvCache implements CacheSizes {
    */
   fork(): KvCache {
     this.#check();
-    const { numKvHeads, headDim, valueDim, capacity, batch, dtype, window } = this;
-    const options = record({ numKvHeads, headDim, valueDim, capacity, batch, dtype, window });
-    const fork = new KvCache(this.#store.instance, options, this.#store.rotary?.fork());
+    const fork = new KvCache(this.#store.instance, record(this as CacheSizes), this.#store.rotary?.fork());
     try {
       fork.#store.copyFrom(this.#store);
     } catch (error) {

@@ -1,8 +1,9 @@
-import type { KvSource } from "../attention/kv-source.ts";
+import { type KvSource, setKeys, setValues } from "../attention/kv-source.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
+import { integersAt } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
-import type { RowsInMemory, StagedRows } from "../memory/staged-rows.ts";
+import type { RowsInMemory, TakeRows } from "../memory/staged-rows.ts";
 import { Uses } from "../memory/uses.ts";
 import type { CacheRotary } from "./cache-rotary.ts";
 import { type PageLayout, type PageRows, Pages } from "./pages.ts";
@@ -67,7 +68,7 @@ export class KvStore {
    *
    * @throws RangeError where memory cannot grow
    */
-  append(lengths: Int32Array, keys: StagedRows, values: StagedRows): void {
+  append(lengths: Int32Array, takeKeys: TakeRows, takeValues: TakeRows): void {
     const before = this.lengths;
     const { k, v } = this.#layout;
     this.#extend(before, lengths);
@@ -75,10 +76,10 @@ export class KvStore {
       const start = before[b]!;
       for (let token = start; token < length;) {
         const count = Math.min(length - token, PAGE_KEYS - (token % PAGE_KEYS));
-        const kRows = keys.take(b, token - start, count);
+        const kRows = takeKeys(b, token - start, count);
         this.rotary?.rotate(kRows.ptr, kRows, token, count);
         this.#store(b, token, count, k, kRows);
-        this.#store(b, token, count, v, values.take(b, token - start, count));
+        this.#store(b, token, count, v, takeValues(b, token - start, count));
         token += count;
       }
     });
@@ -166,23 +167,19 @@ export class KvStore {
     let pageCount = 0;
     const offsets = this.#pages.map(({ count }) => (pageCount += count) - count);
     const start = scope.reserve(pageCount * 4);
-    const table = new Int32Array(arena.buffer, start, pageCount);
+    const table = integersAt(arena, start, pageCount);
     this.#pages.forEach((pages, b) => pages.writeTable(table.subarray(offsets[b], offsets[b]! + pages.count)));
     const { k, v } = this.#layout;
-    const locate: KvSource["locate"] = (_, b) => ({
-      k: k.offset,
-      v: v.offset,
-      kRowStride: k.rowStride,
-      kHeadStride: k.headStride,
-      vRowStride: v.rowStride,
-      vHeadStride: v.headStride,
-      pages: start + (offsets[b] ?? 0) * 4,
-      pageCount: this.#pages[b]?.count ?? 0,
-      kType: k.type,
-      vType: v.type,
-      kScales: k.scales,
-      vScales: v.scales,
-    });
+    const locate: KvSource["locate"] = (args, _, b) => {
+      setKeys(args, k.offset, k.rowStride, k.headStride);
+      setValues(args, v.offset, v.rowStride, v.headStride);
+      args.pages = start + (offsets[b] ?? 0) * 4;
+      args.pageCount = this.#pages[b]?.count ?? 0;
+      args.kType = k.type;
+      args.vType = v.type;
+      args.kScales = k.scales;
+      args.vScales = v.scales;
+    };
     return { maxKeys: Infinity, locate };
   }
 

@@ -1,11 +1,11 @@
 import type { WeightsOptions } from "../attention-weights/options.ts";
 import type { AttentionOptions } from "../attention/options.ts";
 import type { Dims } from "../attention/problem.ts";
-import { checkChoice, checkInteger, wrongKind, wrongValue } from "../check.ts";
+import { checkAbsent, checkChoice, checkInteger, isObject, wrongValue } from "../check.ts";
 import { MAX_BATCH, MAX_DIM, MAX_HEADS, MAX_ROWS } from "../limits.ts";
+import { isRows } from "../memory/data.ts";
 import type { Layout } from "../memory/layout.ts";
 import type { Rows } from "../memory/output.ts";
-import { Tensor } from "../memory/tensor.ts";
 import { type Names, nested } from "../options.ts";
 import { FORM_NAMES, type RotaryForm } from "../rotary/options.ts";
 import type { Dtype } from "./pages.ts";
@@ -85,19 +85,21 @@ export type CacheWeightsOptions<
 /** The options that the cache knows itself. */
 type Settled = "numKvHeads" | "headDim" | "valueDim" | "batch" | "kvLengths" | "cuSeqlensQ" | "cuSeqlensKv";
 
-/** Checks that no option of a call over a cache says something else than the cache does. */
+/** The sizes of the rows of k and v. */
+export const ROW_SIZES = ["numKvHeads", "headDim", "valueDim"] as const;
+
+/** Checks that no option of a call over a cache says something else than the cache does, and sets those it settles. */
 export function checkSettled(
   options: Partial<AttentionOptions>,
   cache: { numKvHeads: number; headDim: number; valueDim: number; batch: number },
 ): void {
-  for (const name of ["numKvHeads", "headDim", "valueDim", "batch"] as const) {
+  for (const name of [...ROW_SIZES, "batch"] as const) {
     const value: unknown = options[name];
     if (value !== undefined && value !== cache[name])
       throw wrongValue(name, `${cache[name]} (that of the cache)`, value);
+    options[name] = cache[name];
   }
-  for (const name of ["kvLengths", "cuSeqlensQ", "cuSeqlensKv"] as const) {
-    if (options[name] !== undefined) throw wrongKind(name, "nothing beside a cache", options[name]);
-  }
+  checkAbsent(options, ["kvLengths", "cuSeqlensQ", "cuSeqlensKv"], "nothing beside a cache");
 }
 
 /** Checks an option with one value for k and v, or { k, v }: one for each. `check` checks a value. */
@@ -106,7 +108,7 @@ export function oneOrEach<Value>(
   given: unknown,
   check: (title: string, value: unknown) => Value,
 ): { k: Value; v: Value } {
-  if (typeof given === "object" && given !== null && !ArrayBuffer.isView(given) && !Tensor.isTensor(given)) {
+  if (isObject(given) && !isRows(given)) {
     const { k, v } = given as { k?: unknown; v?: unknown };
     return { k: check(`${title}.k`, k), v: check(`${title}.v`, v) };
   }

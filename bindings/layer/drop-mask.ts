@@ -7,8 +7,6 @@ export interface Mask {
   shape: readonly number[];
 }
 
-const SCORES = "[batch, numHeads, seqLenQ, seqLenKv]";
-
 /**
  * The keepMask that a keepMask and a dropMask stand for together: a query sees a key where the first is not 0 and the
  * second is 0.
@@ -52,5 +50,5 @@ export function combineMasks(
 function checkMask(title: string, mask: Mask, target: readonly number[]): ScoreStrides {
   checkObject(title, mask);
   const { length } = checkTypedArray(`${title}.data`, mask.data, "Uint8Array", "a Uint8Array");
-  return checkBroadcast(title, mask.shape, length, target, SCORES, 1);
+  return checkBroadcast(title, mask.shape, length, target, 1);
 }

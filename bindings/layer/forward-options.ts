@@ -4,7 +4,7 @@ import { ATTENTION_NAMES, type AttentionOptions } from "../attention/options.ts"
 import type { KvCache } from "../kv-cache/kv-cache.ts";
 import { shaped } from "../memory/data.ts";
 import type { Rows, Written } from "../memory/output.ts";
-import { Tensor } from "../memory/tensor.ts";
+import { isTensor } from "../memory/tensor.ts";
 import { type Names, nested } from "../options.ts";
 import { type AsyncOptions, ASYNC_NAMES } from "../steps/run-async.ts";
 import type { Mask } from "./drop-mask.ts";
@@ -79,7 +79,7 @@ export interface ForwardOptions<
 /** The options of `forward`. Those that the layer settles are among them, for an error that says so. */
 export const FORWARD_NAMES: Names<ForwardOptions & AttentionOptions> = {
   ...ATTENTION_NAMES,
-  context: (value, title) => (Tensor.isTensor(value) ? value : readContext(value, title)),
+  context: (value, title) => (isTensor(value) ? value : readContext(value, title)),
   cache: 0,
   append: 0,
   lengths: 0,

@@ -1,5 +1,6 @@
 import { type AttentionOptions, PROBLEM_NAMES } from "../attention/options.ts";
 import {
+  checkAbsent,
   checkBoolean,
   checkInteger,
   checkLength,
@@ -13,7 +14,7 @@ import {
   wrongValue,
 } from "../check.ts";
 import { KvCache } from "../kv-cache/kv-cache.ts";
-import { checkSettled, oneOrEach } from "../kv-cache/options.ts";
+import { ROW_SIZES, checkSettled, oneOrEach } from "../kv-cache/options.ts";
 import { MAX_BATCH } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, checkFloats } from "../memory/data.ts";
@@ -70,29 +71,23 @@ const SETTLED = ["numHeads", "headDim", "numKvHeads", "valueDim", "layout"] as c
 export function checkForward(arena: Arena, xIn: unknown, options: ForwardOptions, layer: LayerParts): ForwardCall {
   const { dims, defaults } = layer;
   const hasRotary = layer.rotary !== undefined;
-  for (const name of SETTLED) {
-    const value = (options as Partial<Record<string, unknown>>)[name];
-    if (value !== undefined) throw wrongValue(name, "nothing, since the layer settles it", value);
-  }
+  checkAbsent(options, SETTLED, "nothing, since the layer settles it", wrongValue);
   const cache = checkCache(arena, options, dims, hasRotary);
   const { batch = cache?.batch ?? 1, append = true, context } = options;
   checkInteger("batch", batch, 1, MAX_BATCH);
   if (cache) checkSettled(options, cache);
   checkBoolean("append", append);
   if (!append && !cache) throw wrongKind("cache", "a KvCache beside append: false", undefined);
-  if (!append && context !== undefined) throw wrongKind("context", "nothing beside append: false", context);
+  if (!append) checkAbsent(options, ["context"], "nothing beside append: false");
   const x = checkFloats("x", xIn, arena);
   const rowsQ = checkRows("x", x.length, batch * dims.embedDim, `${perBatch(batch)}embedDim`);
   const source = append ? checkContext(arena, context, x, rowsQ, batch, dims) : undefined;
   const rowsKv = source?.rows ?? 0;
   const { lengths } = options;
-  if (lengths !== undefined && !(cache && append)) {
-    throw wrongKind("lengths", "nothing without new tokens for a cache", lengths);
-  }
+  if (!(cache && append)) checkAbsent(options, ["lengths"], "nothing without new tokens for a cache");
   const seqLenKv = cache?.longestAfter(context === undefined ? "x" : "context", rowsKv, lengths) ?? rowsKv;
   const before = cache?.lengthsIfAny;
-  const { numHeads, numKvHeads, headDim, valueDim } = dims;
-  const keepMask = combineMasks(options.keepMask, options.dropMask, [batch, numHeads, rowsQ, seqLenKv]);
+  const keepMask = combineMasks(options.keepMask, options.dropMask, [batch, dims.numHeads, rowsQ, seqLenKv]);
   const isSelfAttention = append && context === undefined;
   const queryOffset = options.queryOffset === undefined && isSelfAttention ? (before ?? 0) : options.queryOffset;
   const given = options as Readonly<Record<string, unknown>>;
@@ -101,7 +96,7 @@ export function checkForward(arena: Arena, xIn: unknown, options: ForwardOptions
     const value = given[name] === undefined ? defaults[name as keyof LayerDefaults] : given[name];
     if (value !== undefined) attention[name] = value;
   }
-  Object.assign(attention, { numHeads, numKvHeads, headDim, valueDim, batch, keepMask, queryOffset });
+  Object.assign(attention, { batch, keepMask, queryOffset });
   return {
     layer,
     x,
@@ -151,7 +146,7 @@ function checkCache(arena: Arena, options: ForwardOptions, dims: LayerDims, hasR
   if (cache === undefined) return undefined;
   if (!KvCache.isCache(cache)) throw wrongKind("cache", "a KvCache", cache);
   if (!cache.livesIn(arena)) throw notOurs("cache", "KvCache");
-  for (const name of ["numKvHeads", "headDim", "valueDim"] as const) {
+  for (const name of ROW_SIZES) {
     if (cache[name] !== dims[name]) throw wrongValue(`cache.${name}`, `${dims[name]} (that of the layer)`, cache[name]);
   }
   if (hasRotary && cache.rotary) throw wrongValue("cache.rotary", "nothing, since the layer rotates", cache.rotary);

@@ -1,7 +1,18 @@
-import { checkBoolean, checkInteger, checkLength, checkRows, nameOf, wrongKind, wrongValue } from "../check.ts";
+import {
+  checkBoolean,
+  checkElements,
+  checkInteger,
+  checkIsShape,
+  checkLength,
+  checkRows,
+  isObject,
+  nameOf,
+  wrongKind,
+  wrongValue,
+} from "../check.ts";
 import type { Arena } from "../memory/arena.ts";
-import { type Floats, checkFloats, shaped } from "../memory/data.ts";
-import { Tensor } from "../memory/tensor.ts";
+import { type Floats, checkFloats, isRows, shaped } from "../memory/data.ts";
+import { type Tensor, isTensor } from "../memory/tensor.ts";
 import { nested } from "../options.ts";
 
 /** A weight as checkpoints store it: the floats of an array of `shape`, in C order. @category Layer and linear */
@@ -27,7 +38,7 @@ const readWeights = /* @__PURE__ */ nested<LinearWeights>({ weight: shaped, bias
 
 /** How { weight, bias, transposed } is read. */
 export function readLinearWeights(given: unknown, name: string): unknown {
-  const kind = Tensor.isTensor(given) ? "Tensor" : ArrayBuffer.isView(given) && nameOf(given);
+  const kind = isTensor(given) ? "Tensor" : ArrayBuffer.isView(given) && nameOf(given);
   if (!kind) return readWeights(given, name);
   throw new TypeError(`"weights.${name}" expected { weight, bias? }, got a ${kind}: write { weight: … }`);
 }
@@ -59,12 +70,8 @@ interface Shaped {
 
 /** Checks floats, or { data, shape } with a shape that fits its data. */
 export function checkShaped(title: string, value: unknown, arena: Arena): Shaped {
-  if (Tensor.isTensor(value) || ArrayBuffer.isView(value)) {
-    return { data: checkFloats(title, value, arena), shape: undefined };
-  }
-  if (typeof value !== "object" || value === null) {
-    throw wrongKind(title, "a Float32Array, a Tensor or { data, shape }", value);
-  }
+  if (isRows(value)) return { data: checkFloats(title, value, arena), shape: undefined };
+  if (!isObject(value)) throw wrongKind(title, "a Float32Array, a Tensor or { data, shape }", value);
   const { data: floats, shape } = value as Partial<Record<string, unknown>>;
   const data = checkFloats(`${title}.data`, floats, arena);
   checkShapeHolds(title, shape, data.length);
@@ -73,11 +80,9 @@ export function checkShaped(title: string, value: unknown, arena: Arena): Shaped
 
 /** Checks an array of sizes whose product is `length`. */
 export function checkShapeHolds(title: string, shape: unknown, length: number): asserts shape is readonly number[] {
-  if (!Array.isArray(shape)) throw wrongKind(`${title}.shape`, "an array of integers", shape);
-  const product = shape.reduce<number>((all, size, i) => all * checkInteger(`${title}.shape[${i}]`, size, 0), 1);
-  if (product !== length) {
-    throw wrongValue(`${title}.data`, `a length of ${product} (the product of shape [${shape.join(", ")}])`, length);
-  }
+  checkIsShape(title, shape);
+  const product = shape.reduce((all, size, i) => all * checkInteger(`${title}.shape[${i}]`, size, 0), 1);
+  checkElements(title, length, product, shape);
 }
 
 /**
@@ -124,7 +129,9 @@ export function checkWeight(
   const dimensions = transposed ? "[inFeatures, outFeatures]" : "[outFeatures, inFeatures]";
   if (shape) checkSizes(title, shape, dimensions, [undefined, undefined]);
 
-  const [outShape, inShape] = transposed ? [shape?.[1], shape?.[0]] : [shape?.[0], shape?.[1]];
+  const inOrder = <Size>(sizes: readonly [Size, Size]): readonly [Size, Size] =>
+    transposed ? [sizes[1], sizes[0]] : sizes;
+  const [outShape, inShape] = inOrder([shape?.[0], shape?.[1]]);
   const outKnown = known.outFeatures ?? outShape ?? bias?.length;
   const inKnown = known.inFeatures ?? inShape;
   if (outKnown === undefined && inKnown === undefined) {
@@ -132,7 +139,7 @@ export function checkWeight(
   }
   const outFeatures = outKnown ?? otherSize(title, data.length, inKnown!, "inFeatures");
   const inFeatures = inKnown ?? otherSize(title, data.length, outFeatures, "outFeatures");
-  if (shape) checkSizes(title, shape, dimensions, transposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures]);
+  if (shape) checkSizes(title, shape, dimensions, inOrder([outFeatures, inFeatures]));
   if (data.length !== outFeatures * inFeatures || data.length === 0) {
     const expected = `a length of ${outFeatures * inFeatures} (outFeatures × inFeatures), and not 0`;
     throw wrongValue(title, expected, data.length);

@@ -1,8 +1,8 @@
-import { checkRows, disposed, notOurs, wrongValue } from "../check.ts";
+import { checkAbsent, checkRows, disposed, isObject, notOurs, wrongValue } from "../check.ts";
 import { PANEL_FEATURES } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { Arena } from "../memory/arena.ts";
-import { CallScope } from "../memory/call-scope.ts";
+import { withScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats, shaped } from "../memory/data.ts";
 import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
@@ -65,27 +65,22 @@ export class PackedLinear {
     this.#arena = arena;
     const panelBytes = Math.ceil(outFeatures / PANEL_FEATURES) * PANEL_FEATURES * inFeatures * 4;
     this.#bytes = panelBytes + (bias ? outFeatures * 4 : 0);
-    const scope = new CallScope(arena);
-    try {
+    this.#ptr = withScope(arena, (scope) => {
       const weightPtr = scope.input(data);
       const biasPtr = scope.input(bias);
       const ptr = arena.allocate(this.#bytes);
-      this.#ptr = ptr;
       kernels.packPanels(ptr, weightPtr, inFeatures, outFeatures, outStride * 4, inStride * 4);
-      if (bias) {
-        this.#bias = { ptr: ptr + panelBytes, length: outFeatures };
-        new Uint8Array(arena.buffer).copyWithin(ptr + panelBytes, biasPtr, biasPtr + outFeatures * 4);
-      }
-    } finally {
-      scope.release();
-    }
+      if (bias) new Uint8Array(arena.buffer).copyWithin(ptr + panelBytes, biasPtr, biasPtr + outFeatures * 4);
+      return ptr;
+    });
+    this.#bias = bias && { ptr: this.#ptr + panelBytes, length: outFeatures };
     arena.watch(this, [this.#ptr]);
     Object.freeze(this);
   }
 
   /** @internal Whether a value is a PackedLinear, of any instance: no Proxy of one. */
   static isPacked(value: unknown): value is PackedLinear {
-    return typeof value === "object" && value !== null && #bytes in value;
+    return isObject(value) && #bytes in value;
   }
 
   /** Bytes of linear memory that it takes. */
@@ -150,11 +145,10 @@ export function linear(
   const raw = packed ? undefined : checkWeight(arena, { ...options, weight, bias: biasIn }, options);
   const { inFeatures, outFeatures, bias } = packed ?? raw!;
   const rows = checkRows("x", x.length, inFeatures, "inFeatures");
-  const out = Output.required(arena, "out", options.out, rows * outFeatures, "rows of x × outFeatures");
+  const out = new Output(arena, "out", options.out, rows * outFeatures, "rows of x × outFeatures");
   checkApart(arena, { out: options.out }, { x: xIn, weight, bias: biasIn });
 
-  const scope = new CallScope(arena);
-  try {
+  return withScope(arena, (scope) => {
     const xPtr = scope.input(x);
     const biasPtr = scope.input(bias);
     const weightPtr = scope.input(raw?.data);
@@ -177,9 +171,7 @@ export function linear(
       }
     }
     return { out: out.take()! };
-  } finally {
-    scope.release();
-  }
+  });
 }
 
 /** Checks a packed weight, and that no option beside it says what it settles. */
@@ -191,9 +183,7 @@ function checkPacked(
 ): { panels: number; bias: Floats | undefined; inFeatures: number; outFeatures: number } {
   const { inFeatures, outFeatures } = weight;
   const { panels, bias } = weight.addressesIn(arena, "weight");
-  for (const name of SETTLED) {
-    if (options[name] !== undefined) throw wrongValue(name, "nothing beside a packed weight", options[name]);
-  }
+  checkAbsent(options, SETTLED, "nothing beside a packed weight", wrongValue);
   // Written out, as a spread takes V8 far longer.
   if (biasIn === undefined) return { panels, bias, inFeatures, outFeatures };
   if (bias) throw wrongValue("bias", "nothing beside a packed weight that brings one", biasIn);

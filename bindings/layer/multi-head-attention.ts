@@ -57,8 +57,8 @@ export class MultiHeadAttention implements LayerDims {
   /** Whether every projection must have a bias, or none may. */
   readonly #biasRule: boolean | undefined;
   readonly #rotary: LayerRotary | undefined;
-  /** Inherits nothing, like the options of a call. */
-  readonly #defaults: LayerDefaults = record({});
+  /** With the sizes of the layer. Inherits nothing, like the options of a call. */
+  readonly #defaults: LayerDefaults;
   /** Copies of the tables of rotary in linear memory, where it has tables. */
   readonly #tables: Tensor[] = [];
   /** The projections q, k, v and, where there is one, out; undefined until there are weights. */
@@ -75,14 +75,14 @@ export class MultiHeadAttention implements LayerDims {
     Object.freeze(this.kvDim);
     const { bias, rotary } = options;
     this.#biasRule = bias === undefined ? undefined : checkBoolean("bias", bias);
-    for (const name in DEFAULT_NAMES) Object.assign(this.#defaults, { [name]: options[name as keyof LayerDefaults] });
     // The sizes and the defaults are checked as options of a call without rows.
-    const { numHeads, numKvHeads, headDim, valueDim } = this;
-    const defaults = record(this.#defaults, { numHeads, numKvHeads, headDim, valueDim });
+    const defaults: LayerDefaults & LayerDims = record(this as LayerDims);
+    for (const name in DEFAULT_NAMES) Object.assign(defaults, { [name]: options[name as keyof LayerDefaults] });
     checkProblem(arena, defaults, checkQueries(arena, new Float32Array(0), defaults), 0);
+    this.#defaults = defaults;
     this.#rotary = checkSwitch("rotary", rotary);
     try {
-      if (this.#rotary) this.#rotary = withOwnTables(arena, this.#rotary, headDim, this.#tables);
+      if (this.#rotary) this.#rotary = withOwnTables(arena, this.#rotary, this.headDim, this.#tables);
       if (options.weights !== undefined) this.#pack(options.weights);
     } catch (error) {
       this.dispose();
@@ -140,9 +140,8 @@ export class MultiHeadAttention implements LayerDims {
   createCache(options: Omit<KvCacheOptions, "numKvHeads" | "headDim" | "valueDim">): KvCache {
     const read = readOptions("createCache", options, STORE_NAMES as Names<typeof options>);
     this.#check();
-    const { numKvHeads, headDim, valueDim } = this;
     const { window = this.#defaults.window?.left } = read;
-    return new KvCache(this.#instance, record(read, { numKvHeads, headDim, valueDim, window }));
+    return new KvCache(this.#instance, record(this as LayerDims, read, { window }));
   }
 
   /**

@@ -1,5 +1,5 @@
 import { type AttentionOptions, WINDOW_NAMES } from "../attention/options.ts";
-import { checkInteger, checkObject, wrongKind, wrongValue } from "../check.ts";
+import { checkInteger, checkObject, isObject, wrongKind, wrongValue } from "../check.ts";
 import { oneOrEach } from "../kv-cache/options.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Floats, floatsOf } from "../memory/data.ts";
@@ -133,22 +133,13 @@ export function checkDims(options: MultiHeadAttentionOptions): LayerDims {
   const numHeads = checkInteger("numHeads", options.numHeads, 1);
   const { embedDim: embedDimIn = q.inFeatures } = options;
   const embedDim = checkInteger("embedDim", embedDimIn, 1);
-  const {
-    headDim = q.outFeatures === undefined
-      ? quotient("embedDim", embedDim, numHeads, "numHeads")
-      : quotient("outFeatures of weights.q", q.outFeatures, numHeads, "numHeads"),
-  } = options;
+  const { headDim = shareOf("q", q, numHeads, "numHeads") ?? quotient("embedDim", embedDim, numHeads, "numHeads") } =
+    options;
   checkInteger("headDim", headDim, 1);
-  const {
-    numKvHeads = k.outFeatures === undefined
-      ? numHeads
-      : quotient("outFeatures of weights.k", k.outFeatures, headDim, "headDim"),
-  } = options;
+  const { numKvHeads = shareOf("k", k, headDim, "headDim") ?? numHeads } = options;
   checkInteger("numKvHeads", numKvHeads, 1);
   const {
-    valueDim = v.outFeatures === undefined
-      ? headDim
-      : quotient("outFeatures of weights.v", v.outFeatures, numKvHeads, "numKvHeads"),
+    valueDim = shareOf("v", v, numKvHeads, "numKvHeads") ?? headDim,
     outDim = out.outFeatures ?? embedDim,
     kvDim: kvDimIn,
   } = options;
@@ -167,6 +158,11 @@ function featuresOf(linear: unknown): Features {
   if (!Array.isArray(shape)) return {};
   const [outFeatures, inFeatures] = (transposed === true ? [shape[1], shape[0]] : shape) as (number | undefined)[];
   return { inFeatures, outFeatures };
+}
+
+/** outFeatures of a projection divided by `divisor`; undefined where they are not known. */
+function shareOf(name: string, { outFeatures }: Features, divisor: number, what: string): number | undefined {
+  return outFeatures === undefined ? undefined : quotient(`outFeatures of weights.${name}`, outFeatures, divisor, what);
 }
 
 /** size / divisor, which must be an integer. `what` names the divisor in errors. */
@@ -215,7 +211,7 @@ export function checkSwitch<Options extends object>(
 ): Options | undefined {
   if (value === undefined || value === false) return undefined;
   if (value === true) return {} as Options;
-  if (typeof value !== "object" || (value as unknown) === null) throw wrongKind(title, "a boolean or an object", value);
+  if (!isObject(value)) throw wrongKind(title, "a boolean or an object", value);
   return value;
 }
 

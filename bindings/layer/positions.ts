@@ -1,5 +1,5 @@
 import type { AttentionOptions } from "../attention/options.ts";
-import { checkIntegers, isTypedArray, wrongKind } from "../check.ts";
+import { checkAbsent, checkIntegers, isTypedArray } from "../check.ts";
 
 /** Of the options of `forward`, those that say where rows stand. */
 interface PositionOptions extends Pick<AttentionOptions, "cuSeqlensQ" | "cuSeqlensKv"> {
@@ -31,15 +31,11 @@ export function checkPositions(
 ): LayerPositions {
   const { positions, contextPositions, context, append = true, cuSeqlensQ, cuSeqlensKv } = options;
   if (!hasRotary) {
-    for (const name of ["positions", "contextPositions"] as const) {
-      if (options[name] !== undefined) throw wrongKind(name, "nothing in a layer without rotary", options[name]);
-    }
+    checkAbsent(options, ["positions", "contextPositions"], "nothing in a layer without rotary");
     return { positions: 0, kPositions: 0 };
   }
   const hasContext = context !== undefined;
-  if (!hasContext && contextPositions !== undefined) {
-    throw wrongKind("contextPositions", "nothing without a context", contextPositions);
-  }
+  if (!hasContext) checkAbsent(options, ["contextPositions"], "nothing without a context");
   // Rows that are not appended are those of the last tokens in the cache.
   const starts = append ? before : before?.map((length) => length - rowsQ);
   const own = positions ?? positionsOf(hasContext ? undefined : starts, cuSeqlensQ, rowsQ);

@@ -2,9 +2,9 @@ import { attentionWeights } from "../attention-weights/attention-weights.ts";
 import { type AttentionResult, attentionSteps } from "../attention/attention.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { Appended } from "../kv-cache/calls.ts";
-import type { Arena } from "../memory/arena.ts";
+import { type Arena, floatsAt } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
-import { Output, checkApart } from "../memory/output.ts";
+import { Output, checkApart, optionalOutput } from "../memory/output.ts";
 import { Tensor } from "../memory/tensor.ts";
 import { record } from "../options.ts";
 import { rotary } from "../rotary/rotary.ts";
@@ -42,8 +42,8 @@ export function* runForward(
   const rows = batch * rowsQ;
   const headsLength = rows * numHeads * valueDim;
   const outLength = outLinear ? rows * outLinear.outFeatures : headsLength;
-  const out = Output.required(arena, "out", options.out, outLength, "batch × seqLenQ × outDim");
-  const lse = Output.optional(arena, "lse", options.lse, rows * numHeads, "batch × numHeads × seqLenQ");
+  const out = new Output(arena, "out", options.out, outLength, "batch × seqLenQ × outDim");
+  const lse = optionalOutput(arena, "lse", options.lse, rows * numHeads, "batch × numHeads × seqLenQ");
   const targets = { weights: weights?.weights, entropy: weights?.entropy, indices: weights?.indices };
   // These two are written when everything has been read, so they may lie over inputs.
   checkApart(arena, { out: options.out, lse: options.lse, ...targets });
@@ -154,5 +154,5 @@ function addressOf(arena: Arena, tensor: Tensor): number {
 
 /** Copies the floats of a tensor to an address. */
 function copy(arena: Arena, to: number, from: Tensor): void {
-  new Float32Array(arena.buffer, to, from.length).set(from.data);
+  floatsAt(arena, to, from.length).set(from.data);
 }

@@ -179,6 +179,16 @@ export class Arena {
   }
 }
 
+/** A view of `length` floats at `ptr`, which the next allocation may detach. */
+export function floatsAt(arena: Arena, ptr: number, length: number): Float32Array<ArrayBuffer> {
+  return new Float32Array(arena.buffer, ptr, length);
+}
+
+/** A view of `length` integers at `ptr`, which the next allocation may detach. */
+export function integersAt(arena: Arena, ptr: number, length: number): Int32Array<ArrayBuffer> {
+  return new Int32Array(arena.buffer, ptr, length);
+}
+
 /** The page of the memory that an address lies in. */
 function pageOf(ptr: number): number {
   return (ptr / PAGE_BYTES) | 0;

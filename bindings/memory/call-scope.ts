@@ -1,4 +1,4 @@
-import type { Arena } from "./arena.ts";
+import { type Arena, integersAt } from "./arena.ts";
 import type { Bytes, Floats } from "./data.ts";
 
 /**
@@ -43,12 +43,22 @@ export class CallScope {
   /** The address of a copy of `values` as i32. */
   integers(values: ArrayLike<number>): number {
     const ptr = this.reserve(values.length * 4);
-    new Int32Array(this.#arena.buffer, ptr, values.length).set(values);
+    integersAt(this.#arena, ptr, values.length).set(values);
     return ptr;
   }
 
   /** Gives everything back. */
   release(): void {
     for (const ptr of this.#ptrs.splice(0)) this.#arena.release(ptr);
+  }
+}
+
+/** What `use` returns: a call with a scope of its own, which is released whatever happens. */
+export function withScope<Result>(arena: Arena, use: (scope: CallScope) => Result): Result {
+  const scope = new CallScope(arena);
+  try {
+    return use(scope);
+  } finally {
+    scope.release();
   }
 }

@@ -1,7 +1,7 @@
 import { type Span, checkLength, checkTypedArray, isObject, spanOfArray } from "../check.ts";
 import { MOST_DIMENSIONS, list } from "../options.ts";
-import type { Arena } from "./arena.ts";
-import { Tensor } from "./tensor.ts";
+import { type Arena, floatsAt } from "./arena.ts";
+import { type Tensor, isTensor } from "./tensor.ts";
 
 /** Elements to read or write: an array of the caller, or an address in linear memory, which needs no copy. */
 export type Data<A> =
@@ -24,8 +24,13 @@ export type Bytes = Data<Uint8Array>;
  * disposed Tensor.
  */
 export function checkFloats(title: string, value: unknown, arena: Arena): Floats {
-  if (Tensor.isTensor(value)) return { ptr: value.ptrIn(arena, title), length: value.length };
+  if (isTensor(value)) return { ptr: value.ptrIn(arena, title), length: value.length };
   return dataOf(checkTypedArray(title, value, "Float32Array", "a Float32Array or a Tensor"), arena);
+}
+
+/** Whether a value is a Tensor or a typed array, and so no object with options or with { data }. */
+export function isRows(value: unknown): value is ArrayBufferView | Tensor {
+  return ArrayBuffer.isView(value) || isTensor(value);
 }
 
 /** Checks a Uint8Array. */
@@ -48,7 +53,7 @@ export function checkFloatsOf(title: string, value: unknown, arena: Arena, lengt
 
 /** The floats as an array: the caller's, or a view of linear memory, which the next allocation may detach. */
 export function floatsOf(arena: Arena, { array, ptr, length }: Floats): Float32Array {
-  return array ?? new Float32Array(arena.buffer, ptr, length);
+  return array ?? floatsAt(arena, ptr, length);
 }
 
 /**
@@ -56,14 +61,14 @@ export function floatsOf(arena: Arena, { array, ptr, length }: Floats): Float32A
  * they have does not matter.
  */
 export function shaped(value: unknown): unknown {
-  if (!isObject(value) || ArrayBuffer.isView(value) || Tensor.isTensor(value)) return value;
+  if (!isObject(value) || isRows(value)) return value;
   const { data, shape } = value as { data?: unknown; shape?: unknown };
   return { data, shape: list(shape, MOST_DIMENSIONS) };
 }
 
 /** The memory of a Tensor, or of a typed array; undefined for any other value. */
 export function spanOf(arena: Arena, title: string, value: unknown): Span | undefined {
-  if (!Tensor.isTensor(value)) {
+  if (!isTensor(value)) {
     const span = spanOfArray(value);
     return span && arena.owns(span.buffer) ? { ...span, buffer: arena.buffer } : span;
   }

@@ -1,8 +1,8 @@
 import { type Span, mismatch, wrongKind, wrongValue } from "../check.ts";
-import type { Arena } from "./arena.ts";
+import { type Arena, floatsAt } from "./arena.ts";
 import type { CallScope } from "./call-scope.ts";
 import { type Floats, checkFloatsOf, floatsOf, spanOf } from "./data.ts";
-import { Tensor } from "./tensor.ts";
+import { type Tensor, isTensor } from "./tensor.ts";
 
 /** Floats that a call reads or writes: an array, or a Tensor. */
 export type Rows = Float32Array | Tensor;
@@ -17,10 +17,10 @@ export type Written<Option> = Option extends Float32Array | Tensor ? Option : Fl
 /**
  * One output of a call, from the check of its option to the array that the caller gets:
  *
- *     Output.required or Output.optional   checks the option
- *     checkApart                           refuses memory that the call still reads, or writes otherwise
- *     reserve                              says where the kernels write
- *     take                                 hands the floats over, once the kernels have run
+ *     new Output or optionalOutput   checks the option
+ *     checkApart                     refuses memory that the call still reads, or writes otherwise
+ *     reserve                        says where the kernels write
+ *     take                           hands the floats over, once the kernels have run
  */
 export class Output {
   readonly #arena: Arena;
@@ -39,17 +39,7 @@ export class Output {
    * An output that every call has. `option` is an array or Tensor of `length` floats, or undefined for a fresh array;
    * `what` says in errors what the length is made of.
    */
-  static required(arena: Arena, title: string, option: unknown, length: number, what: string): Output {
-    return new Output(arena, title, option, length, what, true);
-  }
-
-  /** An output on request: `option` may also be true for a fresh array; false and undefined stand for no output. */
-  static optional(arena: Arena, title: string, option: unknown, length: number, what: string): Output {
-    const wanted = option !== undefined && option !== false;
-    return new Output(arena, title, typeof option === "boolean" ? undefined : option, length, what, wanted);
-  }
-
-  private constructor(arena: Arena, title: string, option: unknown, length: number, what: string, wanted: boolean) {
+  constructor(arena: Arena, title: string, option: unknown, length: number, what: string, wanted = true) {
     this.#arena = arena;
     this.#title = title;
     this.#length = length;
@@ -57,7 +47,7 @@ export class Output {
     if (option === undefined) return;
     this.place = checkFloatsOf(title, option, arena, length, what);
     this.#target = option as Float32Array | Tensor;
-    if (this.place.array === undefined && !Tensor.isTensor(option)) {
+    if (this.place.array === undefined && !isTensor(option)) {
       throw wrongKind(title, "a Tensor or a Float32Array outside the instance's memory", option);
     }
   }
@@ -87,10 +77,16 @@ export class Output {
     const target = this.#target;
     if (target && this.place?.ptr !== this.#ptr) {
       const to = this.place ? floatsOf(this.#arena, this.place) : (target as Float32Array);
-      to.set(new Float32Array(this.#arena.buffer, this.#ptr, this.#length));
+      to.set(floatsAt(this.#arena, this.#ptr, this.#length));
     }
     return target;
   }
+}
+
+/** An output on request: `option` may also be true for a fresh array; false and undefined stand for no output. */
+export function optionalOutput(arena: Arena, title: string, option: unknown, length: number, what: string): Output {
+  const wanted = option !== undefined && option !== false;
+  return new Output(arena, title, typeof option === "boolean" ? undefined : option, length, what, wanted);
 }
 
 /** A fresh array. Throws a RangeError that names the output where the engine makes none of that length. */

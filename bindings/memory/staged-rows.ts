@@ -1,4 +1,4 @@
-import type { Arena } from "./arena.ts";
+import { type Arena, floatsAt } from "./arena.ts";
 import type { CallScope } from "./call-scope.ts";
 import { type Floats, floatsOf } from "./data.ts";
 import { type Layout, stridesOf } from "./layout.ts";
@@ -26,45 +26,31 @@ export interface StagedShape {
   readonly alwaysCopy?: boolean;
 }
 
+/** `count` rows of batch entry `batch` from row `first` on; they stay as they are until the next call. */
+export type TakeRows = (batch: number, first: number, count: number) => RowsInMemory;
+
 /**
  * Brings rows of k or v, of all heads, to where the kernels can read them, a stretch of rows at a time. Rows in linear
- * memory are read in place. Rows of an array are copied to a stage, which the scope holds and the next stretch
- * overwrites.
+ * memory are read in place. Rows of an array are copied to a stage in the same layout, which the scope holds and the
+ * next stretch overwrites.
  */
-export class StagedRows {
-  readonly #arena: Arena;
-  readonly #floats: Floats;
-  readonly #shape: StagedShape;
+export function stageRows(arena: Arena, scope: CallScope, floats: Floats, shape: StagedShape): TakeRows {
+  const { layout, rows, heads, dim, maxRows, alwaysCopy } = shape;
   /** The address of the stage; 0 where nothing is copied. */
-  readonly #stage: number;
-
-  constructor(arena: Arena, scope: CallScope, floats: Floats, shape: StagedShape) {
-    const { maxRows, heads, dim, alwaysCopy } = shape;
-    this.#arena = arena;
-    this.#floats = floats;
-    this.#shape = shape;
-    this.#stage = floats.array || alwaysCopy ? scope.reserve(maxRows * heads * dim * 4) : 0;
-  }
-
-  /** `count` rows of batch entry `batch` from row `first` on; they stay as they are until the next `take`. */
-  take(batch: number, first: number, count: number): RowsInMemory {
-    const { layout, rows, heads, dim } = this.#shape;
-    const strides = stridesOf(layout, this.#stage ? count : rows, heads, dim);
-    const ptr = this.#stage || this.#floats.ptr! + batch * strides.batch + first * strides.row;
-    if (this.#stage) this.#copy(batch, first, count);
-    return { ptr, rowStride: strides.row, headStride: strides.head, heads, dim };
-  }
-
-  /** Copies rows to the stage, in the same layout. */
-  #copy(batch: number, first: number, count: number): void {
-    const { layout, rows, heads, dim } = this.#shape;
-    const array = floatsOf(this.#arena, this.#floats);
-    const stage = new Float32Array(this.#arena.buffer, this.#stage, count * heads * dim);
-    // A row of "blhd" holds every head. In "bhld" the rows of each head are a block of their own.
-    const [blocks, width] = layout === "blhd" ? [1, heads * dim] : [heads, dim];
-    for (let block = 0; block < blocks; block++) {
-      const start = ((batch * blocks + block) * rows + first) * width;
-      stage.set(array.subarray(start, start + count * width), block * count * width);
+  const stage = floats.array || alwaysCopy ? scope.reserve(maxRows * heads * dim * 4) : 0;
+  // A row of "blhd" holds every head. In "bhld" the rows of each head are a block of their own.
+  const [blocks, width] = layout === "blhd" ? [1, heads * dim] : [heads, dim];
+  return (batch, first, count) => {
+    const strides = stridesOf(layout, stage ? count : rows, heads, dim);
+    if (stage) {
+      const array = floatsOf(arena, floats);
+      const staged = floatsAt(arena, stage, count * heads * dim);
+      for (let block = 0; block < blocks; block++) {
+        const start = ((batch * blocks + block) * rows + first) * width;
+        staged.set(array.subarray(start, start + count * width), block * count * width);
+      }
     }
-  }
+    const ptr = stage || floats.ptr! + batch * strides.batch + first * strides.row;
+    return { ptr, rowStride: strides.row, headStride: strides.head, heads, dim };
+  };
 }

@@ -1,5 +1,8 @@
 import { disposed, inUse, isObject, notOurs, wrongKind } from "../check.ts";
-import type { Arena } from "./arena.ts";
+import { type Arena, floatsAt } from "./arena.ts";
+
+/** @internal Whether a value is a Tensor, of any instance: no Proxy of one, and none that only inherits from one. */
+export let isTensor: (value: unknown) => value is Tensor;
 
 /**
  * Floats in an instance's linear memory. A Tensor may be passed wherever a Float32Array is expected, to the instance
@@ -14,6 +17,10 @@ import type { Arena } from "./arena.ts";
  * @category Memory
  */
 export class Tensor {
+  static {
+    isTensor = (value): value is Tensor => isObject(value) && #ptr in value;
+  }
+
   readonly #length: number;
   readonly #arena: Arena;
   /** Undefined once disposed. */
@@ -40,11 +47,6 @@ export class Tensor {
     return tensor;
   }
 
-  /** @internal Whether a value is a Tensor, of any instance: no Proxy of one, and none that only inherits from one. */
-  static isTensor(value: unknown): value is Tensor {
-    return isObject(value) && #ptr in value;
-  }
-
   /** Number of floats. */
   get length(): number {
     return Tensor.#checked(this).#length;
@@ -57,12 +59,12 @@ export class Tensor {
    */
   get data(): Float32Array {
     Tensor.#checked(this);
-    return new Float32Array(this.#arena.buffer, this.ptrIn(this.#arena, "tensor"), this.#length);
+    return floatsAt(this.#arena, this.ptrIn(this.#arena, "tensor"), this.#length);
   }
 
   /** Refuses a Proxy of a Tensor, as frameworks make them of what they watch. */
   static #checked(value: unknown): Tensor {
-    if (!Tensor.isTensor(value)) throw wrongKind("tensor", "a Tensor itself", value);
+    if (!isTensor(value)) throw wrongKind("tensor", "a Tensor itself", value);
     return value;
   }
 
@@ -105,7 +107,7 @@ export class Tensor {
 /** Holds the Tensors among checked arguments, and in their options, such as `bias.data`. Returns what ends that. */
 export function holdTensors(values: readonly unknown[], depth: number = 2): (() => void)[] {
   return values.flatMap((value) => {
-    if (Tensor.isTensor(value)) return [value.hold()];
+    if (isTensor(value)) return [value.hold()];
     if (depth === 0 || !isObject(value) || ArrayBuffer.isView(value)) return [];
     return holdTensors(Object.values(value) as unknown[], depth - 1);
   });

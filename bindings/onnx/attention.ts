@@ -4,7 +4,7 @@ import { MAX_HEADS } from "../limits.ts";
 import { type ContribAttentionAttributes, type ContribAttentionInputs, contribAttention } from "./contrib-attention.ts";
 import { outputsOf } from "./outputs.ts";
 import { appendRows, pastOf } from "./past.ts";
-import { Rows, type ScoreOptions, attend, padRows, scores, softcapOf } from "./rows.ts";
+import { type ScoreOptions, Rows, attend, padRows, rowsOf, scores, softcapOf } from "./rows.ts";
 import {
   type OnnxBooleans,
   type OnnxIntegers,
@@ -18,6 +18,7 @@ import {
   checkShape,
   elementsOf,
   readGiven,
+  required,
 } from "./operands.ts";
 
 /** Inputs of the operator Attention of ai.onnx, opsets 23 to 25. @category Attention */
@@ -120,15 +121,15 @@ export function onnxAttention(heed: Heed, given: object, attributes: object = {}
   const inputs = readGiven("inputs", given);
   if ("weights" in inputs || "input" in inputs) return contribAttention(heed, inputs, attributes);
   const operands = new Operands(heed, inputs, INPUTS, attributes, ATTRIBUTES);
-  const [Q, K, V] = [operands.required("Q", [3, 4]), operands.required("K", [3, 4]), operands.required("V", [3, 4])];
+  const [Q, K, V] = [required(operands, "Q", [3, 4]), required(operands, "K", [3, 4]), required(operands, "V", [3, 4])];
   const numHeads = headsOf(operands, "q_num_heads", "Q", Q);
   const numKvHeads = headsOf(operands, "kv_num_heads", "K", K);
   if (numHeads % numKvHeads !== 0) {
     throw wrongValue("K", `heads that divide ${numHeads} (heads of Q)`, numKvHeads);
   }
-  const q = Rows.fromTensor("Q", Q, numHeads);
-  const k = Rows.fromTensor("K", K, numKvHeads);
-  const v = Rows.fromTensor("V", V, numKvHeads);
+  const q = rowsOf("Q", Q, numHeads);
+  const k = rowsOf("K", K, numKvHeads);
+  const v = rowsOf("V", V, numKvHeads);
   checkShape("K", k.shape, [q.batch, numKvHeads, "kv_length", q.dim]);
   checkShape("V", v.shape, [q.batch, numKvHeads, k.length, "v_head_size"]);
   const past = pastOf(operands, k, v, (name) => wrongValue(name, "a tensor beside the other", "none"));

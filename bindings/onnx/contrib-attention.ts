@@ -4,7 +4,7 @@ import type { OnnxPadding } from "./masks.ts";
 import { attendWithPast } from "./multi-head-attention.ts";
 import { outputsOf } from "./outputs.ts";
 import { stack, stackedPastOf } from "./past.ts";
-import { Rows, columns } from "./rows.ts";
+import { Rows, columns, rowsOf } from "./rows.ts";
 import {
   type OnnxIntegers,
   type OnnxNumber,
@@ -14,6 +14,9 @@ import {
   Operands,
   PADDING,
   checkShape,
+  refuseAttribute,
+  required,
+  shown,
 } from "./operands.ts";
 
 /** Inputs of the operator Attention of com.microsoft, which projects its input to q, k and v. @category Attention */
@@ -88,14 +91,14 @@ const ATTRIBUTES = [
  */
 export function contribAttention(heed: Heed, inputs: object, attributes: object): ContribAttentionOutputs {
   const operands = new Operands(heed, inputs, INPUTS, attributes, ATTRIBUTES);
-  operands.refuseAttribute("do_rotary", 0, "apply onnxRotaryEmbedding, or use onnxGroupQueryAttention");
+  refuseAttribute(operands, "do_rotary", 0, "apply onnxRotaryEmbedding, or use onnxGroupQueryAttention");
   operands.count("rotary_embedding_dim", 0, 0);
   operands.flag("past_present_share_buffer");
   const numHeads = operands.heads("num_heads");
-  const input = operands.required("input", [3]);
+  const input = required(operands, "input", [3]);
   const [batch, length, width] = input.shape as [number, number, number];
   checkInteger("input.shape[2]", width, 1);
-  const weights = operands.required("weights", [2]);
+  const weights = required(operands, "weights", [2]);
   const sizes = hiddenSizes(operands, numHeads, weights.shape[1]!);
   const total = sizes.reduce((sum, size) => sum + size, 0);
   checkShape("weights", weights.shape, [width, total]);
@@ -108,7 +111,7 @@ export function contribAttention(heed: Heed, inputs: object, attributes: object)
   const [q, k, v] = sizes.map((size, n) => {
     const start = sizes.slice(0, n).reduce((sum, before) => sum + before, 0);
     const data = columns(out, total, start, size);
-    return Rows.fromTensor("input", { data, shape: [batch, length, size] }, numHeads);
+    return rowsOf("input", { data, shape: [batch, length, size] }, numHeads);
   }) as [Rows, Rows, Rows];
 
   const past = stackedPastOf(operands, q, v);
@@ -127,7 +130,7 @@ function hiddenSizes(operands: Operands, numHeads: number, total: number): numbe
   const isMultiple = (size: number) => size > 0 && Number.isInteger(size / numHeads);
   if (sizes.length !== 3 || sizes[0] !== sizes[1] || !sizes.every(isMultiple)) {
     const expected = `three multiples of ${numHeads}, of q and k the same`;
-    throw wrongValue("attributes.qkv_hidden_sizes", expected, `[${sizes.join(", ")}]`);
+    throw wrongValue("attributes.qkv_hidden_sizes", expected, shown(sizes));
   }
   return sizes;
 }

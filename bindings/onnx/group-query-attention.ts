@@ -4,7 +4,7 @@ import { outputsOf } from "./outputs.ts";
 import { biasOf } from "./masks.ts";
 import { normalizeQueryKey, rotateQueryKey } from "./query-key.ts";
 import { pastOf, writeRows } from "./past.ts";
-import { Rows, type ScoreOptions, attend, columns, padRows, scores, softcapOf } from "./rows.ts";
+import { type ScoreOptions, Rows, attend, columns, padRows, rowsOf, scores, softcapOf } from "./rows.ts";
 import {
   type OnnxIntegers,
   type OnnxNumber,
@@ -14,6 +14,8 @@ import {
   Operands,
   checkEach,
   checkShape,
+  refuseAttribute,
+  required,
 } from "./operands.ts";
 
 /** Inputs of the operator GroupQueryAttention of com.microsoft. @category Grouped-query attention */
@@ -204,21 +206,21 @@ export function onnxGroupQueryAttention(
 /** Refuses quantised caches and caches of a window. */
 function refuseUnsupported(operands: Operands): void {
   operands.refuseInputs("caches are of f32 here", "k_scale", "v_scale");
-  operands.refuseAttribute("k_quant_type", "NONE", "caches are of f32 here");
-  operands.refuseAttribute("v_quant_type", "NONE", "caches are of f32 here");
+  refuseAttribute(operands, "k_quant_type", "NONE", "caches are of f32 here");
+  refuseAttribute(operands, "v_quant_type", "NONE", "caches are of f32 here");
   operands.count("kv_cache_bit_width", 0, 0);
-  operands.refuseAttribute("sliding_window_cache", 0, "caches hold whole sequences here");
+  refuseAttribute(operands, "sliding_window_cache", 0, "caches hold whole sequences here");
 }
 
 /** q, k and v: an input each, or packed into query. */
 function projections(operands: Operands, numHeads: number, numKvHeads: number): { q: Rows; k: Rows; v: Rows } {
-  const query = operands.required("query", [3]);
+  const query = required(operands, "query", [3]);
   if (operands.has("key") || operands.has("value")) {
-    const [key, value] = [operands.required("key", [3]), operands.required("value", [3])];
-    const q = Rows.fromTensor("query", query, numHeads);
+    const [key, value] = [required(operands, "key", [3]), required(operands, "value", [3])];
+    const q = rowsOf("query", query, numHeads);
     checkShape("key", key.shape, [q.batch, "kv_length", numKvHeads * q.dim]);
     checkShape("value", value.shape, key.shape);
-    return { q, k: Rows.fromTensor("key", key, numKvHeads), v: Rows.fromTensor("value", value, numKvHeads) };
+    return { q, k: rowsOf("key", key, numKvHeads), v: rowsOf("value", value, numKvHeads) };
   }
   const [batch, length, width] = query.shape as [number, number, number];
   const dim = width / (numHeads + 2 * numKvHeads);
@@ -227,15 +229,15 @@ function projections(operands: Operands, numHeads: number, numKvHeads: number): 
   }
   const take = (firstHead: number, heads: number) => {
     const data = columns(query.data, width, firstHead * dim, heads * dim);
-    return Rows.fromTensor("query", { data, shape: [batch, length, heads * dim] }, heads);
+    return rowsOf("query", { data, shape: [batch, length, heads * dim] }, heads);
   };
   return { q: take(0, numHeads), k: take(numHeads, numKvHeads), v: take(numHeads + numKvHeads, numKvHeads) };
 }
 
 /** How many keys there are with those of this call: `total` in the longest sequence, kvLengths in each. */
 function lengthsOf(operands: Operands, batch: number, kvLength: number): { total: number; kvLengths: Int32Array } {
-  operands.required("seqlens_k", [1, 2]);
-  operands.required("total_sequence_length", [0, 1, 2]);
+  required(operands, "seqlens_k", [1, 2]);
+  required(operands, "total_sequence_length", [0, 1, 2]);
   const lastKeys = operands.integers("seqlens_k", [1, 2])!;
   const total = operands.integer("total_sequence_length")!;
   if (lastKeys.length !== batch) throw wrongValue("seqlens_k.shape", `[${batch}]`, `[${lastKeys.length}]`);

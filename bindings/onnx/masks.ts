@@ -1,6 +1,6 @@
 import { wrongValue } from "../check.ts";
 import type { ScoreOptions } from "./rows.ts";
-import { type OnnxBooleans, type OnnxIntegers, type OnnxTensor, Operands, elementsOf } from "./operands.ts";
+import { type OnnxBooleans, type OnnxIntegers, type OnnxTensor, Operands, elementsOf, shown } from "./operands.ts";
 
 /** Which keys are no padding, in one of the forms that the operators of com.microsoft take. @category Tensors */
 export type OnnxPadding = OnnxIntegers | OnnxBooleans;
@@ -104,8 +104,8 @@ function keepMaskOf(operands: Operands, name: string, sizes: ScoreSizes): KeepMa
 function wrongShape(name: string, shape: readonly number[], { batch, seqLenQ, past, total }: ScoreSizes): RangeError {
   const forms = [[batch], [2 * batch], [3 * batch + 2], [batch, total], [batch, seqLenQ, total]];
   if (past > 0) forms.push([batch, total - past]);
-  const expected = forms.map((form) => `[${form.join(", ")}]`).join(" or ");
-  return wrongValue(`${name}.shape`, expected, `[${shape.join(", ")}]`);
+  const expected = forms.map((form) => shown(form)).join(" or ");
+  return wrongValue(`${name}.shape`, expected, shown(shape));
 }
 
 /**
@@ -154,7 +154,7 @@ export function biasOf(
   const [b, h, rows, keys] = bias.shape;
   if ((b !== 1 && b !== batch) || (h !== 1 && h !== numHeads) || rows !== seqLenQ || keys !== total) {
     const expected = `[${batch} or 1, ${numHeads} or 1, ${seqLenQ}, ${total}]`;
-    throw wrongValue("attention_bias.shape", expected, `[${bias.shape.join(", ")}]`);
+    throw wrongValue("attention_bias.shape", expected, shown(bias.shape));
   }
   return bias;
 }

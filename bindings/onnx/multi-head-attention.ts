@@ -3,7 +3,7 @@ import type { Heed } from "../heed.ts";
 import { type OnnxPadding, biasOf, maskOptions } from "./masks.ts";
 import { outputsOf } from "./outputs.ts";
 import { type Past, appendRows, firstRows, pastOf, writeRows } from "./past.ts";
-import { Rows, type ScoreOptions, attend, columns, scores } from "./rows.ts";
+import { type ScoreOptions, Rows, attend, columns, rowsOf, scores } from "./rows.ts";
 import {
   type OnnxIntegers,
   type OnnxNumber,
@@ -13,6 +13,7 @@ import {
   Operands,
   PADDING,
   checkShape,
+  required,
 } from "./operands.ts";
 
 /** Inputs of the operator MultiHeadAttention of com.microsoft. @category Multi-head attention */
@@ -141,7 +142,7 @@ export function attendWithPast(
 
 /** q, k and v with the bias added, from any of the forms in which they may come. */
 function projections(operands: Operands, numHeads: number): { q: Rows; k: Rows; v: Rows } {
-  const query = operands.required("query", operands.has("key") ? [3] : [3, 5]);
+  const query = required(operands, "query", operands.has("key") ? [3] : [3, 5]);
   const bias = operands.floats("bias", [1]);
   if (query.shape.length === 5) {
     operands.refuseInputs("query has k and v", "key", "value");
@@ -151,16 +152,16 @@ function projections(operands: Operands, numHeads: number): { q: Rows; k: Rows; 
   const key = operands.floats("key", [3, 4, 5]);
   if (!key)
     throw wrongKind("key", `{ data, shape } (query is not [batch, length, ${numHeads}, 3, head_size])`, undefined);
-  const q = Rows.fromTensor("query", query, numHeads);
+  const q = rowsOf("query", query, numHeads);
   if (key.shape.length === 5) {
     operands.refuseInputs("key has v", "value");
     const [k, v] = splitParts("key", key, numHeads, 2);
     checkShape("key", key.shape, [q.batch, "kv_length", numHeads, 2, q.dim]);
     return addBias({ q, k: k!, v: v! }, bias);
   }
-  const value = operands.required("value", [key.shape.length]);
-  const k = Rows.fromTensor("key", key, numHeads);
-  const v = Rows.fromTensor("value", value, numHeads);
+  const value = required(operands, "value", [key.shape.length]);
+  const k = rowsOf("key", key, numHeads);
+  const v = rowsOf("value", value, numHeads);
   checkShape("key", k.shape, [q.batch, numHeads, "kv_length", q.dim]);
   checkShape("value", v.shape, [q.batch, numHeads, k.length, "v_head_size"]);
   // A key of four dimensions was projected and biased in an earlier call, for cross-attention.
@@ -172,11 +173,7 @@ function splitParts(name: string, { data, shape }: OnnxTensor, numHeads: number,
   const [batch, length, , , dim] = shape as [number, number, number, number, number];
   checkShape(name, shape, [batch, length, numHeads, parts, dim]);
   return Array.from({ length: parts }, (_, n) =>
-    Rows.fromTensor(
-      name,
-      { data: columns(data, parts * dim, n * dim, dim), shape: [batch, length, numHeads * dim] },
-      numHeads,
-    ),
+    rowsOf(name, { data: columns(data, parts * dim, n * dim, dim), shape: [batch, length, numHeads * dim] }, numHeads),
   );
 }
 

@@ -1,12 +1,16 @@
 import {
+  checkElements,
   checkFinite,
   checkInteger,
+  checkIsShape,
   checkObject,
   checkTypedArray,
+  isObject,
   isTypedArray,
   wrongKind,
   wrongValue,
 } from "../check.ts";
+import type { INSTANCE } from "../engine/module.ts";
 import type { Heed } from "../heed.ts";
 import { MAX_HEADS } from "../limits.ts";
 import { MOST_DIMENSIONS, closestName, list } from "../options.ts";
@@ -29,9 +33,9 @@ export type OnnxNumber = number | bigint;
 /** The shape that an input must have: the size of each dimension, or a name for a dimension of any size. */
 export type ShapePattern = readonly (number | string)[];
 
-/** An input that was checked: its data are a view of our own over the memory of the caller's array. */
+/** An input that was checked: its data are a view of our own over the memory of the caller's array, or a copy. */
 export interface Operand<Data = Float32Array> extends OnnxTensor<Data> {
-  /** The caller's array. */
+  /** The caller's array, where the data are a view. */
   source?: unknown;
 }
 
@@ -69,9 +73,8 @@ export class Operands {
     attributes: unknown,
     attributeNames: readonly string[],
   ) {
-    if (typeof (heed as Heed | null | undefined)?.attention !== "function") {
-      throw wrongKind("heed", "an instance of heed", heed);
-    }
+    const instance = (heed as Heed | null | undefined)?.[Symbol.for("heed.instance") as typeof INSTANCE];
+    if (!instance) throw wrongKind("heed", "an instance of heed", heed);
     const given = readGiven("inputs", inputs, Object.keys(kinds));
     this.#attributes = readGiven("attributes", attributes, attributeNames);
     for (const name in this.#attributes) this.#attributes[name] = list(this.#attributes[name], MOST_DIMENSIONS);
@@ -79,7 +82,7 @@ export class Operands {
     const tensors = Object.entries(given).flatMap(([name, value]) =>
       value === undefined ? [] : [readTensor(name, value, kinds[name]!)],
     );
-    this.#inputs = new Map(tensors.map((tensor) => [tensor.name, checkTensor(tensor)]));
+    this.#inputs = new Map(tensors.map((tensor) => [tensor.name, checkTensor(tensor, instance)]));
   }
 
   /** Whether an input is given. */
@@ -102,11 +105,20 @@ export class Operands {
     return this.tensor(name, ranks) as Operand | undefined;
   }
 
-  /** An input of floats that must be there. */
-  required(name: string, ranks: readonly number[]): Operand {
-    const tensor = this.floats(name, ranks);
-    if (!tensor) throw wrongKind(name, "{ data, shape }", undefined);
-    return tensor;
+  /**
+   * Two inputs of floats: both or none.
+   *
+   * @param missing the error where one is given without the other; `name` is the one that is not there
+   */
+  pair(
+    names: readonly [string, string],
+    ranks: readonly number[],
+    missing = (name: string): Error => wrongKind(name, "{ data, shape } beside the other", undefined),
+  ): [Operand, Operand] | undefined {
+    const [first, second] = names.map((name) => this.floats(name, ranks));
+    if (first && second) return [first, second];
+    if (first || second) throw missing(names[first ? 1 : 0]);
+    return undefined;
   }
 
   /** A copy of the elements of an input of integers, or undefined. Those of 64 bits must fit into 32. */
@@ -175,12 +187,24 @@ export class Operands {
     }
   }
 
-  /** Throws a RangeError unless an attribute is absent or `neutral`: heed does not compute what others ask for. */
-  refuseAttribute(name: string, neutral: number | string, reason: string): void {
-    const value = this.#attributes[name];
-    if (value === undefined || value === neutral || (typeof value === "bigint" && Number(value) === neutral)) return;
-    throw wrongValue(`attributes.${name}`, `${neutral} (${reason})`, value);
+  /** An attribute as it was given. */
+  attribute(name: string): unknown {
+    return this.#attributes[name];
   }
+}
+
+/** An input of floats that must be there. */
+export function required(operands: Operands, name: string, ranks: readonly number[]): Operand {
+  const tensor = operands.floats(name, ranks);
+  if (!tensor) throw wrongKind(name, "{ data, shape }", undefined);
+  return tensor;
+}
+
+/** Throws a RangeError unless an attribute is absent or `neutral`: heed does not compute what others ask for. */
+export function refuseAttribute(operands: Operands, name: string, neutral: number | string, reason: string): void {
+  const value = operands.attribute(name);
+  if (value === undefined || value === neutral || (typeof value === "bigint" && Number(value) === neutral)) return;
+  throw wrongValue(`attributes.${name}`, `${neutral} (${reason})`, value);
 }
 
 /** What a caller gave, by name. */
@@ -212,23 +236,27 @@ interface GivenTensor {
 
 /** Reads { data, shape }. */
 function readTensor(name: string, value: unknown, kinds: readonly Kind[]): GivenTensor {
-  if (typeof value !== "object" || value === null) throw wrongKind(name, "{ data, shape }", value);
+  if (!isObject(value)) throw wrongKind(name, "{ data, shape }", value);
   const { data, shape } = value as Given;
   return { name, data, shape: list(shape, MOST_DIMENSIONS), kinds };
 }
 
-/** Checks { data, shape }. */
-function checkTensor({ name, data: source, shape, kinds }: GivenTensor): Operand<Elements> {
+/**
+ * Checks { data, shape }. Data in the memory of the instance are copied: the operator may grow the memory, and so may
+ * other calls before an output is made, which detaches every view of it.
+ */
+function checkTensor(
+  { name, data: source, shape, kinds }: GivenTensor,
+  { arena }: Heed[typeof INSTANCE],
+): Operand<Elements> {
   const kind = kinds.find((kind) => isTypedArray(kind, source)) ?? kinds[0]!;
   const data = checkTypedArray(`${name}.data`, source, kind, kinds.join(" or "));
-  if (!Array.isArray(shape)) throw wrongKind(`${name}.shape`, "an array of integers", shape);
+  checkIsShape(name, shape);
   if (shape.length > MAX_RANK) throw wrongValue(`${name}.shape`, `at most ${MAX_RANK} dimensions`, shape.length);
   shape.forEach((size, i) => checkInteger(`${name}.shape[${i}]`, size, 0, MAX_SIZE));
   const elements = elementsOf(shape);
-  if (data.length !== elements) {
-    throw wrongValue(`${name}.data`, `a length of ${elements} (shape [${shape.join(", ")}])`, data.length);
-  }
-  return { data, shape, source };
+  checkElements(name, data.length, elements, shape);
+  return arena.owns(data.buffer) ? { data: data.slice(), shape } : { data, shape, source };
 }
 
 /** A bigint as a number; any other value as it is. */
@@ -247,7 +275,12 @@ export function elementsOf(shape: readonly number[]): number {
 export function checkShape(name: string, shape: readonly number[], expected: ShapePattern): void {
   const fits =
     shape.length === expected.length && shape.every((n, i) => typeof expected[i] === "string" || n === expected[i]);
-  if (!fits) throw wrongValue(`${name}.shape`, `[${expected.join(", ")}]`, `[${shape.join(", ")}]`);
+  if (!fits) throw wrongValue(`${name}.shape`, shown(expected), shown(shape));
+}
+
+/** A shape in an error. */
+export function shown(shape: ShapePattern): string {
+  return `[${shape.join(", ")}]`;
 }
 
 /** Throws a RangeError for an element that is not from `low` to `high`; `what` says in it what these are made of. */

@@ -1,8 +1,8 @@
 // The past of a call: the keys and values of earlier calls, as inputs and as outputs.
 
-import { wrongKind, wrongValue } from "../check.ts";
+import { wrongValue } from "../check.ts";
 import { type OnnxTensor, type Operands, checkShape } from "./operands.ts";
-import { Rows, columns } from "./rows.ts";
+import { Rows, columns, rowsOf } from "./rows.ts";
 
 /** The rows of past_key and past_value: both or none. */
 export interface Past {
@@ -16,18 +16,13 @@ export interface Past {
  * @param missing the error where one is given without the other; `name` is the one that is not there
  * @throws TypeError or RangeError for a tensor of the wrong kind or shape
  */
-export function pastOf(
-  operands: Operands,
-  k: Rows,
-  v: Rows,
-  missing = (name: string): Error => wrongKind(name, "{ data, shape } beside the other", undefined),
-): Past {
-  const [key, value] = [operands.floats("past_key", [4]), operands.floats("past_value", [4])];
-  if (!key && !value) return { key: undefined, value: undefined };
-  if (!key || !value) throw missing(key ? "past_value" : "past_key");
+export function pastOf(operands: Operands, k: Rows, v: Rows, missing?: (name: string) => Error): Past {
+  const past = operands.pair(["past_key", "past_value"], [4], missing);
+  if (!past) return { key: undefined, value: undefined };
+  const [key, value] = past;
   checkShape("past_key", key.shape, [k.batch, k.heads, "past_length", k.dim]);
   checkShape("past_value", value.shape, [v.batch, v.heads, key.shape[2]!, v.dim]);
-  return { key: Rows.fromTensor("past_key", key, k.heads), value: Rows.fromTensor("past_value", value, v.heads) };
+  return { key: rowsOf("past_key", key, k.heads), value: rowsOf("past_value", value, v.heads) };
 }
 
 /**

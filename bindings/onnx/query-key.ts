@@ -1,6 +1,6 @@
 // What GroupQueryAttention does to q and to the new rows of k before it appends k to the past: first RMSNorm, then
 // rotary embedding.
-import { wrongKind, wrongValue } from "../check.ts";
+import { wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
 import { rotateRows, tablesOf } from "./rotary-embedding.ts";
 import { Rows } from "./rows.ts";
@@ -15,11 +15,9 @@ interface QueryKey {
 /** RMSNorm: each row divided by its root mean square, times q_norm_weight or k_norm_weight. Without these nothing. */
 export function normalizeQueryKey(operands: Operands, { q, k }: QueryKey): QueryKey {
   const epsilon = operands.magnitude("qk_norm_epsilon", 1e-6);
-  const [qWeight, kWeight] = [operands.floats("q_norm_weight", [1]), operands.floats("k_norm_weight", [1])];
-  if (!qWeight && !kWeight) return { q, k };
-  if (!qWeight || !kWeight) {
-    throw wrongKind(qWeight ? "k_norm_weight" : "q_norm_weight", "{ data, shape } beside the other", undefined);
-  }
+  const weights = operands.pair(["q_norm_weight", "k_norm_weight"], [1]);
+  if (!weights) return { q, k };
+  const [qWeight, kWeight] = weights;
   checkShape("q_norm_weight", qWeight.shape, [q.dim]);
   checkShape("k_norm_weight", kWeight.shape, [q.dim]);
   const norm = (rows: Rows, weight: Float32Array): Rows => {

@@ -13,6 +13,8 @@ import {
   checkEach,
   checkShape,
   readGiven,
+  refuseAttribute,
+  required,
 } from "./operands.ts";
 
 /** Inputs of RotaryEmbedding: `X` of ai.onnx, opset 23, or `input` of com.microsoft. @category Rotary embedding */
@@ -69,9 +71,9 @@ export function onnxRotaryEmbedding<const Inputs extends OnnxRotaryEmbeddingInpu
   const [name, output] = contrib ? (["input", "output"] as const) : (["X", "Y"] as const);
   const kinds = { [name]: FLOATS, cos_cache: FLOATS, sin_cache: FLOATS, position_ids: INTEGERS };
   const operands = new Operands(heed, given, kinds, attributes, ATTRIBUTES);
-  operands.refuseAttribute("is_packed_batching", 0, "sequences come padded");
-  operands.refuseAttribute("scale", 1, "angles are those of the tables");
-  const { data, shape } = operands.required(name, [3, 4]);
+  refuseAttribute(operands, "is_packed_batching", 0, "sequences come padded");
+  refuseAttribute(operands, "scale", 1, "angles are those of the tables");
+  const { data, shape } = required(operands, name, [3, 4]);
   const tables = tablesOf(operands, operands.has("position_ids") ? 2 : 3);
   const attribute = operands.count("num_heads", 0, 0, MAX_HEADS);
   const width = shape.at(-1)!;
@@ -120,8 +122,8 @@ export function onnxRotaryEmbedding<const Inputs extends OnnxRotaryEmbeddingInpu
 
 /** The inputs cos_cache and sin_cache, which have one shape of `rank` dimensions. */
 export function tablesOf(operands: Operands, rank: number) {
-  const cos = operands.required("cos_cache", [rank]);
-  const sin = operands.required("sin_cache", [rank]);
+  const cos = required(operands, "cos_cache", [rank]);
+  const sin = required(operands, "sin_cache", [rank]);
   checkShape("sin_cache", sin.shape, cos.shape);
   const half = checkInteger(`cos_cache.shape[${rank - 1}]`, cos.shape.at(-1), 1);
   return { cos: cos.data, sin: sin.data, shape: cos.shape, rotaryDim: 2 * half };

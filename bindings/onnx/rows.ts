@@ -40,27 +40,6 @@ export class Rows implements RowSizes {
     this.#source = source as Float32Array | undefined;
   }
 
-  /**
-   * The rows of a tensor [batch, heads, length, dim] or [batch, length, heads·dim].
-   *
-   * @throws RangeError for a shape that does not have `heads` heads, or whose heads do not have 1 to MAX_DIM floats;
-   * `name` names the tensor in it
-   */
-  static fromTensor(name: string, { shape, data, source }: Operand, heads: number): Rows {
-    if (shape.length === 4) {
-      const [batch, , length, dim] = shape as [number, number, number, number];
-      checkShape(name, shape, [batch, heads, length, dim]);
-      checkInteger(`${name}.shape[3]`, dim, 1, MAX_DIM);
-      return new Rows({ batch, heads, length, dim }, "bhld", data, source);
-    }
-    const [batch, length, width] = shape as [number, number, number];
-    const dim = width / heads;
-    if (!Number.isInteger(dim) || dim === 0 || dim > MAX_DIM) {
-      throw wrongValue(`${name}.shape[2]`, `a multiple of ${heads} (heads), at most ${heads * MAX_DIM}`, width);
-    }
-    return new Rows({ batch, heads, length, dim }, "blhd", data, source);
-  }
-
   /** [batch, heads, length, dim] */
   get shape(): [number, number, number, number] {
     return [this.batch, this.heads, this.length, this.dim];
@@ -89,6 +68,27 @@ export class Rows implements RowSizes {
   get packed(): OnnxTensor {
     return { data: this.dataIn("blhd"), shape: [this.batch, this.length, this.heads * this.dim] };
   }
+}
+
+/**
+ * The rows of a tensor [batch, heads, length, dim] or [batch, length, heads·dim].
+ *
+ * @throws RangeError for a shape that does not have `heads` heads, or whose heads do not have 1 to MAX_DIM floats;
+ * `name` names the tensor in it
+ */
+export function rowsOf(name: string, { shape, data, source }: Operand, heads: number): Rows {
+  if (shape.length === 4) {
+    const [batch, , length, dim] = shape as [number, number, number, number];
+    checkShape(name, shape, [batch, heads, length, dim]);
+    checkInteger(`${name}.shape[3]`, dim, 1, MAX_DIM);
+    return new Rows({ batch, heads, length, dim }, "bhld", data, source);
+  }
+  const [batch, length, width] = shape as [number, number, number];
+  const dim = width / heads;
+  if (!Number.isInteger(dim) || dim === 0 || dim > MAX_DIM) {
+    throw wrongValue(`${name}.shape[2]`, `a multiple of ${heads} (heads), at most ${heads * MAX_DIM}`, width);
+  }
+  return new Rows({ batch, heads, length, dim }, "blhd", data, source);
 }
 
 /** The columns [start, start + width) of a matrix with rows of `rowLength` floats, copied. */

@@ -1,5 +1,5 @@
 import { PAGE_KEYS } from "../engine/abi.ts";
-import type { Arena } from "../memory/arena.ts";
+import { type Arena, floatsAt, integersAt } from "../memory/arena.ts";
 import { type Floats, floatsOf } from "../memory/data.ts";
 import type { CheckedForm } from "./options.ts";
 import { frequenciesOf, writeCosinesAndSines } from "./trigonometry.ts";
@@ -64,7 +64,7 @@ export class AngleTable {
     if (!tables) return;
     const { length } = tables.cos;
     this.#copy = arena.allocate(length * 8);
-    const copy = new Float32Array(arena.buffer, this.#copy, 2 * length);
+    const copy = floatsAt(arena, this.#copy, 2 * length);
     copy.set(floatsOf(arena, tables.cos));
     copy.set(floatsOf(arena, tables.sin), length);
   }
@@ -75,7 +75,7 @@ export class AngleTable {
     if (!tables || this.#copy === undefined) return !tables && this.#copy === undefined && this.#base === base;
     const { length } = tables.cos;
     if (length !== this.rows * this.#half) return false;
-    const copy = new Int32Array(this.#arena.buffer, this.#copy, 2 * length);
+    const copy = integersAt(this.#arena, this.#copy, 2 * length);
     const isCopied = (table: Floats, start: number): boolean => {
       const { buffer, byteOffset } = floatsOf(this.#arena, table);
       return new Int32Array(buffer, byteOffset, length).every((bits, n) => bits === copy[start + n]);
@@ -158,8 +158,8 @@ export class AngleTable {
   /** Writes the angles of a position as row `row` of the `rows` rows of cosines at `ptr`, and of the sines behind them. */
   #compute(ptr: number, rows: number, row: number, position: number): void {
     const half = this.#half;
-    const cosines = new Float32Array(this.#arena.buffer, ptr + row * half * 4, half);
-    const sines = new Float32Array(this.#arena.buffer, ptr + (rows + row) * half * 4, half);
+    const cosines = floatsAt(this.#arena, ptr + row * half * 4, half);
+    const sines = floatsAt(this.#arena, ptr + (rows + row) * half * 4, half);
     this.#frequencies ??= frequenciesOf(this.#base, half);
     writeCosinesAndSines(cosines, sines, 0, position, this.#frequencies);
   }

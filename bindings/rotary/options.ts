@@ -88,3 +88,9 @@ function checkTables(arena: Arena, { cos, sin }: RotaryForm, half: number, prefi
   checkRows(`${prefix}cos`, checked.length, half, "rotaryDim / 2");
   return { cos: checked, sin: checkFloatsOf(`${prefix}sin`, sin, arena, checked.length, "that of cos") };
 }
+
+/** Checks that a table of `rows` rows, `what`, has one for each of the `count` positions from `first` on. */
+export function checkInRows(title: string, first: number, count: number, rows: number, what: string): void {
+  if (count === 0 || (first >= 0 && first + count <= rows)) return;
+  throw wrongValue(title, `positions from 0 to ${rows - 1} (rows of ${what})`, first < 0 ? first : first + count - 1);
+}

@@ -1,14 +1,14 @@
 import { checkInteger, checkIntegers, checkRows, perBatch, wrongValue } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
 import { MAX_DIM } from "../limits.ts";
-import type { Arena } from "../memory/arena.ts";
-import { CallScope } from "../memory/call-scope.ts";
+import { type Arena, floatsAt } from "../memory/arena.ts";
+import { type CallScope, withScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats, floatsOf } from "../memory/data.ts";
 import { type Arrangement, checkArrangement, stridesOf } from "../memory/layout.ts";
 import { Output, checkApart } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { readOptions } from "../options.ts";
-import { type CheckedForm, ROTARY_NAMES, type RotaryOptions, checkForm } from "./options.ts";
+import { type CheckedForm, ROTARY_NAMES, type RotaryOptions, checkForm, checkInRows } from "./options.ts";
 import { frequenciesOf, writeCosinesAndSines } from "./trigonometry.ts";
 
 /** A checked call of `rotary`. */
@@ -30,12 +30,11 @@ export function rotary(instance: Instance, xIn: unknown, given: RotaryOptions): 
   const options = readOptions("rotary", given, ROTARY_NAMES);
   const call = checkRotary(arena, xIn, options);
   const { x, numHeads, headDim, batch, seqLen, rotaryDim } = call;
-  const out = Output.required(arena, "out", options.out, x.length, "that of x");
+  const out = new Output(arena, "out", options.out, x.length, "that of x");
   const inPlace = out.place?.ptr !== undefined && out.place.ptr === x.ptr;
   checkApart(arena, { out: options.out }, options, { x: inPlace ? undefined : xIn });
 
-  const scope = new CallScope(arena);
-  try {
+  return withScope(arena, (scope) => {
     const xPtr = scope.input(x);
     const outPtr = out.reserve(scope, x.array && xPtr);
     const { cos, sin, angleRows } = writeAngles(arena, scope, call);
@@ -50,9 +49,7 @@ export function rotary(instance: Instance, xIn: unknown, given: RotaryOptions): 
       kernels.rotate(outPtr + offset, xPtr + offset, cos, sin, rows, ...dims, strides.row, strides.head, interleaved);
     }
     return { out: out.take()! };
-  } finally {
-    scope.release();
-  }
+  });
 }
 
 /** Checks x and every option but `out`. */
@@ -78,12 +75,10 @@ function checkPositions(value: unknown = 0, batch: number, seqLen: number): numb
 
 /** Checks that every position is one of the `rows` of the tables. */
 function checkInTables(positions: number | Int32Array, seqLen: number, rows: number): void {
-  const expected = `positions from 0 to ${rows - 1} (rows of cos)`;
-  if (typeof positions !== "number") {
+  if (typeof positions === "number") checkInRows("positions", positions, seqLen, rows, "cos");
+  else {
     const wrong = positions.findIndex((position) => position < 0 || position >= rows);
-    if (wrong >= 0) throw wrongValue(`positions[${wrong}]`, expected, positions[wrong]);
-  } else if (seqLen > 0 && (positions < 0 || positions + seqLen > rows)) {
-    throw wrongValue("positions", expected, positions < 0 ? positions : positions + seqLen - 1);
+    if (wrong >= 0) checkInRows(`positions[${wrong}]`, positions[wrong]!, 1, rows, "cos");
   }
 }
 
@@ -111,8 +106,8 @@ function writeAngles(
   const angleRows = scope.integers(Array.from(all, (position) => rowOf.get(position)!));
   const cos = scope.reserve(rowOf.size * half * 4);
   const sin = scope.reserve(rowOf.size * half * 4);
-  const cosines = new Float32Array(arena.buffer, cos, rowOf.size * half);
-  const sines = new Float32Array(arena.buffer, sin, rowOf.size * half);
+  const cosines = floatsAt(arena, cos, rowOf.size * half);
+  const sines = floatsAt(arena, sin, rowOf.size * half);
   for (const [position, row] of rowOf) {
     if (tables) {
       const [start, end] = [position * half, (position + 1) * half];

@@ -8,7 +8,7 @@ const ones = (length: number) => new Float32Array(length).fill(1);
 const heads = { numHeads: 1, headDim: 4 };
 const square = { weight: ones(16) };
 
-forEachBuild((_, open) => {
+forEachBuild((build, open) => {
   const heed = open();
   const cache = heed.createKvCache({ numKvHeads: 1, headDim: 4, capacity: 8 });
 
@@ -184,6 +184,90 @@ forEachBuild((_, open) => {
       expect(() => heed.attention(ones(4), ones(4), ones(4), { ...heads, keepMask })).toThrow(
         '"keepMask.shape" expected at most 4 dimensions',
       );
+    });
+  });
+
+  describe("arrays that are Proxies", () => {
+    const [q, k] = [ones(4), ones(8)];
+    const part = { out: ones(4), lse: ones(1) };
+    const calls = {
+      rows: (rows: unknown) => heed.attentionWeights(q, k, { ...heads, rows: rows as number[] }).weights,
+      heads: (chosen: unknown) => heed.attentionWeights(q, k, { ...heads, heads: chosen as number[] }).weights,
+      parts: (parts: unknown) => heed.merge(parts as (typeof part)[], heads).out,
+    };
+    const elements = { rows: 0, heads: 0, parts: part };
+    const names = Object.keys(calls) as (keyof typeof calls)[];
+    /** An array of `length` elements, or what claims to have as many, and how often it was asked for any. */
+    const claiming = (element: unknown, length: unknown) => {
+      const asked = { elements: 0, lengths: 0 };
+      const array = new Proxy([element], {
+        get(_, key) {
+          asked[key === "length" ? "lengths" : "elements"]++;
+          return key === "length" ? length : element;
+        },
+      });
+      return { array, asked };
+    };
+
+    it.each(names)("%s are read once, up to the length they said at first", (name) => {
+      const { array, asked } = claiming(elements[name], 3);
+      const expected = calls[name]([elements[name], elements[name], elements[name]]);
+      expect(calls[name](array)).toEqual(expected);
+      expect(asked).toEqual({ elements: 3, lengths: 1 });
+    });
+
+    // The kernels do not come into it, so one build does.
+    it.each(build === "simd" ? names : [])("%s of a length without end are refused", (name) => {
+      const { used } = heed.memory;
+      const { array, asked } = claiming(elements[name], 2 ** 53 - 1);
+      expect(() => calls[name](array)).toThrow(`"${name}.length" expected an integer from 0 to 1048576, got 1048577`);
+      expect(asked).toEqual({ elements: 2 ** 20 + 1, lengths: 1 });
+      expect(heed.memory.used).toBe(used);
+    });
+
+    it.each(names)("%s of a length that no array has are refused", (name) => {
+      for (const length of [
+        -1,
+        0.5,
+        NaN,
+        Infinity,
+        2 ** 53,
+        "2",
+        2n,
+        null,
+        undefined,
+        Symbol("2"),
+        { valueOf: () => 2 },
+      ]) {
+        const { array, asked } = claiming(elements[name], length);
+        expect(() => calls[name](array)).toThrow(new RegExp(`^"${name}" expected an? .*, got `));
+        expect(asked).toEqual({ elements: 0, lengths: 1 });
+      }
+    });
+
+    it.each(names)("%s that lose elements while they are read lack those", (name) => {
+      const array = [elements[name], elements[name], elements[name]] as unknown[];
+      Object.defineProperty(array, 0, {
+        get() {
+          array.length = 1;
+          return elements[name];
+        },
+        configurable: true,
+      });
+      array.length = 3;
+      expect(() => calls[name](array)).toThrow(new RegExp(`^"${name}\\[1\\]" expected .*, got undefined`));
+    });
+
+    it.each(names)("%s that get more elements while they are read have those they had", (name) => {
+      const array = [elements[name]] as unknown[];
+      const first = elements[name];
+      Object.defineProperty(array, 0, {
+        get() {
+          array.push(first);
+          return first;
+        },
+      });
+      expect(calls[name](array)).toEqual(calls[name]([first]));
     });
   });
 

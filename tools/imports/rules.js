@@ -72,6 +72,7 @@ const ONNX = {
   code: ["bindings/check.ts", "bindings/limits.ts", "bindings/options.ts"],
   types: [
     "bindings/heed.ts",
+    "bindings/engine/module.ts",
     "bindings/attention/options.ts",
     "bindings/attention-weights/options.ts",
     "bindings/memory/layout.ts",
