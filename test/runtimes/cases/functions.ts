@@ -1,7 +1,9 @@
 // The other functions of an instance: rotary embedding, KV caches, attention weights and merge.
+import { load } from "heed";
 import { maxError } from "../../support/distance.ts";
 import { problemOf } from "../../support/problems.ts";
 import { floats, uniform } from "../../support/random.ts";
+import { goldenCalls, goldenHashes, hashOf } from "../golden-bits.ts";
 import { angleBits, anglesHash } from "../golden.ts";
 import { type Cases, expect, expectRight, expectWithin, sizes, withHeed } from "./expect.ts";
 
@@ -16,6 +18,18 @@ export const functionCases: Cases = {
 
   "the bits of rotary embedding": () =>
     withHeed((heed) => expect(angleBits(heed) === anglesHash, `${anglesHash}, got ${angleBits(heed)}`)),
+
+  ...Object.fromEntries(
+    Object.entries(goldenCalls).map(([name, call]) => [
+      `the same bits everywhere: ${name}`,
+      async () => {
+        const heed = await load({ variant: "simd" });
+        const hash = hashOf(await call(heed));
+        heed.dispose();
+        expect(hash === goldenHashes[name], `${goldenHashes[name]}, got ${hash}`);
+      },
+    ]),
+  ),
 
   // Whole numbers with a largest magnitude of 127: every type holds them exactly.
   ...Object.fromEntries(
