@@ -1,7 +1,4 @@
 // This build of heed beside an older one, in one process and turn by turn, through the public API alone.
-import { mkdir, writeFile } from "node:fs/promises";
-import { cpus } from "node:os";
-import { dirname } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Heed, load } from "heed";
 import { HEED_CASES, type HeedCase } from "./cases/heed-cases.ts";
@@ -11,6 +8,7 @@ import { messageOf, milliseconds, progress } from "./harness/report.ts";
 import { type Round, type Speedup, alternate, isSlower, speedupOf } from "./harness/turns.ts";
 import { type Options, matches, namesTables, wants } from "./options.ts";
 import type { Variant } from "./peers/heed.ts";
+import { headOf, writeRun } from "./results.ts";
 
 /** A shape is slower below this many times the old speed. */
 const BAR = 0.97;
@@ -45,7 +43,7 @@ export async function runBaseline(oldFile: string, options: Options, file: strin
   if (options.seconds !== undefined) effort.turn = (1000 * options.seconds) / effort.rounds;
   const cases = HEED_CASES.filter((one) => isMeant(one, options));
 
-  console.log(`Node ${process.versions.node}, ${cpus()[0]?.model.trim() ?? "unknown CPU"}, one thread, f32`);
+  console.log(headOf("one thread"));
   console.log(`old: ${oldFile}; new: this build; ${effort.rounds} turns of each of ${effort.turn.toFixed(0)} ms\n`);
   const width = Math.max(...cases.map(({ what }) => what.length));
   console.log(line(width, "", "", "", "old ms", "new ms", "by best", "by median", "result"));
@@ -69,11 +67,8 @@ export async function runBaseline(oldFile: string, options: Options, file: strin
     builds.new.dispose();
   }
 
-  const seconds = (performance.now() - started) / 1000;
-  const run = { date: new Date().toISOString(), node: process.versions.node, old: oldFile, seconds, bar: BAR, rows };
-  await mkdir(dirname(file), { recursive: true });
-  await writeFile(file, `${JSON.stringify(run, undefined, 2)}\n`);
-  console.log(`\n${formatSummary(rows)}\n${seconds.toFixed(0)} s; written to ${file}`);
+  console.log(`\n${formatSummary(rows)}`);
+  await writeRun(file, started, { old: oldFile, bar: BAR, rows });
   return rows.filter(({ slower }) => slower).length;
 }
 

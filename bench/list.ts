@@ -2,8 +2,10 @@
 import {
   DECODE_CASES,
   LAYER_NAME,
+  MICRO_SHAPE,
   PRODUCTS,
   SHAPES,
+  THREAD_CASES,
   WEIGHTS_CASES,
   WEIGHTS_SHAPES,
   nameOfProduct,
@@ -28,6 +30,23 @@ export function formatList(): string {
     [
       "--scaling: heed beside itself",
       ["causal and windowed masks", "copies in and out", "the smallest call", "growth of time and memory"],
+    ],
+    [
+      "--threads [LIST]: the same on several threads (* is part of --quick), and what threads cost",
+      [
+        ...THREAD_CASES.map(({ what, quick }) => (quick ? `${what} *` : what)),
+        "dispatch and join of a call of nothing",
+        "the start of a pool",
+      ],
+    ],
+    ["--async: what a page notices of a long call", ["longest task, abort, time in all, in Chromium and Firefox"]],
+    [
+      "--micro: how close heed comes to what the machine can do",
+      [
+        "multiply-adds on registers alone, and bare register tiles",
+        `heed at ${MICRO_SHAPE.name}`,
+        "heed beside a program that takes the second-level cache",
+      ],
     ],
     ["--cold: import, load and first call", ["every host of test/runtimes/"]],
     ["--baseline DIR: this build beside an older one", ["all shapes of attention, --decode, --layer and --weights"]],

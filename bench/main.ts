@@ -24,6 +24,21 @@ async function main(options: Options): Promise<void> {
     const { runBaseline } = await import("./baseline.ts");
     const slower = await runBaseline(old, options, results("baseline.json"));
     if (slower > 0) process.exitCode = 1;
+  } else if (options.threads !== undefined) {
+    compileHeed();
+    installPeers();
+    const { runThreads } = await import("./threads.ts");
+    await runThreads(options, results("threads.json"));
+  } else if (options.async) {
+    compileHeed();
+    installPeers();
+    const { runAsync } = await import("./async.ts");
+    await runAsync(options, results("async.json"));
+  } else if (options.micro) {
+    compileHeed();
+    installPeers();
+    const { runMicro } = await import("./micro.ts");
+    await runMicro(options, results("micro.json"));
   } else {
     compileHeed();
     installPeers();

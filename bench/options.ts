@@ -13,6 +13,11 @@ Which tables:
   --scaling         only the scaling figures: masks, copies, the small call, growth
   --no-decode, --no-layer, --no-weights, --no-scaling
                     every table but that one
+  --threads [LIST]  only calls on several threads, as many for heed as for its peers, and what threads cost; LIST is
+                    like 1,2,all, which is the default, where "all" are the logical processors
+  --async           only heed.attentionAsync in the browsers of the system: longest task, abort, time in all
+  --micro           only how close heed comes to what the machine can do: multiply-adds on registers, bare tiles,
+                    heed itself, and heed beside a program that takes the second-level cache away
   --cold            only cold starts: import, load and first call in every host of test/runtimes/
   --baseline DIR    only this build beside an older one, the dist/ in DIR; needs no peers; exit code 1 if a
                     shape is slower
@@ -41,12 +46,15 @@ export type Table = "decode" | "layer" | "weights" | "scaling";
 /** @throws Error for what is no option or no number */
 export function parseOptions(args: readonly string[]) {
   const { values } = parseArgs({
-    args: [...args],
+    args: withThreads(args),
     options: {
       decode: { type: "boolean" },
       layer: { type: "boolean" },
       weights: { type: "boolean" },
       scaling: { type: "boolean" },
+      threads: { type: "string" },
+      async: { type: "boolean", default: false },
+      micro: { type: "boolean", default: false },
       cold: { type: "boolean", default: false },
       baseline: { type: "string" },
       chart: { type: "string" },
@@ -64,7 +72,31 @@ export function parseOptions(args: readonly string[]) {
   const seconds = parseNumber("--seconds", values.seconds, (value) => value > 0, "a number above 0");
   const isCount = (value: number): boolean => Number.isInteger(value) && value >= 1;
   const rounds = parseNumber("--rounds", values.rounds, isCount, "a whole number of at least 1");
+  if (values.threads !== undefined) threadCounts(values.threads, 1);
   return { ...values, seconds, rounds };
+}
+
+/** The arguments with what `--threads` alone stands for. */
+function withThreads(args: readonly string[]): string[] {
+  const isAlone = (arg: string, at: number): boolean => arg === "--threads" && !/^(\d|all)/.test(args[at + 1] ?? "");
+  return args.map((arg, at) => (isAlone(arg, at) ? "--threads=1,2,all" : arg));
+}
+
+/** Most threads of an instance of heed. */
+const MAX_THREADS = 64;
+
+/**
+ * The numbers of threads in a list like "1,2,all", each once, in order. 1 is always among them, since the others are
+ * compared with it.
+ *
+ * @throws Error for what is no such list
+ */
+export function threadCounts(list: string, processors: number): number[] {
+  const counts = list.split(",").map((item) => (item === "all" ? processors : /^\d+$/.test(item) ? Number(item) : 0));
+  if (counts.some((count) => count < 1 || count > MAX_THREADS)) {
+    throw new Error(`--threads expected numbers from 1 to ${MAX_THREADS} or "all", got ${JSON.stringify(list)}`);
+  }
+  return [...new Set([1, ...counts])].sort((a, b) => a - b);
 }
 
 function parseNumber(

@@ -1,7 +1,4 @@
 // Measures the tables that were asked for, prints them and writes them to a file.
-import { mkdir, writeFile } from "node:fs/promises";
-import { cpus } from "node:os";
-import { dirname } from "node:path";
 import { raceShape } from "./cases/attention.ts";
 import { type ShapeResult, formatRatios, formatShape } from "./cases/attention-report.ts";
 import { type DecodeRow, formatDecode, measureDecode } from "./cases/decode.ts";
@@ -17,12 +14,13 @@ import { type Options, type Table, matches, namesTables, wants } from "./options
 import { type OnnxRuntime, loadNodeRuntime, loadWebRuntime } from "./peers/onnxruntime.ts";
 import type { Peer } from "./peers/peer.ts";
 import { PEERS } from "./peers/registry.ts";
+import { headOf, print, writeRun } from "./results.ts";
 
 export async function runTables(options: Options, file: string): Promise<void> {
   const started = performance.now();
   const effort = { ...(options.quick ? QUICK : FULL) };
   if (options.seconds !== undefined) effort.budget = 1000 * options.seconds;
-  console.log(`Node ${process.versions.node}, ${cpus()[0]?.model.trim() ?? "unknown CPU"}, one thread, f32`);
+  console.log(headOf("one thread"));
 
   // Some shapes or some peers of the attention table alone are not a run of everything.
   const isFiltered = options.shape.length > 0 || options.peer.length > 0;
@@ -38,28 +36,15 @@ export async function runTables(options: Options, file: string): Promise<void> {
   const weights: Figure[] = wanted("weights") ? await measureWeights(effort, progress) : [];
   if (weights.length > 0) print("attention weights", formatFigures(weights));
 
-  const seconds = (performance.now() - started) / 1000;
-  const run = {
-    date: new Date().toISOString(),
-    node: process.versions.node,
-    cpu: cpus()[0]?.model.trim(),
+  await writeRun(file, started, {
     quick: options.quick,
-    seconds,
     peers: Object.fromEntries([...loaded, ...layer.runtimes].map(({ name, version }) => [name, version])),
     results,
     decode,
     layer: layer.rows,
     scaling,
     weights,
-  };
-  await mkdir(dirname(file), { recursive: true });
-  await writeFile(file, `${JSON.stringify(run, undefined, 2)}\n`);
-  console.log(`\n${seconds.toFixed(0)} s; written to ${file}`);
-}
-
-function print(title: string, table: string): void {
-  progress("");
-  console.log(`\n${title}\n${table}`);
+  });
 }
 
 /** The peers that run here; says which do not, and why. */

@@ -9,7 +9,14 @@ const bench = import.meta.dirname;
 
 await build({
   absWorkingDir: bench,
-  entryPoints: ["main.ts"],
+  entryPoints: {
+    main: "main.ts",
+    // Programs of workers and of processes beside the first one.
+    stand: "peers/stand.ts",
+    "team-worker": "harness/team-worker.ts",
+    pinned: "cases/pinned.ts",
+    walker: "harness/walker.ts",
+  },
   outdir: "build",
   bundle: true,
   // What is imported on demand stays a file of its own, so that the packages in it are not looked for before.
@@ -27,6 +34,23 @@ await build({
     },
   ],
   sourcemap: true,
+  logLevel: "warning",
+});
+
+// The page of `--async`, as a site serves it.
+await build({
+  absWorkingDir: bench,
+  entryPoints: { page: "pages/async.ts" },
+  outdir: "build",
+  bundle: true,
+  format: "esm",
+  target: "es2022",
+  plugins: [
+    {
+      name: "heed",
+      setup: (bundler) => bundler.onResolve({ filter: /^heed$/ }, () => ({ path: "/heed.js", external: true })),
+    },
+  ],
   logLevel: "warning",
 });
 

@@ -1,4 +1,5 @@
 // The race over the attention shapes: every peer, checked and timed, beside the limit of the machine.
+import { check } from "../harness/check.ts";
 import type { Contender, Entrant } from "../harness/entrant.ts";
 import { LIMIT_FLOPS } from "../harness/limit.ts";
 import { type Effort, measure } from "../harness/measure.ts";
@@ -20,7 +21,6 @@ export async function raceShape(
   const problem = makeProblem(shape);
   const reference = makeReference(problem);
   const entrants: Contender[] = [];
-  const errors = new Map<string, number>();
   const skipped: string[] = [];
   for (const peer of peers) {
     say(`preparing ${peer.name}`);
@@ -30,25 +30,12 @@ export async function raceShape(
       skipped.push(`${peer.name} skipped: ${messageOf(error)}`);
     }
   }
-  const right: Contender[] = [];
-  for (const entrant of entrants) {
-    const label = [entrant.name, entrant.form].filter(Boolean).join(", ");
-    say(`checking ${label}`);
-    try {
-      const start = performance.now();
-      const out = await entrant.result();
-      entrant.firstCall = performance.now() - start;
-      const error = maxError(out, reference);
-      if (!(error <= reference.tolerance)) {
-        throw new Error(`wrong by ${error.toExponential(1)}, at most ${reference.tolerance.toExponential(1)} expected`);
-      }
-      errors.set(entrant.name, Math.max(error, errors.get(entrant.name) ?? 0));
-      right.push(entrant);
-    } catch (error) {
-      skipped.push(`${label} skipped: ${messageOf(error)}`);
-    }
-  }
+  const judge = (out: Float32Array) => ({ error: maxError(out, reference), atMost: reference.tolerance });
+  const { right, errors, skipped: wrong } = await check(entrants, judge, say);
   const timings = await measure([...right, limit], effort, say);
   for (const entrant of entrants) await entrant.dispose?.();
-  return resultOf(shape.name, { flops: flops(problem), limitFlops: LIMIT_FLOPS }, timings, errors, skipped);
+  return resultOf(shape.name, { flops: flops(problem), limitFlops: LIMIT_FLOPS }, timings, errors, [
+    ...skipped,
+    ...wrong,
+  ]);
 }

@@ -1,11 +1,12 @@
 // The table of decoding: one query a head against a resident KV cache. The work is to read K and V once, so the limit
 // is the rate of reading.
 import { type Dtype, load } from "heed";
+import { check } from "../harness/check.ts";
 import type { Contender } from "../harness/entrant.ts";
 import { type Effort, type Timing, measure } from "../harness/measure.ts";
 import { type Problem, makeProblem, shape } from "../harness/problem.ts";
 import { makeReference, maxError } from "../harness/reference.ts";
-import { type Bar, formatBars, formatTable, messageOf, milliseconds } from "../harness/report.ts";
+import { type Bar, formatBars, formatTable, milliseconds } from "../harness/report.ts";
 import { STREAM_BYTES, makeStream } from "../harness/stream.ts";
 import type { Variant } from "../peers/heed.ts";
 import { decodeContender } from "../peers/heed-contenders.ts";
@@ -46,20 +47,13 @@ export async function measureDecode(
     });
     for (const peer of peers) contenders.push(...(await withBytes(peer, problem)));
 
-    const errors = new Map<string, number>();
-    const right: typeof contenders = [];
-    for (const contender of contenders) {
-      say(`checking ${contender.name} ${contender.form}`);
-      try {
-        const error = maxError(await contender.result(), reference);
-        // f16 and int8 are exact attention over rounded keys; the tests bound how far off that is.
-        if (!(error <= (contender.lossy ? 0.05 : reference.tolerance))) throw new Error(`wrong by ${error}`);
-        errors.set(contender.name, Math.max(error, errors.get(contender.name) ?? 0));
-        right.push(contender);
-      } catch (error) {
-        skipped.push(`${dims}: ${contender.name}, ${contender.form} skipped: ${messageOf(error)}`);
-      }
-    }
+    // f16 and int8 are exact attention over rounded keys; the tests bound how far off that is.
+    const judge = (out: Float32Array, { lossy }: Reader) => ({
+      error: maxError(out, reference),
+      atMost: lossy ? 0.05 : reference.tolerance,
+    });
+    const { right, errors, skipped: wrong } = await check(contenders, judge, say);
+    skipped.push(...wrong.map((text) => `${dims}: ${text}`));
     const timings = await measure([...right, stream], effort, say);
     const limit = STREAM_BYTES / timings.find(({ kind }) => kind === "limit")!.median / 1e6;
     for (const timing of timings) {
@@ -68,6 +62,7 @@ export async function measureDecode(
     }
     for (const contender of contenders) await contender.dispose?.();
   }
+  stream.dispose();
   heed.dispose();
   return { rows, bars: barsOf(rows), skipped };
 }
@@ -76,7 +71,7 @@ export async function measureDecode(
 type Reader = Contender & { bytes: number; lossy: boolean };
 
 /** Bytes of K and V in f32. */
-function bytesOf({ k, v }: Problem): number {
+export function bytesOf({ k, v }: Problem): number {
   return (k.length + v.length) * 4;
 }
 

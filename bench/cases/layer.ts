@@ -1,11 +1,13 @@
 // The table of the linear layer and of the whole multi-head layer, beside the same graphs in onnxruntime.
-import type { Contender, Entrant } from "../harness/entrant.ts";
+import { check } from "../harness/check.ts";
+import type { Entrant } from "../harness/entrant.ts";
 import { type Effort, type Timing, measure } from "../harness/measure.ts";
-import { type Bar, formatBars, formatTable, gflops, messageOf, milliseconds } from "../harness/report.ts";
+import { type Bar, formatBars, formatTable, gflops, milliseconds } from "../harness/report.ts";
 import { loadBuilds } from "../peers/heed.ts";
 import type { OnnxRuntime } from "../peers/onnxruntime.ts";
 import { layerRace } from "./layer-race.ts";
 import { linearRace } from "./linear-race.ts";
+import { errorAt } from "./race.ts";
 import { PRODUCTS } from "./shapes.ts";
 
 /** A line of the table. */
@@ -35,20 +37,9 @@ export async function measureLayer(
   for (const make of races) {
     const { what, flops, entrants, exact, tolerance } = await make();
     const say = (text: string): void => progress(`${what}: ${text}`);
-    const errors = new Map<string, number>();
-    const right: Contender[] = [];
-    for (const entrant of entrants) {
-      say(`checking ${entrant.name} ${entrant.form}`);
-      try {
-        const out = await entrant.result();
-        const error = Math.max(...Array.from(exact, ([at, value]) => Math.abs(out[at]! - value)));
-        if (!(error <= tolerance)) throw new Error(`wrong by ${error}`);
-        errors.set(entrant.name, Math.max(error, errors.get(entrant.name) ?? 0));
-        right.push(entrant);
-      } catch (error) {
-        skipped.push(`${what}: ${entrant.name}, ${entrant.form} skipped: ${messageOf(error)}`);
-      }
-    }
+    const judge = (out: Float32Array) => ({ error: errorAt(exact, out), atMost: tolerance });
+    const { right, errors, skipped: wrong } = await check(entrants, judge, say);
+    skipped.push(...wrong.map((text) => `${what}: ${text}`));
     const timings = await measure([...right, limit.entrant], effort, say);
     const most = gflops(limit.flops, timings.find(({ kind }) => kind === "limit")!.median);
     for (const timing of timings) {

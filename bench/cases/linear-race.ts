@@ -2,9 +2,7 @@
 import type { Heed } from "heed";
 import { type LinearProblem, makeLinearProblem } from "../harness/layer-problems.ts";
 import { linearContenders } from "../peers/heed-contenders.ts";
-import { transpose } from "../peers/layout.ts";
-import { type Node, floats } from "../peers/onnx.ts";
-import type { Form } from "../peers/onnx-forms.ts";
+import { linearForms } from "../peers/linear-forms.ts";
 import type { OnnxRuntime } from "../peers/onnxruntime.ts";
 import { type Race, toleranceOf } from "./race.ts";
 import { nameOfProduct } from "./shapes.ts";
@@ -23,22 +21,6 @@ export async function linearRace(
   const flops = 2 * rows * inFeatures * outFeatures;
   const exact = exactValues(problem);
   return { what: nameOfProduct(product), flops, entrants, exact, tolerance: toleranceOf(inFeatures) };
-}
-
-/** The product and the sum as a graph, with the weight as a constant of the graph and as an input. */
-function linearForms({ rows, inFeatures, outFeatures, x, weight, bias }: LinearProblem): Form[] {
-  const w = floats(transpose(weight, outFeatures, inFeatures), [inFeatures, outFeatures]);
-  const given = { x: floats(x, [rows, inFeatures]) };
-  const b = floats(bias, [outFeatures]);
-  const nodes: Node[] = [
-    { op: "MatMul", inputs: ["x", "w"], outputs: ["product"] },
-    { op: "Add", inputs: ["product", "b"], outputs: ["out"] },
-  ];
-  const toRows = (out: Float32Array): Float32Array => out;
-  return [
-    { name: "MatMul + Add, constant weight", inputs: given, constants: { w, b }, nodes, toRows },
-    { name: "MatMul + Add", inputs: { ...given, w, b }, nodes, toRows },
-  ];
 }
 
 /** 512 values of the result in f64, the first and the last among them. */

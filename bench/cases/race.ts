@@ -18,3 +18,8 @@ export interface Race {
 export function toleranceOf(terms: number): number {
   return 16 * Math.sqrt(terms) * 2 ** -24;
 }
+
+/** The largest error of a result in the places whose values are known. */
+export function errorAt(exact: ReadonlyMap<number, number>, out: Float32Array): number {
+  return Math.max(...Array.from(exact, ([at, value]) => Math.abs(out[at]! - value)));
+}

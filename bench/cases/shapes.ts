@@ -59,6 +59,45 @@ export const PRODUCTS = [
 /** The whole layer: self-attention over `seqLen` tokens of `width` floats. */
 export const LAYER = { seqLen: 512, width: 768, numHeads: 12 };
 
+/** Where heed is compared with its bare tile: nearly all of it is products. */
+export const MICRO_SHAPE = shape("1×8×2048×2048×128");
+
+/** A call that several threads share. */
+export interface ThreadCase {
+  what: string;
+  kind: "attention" | "decode" | "linear";
+  work: { shape: Shape } | { product: readonly [rows: number, inFeatures: number, outFeatures: number] };
+  /** Two threads on two cores must be this many times as fast as one. */
+  atLeast: number;
+  /** Part of `--quick`. */
+  quick: boolean;
+}
+
+function threadCase(one: Shape, atLeast: number, kind: "attention" | "decode" = "attention"): ThreadCase {
+  const what = kind === "decode" ? `decode ${one.name}` : one.name;
+  return { what, kind, work: { shape: one }, atLeast, quick: one.quick ?? false };
+}
+
+/** On several threads: what must gain, and small shapes that must not lose. */
+export const THREAD_CASES: readonly ThreadCase[] = [
+  threadCase(shape("1×12×512×512×64", { quick: true }), 1.85),
+  threadCase(shape("1×8×1024×1024×64", { causal: true }), 1.85),
+  threadCase(shape("1×8×2048×2048×128"), 1.85),
+  threadCase(shape("1×1×2048×2048×64"), 1.85),
+  threadCase(shape("1×12×128×128×64", { quick: true }), 1.5),
+  threadCase(shape("1×12×64×64×64"), 0.97),
+  threadCase(shape("1×4×16×16×32", { quick: true }), 0.97),
+  {
+    what: nameOfProduct([512, 768, 3072]),
+    kind: "linear",
+    work: { product: [512, 768, 3072] },
+    atLeast: 1.85,
+    quick: false,
+  },
+  threadCase(shape(MHA), 1, "decode"),
+  threadCase(shape(SMALL, { quick: true }), 0.97, "decode"),
+];
+
 /** `linear 512×768×768`. */
 export function nameOfProduct([rows, inFeatures, outFeatures]: readonly [number, number, number]): string {
   return `linear ${rows}×${inFeatures}×${outFeatures}`;

@@ -7,6 +7,8 @@ export interface Entrant {
   kind: "heed" | "wasm" | "native" | "js" | "limit";
   /** One call, inputs in place; what it returns is thrown away. */
   run(): unknown;
+  /** Milliseconds of each call of a turn, where the calls are made in another process. */
+  turn?(duration: number): Promise<number[]>;
   /** Milliseconds of a first, cold call, where one was made. */
   firstCall?: number;
 }

@@ -28,28 +28,29 @@ export async function loadOnnxruntimeNode(): Promise<Peer> {
   return peer(await loadNodeRuntime());
 }
 
-export async function loadWebRuntime(): Promise<OnnxRuntime> {
-  const ort = await import("onnxruntime-web/wasm");
+/** onnxruntime-web has one number of threads in a process. With several it starts in Node from its own entry alone. */
+export async function loadWebRuntime(threads = 1): Promise<OnnxRuntime> {
+  const ort = threads === 1 ? await import("onnxruntime-web/wasm") : await import("onnxruntime-web");
   const { resolve } = createRequire(import.meta.url);
   ort.env.wasm.wasmBinary = await readFile(resolve("onnxruntime-web/ort-wasm-simd-threaded.wasm"));
-  ort.env.wasm.numThreads = 1;
-  return runtime(ort, { name: "onnxruntime-web", kind: "wasm", version: ort.env.versions.web ?? "" });
+  ort.env.wasm.numThreads = threads;
+  return runtime(ort, { name: "onnxruntime-web", kind: "wasm", version: ort.env.versions.web ?? "", threads });
 }
 
-export async function loadNodeRuntime(): Promise<OnnxRuntime> {
+export async function loadNodeRuntime(threads = 1): Promise<OnnxRuntime> {
   const ort = await import("onnxruntime-node");
-  return runtime(ort, { name: "onnxruntime-node", kind: "native", version: ort.env.versions.node ?? "" });
+  return runtime(ort, { name: "onnxruntime-node", kind: "native", version: ort.env.versions.node ?? "", threads });
 }
 
 function runtime(
   ort: Runtime,
-  { name, kind, version }: { name: string; kind: "wasm" | "native"; version: string },
+  { name, kind, version, threads }: { name: string; kind: "wasm" | "native"; version: string; threads: number },
 ): OnnxRuntime {
   const prepare = async (form: Form): Promise<Contender> => {
     const session = await ort.InferenceSession.create(encodeModel(form.inputs, form.nodes, form.constants), {
       executionProviders: [kind === "wasm" ? "wasm" : "cpu"],
       graphOptimizationLevel: "all",
-      intraOpNumThreads: 1,
+      intraOpNumThreads: threads,
       interOpNumThreads: 1,
       // Errors only: the optimiser's remarks would run through the progress line.
       logSeverityLevel: 3,

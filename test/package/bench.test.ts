@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { load } from "heed";
 import { describe, expect, test } from "vitest";
 import { HEED_CASES } from "../../bench/cases/heed-cases.ts";
-import { DECODE_CASES, LAYER_NAME, PRODUCTS, SHAPES, nameOfProduct } from "../../bench/cases/shapes.ts";
+import { DECODE_CASES, LAYER_NAME, PRODUCTS, SHAPES, THREAD_CASES, nameOfProduct } from "../../bench/cases/shapes.ts";
 import { type Timing, bestForms, measure, median } from "../../bench/harness/measure.ts";
 import { flops, makeProblem, sees, shape } from "../../bench/harness/problem.ts";
 import { makeReference, maxError } from "../../bench/harness/reference.ts";
@@ -205,8 +205,19 @@ describe("the command", () => {
     const { status, stdout } = bench("--list");
     expect([status, state()]).toEqual([0, before]);
     for (const name of SHAPES.map((one) => one.name)) expect(stdout).toContain(`  ${name}`);
+    for (const { what } of THREAD_CASES) expect(stdout).toContain(`  ${what}`);
     for (const name of ["onnxruntime-web", "tfjs-wasm", "plain JS", "heed relaxed"]) expect(stdout).toContain(name);
-    for (const option of ["--decode", "--layer", "--weights", "--scaling", "--cold", "--baseline"]) {
+    for (const option of [
+      "--decode",
+      "--layer",
+      "--weights",
+      "--scaling",
+      "--threads",
+      "--async",
+      "--micro",
+      "--cold",
+      "--baseline",
+    ]) {
       expect(stdout).toContain(`\n${option}`);
     }
   });

@@ -59,9 +59,11 @@ const ASSEMBLY = [
 /** The benchmark: the commands, what is measured, who is measured, and how. */
 const BENCH = [
   ["main.ts"],
-  ["baseline.ts", "chart.ts", "list.ts", "prepare.ts", "run.ts"],
-  ["options.ts"],
+  ["async.ts", "baseline.ts", "chart.ts", "list.ts", "micro.ts", "prepare.ts", "run.ts", "threads.ts"],
+  ["options.ts", "results.ts"],
   ["cases/"],
+  // What runs in a browser.
+  ["pages/"],
   ["peers/"],
   ["harness/"],
 ];

@@ -1,0 +1,132 @@
+// Asynchronous calls on the main thread of a page: how long they hold it, how soon they stop, what they cost.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { type Browser, type Page, chromium, firefox } from "playwright-core";
+import type { Figure } from "../harness/figure.ts";
+import { median } from "../harness/measure.ts";
+import { servePage } from "../harness/site.ts";
+import { TRACE_CATEGORIES, type TraceEvent, tasksBetween } from "../harness/trace.ts";
+import { type Aborted, type AsyncPage, type Call, MARKS } from "../pages/async.ts";
+
+const QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"];
+
+/** The browsers of the system. */
+const BROWSERS: { name: string; path: string; launch(path: string): Promise<Browser> }[] = [
+  {
+    name: "Chromium",
+    path: "/usr/bin/chromium",
+    launch: (executablePath) => chromium.launch({ executablePath, args: QUIET }),
+  },
+  {
+    name: "Firefox",
+    path: "/usr/bin/firefox-esr",
+    launch: (executablePath) => firefox.launch({ channel: "moz-firefox", executablePath }),
+  },
+];
+
+/** Aborts, each somewhere else in its call. */
+const ABORTS = 11;
+
+/** Figures of one browser with a number of threads. */
+export interface AsyncResult {
+  title: string;
+  figures: Figure[];
+  notes: string[];
+}
+
+/** In every browser that is there, on one thread and on `threads`. */
+export async function* measureAsync(
+  dims: string,
+  threads: number,
+  say: (text: string) => void,
+): AsyncGenerator<AsyncResult> {
+  const site = await servePage({
+    "/page.js": join(import.meta.dirname, "page.js"),
+    "/heed.js": join(import.meta.dirname, "../../dist/index.js"),
+  });
+  try {
+    for (const { name, path, launch } of BROWSERS) {
+      if (!existsSync(path)) {
+        yield { title: name, figures: [], notes: [`nothing measured: there is no ${path}`] };
+        continue;
+      }
+      say(`starting ${name}`);
+      const browser = await launch(path);
+      try {
+        for (const count of new Set([1, threads])) {
+          const page = await browser.newPage();
+          await page.goto(site.url);
+          const title = `${name} ${browser.version()}, ${dims}, ${count} thread${count > 1 ? "s" : ""}`;
+          yield await measurePage(browser, page, { title, dims, threads: count }, say);
+          await page.close();
+        }
+      } finally {
+        await browser.close();
+      }
+    }
+  } finally {
+    site.close();
+  }
+}
+
+async function measurePage(
+  browser: Browser,
+  page: Page,
+  { title, dims, threads }: { title: string; dims: string; threads: number },
+  say: (text: string) => void,
+): Promise<AsyncResult> {
+  await page.waitForFunction(() => "page" in globalThis);
+  const remote = await page.evaluateHandle(() => (globalThis as unknown as { page: AsyncPage }).page);
+  const opened = await remote.evaluate((own, [dims, threads]) => own.open(dims, threads), [dims, threads] as const);
+  const notes: string[] = [];
+  const figures: Figure[] = [];
+  const add = (what: string, value: number, unit: string, atMost?: number): void => {
+    const bar = atMost === undefined ? "" : `≤ ${atMost}`;
+    figures.push({ variant: opened.variant, what, value, unit, bar, holds: atMost === undefined || value <= atMost });
+  };
+  if (opened.threads !== threads) notes.push(`${opened.threads} thread: ${opened.reason}`);
+  const call = (how: "attention" | "attentionAsync", watched = false): Promise<Call> => {
+    say(`${title}: ${how}`);
+    return remote.evaluate((own, [how, watched]) => own.call(how, watched), [how, watched] as const);
+  };
+  /** A call with a trace of its tasks, where the browser makes traces. */
+  const watch = async (how: "attention" | "attentionAsync"): Promise<{ call: Call; tasks: number[] }> => {
+    const traced = browser.browserType().name() === "chromium";
+    if (traced) await browser.startTracing(page, { categories: TRACE_CATEGORIES });
+    const watched = await call(how, true);
+    if (!traced) return { call: watched, tasks: [] };
+    const { traceEvents } = JSON.parse((await browser.stopTracing()).toString()) as { traceEvents: TraceEvent[] };
+    return { call: watched, tasks: tasksBetween(traceEvents, MARKS.start, MARKS.end) };
+  };
+
+  // The first call is compiled as it runs.
+  await call("attention");
+  const together = { attention: [] as number[], attentionAsync: [] as number[] };
+  for (let n = 0; n < 3; n++) {
+    together.attention.push((await call("attention")).ms);
+    together.attentionAsync.push((await call("attentionAsync")).ms);
+  }
+  const blocked = await watch("attention");
+  add("attention: time in all", median(together.attention), "ms");
+  if (blocked.tasks.length > 0) add("attention: longest task", Math.max(...blocked.tasks), "ms");
+  const { call: watched, tasks } = await watch("attentionAsync");
+  if (tasks.length > 0) add("attentionAsync: longest task", Math.max(...tasks), "ms", 16);
+  add("attentionAsync: longest time without a message", watched.messageGap, "ms");
+  add("attentionAsync: longest time without a frame", watched.frameGap, "ms");
+  add("attentionAsync: slices", watched.slices, "");
+  const ratio = median(together.attentionAsync) / median(together.attention);
+  add("attentionAsync ÷ attention, time in all", ratio, "×", 1.05);
+  say(`${title}: aborts`);
+  const aborts: Aborted[] = [];
+  for (let n = 1; n <= ABORTS; n++) {
+    const after = (n / (ABORTS + 1)) * Math.min(1000, median(together.attentionAsync));
+    aborts.push(await remote.evaluate((own, after) => own.abort(after), after));
+  }
+  const late = aborts.filter(({ rejected }) => !rejected).length;
+  if (late > 0) notes.push(`${late} of ${ABORTS} aborts came to nothing: the call had ended before they were heard`);
+  const waits = aborts.map(({ ms }) => ms);
+  add(`attentionAsync: from abort to end, median of ${ABORTS}`, median(waits), "ms");
+  add("attentionAsync: from abort to end, longest", Math.max(...waits), "ms", 20);
+  await remote.evaluate((own) => own.close());
+  return { title, figures, notes };
+}

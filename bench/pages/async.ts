@@ -1,0 +1,114 @@
+// The page of `--async`: calls of heed on the main thread, and how long they hold it up. cases/async.ts drives it.
+import { type AsyncOptions, type Heed, load } from "heed";
+import { makeProblem, shape } from "../harness/problem.ts";
+
+/** What cases/async.ts calls in the page. */
+export interface AsyncPage {
+  /** Loads heed and makes the inputs. Says how many threads it has, and why not as many as it was asked for. */
+  open(dims: string, threads: number): Promise<{ variant: string; threads: number; reason: string }>;
+  /** Milliseconds of one call. With `watched` between two marks, with a heartbeat beside it. */
+  call(how: "attention" | "attentionAsync", watched: boolean): Promise<Call>;
+  /** A call with an abort that is due `after` milliseconds into it. */
+  abort(after: number): Promise<Aborted>;
+  close(): void;
+}
+
+export interface Call {
+  ms: number;
+  /** Calls of onProgress. */
+  slices: number;
+  /** The longest time without a message, and without a frame, where it was watched. */
+  messageGap: number;
+  frameGap: number;
+}
+
+export interface Aborted {
+  /** Milliseconds from when the abort was due until the promise settled: that a timer waits for the thread counts. */
+  ms: number;
+  /** Whether the call ended by it, and not by having come to its end. */
+  rejected: boolean;
+}
+
+/** The marks around a watched call. */
+export const MARKS = { start: "heed-start", end: "heed-end" } as const;
+
+let heed: Heed | undefined;
+let problem: ReturnType<typeof makeProblem>;
+
+const optionsOf = () => ({ numHeads: problem.shape.numHeads, headDim: problem.shape.headDim });
+
+function startAsync(options: AsyncOptions): Promise<unknown> {
+  return heed!.attentionAsync(problem.q, problem.k, problem.v, { ...optionsOf(), ...options });
+}
+
+const page: AsyncPage = {
+  async open(dims, threads) {
+    heed = await load({ threads });
+    problem = makeProblem(shape(dims));
+    const { variant, threadsReason: reason = "" } = heed;
+    return { variant, threads: heed.threads, reason };
+  },
+  async call(how, watched) {
+    const heart = watched ? startHeart() : undefined;
+    // What the page has had to do is done before.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    performance.mark(MARKS.start);
+    heart?.reset();
+    const start = performance.now();
+    let slices = 0;
+    if (how === "attention") heed!.attention(problem.q, problem.k, problem.v, optionsOf());
+    else await startAsync({ onProgress: () => slices++ });
+    const ms = performance.now() - start;
+    // The beat that waited while the call ran counts too.
+    if (heart) await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+    performance.mark(MARKS.end);
+    return { ms, slices, ...(heart?.stop() ?? { messageGap: 0, frameGap: 0 }) };
+  },
+  async abort(after) {
+    const controller = new AbortController();
+    const call = startAsync({ signal: controller.signal });
+    const due = performance.now() + after;
+    setTimeout(() => controller.abort(), after);
+    const rejected = await call.then(
+      () => false,
+      () => true,
+    );
+    return { ms: performance.now() - due, rejected };
+  },
+  close() {
+    heed?.dispose();
+  },
+};
+
+/** Messages and frames, one after the other, and the longest time between two. */
+function startHeart(): { reset(): void; stop(): { messageGap: number; frameGap: number } } {
+  let isBeating = true;
+  const gaps = { messageGap: 0, frameGap: 0 };
+  const last = { messageGap: performance.now(), frameGap: performance.now() };
+  const beat = (of: keyof typeof gaps): void => {
+    const now = performance.now();
+    gaps[of] = Math.max(gaps[of], now - last[of]);
+    last[of] = now;
+  };
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => {
+    beat("messageGap");
+    if (isBeating) port2.postMessage(0);
+    else port1.close();
+  };
+  port2.postMessage(0);
+  const frame = (): void => {
+    beat("frameGap");
+    if (isBeating) requestAnimationFrame(frame);
+  };
+  requestAnimationFrame(frame);
+  return {
+    reset: () => Object.assign(gaps, { messageGap: 0, frameGap: 0 }),
+    stop: () => {
+      isBeating = false;
+      return gaps;
+    },
+  };
+}
+
+Object.assign(globalThis, { page });
