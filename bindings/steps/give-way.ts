@@ -1,6 +1,5 @@
 /** What hosts have for giving the thread back. */
 interface Host {
-  scheduler?: { yield?: () => Promise<void> };
   setImmediate?: (callback: () => void) => unknown;
   MessageChannel?: new () => {
     port1: { onmessage: (() => void) | null; close(): void };
@@ -9,21 +8,24 @@ interface Host {
   setTimeout?: (callback: () => void, ms: number) => unknown;
 }
 
-/** Gives the thread back: other tasks of the host come first, then the promise resolves. */
+/**
+ * Gives the thread back: other tasks of the host come first, then the promise resolves. Not by `scheduler.yield`, whose
+ * continuations go before timers and messages: `controller.abort()` in a timer would come when the call is over.
+ */
 export function giveWay(): Promise<void> {
-  const { scheduler, setImmediate, MessageChannel, setTimeout } = globalThis as Host;
-  // A task of its own for each call: `this` of these functions is the global object.
-  if (setImmediate) return new Promise((resolve) => void setImmediate(resolve));
-  if (scheduler?.yield) return scheduler.yield();
-  if (MessageChannel) {
-    return new Promise((resolve) => {
+  const { setImmediate, MessageChannel, setTimeout } = globalThis as Host;
+  return new Promise((resolve) => {
+    if (setImmediate) {
+      setImmediate(resolve);
+    } else if (MessageChannel) {
       const { port1, port2 } = new MessageChannel();
       port1.onmessage = () => {
         port1.close();
         resolve();
       };
       port2.postMessage(0);
-    });
-  }
-  return new Promise((resolve) => void setTimeout?.(resolve, 0));
+    } else {
+      setTimeout?.(resolve, 0);
+    }
+  });
 }

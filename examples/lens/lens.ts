@@ -185,11 +185,12 @@ export class Lens {
     const { tokens, covered } = this.#tokens;
     const rest = covered < this.#text.value.length ? " (the rest is not read)" : "";
     const { size } = this.#shown!.passage;
+    const { threads } = this.#heed;
     const title = this.#text.value === this.#source.text ? `${this.#source.title}: ` : "";
     element("status").textContent =
       `${title}${count(tokens.length, "token")}${rest}, ` +
       `${number(this.#names.size)} distinct. Weights of ${HEADS.length} heads × ${count(size, "row")} from ` +
-      `heed (${this.#heed.variant}) in ${this.#reading.milliseconds.toFixed(1)} ms.`;
+      `heed (${this.#heed.variant}${threads > 1 ? `, ${threads} threads` : ""}) in ${this.#reading.milliseconds.toFixed(1)} ms.`;
   }
 
   #redraw(): void {

@@ -12,7 +12,7 @@ async function main(): Promise<void> {
   const program = document.getElementById("tokeniser")!.textContent;
   const tokeniser = new Tokeniser(program.trim(), fail);
   const source = JSON.parse(document.getElementById("source")!.textContent) as Source;
-  await new Lens(await load(), tokeniser, source).read();
+  await new Lens(await load({ threads: true }), tokeniser, source).read();
 }
 
 main().catch(fail);

@@ -42,6 +42,9 @@ const server = createServer((request, response) => {
     "content-type": `text/${status === 200 ? "html" : "plain"}; charset=utf-8`,
     "content-length": Buffer.byteLength(text),
     "x-content-type-options": "nosniff",
+    // These isolate the page, so that heed may have threads.
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-embedder-policy": "require-corp",
     ...(status === 405 && { allow: "GET, HEAD" }),
   });
   response.end(text);

@@ -23,6 +23,7 @@ Usage: npm start -- [options]
   --text <text>     read this text
   --chapter <n>     read chapter n of Moby-Dick: ${listOf(CHAPTERS, "or")} (default 1)
   --tokens <n>      read n tokens at most (default 8192): time grows with their square, memory in step with them
+  --threads <n>   compute on n threads (default 1)
   --html <path>     also write a page to this file: the heads on this text, which can be edited there
   --help            this help
 
@@ -33,6 +34,7 @@ but from 40 to 120 columns.
 
 const DEFAULT_TOKENS = 8192;
 const MOST_TOKENS = 32768;
+const MOST_THREADS = 64;
 /** Milliseconds after which a silent standard input counts as empty. */
 const PATIENCE = 1000;
 /** Tokens that the page of --html shows at first. */
@@ -49,6 +51,7 @@ interface Options {
   text?: string | undefined;
   chapter?: string | undefined;
   tokens?: string | undefined;
+  threads?: string | undefined;
   html?: string | undefined;
   help?: boolean | undefined;
 }
@@ -61,6 +64,7 @@ async function main(): Promise<void> {
   }
   if (options.html === "") throw new TextError("--html expected the path of a file to write");
   const limit = parseCount("--tokens", options.tokens, DEFAULT_TOKENS, MOST_TOKENS);
+  const threads = parseCount("--threads", options.threads, 1, MOST_THREADS);
   const source = await chooseSource(options);
   if (source.text.trim() === "") throw new TextError(`nothing to read: ${source.title} is empty or blank`);
 
@@ -68,7 +72,7 @@ async function main(): Promise<void> {
   const { tokens, covered } = tokenise(source.text, limit);
   stage(`building four heads for ${count(tokens.length, "token")}`);
   const built = buildHeads(tokens);
-  const { out, lse, run } = await attend(built);
+  const { out, lse, run } = await attend(built, threads);
   const reading = "reading the answers back";
   stage(reading);
   const text = attended(tokens, tokens.map(tokenLabel), built, { out, lse }, (i) => step(reading, i, tokens.length));
@@ -100,8 +104,8 @@ async function main(): Promise<void> {
   await show(first, rest);
 }
 
-async function attend(built: Built): Promise<{ out: Float32Array; lse: Float32Array; run: Run }> {
-  const heed = await load();
+async function attend(built: Built, threads: number): Promise<{ out: Float32Array; lse: Float32Array; run: Run }> {
+  const heed = await load({ threads });
   try {
     const attending = `attending, ${count(lengthOf(built), "token")} in one call`;
     const expected = expectedSeconds(heed, built);
@@ -109,11 +113,15 @@ async function attend(built: Built): Promise<{ out: Float32Array; lse: Float32Ar
     const first =
       expected < WORTH_WATCHING ? call(heed, built) : await watch(attending, expected, () => call(heed, built));
     const warm = first.seconds < WORTH_REPEATING ? call(heed, built).seconds : undefined;
-    const { variant, memory } = heed;
+    const { variant, memory, threadsReason } = heed;
     const replaying = "attending again, token by token";
     stage(replaying);
     const replayed = replay(heed, built, first.out, (done, all) => step(replaying, done, all));
-    return { out: first.out, lse: first.lse, run: { variant, first: first.seconds, warm, memory, replayed } };
+    return {
+      out: first.out,
+      lse: first.lse,
+      run: { variant, threads: heed.threads, threadsReason, first: first.seconds, warm, memory, replayed },
+    };
   } finally {
     heed.dispose();
   }
@@ -161,6 +169,7 @@ function parseOptions(): Options {
         text: { type: "string" },
         chapter: { type: "string" },
         tokens: { type: "string" },
+        threads: { type: "string" },
         html: { type: "string" },
         help: { type: "boolean", short: "h" },
       },

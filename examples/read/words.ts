@@ -20,6 +20,9 @@ import { amount, count, NONE, number, ordinal, percent, quote, time } from "./ph
 /** One measured `heed.attention` call. */
 export interface Run {
   variant: string;
+  threads: number;
+  /** Why there are fewer threads than were asked for. */
+  threadsReason: string | undefined;
   /** Seconds of the first call, and of the second where there was one. */
   first: number;
   warm: number | undefined;
@@ -109,12 +112,18 @@ export function overall(text: Attended, width: number, paint: Paint): string[] {
   return [...lines, ...wrap(compare, width), ...wrap(check, width)];
 }
 
+/** On how many threads the call ran, and why on one where more were asked for. */
+function threadsOf({ threads, threadsReason }: Run): string {
+  const given = threads === 1 ? "one thread" : count(threads, "thread");
+  return threadsReason === undefined ? given : `${given} (${threadsReason})`;
+}
+
 /** Time, speed and the memory that was not needed, in a sentence. */
-export function inOneCall(length: number, { first, warm }: Run): string {
-  const seconds = warm ?? first;
+export function inOneCall(length: number, run: Run): string {
+  const seconds = run.warm ?? run.first;
   const speed = (flopOf(length, HEAD_DIM) / seconds / 1e9).toPrecision(3);
   const scores = amount(4 * HEADS.length * length * length, "B");
-  return `One call, ${time(seconds)}: ${speed} GFLOP/s on one thread, without the ${scores} of scores.`;
+  return `One call, ${time(seconds)}: ${speed} GFLOP/s on ${threadsOf(run)}, without the ${scores} of scores.`;
 }
 
 /** The call as one would write it, its time, speed and memory. */
@@ -126,7 +135,7 @@ export function theCall(length: number, run: Run, width: number, paint: Paint): 
   const facts: [string, string][] = [
     ["work", `${HEADS.length} heads × ${count(length, "query", "queries")}, causal: ${amount(flop, "FLOP")}`],
     ["time", `${time(seconds)} (${timing})`],
-    ["speed", `${(flop / seconds / 1e9).toPrecision(3)} GFLOP/s on one thread, variant "${run.variant}"`],
+    ["speed", `${(flop / seconds / 1e9).toPrecision(3)} GFLOP/s on ${threadsOf(run)}, variant "${run.variant}"`],
     [
       "memory",
       `${amount(run.memory.peak, "B")} at the peak: q, k, v, out and lse, and ` +

@@ -8,7 +8,7 @@ import { type Problem, makeProblem, optionsFrom } from "./problem.ts";
 import { type Message, type Share, work } from "./worker.ts";
 
 const HELP = `Attention over a long context: first whole, then with its keys split over worker threads and merged.
-Each thread has an instance of heed of its own.
+Each thread has an instance of heed of its own: for keys beyond the memory of one. For speed load({ threads }) is better.
 
 Usage: npm run split -- [options]
 

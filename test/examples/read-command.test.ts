@@ -53,6 +53,12 @@ describe("the command", () => {
     expect(stdout).not.toContain(ESCAPE);
   });
 
+  it("computes on as many threads as it is told to, or says why not", () => {
+    const { stdout, status } = read(["--threads", "2"]);
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/GFLOP\/s on (2 threads|one thread \(a worker gave no answer within 1000 ms\)), variant/);
+  });
+
   it("colours where it is told to", () => {
     expect(read(["--text", "a b a"], "", { FORCE_COLOR: "3" }).stdout).toContain(`${ESCAPE}[38;2;`);
   });
@@ -150,7 +156,8 @@ describe("the command", () => {
   it("has help", () => {
     const { stdout, status } = read(["--help"]);
     expect(status).toBe(0);
-    for (const option of ["--file", "--text", "--chapter", "--tokens", "--html"]) expect(stdout).toContain(option);
+    for (const option of ["--file", "--text", "--chapter", "--tokens", "--threads", "--html"])
+      expect(stdout).toContain(option);
   });
 
   it("answers a mistake with one line and exit code 1", () => {
@@ -178,6 +185,7 @@ describe("the command", () => {
       [["--file", "a", "--text", "b"], "--file, --text and --chapter exclude each other"],
       [["--chapter", "2"], '--chapter expected 1, 36, 42, 54 or 135, got "2"'],
       [["--tokens", "0"], '--tokens expected a number from 1 to 32768, got "0"'],
+      [["--threads", "0"], '--threads expected a number from 1 to 64, got "0"'],
       [["--html", ""], "--html expected the path of a file to write"],
       [["--html", folder], `cannot write ${JSON.stringify(folder)}: it is a directory`],
       [

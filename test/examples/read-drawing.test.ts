@@ -73,7 +73,15 @@ describe("the drawing", () => {
 
   it("stays within the width, in colour and without", async () => {
     const replayed = { tokens: 600, seconds: 0.1, cacheBytes: 1e6, difference: 1e-7 };
-    const run = { variant: "simd", first: 0.1, warm: 0.05, memory: { used: 0, peak: 1e6, reserved: 2e6 }, replayed };
+    const run = {
+      variant: "simd",
+      threads: 1,
+      threadsReason: undefined,
+      first: 0.1,
+      warm: 0.05,
+      memory: { used: 0, peak: 1e6, reserved: 2e6 },
+      replayed,
+    };
     for (const written of [mobyDick(1).text, "a", "日本語の文。日本語の文。", "   \n\n  x"]) {
       const text = await attend(tokenise(written, 600).tokens);
       const cut = "Only the first 11 of 12 characters are read.";

@@ -35,6 +35,9 @@ describe("npm run lens", () => {
     const page = await fetch(url);
     expect(page.headers.get("content-type")).toBe("text/html; charset=utf-8");
     expect(await page.text()).toContain("<title>");
+    // Isolated, so that heed may have threads.
+    expect(page.headers.get("cross-origin-opener-policy")).toBe("same-origin");
+    expect(page.headers.get("cross-origin-embedder-policy")).toBe("require-corp");
     expect((await fetch(`${url}else`)).status).toBe(404);
   });
 
