@@ -48,7 +48,7 @@ export function attendOnThreads({ arena, kernels }: Instance, pool: Threads, arg
         items.push([struct, 0, head * passes, Math.min(head + heads, numKvHeads) * passes]);
       }
     }
-    return pool.run("attend", SCRATCH_ARGUMENT, scratchBytes, items);
+    return pool.run("attend", SCRATCH_ARGUMENT, scratchBytes, items) !== undefined;
   } catch (error) {
     if (error instanceof RangeError) return false;
     throw error;
