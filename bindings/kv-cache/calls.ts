@@ -42,11 +42,17 @@ export function appendTokens<Result>(
   const before = store.lengths;
   const scope = new CallScope(arena);
   try {
-    // A stage of one page stays in the processor's cache, whatever the length of the prompt.
-    const maxRows = Math.min(newTokens, PAGE_KEYS);
-    const stage = (rows: typeof kIn, dim: number, alwaysCopy: boolean) =>
+    const stage = (rows: typeof kIn, dim: number, maxRows: number, alwaysCopy: boolean) =>
       new StagedRows(arena, scope, rows, { layout, rows: newTokens, heads: numKvHeads, maxRows, dim, alwaysCopy });
-    store.append(grown, stage(kIn, headDim, store.rotary !== undefined), stage(vIn, valueDim, false));
+    const rotates = store.rotary !== undefined;
+    const stageBoth = (maxRows: number): [k: StagedRows, v: StagedRows] => [
+      stage(kIn, headDim, maxRows, rotates),
+      stage(vIn, valueDim, maxRows, false),
+    ];
+    const most = store.rowsAtOnce(newTokens, numKvHeads * (headDim + valueDim));
+    const large = most > PAGE_KEYS ? scope.attempt(() => stageBoth(most)) : undefined;
+    const [keys, values] = large ?? stageBoth(Math.min(newTokens, PAGE_KEYS));
+    store.append(grown, keys, values);
   } finally {
     scope.release();
   }

@@ -46,6 +46,11 @@ export class StagedRows {
     this.#stage = floats.array || alwaysCopy ? scope.reserve(maxRows * heads * dim * 4) : 0;
   }
 
+  /** The most rows that `take` takes. */
+  get maxRows(): number {
+    return this.#shape.maxRows;
+  }
+
   /** `count` rows of batch entry `batch` from row `first` on; they stay as they are until the next `take`. */
   take(batch: number, first: number, count: number): RowsInMemory {
     const { layout, rows, heads, dim } = this.#shape;
