@@ -96,14 +96,15 @@ export function stageKeysAndValues(arena: Arena, scope: CallScope, problem: Prob
   };
 }
 
-/** Bytes of K of one KV head that `attentionWeights` copies in together. */
+/** Bytes of K of one KV head that `attentionWeights` copies in together, and where threads share the work on them. */
 const K_PIECE_BYTES = 2 ** 18;
+const K_SHARED_BYTES = 2 ** 22;
 
 /**
  * The source of `attentionWeights` over the caller's k, for one KV head at a time. A Tensor is read in place. An array
  * is copied in piece by piece, so that linear memory never holds all of it.
  */
-export function stageKeys(arena: Arena, scope: CallScope, problem: Problem, k: Floats): KvSource {
+export function stageKeys(arena: Arena, scope: CallScope, problem: Problem, k: Floats, shared: boolean): KvSource {
   const { layout, rowsKv, numKvHeads, headDim } = problem;
   const strides = stridesOf(layout, rowsKv, numKvHeads, headDim);
   if (k.array === undefined) {
@@ -115,8 +116,11 @@ export function stageKeys(arena: Arena, scope: CallScope, problem: Problem, k: F
   }
   const { array } = k;
   const rowBytes = headDim * 4;
-  const maxKeys = wholePages(K_PIECE_BYTES, rowBytes);
-  const piece = scope.reserve(Math.min(maxKeys, rowsKv) * rowBytes);
+  const pieceOf = (bytes: number) => {
+    const maxKeys = wholePages(bytes, rowBytes);
+    return { maxKeys, piece: scope.reserve(Math.min(maxKeys, rowsKv) * rowBytes) };
+  };
+  const { maxKeys, piece } = (shared && scope.attempt(() => pieceOf(K_SHARED_BYTES))) || pieceOf(K_PIECE_BYTES);
   return {
     maxKeys,
     locate: (sequence, _, first, end, kvHead) => {
