@@ -84,7 +84,7 @@ export function everyCall({ q, k, v, options }: Problem): Record<string, (heed: 
     for (const dtype of ["f32", "f16", "int8"] as const) {
       for (const rotary of headDim % 2 === 0 ? [undefined, {}] : [undefined]) {
         calls[`a cache of ${dtype}${rotary ? " with rotary" : ""}`] = (heed) => {
-          using cache = heed.createKvCache({ numKvHeads, headDim, valueDim, batch, capacity: 1000, dtype, rotary });
+          using cache = heed.createKvCache({ numKvHeads, headDim, valueDim, batch, capacity: 2 ** 15, dtype, rotary });
           cache.append(k, v, { layout, lengths: kvLengths });
           // Masks and bias have room for all keys, and a cache for those of its longest sequence.
           if (cache.length * batch * numKvHeads * headDim < k.length) return [cache.lengths];

@@ -5,6 +5,7 @@ import { KERNELS } from "../../bindings/threads/control.ts";
 import { forEachBuild } from "../support/builds.ts";
 import { combinations } from "../support/combinations.ts";
 import { everyCall } from "../support/every-call.ts";
+import { problemOf } from "../support/problems.ts";
 import { scenarios } from "../support/scenarios/index.ts";
 import { type Runs, shareOut } from "../support/shared-out.ts";
 import { runs } from "../support/sweep.ts";
@@ -20,6 +21,21 @@ forEachBuild((name, open) => {
         return { seen, used: heed.memory.used };
       });
       expect(got).toEqual(expected);
+      for (const heed of [alone, shared]) heed.dispose();
+    });
+
+    it.each([
+      ["few queries over arrays", 32, 2, 1300],
+      ["K beyond what is copied in at once", 3, 1, 17_000],
+      ["rows beyond a pass", 400, 3, 300],
+    ])("%s", (_, rows, numHeads, keys) => {
+      const [alone, shared] = [open(), open()];
+      const seen = shareOut(shared);
+      const problem = problemOf({ batch: 1, numHeads, seqLenQ: rows, seqLenKv: keys, headDim: 64 });
+      const { q, k, v, options } = problem;
+      shared.attention(q, k, v, options);
+      expect(seen.attend).toBe(numHeads > 1 ? 1 : undefined);
+      for (const [call, act] of Object.entries(everyCall(problem))) expect(act(shared), call).toEqual(act(alone));
       for (const heed of [alone, shared]) heed.dispose();
     });
 
