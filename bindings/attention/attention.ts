@@ -52,7 +52,7 @@ export function attention(
   const problem = checkProblem(arena, options, queries, kv.rowsKv);
   return computeAttention(instance, problem, options, {
     given: { q, k, v },
-    place: (scope) => ({ q: problem.q, kv: stageKeysAndValues(arena, scope, problem, kv) }),
+    place: (scope) => ({ q: problem.q, kv: stageKeysAndValues(instance, scope, problem, kv) }),
   });
 }
 

@@ -1,4 +1,5 @@
 import { type AttendArgs, MAX_PIECE_ROWS, PAGE_KEYS } from "../engine/abi.ts";
+import type { Instance } from "../engine/instance.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { Floats } from "../memory/data.ts";
@@ -63,28 +64,58 @@ function contiguous(
   };
 }
 
+/** Where rows of K and V are copied to, at most `maxKeys` at a time. */
+interface KvStage {
+  maxKeys: number;
+  keys: StagedRows;
+  values: StagedRows;
+}
+
 /** Bytes of K and V that are copied in together: they should stay in the second-level cache until they are read. */
 const KV_PIECE_BYTES = 2 ** 19;
+
+/**
+ * From this many query rows of a KV head on, threads share the KV heads: then K and V of a sequence are copied in whole,
+ * up to so many bytes. With fewer rows the copy takes longer than what is computed.
+ */
+const SHARED_ROWS = 16;
+const SHARED_BYTES = 2 ** 26;
 
 /**
  * The source of `attention` over the caller's k and v, for all KV heads together. Tensors are read in place. Arrays are
  * copied in, one sequence at a time. Where few query rows read them, each key is read once, so they are copied piece by
  * piece, and a piece is still in the processor's cache when it is read.
  */
-export function stageKeysAndValues(arena: Arena, scope: CallScope, problem: Problem, kv: KeysAndValues): KvSource {
+export function stageKeysAndValues(
+  { arena, pool }: Instance,
+  scope: CallScope,
+  problem: Problem,
+  kv: KeysAndValues,
+): KvSource {
   const { numKvHeads, headDim, valueDim, layout, rowsKv, sequences } = problem;
   const { k, v } = kv;
   const longest = sequences.reduce((most, sequence) => {
     const [first, end] = seenKeys(problem, sequence);
     return Math.max(most, end - first);
   }, 0);
-  const pieceKeys = wholePages(KV_PIECE_BYTES, numKvHeads * (headDim + valueDim) * 4);
-  const inPieces = (k.array ?? v.array) !== undefined && maxRowsPerKvHead(problem) <= MAX_PIECE_ROWS;
-  const maxKeys = inPieces && pieceKeys < longest ? pieceKeys : Infinity;
-  const maxRows = Math.min(maxKeys, longest);
-  const shapeOf = (dim: number) => ({ layout, rows: rowsKv, heads: numKvHeads, maxRows, dim });
-  const keys = new StagedRows(arena, scope, k, shapeOf(headDim));
-  const values = new StagedRows(arena, scope, v, shapeOf(valueDim));
+  const floats = numKvHeads * (headDim + valueDim);
+  const pieceKeys = wholePages(KV_PIECE_BYTES, floats * 4);
+  const rows = maxRowsPerKvHead(problem);
+  const inPieces = (k.array ?? v.array) !== undefined && rows <= MAX_PIECE_ROWS && pieceKeys < longest;
+  const stage = (most: number): KvStage => {
+    const maxRows = Math.min(most, longest);
+    const shapeOf = (dim: number) => ({ layout, rows: rowsKv, heads: numKvHeads, maxRows, dim });
+    const keys = new StagedRows(arena, scope, k, shapeOf(headDim));
+    return { maxKeys: most, keys, values: new StagedRows(arena, scope, v, shapeOf(valueDim)) };
+  };
+  const isShared =
+    inPieces &&
+    rows >= SHARED_ROWS &&
+    numKvHeads > 1 &&
+    longest * floats * 4 <= SHARED_BYTES &&
+    pool?.itemsFor(rows * longest * floats);
+  const whole = isShared ? scope.attempt(() => stage(Infinity)) : undefined;
+  const { maxKeys, keys, values } = whole ?? stage(inPieces ? pieceKeys : Infinity);
   return {
     maxKeys,
     locate: ({ batch, startKv }, _, first, end) => {
