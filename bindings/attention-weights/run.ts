@@ -231,7 +231,7 @@ function takeTopK({ instance, problem, selection, outputs }: Plan, resultRows: r
   const { kernels, pool } = instance;
   const { rowsKv } = problem;
   const topK = selection.topK!;
-  const isLarge = pool?.itemsFor(WORK_OF_FLOAT * rowsKv * resultRows.length);
+  const isLarge = pool?.itemsFor(2 * WORK_OF_FLOAT * rowsKv * resultRows.length);
   const items: number[][] = [];
   resultRows.forEach((resultRow, n) => {
     const weights = outputs.weights + resultRow * topK * 4;
