@@ -101,3 +101,18 @@ export function everyCall({ q, k, v, options }: Problem): Record<string, (heed: 
 }
 
 type Tensor = ReturnType<Heed["tensor"]>;
+
+/** The first array of two results whose bits differ, and where; undefined where none does. */
+export function difference(got: Numbers[], expected: Numbers[]): string | undefined {
+  if (got.length !== expected.length) return `${got.length} arrays, not ${expected.length}`;
+  for (const [n, array] of expected.entries()) {
+    const other = got[n]!;
+    const [a, b] = [other, array].map(({ buffer, byteOffset, byteLength }) => {
+      return new Uint8Array(buffer, byteOffset, byteLength);
+    }) as [Uint8Array, Uint8Array];
+    if (Buffer.compare(a, b) === 0) continue;
+    const at = b.findIndex((byte, i) => byte !== a[i]) >> 2;
+    return `array ${n}, element ${at} of ${array.length}: ${other[at]}, not ${array[at]}`;
+  }
+  return undefined;
+}
