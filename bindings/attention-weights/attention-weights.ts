@@ -24,7 +24,7 @@ export function attentionWeights(instance: Instance, q: unknown, k: unknown, giv
   const selection = checkSelection(arena, problem, options);
   return computeWeights(instance, problem, selection, options, {
     given: { q, k },
-    place: (scope) => ({ q: problem.q, kv: stageKeys(arena, scope, problem, keys.k) }),
+    place: (scope) => ({ q: problem.q, kv: stageKeys(arena, scope, problem, keys.k, instance.pool !== undefined) }),
   });
 }
 

@@ -4,11 +4,12 @@ import type { PlacedOperands } from "../attention/operands.ts";
 import type { Problem } from "../attention/problem.ts";
 import type { Sequence } from "../attention/sequences.ts";
 import { ATTEND_ARGS, type Kernels, MAX_DECODE_ROWS, SCORE_ROW } from "../engine/abi.ts";
-import type { Instance } from "../engine/instance.ts";
+import { type Instance, WORK_OF_FLOAT } from "../engine/instance.ts";
 import { structBytes } from "../engine/kernels.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { Floats } from "../memory/data.ts";
+import { MAX_ITEMS } from "../threads/control.ts";
 import type { Subset } from "./row-heads.ts";
 import type { Selection } from "./selection.ts";
 
@@ -43,13 +44,18 @@ export interface Plan {
   readonly sequences: readonly Sequence[];
   /** Floats in a row of q for the kernel: headDim rounded up to a multiple of 8. */
   readonly paddedDim: number;
-  /** Row heads that go through the kernels in one pass. */
+  /** Row heads that go through the kernels in one pass: those of one sequence and KV head. */
   readonly passRows: number;
-  /** [passRows] of ScoreRow. */
+  /** The most row heads, and passes, that are computed together: of one pass, or of some, which the threads share. */
+  readonly batchRows: number;
+  readonly batchPasses: number;
+  /** Into how many items the threads cut them; 0 where one thread is as good. */
+  readonly items: number;
+  /** [batchRows] of ScoreRow. */
   readonly scoreRows: number;
-  /** [passRows][paddedDim] rows of q. */
+  /** [batchRows][paddedDim] rows of q. */
   readonly queries: number;
-  /** [passRows][rowsKv] weights; 0 where the kernels write them straight into the result. */
+  /** [batchRows][rowsKv] weights; 0 where the kernels write them straight into the result. */
   readonly weightRows: number;
   /** Sums [result rows of a subset][rowsKv]; 0 where the kernels add straight to the result, or add nothing. */
   readonly sums: number;
@@ -83,17 +89,34 @@ export function planCall(
   const most = buffered || kv.maxKeys === Infinity ? fit : BUFFER_BYTES / (paddedDim * 4);
   // The kernels compute MAX_DECODE_ROWS rows together, so a pass has a multiple of them.
   const wholeRows = Math.max(1, Math.floor(most / MAX_DECODE_ROWS)) * MAX_DECODE_ROWS;
-  const passRows = Math.min(wholeRows, rows.length * heads.length);
-  const scoreRows = scope.reserve(passRows * SCORE_ROW_BYTES);
-  const queries = scope.reserve(passRows * paddedDim * 4);
-  const weightRows = buffered ? scope.reserve(passRows * rowBytes) : 0;
+  const allRows = rows.length * heads.length;
+  const passRows = Math.min(wholeRows, allRows);
+  const work = 2 * allRows * problem.rowsKv * (problem.headDim + WORK_OF_FLOAT);
+  const wanted = Math.min(MAX_ITEMS / 2, instance.pool?.itemsFor(work) ?? 0);
+  // As many passes as items where that takes wanted × BUFFER_BYTES, and one for each thread at least.
+  const passes = Math.ceil(wanted * Math.min(1, Math.max(1 / 4, BUFFER_BYTES / (passRows * rowBytes))));
+  const batchOf = (items: number, passes: number) => {
+    const batchRows = Math.min(passes * passRows, allRows);
+    const batchPasses = items ? MAX_ITEMS / 2 : 1;
+    return {
+      items,
+      batchRows,
+      batchPasses,
+      args: scope.reserve(batchPasses * structBytes(ATTEND_ARGS)),
+      scoreRows: scope.reserve(batchRows * SCORE_ROW_BYTES),
+      queries: scope.reserve(batchRows * paddedDim * 4),
+      weightRows: buffered ? scope.reserve(batchRows * rowBytes) : 0,
+    };
+  };
+  const shared = wanted ? scope.attempt(() => batchOf(wanted, passes)) : undefined;
+  const { items, batchRows, batchPasses, args, scoreRows, queries, weightRows } = shared ?? batchOf(0, 1);
   // With topK the sums and what they lose share their buffer.
   const fitSums = reduce === "keySum" && topK !== undefined ? Math.max(1, fit >> 1) : fit;
   const sumRows = Math.min(fitSums, reduce === "mean" ? rows.length : heads.length);
   const sums = reduce !== undefined && topK !== undefined ? scope.reserve(sumRows * rowBytes) : 0;
   const lows = reduce === "keySum" ? scope.reserve(sumRows * rowBytes) : 0;
   const pointers = {
-    args: scope.reserve(structBytes(ATTEND_ARGS)),
+    args,
     scratch: scope.reserve(kernels.scoreRowsBytes(paddedDim)),
     tiles: 0,
     q: 0,
@@ -117,6 +140,9 @@ export function planCall(
     sequences: problem.sequences.map((sequence) => withoutPadding(instance, problem, sequence)),
     paddedDim,
     passRows,
+    batchRows,
+    batchPasses,
+    items,
     scoreRows,
     queries,
     weightRows,

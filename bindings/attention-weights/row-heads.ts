@@ -11,6 +11,17 @@ export interface RowHead {
   readonly resultRow: number;
 }
 
+/** Row heads of one sequence and KV head that go through the kernels together. */
+export interface Pass {
+  readonly sequenceIndex: number;
+  readonly kvHead: number;
+  readonly rowHeads: readonly RowHead[];
+  /** The place of the first of them in the buffers of the plan. */
+  readonly place: number;
+  /** Address of the AttendArgs, which passes of the same sequence and KV head share. */
+  readonly args: number;
+}
+
 /** Some of the selected rows and heads, by their places in the selection. */
 export interface Subset {
   readonly rows: readonly number[];

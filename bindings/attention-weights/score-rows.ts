@@ -5,16 +5,16 @@ import { floatsAt } from "../memory/arena.ts";
 import { floatsOf } from "../memory/data.ts";
 import { stridesOf } from "../memory/layout.ts";
 import { type Plan, SCORE_ROW_BYTES } from "./plan.ts";
-import type { RowHead } from "./row-heads.ts";
+import type { Pass } from "./row-heads.ts";
 
 /** −FLT_MAX, lower than every score: the running maximum of a row before its first key. */
 const LOWEST = -3.4028234663852886e38;
 
 /**
- * Writes what the kernels need of each row head of one pass: a ScoreRow in Plan.scoreRows, and q · queryScale in
- * Plan.queries, with zeros behind it up to paddedDim.
+ * Writes what the kernels need of each row head of one pass, at its place: a ScoreRow in Plan.scoreRows, and q ·
+ * queryScale in Plan.queries, with zeros behind it up to paddedDim.
  */
-export function writeScoreRows(plan: Plan, sequenceIndex: number, kvHead: number, rowHeads: readonly RowHead[]): void {
+export function writeScoreRows(plan: Plan, { sequenceIndex, kvHead, rowHeads, place }: Pass): void {
   const { arena, problem, selection, outputs, paddedDim, weightRows } = plan;
   const { numHeads, numKvHeads, headDim, layout, rowsQ, rowsKv } = problem;
   const { rows, heads, lse } = selection;
@@ -22,15 +22,15 @@ export function writeScoreRows(plan: Plan, sequenceIndex: number, kvHead: number
   const group = numHeads / numKvHeads;
   const lses = lse && floatsOf(arena, lse);
   const q = floatsOf(arena, plan.q);
-  const queries = floatsAt(arena, plan.queries, rowHeads.length * paddedDim);
+  const queries = floatsAt(arena, plan.queries + place * paddedDim * 4, rowHeads.length * paddedDim);
   const strides = stridesOf(layout, rowsQ, numHeads, headDim);
   const { queryScale } = splitScale(problem.scale);
   rowHeads.forEach(({ row, head, resultRow }, n) => {
     const queryRow = rows[row]!;
     const queryHead = heads[head]!;
-    const weights = weightRows ? weightRows + n * rowsKv * 4 : outputs.weights + resultRow * rowsKv * 4;
+    const weights = weightRows ? weightRows + (place + n) * rowsKv * 4 : outputs.weights + resultRow * rowsKv * 4;
     const entropyRow = (batch * heads.length + head) * rows.length + row;
-    writeStruct(arena.buffer, plan.scoreRows + n * SCORE_ROW_BYTES, SCORE_ROW, {
+    writeStruct(arena.buffer, plan.scoreRows + (place + n) * SCORE_ROW_BYTES, SCORE_ROW, {
       // Kernels number the rows of a KV head query by query, the heads of its group side by side.
       row: (queryRow - startQ) * group + queryHead - kvHead * group,
       weights: weights + startKv * 4,

@@ -88,7 +88,7 @@ export function attentionSteps(
   const problem = checkProblem(arena, options, queries, kv.rowsKv);
   const operands: Operands = {
     given: { q, k, v },
-    place: (scope) => ({ q: problem.q, kv: stageKeysAndValues(arena, scope, problem, kv) }),
+    place: (scope) => ({ q: problem.q, kv: stageKeysAndValues(instance, scope, problem, kv) }),
   };
   return computeAttention(instance, problem, options, operands, share);
 }

@@ -1,9 +1,10 @@
 import { type AttendArgs, MAX_PIECE_ROWS, PAGE_KEYS } from "../engine/abi.ts";
+import type { Instance } from "../engine/instance.ts";
 import { type Arena, floatsAt } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { Floats } from "../memory/data.ts";
 import { type Strides, stridesOf } from "../memory/layout.ts";
-import { stageRows } from "../memory/staged-rows.ts";
+import { type TakeRows, stageRows } from "../memory/staged-rows.ts";
 import { type KeysAndValues, type Problem, maxRowsPerKvHead, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
 
@@ -22,15 +23,34 @@ export interface KvSource {
   locate(args: AttendArgs, sequence: Sequence, index: number, first: number, end: number, kvHead: number): void;
 }
 
+/** Where rows of K and V are copied to, at most `maxKeys` at a time. */
+interface KvStage {
+  maxKeys: number;
+  takeKeys: TakeRows;
+  takeValues: TakeRows;
+}
+
 /** Bytes of K and V that are copied in together: they should stay in the second-level cache until they are read. */
 const KV_PIECE_BYTES = 2 ** 19;
+
+/**
+ * From this many query rows of a KV head on, threads share the KV heads: then K and V of a sequence are copied in whole,
+ * up to so many bytes. With fewer rows the copy takes longer than what is computed.
+ */
+const SHARED_ROWS = 16;
+const SHARED_BYTES = 2 ** 26;
 
 /**
  * The source of `attention` over the caller's k and v, for all KV heads together. Tensors are read in place. Arrays are
  * copied in, one sequence at a time. Where few query rows read them, each key is read once, so they are copied piece by
  * piece, and a piece is still in the processor's cache when it is read.
  */
-export function stageKeysAndValues(arena: Arena, scope: CallScope, problem: Problem, kv: KeysAndValues): KvSource {
+export function stageKeysAndValues(
+  { arena, pool }: Instance,
+  scope: CallScope,
+  problem: Problem,
+  kv: KeysAndValues,
+): KvSource {
   const { numKvHeads, headDim, valueDim, layout, rowsKv, sequences } = problem;
   // A call in steps keeps all rows until it ends.
   const k = scope.inSteps ? { ptr: scope.input(kv.k), length: kv.k.length } : kv.k;
@@ -39,13 +59,24 @@ export function stageKeysAndValues(arena: Arena, scope: CallScope, problem: Prob
     const [first, end] = seenKeys(problem, sequence);
     return Math.max(most, end - first);
   }, 0);
-  const pieceKeys = wholePages(KV_PIECE_BYTES, numKvHeads * (headDim + valueDim) * 4);
-  const inPieces = (k.array ?? v.array) !== undefined && maxRowsPerKvHead(problem) <= MAX_PIECE_ROWS;
-  const maxKeys = inPieces && pieceKeys < longest ? pieceKeys : Infinity;
-  const maxRows = Math.min(maxKeys, longest);
-  const shapeOf = (dim: number) => ({ layout, rows: rowsKv, heads: numKvHeads, maxRows, dim });
-  const takeKeys = stageRows(arena, scope, k, shapeOf(headDim));
-  const takeValues = stageRows(arena, scope, v, shapeOf(valueDim));
+  const floats = numKvHeads * (headDim + valueDim);
+  const pieceKeys = wholePages(KV_PIECE_BYTES, floats * 4);
+  const rows = maxRowsPerKvHead(problem);
+  const inPieces = (k.array ?? v.array) !== undefined && rows <= MAX_PIECE_ROWS && pieceKeys < longest;
+  const stage = (most: number): KvStage => {
+    const maxRows = Math.min(most, longest);
+    const shapeOf = (dim: number) => ({ layout, rows: rowsKv, heads: numKvHeads, maxRows, dim });
+    const takeKeys = stageRows(arena, scope, k, shapeOf(headDim));
+    return { maxKeys: most, takeKeys, takeValues: stageRows(arena, scope, v, shapeOf(valueDim)) };
+  };
+  const isShared =
+    inPieces &&
+    rows >= SHARED_ROWS &&
+    numKvHeads > 1 &&
+    longest * floats * 4 <= SHARED_BYTES &&
+    pool?.itemsFor(rows * longest * floats);
+  const whole = isShared ? scope.attempt(() => stage(Infinity)) : undefined;
+  const { maxKeys, takeKeys, takeValues } = whole ?? stage(inPieces ? pieceKeys : Infinity);
   return {
     maxKeys,
     locate: (args, { batch, startKv }, _, first, end) => {
@@ -57,14 +88,15 @@ export function stageKeysAndValues(arena: Arena, scope: CallScope, problem: Prob
   };
 }
 
-/** Bytes of K of one KV head that `attentionWeights` copies in together. */
+/** Bytes of K of one KV head that `attentionWeights` copies in together, and where threads share the work on them. */
 const K_PIECE_BYTES = 2 ** 18;
+const K_SHARED_BYTES = 2 ** 22;
 
 /**
  * The source of `attentionWeights` over the caller's k, for one KV head at a time. A Tensor is read in place. An array
  * is copied in piece by piece, so that linear memory never holds all of it.
  */
-export function stageKeys(arena: Arena, scope: CallScope, problem: Problem, k: Floats): KvSource {
+export function stageKeys(arena: Arena, scope: CallScope, problem: Problem, k: Floats, shared: boolean): KvSource {
   const { layout, rowsKv, numKvHeads, headDim } = problem;
   const strides = stridesOf(layout, rowsKv, numKvHeads, headDim);
   if (k.array === undefined) {
@@ -76,8 +108,11 @@ export function stageKeys(arena: Arena, scope: CallScope, problem: Problem, k: F
   }
   const { array } = k;
   const rowBytes = headDim * 4;
-  const maxKeys = wholePages(K_PIECE_BYTES, rowBytes);
-  const piece = scope.reserve(Math.min(maxKeys, rowsKv) * rowBytes);
+  const pieceOf = (bytes: number) => {
+    const maxKeys = wholePages(bytes, rowBytes);
+    return { maxKeys, piece: scope.reserve(Math.min(maxKeys, rowsKv) * rowBytes) };
+  };
+  const { maxKeys, piece } = (shared && scope.attempt(() => pieceOf(K_SHARED_BYTES))) || pieceOf(K_PIECE_BYTES);
   return {
     maxKeys,
     locate: (args, sequence, _, first, end, kvHead) => {

@@ -1,12 +1,12 @@
 import { checkInteger, checkObject, checkRows, perBatch, wrongKind, wrongValue } from "../check.ts";
-import type { Instance } from "../engine/instance.ts";
+import { type Instance, WORK_OF_FLOAT } from "../engine/instance.ts";
 import { MAX_DIM, MAX_ROWS } from "../limits.ts";
 import { type Arena, integersAt } from "../memory/arena.ts";
 import { type CallScope, withScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats, checkFloatsOf } from "../memory/data.ts";
 import { ARRANGEMENT_NAMES, type Layout, checkArrangement } from "../memory/layout.ts";
 import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
-import { stageRows } from "../memory/staged-rows.ts";
+import { type TakeRows, stageRows } from "../memory/staged-rows.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { type Names, elements, readOptions } from "../options.ts";
 import { LSE_SHAPE } from "./problem.ts";
@@ -94,8 +94,10 @@ export function merge(instance: Instance, partsIn: unknown, given: MergeOptions)
     }
   });
 
+  // A part that is written over cannot be read again, as an item must be whose worker died.
+  const isApart = !compared.some((part) => isSame(out.place, part.out) || isSame(lse.place, part.lse));
   return withScope(arena, (scope) => {
-    mergePieces(instance, call, scope, out.reserve(scope), lse.reserve(scope));
+    mergePieces(instance, call, scope, out.reserve(scope), lse.reserve(scope), isApart);
     return { out: out.take()!, lse: lse.take()! };
   });
 }
@@ -105,25 +107,57 @@ function isSame(a: Floats | undefined, b: Floats): boolean {
   return a?.ptr !== undefined && a.ptr === b.ptr && a.length === b.length;
 }
 
-/** Runs the kernel for a piece of the rows after the other, so that arrays of any size need little memory. */
-function mergePieces({ arena, kernels }: Instance, call: MergeCall, scope: CallScope, out: number, lse: number): void {
+/**
+ * Runs the kernel for a piece of the rows after the other, so that arrays of any size need little memory; on all
+ * threads where that pays and the outputs lie apart from the parts.
+ */
+function mergePieces(
+  { arena, kernels, pool }: Instance,
+  call: MergeCall,
+  scope: CallScope,
+  out: number,
+  lse: number,
+  isApart: boolean,
+): void {
   const { parts, numHeads, dim, layout, seqLenQ, rows } = call;
   const count = parts.length;
   const rowBytes = dim * 4;
+  const byHead = layout === "bhld";
+  const wanted = (isApart && pool?.itemsFor(WORK_OF_FLOAT * rows * dim * count)) || 1;
   const copiedParts = parts.filter((part) => part.out.array).length;
-  const pieceRows = Math.max(1, Math.min(rows, Math.floor(PIECE_BYTES / (copiedParts * rowBytes))));
-  const scratch = scope.reserve(kernels.mergeBytes(count));
+  // Addresses of the rows of every part, for each item of a piece.
+  const outs = scope.reserve(wanted * count * 4);
+  const scratchBytes = kernels.mergeBytes(count);
+  const scratch = scope.reserve(scratchBytes);
   const sinks = scope.input(call.sinks);
   const lses = scope.integers(parts.map((part) => scope.input(part.lse)));
-  const outs = scope.reserve(count * 4);
-  // The kernel takes the rows of out in the order of memory, whatever the layout is.
-  const shape = { layout: "blhd", rows, heads: 1, dim, maxRows: pieceRows } as const;
-  const staged = parts.map((part) => stageRows(arena, scope, part.out, shape));
+  let pieceRows = 0;
+  const stage = (bytes: number): TakeRows[] => {
+    pieceRows = Math.max(1, Math.min(rows, Math.floor(bytes / (copiedParts * rowBytes))));
+    // The kernel takes the rows of out in the order of memory, whatever the layout is.
+    const shape = { layout: "blhd", rows, heads: 1, dim, maxRows: pieceRows } as const;
+    return parts.map((part) => stageRows(arena, scope, part.out, shape));
+  };
+  const large = wanted > 1 ? scope.attempt(() => stage(PIECE_BYTES * Math.ceil(wanted / 2))) : undefined;
+  const staged = large ?? stage(PIECE_BYTES);
   for (let first = 0; first < rows; first += pieceRows) {
     const piece = Math.min(pieceRows, rows - first);
-    integersAt(arena, outs, count).set(staged.map((take) => take(0, first, piece).ptr));
-    const dims = [numHeads, seqLenQ, dim, layout === "bhld"] as const;
-    kernels.mergeRows(out + first * rowBytes, lse, outs, lses, sinks, scratch, count, first, piece, ...dims);
+    const ptrs = staged.map((take) => take(0, first, piece).ptr);
+    integersAt(arena, outs, count).set(ptrs);
+    const to = out + first * rowBytes;
+    if (wanted > 1) {
+      const items: number[][] = [];
+      const step = Math.ceil(piece / wanted);
+      for (let row = 0, table = outs; row < piece; row += step, table += count * 4) {
+        const offset = row * rowBytes;
+        integersAt(arena, table, count).set(ptrs.map((ptr) => ptr + offset));
+        const some = Math.min(step, piece - row);
+        const dims = [numHeads, seqLenQ, dim, Number(byHead)];
+        items.push([to + offset, lse, table, lses, sinks, -1, count, first + row, some, ...dims]);
+      }
+      if (pool!.run("mergeRows", -1, scratchBytes, items)) continue;
+    }
+    kernels.mergeRows(to, lse, outs, lses, sinks, scratch, count, first, piece, numHeads, seqLenQ, dim, byHead);
   }
 }
 

@@ -1,16 +1,34 @@
 import { Arena } from "../memory/arena.ts";
 import type { Kernels } from "./abi.ts";
 import { keepsTile6x2 } from "./features.ts";
+import type { ThreadKernel } from "./items.ts";
+
+/** As how many multiply-adds a float counts that is converted, packed or weighed, rather than multiplied by many. */
+export const WORK_OF_FLOAT = 8;
 
 /** Threads on the memory of an instance (threads/pool.ts). */
 export interface Threads {
   readonly threads: number;
+  /** Into how many items a call of that many multiply-adds is best cut; 0 where one thread is as good. */
   itemsFor(work: number): number;
+  /**
+   * Calls a kernel once for each item, on all threads, and returns when every item is done. An item whose worker died
+   * is done again from its start.
+   *
+   * @param scratchAt which argument is the scratch, of which each thread has its own; −1 where the items name it, as
+   * callItem says, or have none
+   * @param items the arguments for each item, 1 to MAX_ITEMS; the last ones are taken first
+   * @param next called after `kernel` for the same item; its arguments are those from argument `at` on
+   * @returns what the last kernel returned for each item; undefined where there is no memory for the scratch: then
+   * nothing has been done
+   */
   run(
-    kernel: "attend" | "linear",
+    kernel: ThreadKernel,
     scratchAt: number,
     scratchBytes: number,
     items: readonly (readonly number[])[],
+    next?: ThreadKernel,
+    at?: number,
   ): number[] | undefined;
   dispose(): void;
 }

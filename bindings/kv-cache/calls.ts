@@ -51,11 +51,17 @@ export function beginAppend(
 
   const before = store.lengths;
   withScope(arena, (scope) => {
-    // A stage of one page stays in the processor's cache, whatever the length of the prompt.
-    const maxRows = Math.min(newTokens, PAGE_KEYS);
-    const stage = (rows: typeof kIn, dim: number, alwaysCopy: boolean) =>
+    const stage = (rows: typeof kIn, dim: number, maxRows: number, alwaysCopy: boolean) =>
       stageRows(arena, scope, rows, { layout, rows: newTokens, heads: numKvHeads, maxRows, dim, alwaysCopy });
-    store.append(grown, stage(kIn, headDim, store.rotary !== undefined), stage(vIn, valueDim, false));
+    const stageBoth = (maxRows: number) => ({
+      maxRows,
+      takeKeys: stage(kIn, headDim, maxRows, store.rotary !== undefined),
+      takeValues: stage(vIn, valueDim, maxRows, false),
+    });
+    const most = store.rowsAtOnce(newTokens, numKvHeads * (headDim + valueDim));
+    const large = most > PAGE_KEYS ? scope.attempt(() => stageBoth(most)) : undefined;
+    const { maxRows, takeKeys, takeValues } = large ?? stageBoth(Math.min(newTokens, PAGE_KEYS));
+    store.append(grown, takeKeys, takeValues, maxRows);
   });
   return {
     undo: () => store.undoAppend(before),

@@ -1,12 +1,16 @@
 import { type KvSource, setKeys, setValues } from "../attention/kv-source.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
-import type { Instance } from "../engine/instance.ts";
+import { type Instance, WORK_OF_FLOAT } from "../engine/instance.ts";
 import { integersAt } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { RowsInMemory, TakeRows } from "../memory/staged-rows.ts";
 import { Uses } from "../memory/uses.ts";
+import { MAX_ITEMS } from "../threads/control.ts";
 import type { CacheRotary } from "./cache-rotary.ts";
 import { type PageLayout, type PageRows, Pages } from "./pages.ts";
+
+/** Bytes of K and V that several threads store together. */
+const STAGE_BYTES = 2 ** 22;
 
 /**
  * The tokens of a batch of sequences in linear memory: how many each sequence has, and its pages. A method that throws
@@ -64,22 +68,34 @@ export class KvStore {
   }
 
   /**
+   * How many of `newTokens` tokens, of so many floats in K and V, are best staged at once. One page stays in the
+   * processor's cache, whatever the length of the prompt; several threads want more.
+   */
+  rowsAtOnce(newTokens: number, floats: number): number {
+    const items = this.instance.pool?.itemsFor(WORK_OF_FLOAT * newTokens * floats);
+    return Math.min(newTokens, PAGE_KEYS * (items ? Math.ceil(STAGE_BYTES / (PAGE_KEYS * floats * 4)) : 1));
+  }
+
+  /**
    * Appends rows of `keys` and `values`, from the first on, until the sequences have `lengths` tokens, [batch].
    *
    * @throws RangeError where memory cannot grow
    */
-  append(lengths: Int32Array, takeKeys: TakeRows, takeValues: TakeRows): void {
+  append(lengths: Int32Array, takeKeys: TakeRows, takeValues: TakeRows, maxRows: number): void {
     const before = this.lengths;
     const { k, v } = this.#layout;
     this.#extend(before, lengths);
+    const most = Math.max(maxRows, PAGE_KEYS);
     lengths.forEach((length, b) => {
       const start = before[b]!;
       for (let token = start; token < length;) {
-        const count = Math.min(length - token, PAGE_KEYS - (token % PAGE_KEYS));
+        const count = Math.min(length - token, most - (token % PAGE_KEYS));
         const kRows = takeKeys(b, token - start, count);
         this.rotary?.rotate(kRows.ptr, kRows, token, count);
-        this.#store(b, token, count, k, kRows);
-        this.#store(b, token, count, v, takeValues(b, token - start, count));
+        const items = most > PAGE_KEYS ? [] : undefined;
+        this.#store(b, token, count, k, kRows, items);
+        this.#store(b, token, count, v, takeValues(b, token - start, count), items);
+        while (items?.length) this.instance.pool!.run("storeRows", -1, 0, items.splice(0, MAX_ITEMS));
         token += count;
       }
     });
@@ -205,24 +221,23 @@ export class KvStore {
   }
 
   /**
-   * Stores rows of every head as the `count` tokens from `token` on of sequence `b`, which lie in one page.
+   * Stores rows of every head as the `count` tokens from `token` on of sequence `b`; or adds what is to be done, page by
+   * page, to `items`.
    */
-  #store(b: number, token: number, count: number, to: PageRows, from: RowsInMemory): void {
-    const rowInPage = token % PAGE_KEYS;
-    const page = this.#pages[b]!.addressOf(token);
-    for (let kvHead = 0; kvHead < from.heads; kvHead++) {
-      const row = page + to.offset + kvHead * to.headStride + rowInPage * to.rowStride;
-      const scale = to.scales && page + to.scales + (kvHead * PAGE_KEYS + rowInPage) * 4;
-      this.instance.kernels.storeRows(
-        row,
-        scale,
-        from.ptr + kvHead * from.headStride,
-        count,
-        from.dim,
-        to.rowStride,
-        from.rowStride,
-        to.type,
-      );
+  #store(b: number, token: number, count: number, to: PageRows, from: RowsInMemory, items?: number[][]): void {
+    for (let done = 0; done < count;) {
+      const rowInPage = (token + done) % PAGE_KEYS;
+      const rows = Math.min(count - done, PAGE_KEYS - rowInPage);
+      const page = this.#pages[b]!.addressOf(token + done);
+      for (let kvHead = 0; kvHead < from.heads; kvHead++) {
+        const row = page + to.offset + kvHead * to.headStride + rowInPage * to.rowStride;
+        const scale = to.scales && page + to.scales + (kvHead * PAGE_KEYS + rowInPage) * 4;
+        const ptr = from.ptr + kvHead * from.headStride + done * from.rowStride;
+        const { dim, rowStride } = from;
+        if (items) items.push([row, scale, ptr, rows, dim, to.rowStride, rowStride, to.type]);
+        else this.instance.kernels.storeRows(row, scale, ptr, rows, dim, to.rowStride, rowStride, to.type);
+      }
+      done += rows;
     }
   }
 }

@@ -8,7 +8,7 @@ import { Output, type Rows, type Written, checkApart } from "../memory/output.ts
 import type { Tensor } from "../memory/tensor.ts";
 import { type Names, readOptions } from "../options.ts";
 import { type CheckedWeight, type Features, checkBias, checkWeight } from "./linear-weights.ts";
-import { runLinear } from "./run-linear.ts";
+import { pack, runLinear, runRaw } from "./run-linear.ts";
 
 /** How a weight is stored. @category Layer and linear */
 export interface WeightOptions extends Features {
@@ -57,9 +57,10 @@ export class PackedLinear {
   #disposed = false;
 
   /** @internal */
-  constructor({ arena, kernels }: Instance, weight: CheckedWeight) {
+  constructor(instance: Instance, weight: CheckedWeight) {
+    const { arena } = instance;
     arena.check();
-    const { data, bias, inFeatures, outFeatures, outStride, inStride } = weight;
+    const { data, bias, inFeatures, outFeatures } = weight;
     this.inFeatures = inFeatures;
     this.outFeatures = outFeatures;
     this.#arena = arena;
@@ -69,7 +70,7 @@ export class PackedLinear {
       const weightPtr = scope.input(data);
       const biasPtr = scope.input(bias);
       const ptr = arena.allocate(this.#bytes);
-      kernels.packPanels(ptr, weightPtr, inFeatures, outFeatures, outStride * 4, inStride * 4);
+      pack(instance, ptr, weightPtr, weight);
       if (bias) new Uint8Array(arena.buffer).copyWithin(ptr + panelBytes, biasPtr, biasPtr + outFeatures * 4);
       return ptr;
     });
@@ -136,7 +137,7 @@ export function linear(
   biasGiven: unknown,
   given: LinearOptions,
 ): { out: Float32Array | Tensor } {
-  const { arena, kernels, useTile6x2 } = instance;
+  const { arena, kernels } = instance;
   const options = readOptions("linear", given, LINEAR_NAMES);
   const weight = PackedLinear.isPacked(weightIn) ? weightIn : shaped(weightIn);
   const biasIn = shaped(biasGiven);
@@ -152,24 +153,12 @@ export function linear(
     const xPtr = scope.input(x);
     const biasPtr = scope.input(bias);
     const weightPtr = scope.input(raw?.data);
-    const panel = packed ? 0 : scope.reserve(PANEL_FEATURES * inFeatures * 4);
+    const panels = packed?.panels ?? scope.reserve(PANEL_FEATURES * inFeatures * 4);
     const scratch = scope.reserve(kernels.linearScratchBytes());
     const outPtr = out.reserve(scope);
-    const dims = [rows, inFeatures] as const;
-    const strides = [outFeatures * 4, inFeatures * 4] as const;
-    if (packed) {
-      const { panels } = packed;
-      runLinear(instance, { out: outPtr, x: xPtr, panels, bias: biasPtr, rows, inFeatures, outFeatures }, scratch);
-    } else {
-      const [outBytes, inBytes] = [raw!.outStride * 4, raw!.inStride * 4];
-      // A panel is used while it is still in the processor's cache, and no more than one is ever in memory.
-      for (let o = 0; o < outFeatures; o += PANEL_FEATURES) {
-        const features = Math.min(PANEL_FEATURES, outFeatures - o);
-        const panelBias = biasPtr && biasPtr + o * 4;
-        kernels.packPanels(panel, weightPtr + o * outBytes, inFeatures, features, outBytes, inBytes);
-        kernels.linear(outPtr + o * 4, xPtr, panel, panelBias, scratch, ...dims, features, ...strides, useTile6x2);
-      }
-    }
+    const call = { out: outPtr, x: xPtr, panels, bias: biasPtr, rows, inFeatures, outFeatures };
+    if (raw) runRaw(instance, call, weightPtr, raw, scratch);
+    else runLinear(instance, call, scratch);
     return { out: out.take()! };
   });
 }

@@ -1,7 +1,9 @@
 import { BLOCK_ROWS, PANEL_FEATURES } from "../engine/abi.ts";
-import type { Instance, Threads } from "../engine/instance.ts";
+import { type Instance, type Threads, WORK_OF_FLOAT } from "../engine/instance.ts";
 import { Items } from "../steps/items.ts";
 import { STEP_WORK, type Share, type Steps, fractionAt } from "../steps/steps.ts";
+import { MAX_ITEMS } from "../threads/control.ts";
+import type { CheckedWeight } from "./linear-weights.ts";
 
 /** out = x·Wᵀ + bias of a packed weight, as addresses. */
 export interface LinearCall {
@@ -102,3 +104,74 @@ function argumentsOf(
     Number(useTile6x2),
   ];
 }
+
+/** Cuts the features into at most `most` runs of whole panels. */
+function panelRuns(
+  outFeatures: number,
+  most: number,
+  itemOf: (first: number, features: number) => number[],
+): number[][] {
+  const step = Math.ceil(outFeatures / PANEL_FEATURES / most) * PANEL_FEATURES;
+  const items: number[][] = [];
+  for (let first = 0; first < outFeatures; first += step)
+    items.push(itemOf(first, Math.min(step, outFeatures - first)));
+  return items;
+}
+
+/** Packs the weight at address `weight`, on all threads where that pays. */
+export function pack({ kernels, pool }: Instance, to: number, weight: number, raw: CheckedWeight): void {
+  const { inFeatures, outFeatures } = raw;
+  const [outBytes, inBytes] = [raw.outStride * 4, raw.inStride * 4];
+  const wanted = pool?.itemsFor(WORK_OF_FLOAT * inFeatures * outFeatures);
+  if (!wanted) {
+    kernels.packPanels(to, weight, inFeatures, outFeatures, outBytes, inBytes);
+    return;
+  }
+  const items = panelRuns(outFeatures, wanted, (first, features) => {
+    return [to + first * inFeatures * 4, weight + first * outBytes, inFeatures, features, outBytes, inBytes];
+  });
+  pool!.run("packPanels", -1, 0, items);
+}
+
+/**
+ * The same of a weight that is not packed, at address `weight`: panel by panel, of which each is used while it is still
+ * in the processor's cache.
+ *
+ * @param call its panels are room for one
+ */
+export function runRaw(
+  instance: Instance,
+  call: LinearCall,
+  weight: number,
+  raw: CheckedWeight,
+  scratch: number,
+): void {
+  const { kernels, pool, useTile6x2 } = instance;
+  const { out, x, panels, bias, rows, inFeatures, outFeatures } = call;
+  const [outBytes, inBytes] = [raw.outStride * 4, raw.inStride * 4];
+  if (pool?.itemsFor((rows + WORK_OF_FLOAT) * inFeatures * outFeatures)) {
+    const linearBytes = kernels.linearScratchBytes();
+    // The panels of an item stand behind the scratch of `linear`: one, unless there are very many.
+    const scratchBytes =
+      linearBytes + Math.ceil(outFeatures / PANEL_FEATURES / MAX_ITEMS) * PANEL_FEATURES * inFeatures * 4;
+    const items = panelRuns(outFeatures, MAX_ITEMS, (first, features) => {
+      const product = argumentsOf(instance, call, 0, rows, first, features);
+      product[PANELS_ARGUMENT] = -1 - linearBytes;
+      product[SCRATCH_ARGUMENT] = -1;
+      return [-1 - linearBytes, weight + first * outBytes, inFeatures, features, outBytes, inBytes, ...product];
+    });
+    if (pool.run("packPanels", -1, scratchBytes, items, "linear", PACK_ARGUMENTS)) return;
+  }
+  const [outStride, xStride] = [outFeatures * 4, inFeatures * 4];
+  for (let o = 0; o < outFeatures; o += PANEL_FEATURES) {
+    const features = Math.min(PANEL_FEATURES, outFeatures - o);
+    const to = out + o * 4;
+    const part = bias && bias + o * 4;
+    kernels.packPanels(panels, weight + o * outBytes, inFeatures, features, outBytes, inBytes);
+    kernels.linear(to, x, panels, part, scratch, rows, inFeatures, features, outStride, xStride, useTile6x2);
+  }
+}
+
+/** Which argument of `linear` is the panels, and how many arguments `packPanels` has. */
+const PANELS_ARGUMENT = 2;
+const PACK_ARGUMENTS = 6;

@@ -22,6 +22,18 @@ export class CallScope {
     return ptr;
   }
 
+  /** What `reserveAll` returns; undefined where memory cannot grow, and then it has reserved nothing. */
+  attempt<T>(reserveAll: () => T): T | undefined {
+    const before = this.#ptrs.length;
+    try {
+      return reserveAll();
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      for (const ptr of this.#ptrs.splice(before)) this.#arena.release(ptr);
+      return undefined;
+    }
+  }
+
   /**
    * The address at which the kernels read `data`: an array is copied in, linear memory is read in place. 0 for
    * undefined.

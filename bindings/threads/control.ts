@@ -3,23 +3,33 @@
 // and so on until none is.
 //
 //     ┌ words [WORDS] ────────────┬ scratch ───────┬ results ────────┬ table, f64 ─────────────────────────────┐
-//     │ LEFT DONE EPOCH … KERNEL  │ [MAX_THREADS]  │ [MAX_ITEMS]     │ [MAX_ITEMS][ITEM_NUMBERS] arguments     │
+//     │ LEFT DONE EPOCH KERNEL …  │ [MAX_THREADS]  │ [MAX_ITEMS]     │ [MAX_ITEMS][ITEM_NUMBERS] arguments     │
 //     └───────────────────────────┴────────────────┴─────────────────┴─────────────────────────────────────────┘
 //
 // LEFT alone says whether an item is to be had: who lowers it from n > 0 has item n − 1. So a worker that comes late
 // finds nothing, or an item of the next call, which is complete by then.
 
 import type { Kernels } from "../engine/abi.ts";
+import { type ThreadKernel, callItem } from "../engine/items.ts";
 
 /** The kernels that take items, by their numbers in the table. */
-export const KERNELS = ["attend", "linear"] as const;
+export const KERNELS = [
+  "attend",
+  "linear",
+  "packPanels",
+  "scoreRows",
+  "normalizeRows",
+  "topOfRow",
+  "storeRows",
+  "mergeRows",
+] as const satisfies readonly ThreadKernel[];
 
 /** The most threads of an instance. */
 export const MAX_THREADS = 64;
 /** The most items of a call. */
 export const MAX_ITEMS = 256;
-/** The most arguments of a kernel. */
-const ITEM_NUMBERS = 12;
+/** The most arguments of an item: those of packPanels and linear, one after the other. */
+const ITEM_NUMBERS = 17;
 
 /** Items that nobody has taken; 0 or less where there are none. */
 export const LEFT = 0;
@@ -29,10 +39,12 @@ export const DONE = 1;
 export const EPOCH = 2;
 /** Workers that have seen the shared memory. */
 export const READY = 3;
-/** The kernel of the items, as in KERNELS, how many arguments it has, and which of them is the scratch of the thread. */
-export const KERNEL = 4;
-export const COUNT = 5;
-export const SCRATCH_AT = 6;
+/** The kernel of the items, as in KERNELS, and how many arguments they have. */
+const KERNEL = 4;
+const COUNT = 5;
+/** The kernel that is called after it, or −1, and which argument is its first one. */
+const NEXT = 6;
+const NEXT_AT = 7;
 const WORDS = 16;
 
 /**
@@ -60,10 +72,25 @@ export class Control {
     this.table = new Float64Array(buffer, address + TABLE_AT, MAX_ITEMS * ITEM_NUMBERS);
   }
 
-  /** Writes the arguments of an item. */
-  write(item: number, args: readonly number[]): void {
-    this.table.set(args, item * ITEM_NUMBERS);
-    this.results[item] = 0;
+  /** Writes the table of a call, as Threads.run is handed it. */
+  fill(
+    kernel: ThreadKernel,
+    scratchAt: number,
+    items: readonly (readonly number[])[],
+    next?: ThreadKernel,
+    nextAt = 0,
+  ): void {
+    const { words, results, table } = this;
+    items.forEach((args, item) => {
+      const at = item * ITEM_NUMBERS;
+      table.set(args, at);
+      if (scratchAt >= 0) table[at + scratchAt] = -1;
+      results[item] = 0;
+    });
+    words[KERNEL] = KERNELS.indexOf(kernel);
+    words[COUNT] = items[0]!.length;
+    words[NEXT] = next ? KERNELS.indexOf(next) : -1;
+    words[NEXT_AT] = nextAt;
   }
 
   /** Does the items that are left, one after the other. */
@@ -81,12 +108,18 @@ export class Control {
     }
   }
 
-  /** What the kernel returns for one item; 0 where that is nothing. */
+  /** What the kernels return for one item. */
   compute(kernels: Kernels, thread: number, item: number): number {
+    const { words } = this;
     const at = item * ITEM_NUMBERS;
-    const args = Array.from(this.table.subarray(at, at + this.words[COUNT]!));
-    args[this.words[SCRATCH_AT]!] = this.scratch[thread]!;
-    const name = KERNELS[this.words[KERNEL]!]!;
-    return (kernels as unknown as Record<typeof name, (...args: number[]) => number>)[name](...args) | 0;
+    const args = this.table.subarray(at, at + words[COUNT]!);
+    return callItem(
+      kernels,
+      this.scratch[thread]!,
+      args,
+      KERNELS[words[KERNEL]!]!,
+      KERNELS[words[NEXT]!],
+      words[NEXT_AT],
+    );
   }
 }

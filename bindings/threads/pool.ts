@@ -1,20 +1,8 @@
 import type { Kernels } from "../engine/abi.ts";
 import type { Instance, Threads } from "../engine/instance.ts";
+import type { ThreadKernel } from "../engine/items.ts";
 import type { Arena } from "../memory/arena.ts";
-import {
-  COMPUTED,
-  CONTROL_BYTES,
-  COUNT,
-  Control,
-  DONE,
-  EPOCH,
-  KERNEL,
-  KERNELS,
-  LEFT,
-  MAX_ITEMS,
-  READY,
-  SCRATCH_AT,
-} from "./control.ts";
+import { COMPUTED, CONTROL_BYTES, Control, DONE, EPOCH, LEFT, MAX_ITEMS, READY } from "./control.ts";
 import { type WorkerHandle, startWorker } from "./host.ts";
 import type { Start } from "./worker.ts";
 
@@ -115,23 +103,18 @@ export class Pool implements Threads {
     return this.threads > 1 && work >= LEAST_WORK ? Math.min(MAX_ITEMS, this.threads * ITEMS_PER_THREAD) : 0;
   }
 
-  /**
-   * Calls a kernel once for each item, on all threads, and returns when every item is done.
-   *
-   * @param scratchAt which argument is the scratch, of which each thread gets its own
-   * @param items the arguments for each item, at most MAX_ITEMS; the last ones are taken first
-   * @returns what the kernel returned for each item; undefined where there is no memory for the scratch: then nothing
-   * has been done
-   */
+  /** Calls a kernel once for each item, on all threads, and returns when every item is done: see Threads. */
   run(
-    kernel: (typeof KERNELS)[number],
+    kernel: ThreadKernel,
     scratchAt: number,
     scratchBytes: number,
     items: readonly (readonly number[])[],
+    next?: ThreadKernel,
+    at?: number,
   ): number[] | undefined {
     let scratch: number[];
     try {
-      scratch = this.#arena.allocateMany(scratchBytes, this.threads);
+      scratch = this.#arena.allocateMany(scratchBytes, scratchBytes && this.threads);
     } catch {
       return undefined;
     }
@@ -139,11 +122,10 @@ export class Pool implements Threads {
     const { words, results } = control;
     try {
       // The numbers of workers that have died are no longer given.
-      [0, ...this.#workers.map(({ thread }) => thread)].forEach((thread, i) => (control.scratch[thread] = scratch[i]!));
-      items.forEach((args, item) => control.write(item, args));
-      words[KERNEL] = KERNELS.indexOf(kernel);
-      words[COUNT] = items[0]!.length;
-      words[SCRATCH_AT] = scratchAt;
+      [0, ...this.#workers.map(({ thread }) => thread)].forEach(
+        (thread, i) => (control.scratch[thread] = scratch[i] ?? 0),
+      );
+      control.fill(kernel, scratchAt, items, next, at);
       Atomics.store(words, DONE, 0);
       Atomics.store(words, LEFT, items.length);
       Atomics.add(words, EPOCH, 1);

@@ -7,6 +7,7 @@ import { type CheckedHeed, checkedBuild } from "../support/checked-build.ts";
 import { combinations } from "../support/combinations.ts";
 import type { Problem } from "../support/problems.ts";
 import { scenarios } from "../support/scenarios/index.ts";
+import { shareOut } from "../support/shared-out.ts";
 import { isFull, runs } from "../support/sweep.ts";
 
 /** A Tensor with these floats. */
@@ -40,16 +41,20 @@ describe.each(builds)("the %s build touches nothing but the blocks of its call",
   }
   const open = await checkedBuild(build);
 
-  it.each(Object.keys(scenarios))("%s", (name) => {
+  const names = Object.keys(scenarios);
+  it.each([...names, ...names.map((name) => `${name}, cut into items`)])("%s", (title) => {
+    const name = title.replace(", cut into items", "");
     const checked = open();
+    if (title !== name) shareOut(checked.heed);
     const scenario = scenarios[name]!(checked.heed);
     checked.call(() => scenario.act());
     scenario.state();
     checked.heed.dispose();
   });
 
-  it("attention and its weights, in any combination of options", () => {
+  it.each(["whole", "cut into items"])("attention and its weights, %s, in any combination of options", (how) => {
     const checked = open();
+    if (how !== "whole") shareOut(checked.heed);
     const property = fc.property(combinations, (problem) => attend(checked, problem));
     fc.assert(property, { seed: 20261128, numRuns: runs(300) / (build === "debug" ? 3 : 1) });
     expect(checked.checked()).toBeGreaterThan(10 ** 6);

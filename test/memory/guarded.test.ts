@@ -8,6 +8,7 @@ import { combinations } from "../support/combinations.ts";
 import { guard } from "../support/guarded.ts";
 import type { Problem } from "../support/problems.ts";
 import { scenarios } from "../support/scenarios/index.ts";
+import { shareOut } from "../support/shared-out.ts";
 import { runs } from "../support/sweep.ts";
 
 /** Attention and its weights over Tensors, in guarded blocks each, and over arrays. */
@@ -43,8 +44,19 @@ forEachBuild((name, open) => {
       heed.dispose();
     });
 
-    it("attention and its weights, in any combination of options", () => {
+    it.each(Object.keys(scenarios))("%s, cut into items", (name) => {
+      const { heed, judge } = openGuarded();
+      shareOut(heed);
+      const scenario = scenarios[name]!(heed);
+      scenario.act();
+      scenario.state();
+      judge();
+      heed.dispose();
+    });
+
+    it.each(["whole", "cut into items"])("attention and its weights, %s, in any combination of options", (how) => {
       const { heed } = openGuarded();
+      if (how !== "whole") shareOut(heed);
       const property = fc.property(combinations, (problem) => attend(heed, problem));
       fc.assert(property, { seed: 20261129, numRuns: runs(500) / (name === "debug" ? 5 : 1) });
     });
