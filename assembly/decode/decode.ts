@@ -70,8 +70,8 @@ import { SCORE_ROW_BYTES } from "./qk";
 
 /**
  * All query rows of one KV head over the keys of this call. Returns the rows that are written, as bits: ALL_WRITTEN, or
- * without those that prefill must do, since int8.ts does not take their numbers; with K and V in pieces 0 where every
- * piece must come once more, with args.careful (prefill/nonfinite.ts).
+ * without those that prefill must do, since int8.ts does not take their numbers. With K and V in pieces 0 where every
+ * piece must come once more: with args.careful (prefill/nonfinite.ts), or all keys together.
  */
 export function decode(tile: QueryTile, args: AttendArgs, kvHead: i32, scratch: usize): i32 {
   const rows = rowsPerKvHead(args);
@@ -97,9 +97,9 @@ export function decode(tile: QueryTile, args: AttendArgs, kvHead: i32, scratch: 
       tile.span = tile.first >> spanBitsOf(args);
       tile.steps = 1;
     }
-    // f16 and int8 come in one piece.
     let refused = prepareQuery(prepared, q, rows, args.headDim, args.kType);
     refused |= decodeKeys(tile, args, scratch, args.kType == F32 ? q : prepared, sums, rows, careful);
+    if (refused && !(isFirstPiece(args) && isLastPiece(args))) return 0;
     if (!isLastPiece(args)) return ALL_WRITTEN;
     takeTotals(tile);
     if (careful || !mustDecodeAgain(tile, args, rows, refused)) {

@@ -8,7 +8,7 @@ import { combinationsOf } from "../support/combinations.ts";
 import {
   asArrays,
   asTensors,
-  bitsOf,
+  bitsOfRows,
   cutOf,
   expectSame,
   expectSameParts,
@@ -127,7 +127,7 @@ forEachBuild((name, open) => {
               out: skipped + i * numHeads + h,
               lse: skipped + h * step + i,
             }));
-            bits.push(...bitsOf(answer, valueDim, places));
+            bits.push(...bitsOfRows(answer, valueDim, places));
           }
         }
         return bits;
@@ -156,8 +156,8 @@ forEachBuild((name, open) => {
         lse: true,
       });
       const places = Array.from({ length: numHeads }, (_, h) => ({ out: h, lse: h }));
-      const expected = bitsOf(alone, 128, [{ out: 0, lse: 0 }])[0];
-      for (const bits of bitsOf(whole, 128, places)) expect(bits).toEqual(expected);
+      const expected = bitsOfRows(alone, 128, [{ out: 0, lse: 0 }])[0];
+      for (const bits of bitsOfRows(whole, 128, places)) expect(bits).toEqual(expected);
     });
   });
 
@@ -175,13 +175,13 @@ forEachBuild((name, open) => {
       return { out: i * numHeads + h, lse: h * seqLenQ + i };
     });
     for (const way of [asArrays, asTensors, inCache("f32"), inCache("int8")]) {
-      const expected = bitsOf(way(heed, whole), dim, places);
+      const expected = bitsOfRows(way(heed, whole), dim, places);
       for (const name of ["q", "k", "v"] as const) {
         const spoiled = { ...whole, [name]: whole[name].slice() };
         spoiled[name][spoiled[name].length - 3] = NaN; // of the last query, or the key that it alone sees
         const answer = way(heed, spoiled);
         expect(Number.isNaN(answer.out.at(-3))).toBe(true);
-        expect(bitsOf(answer, dim, places)).toEqual(expected);
+        expect(bitsOfRows(answer, dim, places)).toEqual(expected);
       }
     }
   });

@@ -113,7 +113,7 @@ function placeOf(cell: readonly number[], shape: readonly number[], target: read
 }
 
 /** The bits of rows of out, and of their lse; every NaN is one. */
-export function bitsOf(
+export function bitsOfRows(
   { out, lse }: { out: Float32Array; lse: Float32Array },
   valueDim: number,
   places: Part["places"],
@@ -189,7 +189,7 @@ export function expectSame(whole: Answer, part: Part, answer: Answer): void {
   expect(numHeads % numKvHeads).toBe(0);
   const queries = part.places.length / numHeads;
   const own = part.places.map((_, n) => ({ out: n, lse: (n % numHeads) * queries + Math.floor(n / numHeads) }));
-  expect(bitsOf(answer, valueDim!, own)).toEqual(bitsOf(whole, valueDim!, part.places));
+  expect(bitsOfRows(answer, valueDim!, own)).toEqual(bitsOfRows(whole, valueDim!, part.places));
 }
 
 /** Puts NaN and Infinity at some places of q, k and v, every other one in the last keys, which not every query sees. */
