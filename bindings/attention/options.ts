@@ -57,6 +57,11 @@ export interface AttentionOptions<
   /** c > 0: score = c·tanh(score/c) (Gemma 2, https://arxiv.org/abs/2408.00118). Default off. */
   softcap?: number | undefined;
   /**
+   * Up to four query rows of a KV head have kernels of their own, which give other last bits than those for many rows.
+   * true sends them through the kernels for many, so that token by token gives the bits of a whole prompt. Default false.
+   */
+  reproducible?: boolean | undefined;
+  /**
    * Shape [numHeads]: one more logit for each query head, which counts in the denominator only; it is not scaled,
    * capped or masked (gpt-oss, https://arxiv.org/abs/2508.10925).
    */
@@ -91,6 +96,7 @@ export const SCORE_NAMES = {
   alibiSlopes: 0,
   softcap: 0,
   sinks: 0,
+  reproducible: 0,
 } as const;
 
 /** The options of a call over arrays, but for its outputs. */

@@ -55,6 +55,7 @@ export interface Problem extends Queries {
   readonly right: number;
   /** 0 = off. */
   readonly softcap: number;
+  readonly reproducible: boolean;
   readonly keepMask: Broadcast<Bytes> | undefined;
   readonly bias: Broadcast<Floats> | undefined;
   readonly alibiSlopes: Floats | undefined;
@@ -116,7 +117,8 @@ export function checkProblem(
   const { sequences, count } = checkSequences(options, batch, rowsQ, rowsKv);
   const { left, right } = checkWindow(options);
   const target = [batch, numHeads, rowsQ, rowsKv];
-  const { scale = 1 / Math.sqrt(headDim), softcap, keepMask, bias, alibiSlopes, sinks } = options;
+  const { scale = 1 / Math.sqrt(headDim), softcap, reproducible = false } = options;
+  const { keepMask, bias, alibiSlopes, sinks } = options;
   return {
     // Written out: V8 takes longer to spread an object of this size than a small call takes for all its checks.
     q,
@@ -133,6 +135,7 @@ export function checkProblem(
     left: Math.min(left, reach),
     right,
     softcap: softcap === undefined ? 0 : checkFinite("softcap", softcap, 0),
+    reproducible: checkBoolean("reproducible", reproducible),
     keepMask: keepMask === undefined ? undefined : checkOverScores("keepMask", keepMask, checkBytes, 1, target, arena),
     bias: bias === undefined ? undefined : checkOverScores("bias", bias, checkFloats, 4, target, arena),
     alibiSlopes: alibiSlopes === undefined ? undefined : checkSlopes(alibiSlopes, arena, numHeads, count),

@@ -33,6 +33,7 @@ export function scoreOptions(draw: Draw, world: World, s: Sizes, options: Option
   maybe(draw, options, 3, "causal", () => literal(chance(draw, 2)));
   maybe(draw, options, 6, "scale", () => literal(integer(draw, -2, 2) / 2));
   maybe(draw, options, 6, "softcap", () => literal(integer(draw, 1, 30)));
+  maybe(draw, options, 9, "reproducible", () => literal(true));
   maybe(draw, options, 6, "queryOffset", () =>
     chance(draw, 2)
       ? literal(integer(draw, -3, 9))
