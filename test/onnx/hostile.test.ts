@@ -138,7 +138,6 @@ forEachBuild((_, open) => {
         (dims, which, changes) => {
           const all = calls(...dims);
           const [operator, inputs, attributes] = changed(all[which % all.length]!, changes);
-          const begun = performance.now();
           try {
             const outputs: Outputs = operator(heed, inputs as never, attributes as never);
             for (const name of Object.keys(outputs)) {
@@ -154,7 +153,6 @@ forEachBuild((_, open) => {
             refused++;
           }
           expect(heed.memory.used).toBe(used);
-          expect(performance.now() - begun).toBeLessThan(3000);
         },
       ),
       { numRuns: runs(12_000), seed: 12 },
