@@ -11,7 +11,7 @@
 
 import { AttendArgs, boundedSize, isFirstPiece, isLastPiece } from "./args";
 import { QueryTile, rowsPerKvHead } from "./attention/query-tile";
-import { decode, decodes } from "./decode/decode";
+import { ALL_WRITTEN, decode, decodes } from "./decode/decode";
 import { PAGE_KEYS } from "./kv/rows";
 import { attendPass, kvTileScratchBytes, passTileBytes, passesPerKvHead } from "./prefill/passes";
 
@@ -66,10 +66,12 @@ function attendItem(args: AttendArgs, kvHead: i32, pass: i32, scratch: usize): b
   const tiles = inPieces
     ? args.tiles + <usize>kvHead * tileBytes
     : scratch + <usize>kvTileScratchBytes(args.headDim, args.valueDim);
-  if (!args.careful && decodes(args)) {
+  let written = 0;
+  if (decodes(args)) {
     // Its rows of q and O stand where Qᵗ and Oᵗ of a tile would.
-    if (decode(changetype<QueryTile>(tiles), args, kvHead, scratch)) return true;
+    written = decode(changetype<QueryTile>(tiles), args, kvHead, scratch);
+    if (written == ALL_WRITTEN) return true;
     if (inPieces) return false;
   }
-  return attendPass(args, kvHead, pass, scratch, tiles);
+  return attendPass(args, kvHead, pass, scratch, tiles, written);
 }

@@ -27,6 +27,13 @@ export function keeps(tile: QueryTile, args: AttendArgs, lane: i32, key: i32): b
   return true;
 }
 
+/** Whether the row in `lane` sees `key`. */
+export function sees(tile: QueryTile, args: AttendArgs, lane: i32, key: i32): bool {
+  const laneOffset = (<usize>lane) << 2;
+  const from = load<i32>(lanes(tile, FROM) + laneOffset);
+  return from <= key && key < load<i32>(lanes(tile, TO) + laneOffset) && keeps(tile, args, lane, key);
+}
+
 /** Whether keepMask and bias leave `key` to any row of the tile. */
 export function keptByAny(tile: QueryTile, args: AttendArgs, key: i32): bool {
   // A mask that is the same for every query and head answers for all lanes at once.

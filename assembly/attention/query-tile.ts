@@ -119,17 +119,23 @@ export function queryTileBytes(headDim: i32, valueDim: i32): u64 {
   return load<usize>(array + ((<usize>lane) << 2));
 }
 
-/** Opens a tile at row `firstRow` of a KV head: writes its lane arrays, packs its queries, forgets every key. */
-export function openTile(tile: QueryTile, args: AttendArgs, kvHead: i32, firstRow: i32): void {
-  openLanes(tile, args, kvHead, firstRow);
+/**
+ * Opens a tile at row `firstRow` of a KV head: writes its lane arrays, packs its queries, forgets every key. `written`
+ * is as for openLanes.
+ */
+export function openTile(tile: QueryTile, args: AttendArgs, kvHead: i32, firstRow: i32, written: i32): void {
+  openLanes(tile, args, kvHead, firstRow, written);
   tile.o = queries(tile) + <usize>args.headDim * LANE_BYTES;
   tile.oBytes = <usize>args.valueDim * LANE_BYTES;
   tile.totals = tile.o + tile.oBytes + <usize>ROWS_OVER * LANE_BYTES;
   packQueries(tile, args);
 }
 
-/** The lane arrays alone, from row `firstRow` of a KV head on. */
-export function openLanes(tile: QueryTile, args: AttendArgs, kvHead: i32, firstRow: i32): void {
+/**
+ * The lane arrays alone, from row `firstRow` of a KV head on. `written` has the lanes, as bits, whose rows are not
+ * wanted: these lanes repeat the first row that is.
+ */
+export function openLanes(tile: QueryTile, args: AttendArgs, kvHead: i32, firstRow: i32, written: i32): void {
   const lastRow = rowsPerKvHead(args) - 1;
   tile.kvHead = kvHead;
   tile.rows = min(LANES, lastRow + 1 - firstRow);
@@ -141,8 +147,12 @@ export function openLanes(tile: QueryTile, args: AttendArgs, kvHead: i32, firstR
   tile.closed = 0;
   let i = firstRow / args.group;
   let g = firstRow % args.group;
+  const wanted = firstRow + ctz(~written);
+  const wantedI = written ? wanted / args.group : i;
+  const wantedG = written ? wanted % args.group : g;
   for (let lane = 0; lane < LANES; lane++) {
-    openLane(tile, args, lane, i, kvHead * args.group + g);
+    const skips = (written >> lane) & 1;
+    openLane(tile, args, lane, skips ? wantedI : i, kvHead * args.group + (skips ? wantedG : g));
     if (firstRow + lane >= lastRow) continue;
     if (++g == args.group) {
       g = 0;

@@ -88,6 +88,7 @@ function columnMax(s: usize, count: i32, m: v128): v128 {
 
 /**
  * Row form: P = exp(S − m'), l' = α·l + Σ P of the row in `lane`; returns α. Writes whole vectors; `powers` is scratch.
+ * Where S begins does not show: a lane adds up every fourth key, and sumLanes is the same for lanes that are rotated.
  */
 export function softmaxRow(tile: QueryTile, s: usize, powers: usize, lane: i32, count: i32, constants: usize): f32 {
   const slot = (<usize>lane) << 2;

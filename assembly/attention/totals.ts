@@ -8,7 +8,7 @@
 //                                         these levels     9.5e-7 + 1.2e-7, whatever n
 //
 // Blocks and spans begin at multiples of their keys, so that neither pieces nor query tiles show in the bits. l has its
-// blocks, and is f64 beyond them. decode/ has spans of its own lengths (spanKeys of products.ts).
+// blocks, and is f64 beyond them. decode/ has spans of its own lengths (spanBitsOf of products.ts).
 
 import { QueryTile } from "./query-tile";
 

@@ -12,6 +12,7 @@
 //
 //     scratch of the thread       S, P [MAX_DECODE_ROWS][PAGE_KEYS]
 //                                 work of products.ts; also the powers of expColumn
+//                                 where prefill gathers K and V: the rows of V that a query row sees
 //     query tile, behind its      q [MAX_DECODE_ROWS][headDim]
 //     lane arrays                 O [MAX_DECODE_ROWS][valueDim]
 //                                 totals [MAX_DECODE_ROWS][valueDim] of f64
@@ -19,7 +20,7 @@
 //                                 sums of int8.ts
 
 import { AttendArgs, isFirstPiece, isLastPiece } from "../args";
-import { keptByAny, maskRow } from "../attention/mask";
+import { keptByAny, maskRow, sees } from "../attention/mask";
 import {
   ALPHA,
   OUT_ROW,
@@ -36,9 +37,9 @@ import { adjustRow } from "../attention/scores";
 import { closeLanes, softmaxRow } from "../attention/softmax";
 import { enterSpan, scaleTotals, takeTotals } from "../attention/totals";
 import { fromEvenOdd } from "../kv/float16";
-import { F16, F32, PAGE_KEYS, vScaleAddress } from "../kv/rows";
+import { F16, F32, PAGE_KEYS, vAddress, vScaleAddress } from "../kv/rows";
 import { SCORE_BYTES } from "../prefill/kv-tile";
-import { mustLeaveToPrefill } from "../prefill/nonfinite";
+import { markLostRows, mustDecodeAgain } from "../prefill/nonfinite";
 import { scaleRow } from "../simd/lanes";
 import { valueSumBytes } from "./int8";
 import {
@@ -59,61 +60,70 @@ import { SCORE_ROW_BYTES } from "./qk";
   return rowsPerKvHead(args) <= MAX_DECODE_ROWS && ((args.headDim | args.valueDim) & 7) == 0;
 }
 
+/** Bytes of S, behind which stands the work of products.ts. */
+// @ts-ignore: decorator
+@inline const S_BYTES: usize = <usize>MAX_DECODE_ROWS * SCORE_ROW_BYTES;
+
+/** All rows of a KV head are written, or wait for more keys. */
+// @ts-ignore: decorator
+@inline export const ALL_WRITTEN: i32 = -1;
+
 /**
- * All query rows of one KV head over the keys of this call. False where prefill must do it, and nothing is written
- * then: masked values that are not finite may have got into the result (prefill/nonfinite.ts), or int8.ts does not take
- * the numbers.
+ * All query rows of one KV head over the keys of this call. Returns the rows that are written, as bits: ALL_WRITTEN, or
+ * without those that prefill must do, since int8.ts does not take their numbers. With K and V in pieces 0 where every
+ * piece must come once more: with args.careful (prefill/nonfinite.ts), or all keys together.
  */
-export function decode(tile: QueryTile, args: AttendArgs, kvHead: i32, scratch: usize): bool {
+export function decode(tile: QueryTile, args: AttendArgs, kvHead: i32, scratch: usize): i32 {
   const rows = rowsPerKvHead(args);
-  const spanBits = spanBitsOf(args, rows);
-  const work = scratch + <usize>MAX_DECODE_ROWS * SCORE_ROW_BYTES;
   const q = queries(tile);
   const o = q + <usize>MAX_DECODE_ROWS * ((<usize>args.headDim) << 2);
   const prepared = o + 3 * <usize>MAX_DECODE_ROWS * ((<usize>args.valueDim) << 2);
   const sums = prepared + <usize>preparedQueryBytes(args.headDim);
-  assert(work - scratch + WORK_BYTES <= SCORE_BYTES, "S and the work of products.ts must fit where S of prefill does");
+  assert(S_BYTES + WORK_BYTES <= SCORE_BYTES, "S and the work of products.ts must fit where S of prefill does");
   assert(
     sums - changetype<usize>(tile) + valueSumBytes(args.valueDim) <= <usize>queryTileBytes(args.headDim, args.valueDim),
     "all that decode keeps must fit where Qᵗ and Oᵗ of a query tile do",
   );
-  if (isFirstPiece(args)) {
-    openLanes(tile, args, kvHead, 0);
-    packRows(tile, args, q, rows);
-    tile.o = o;
-    tile.oBytes = <usize>rows * ((<usize>args.valueDim) << 2);
-    tile.totals = o + tile.oBytes;
-    memory.fill(o, 0, tile.oBytes);
-    tile.span = tile.first >> spanBits;
-    tile.steps = 1;
-  }
-  // f16 and int8 come in one piece.
-  const ready = args.kType == F32 ? q : prepareQuery(prepared, q, rows, args.headDim, args.kType);
-  if (!ready) return false;
-  if (!decodeKeys(tile, args, scratch, work, ready, sums, spanBits, rows)) return false;
-  if (!isLastPiece(args)) return true;
-  takeTotals(tile);
-  if (mustLeaveToPrefill(tile, args, rows)) return false;
-  closeLanes(tile, args, 1);
-  storeRowsOfO(tile, args, o, rows);
-  return true;
+  let careful = args.careful != 0;
+  if (careful && tile.closed) return ALL_WRITTEN;
+  do {
+    if (isFirstPiece(args)) {
+      openLanes(tile, args, kvHead, 0, 0);
+      packRows(tile, args, q, rows);
+      tile.o = o;
+      tile.oBytes = <usize>rows * ((<usize>args.valueDim) << 2);
+      tile.totals = o + tile.oBytes;
+      memory.fill(o, 0, tile.oBytes);
+      tile.span = tile.first >> spanBitsOf(args);
+      tile.steps = 1;
+    }
+    let refused = prepareQuery(prepared, q, rows, args.headDim, args.kType);
+    refused |= decodeKeys(tile, args, scratch, args.kType == F32 ? q : prepared, sums, rows, careful);
+    if (refused && !(isFirstPiece(args) && isLastPiece(args))) return 0;
+    if (!isLastPiece(args)) return ALL_WRITTEN;
+    takeTotals(tile);
+    if (careful || !mustDecodeAgain(tile, args, rows, refused)) {
+      if (!args.sinks) markLostRows(tile, args, rows);
+      closeLanes(tile, args, 1);
+      storeRowsOfO(tile, args, o, rows);
+      return ~refused;
+    }
+    careful = true;
+  } while (isFirstPiece(args));
+  return 0;
 }
 
-/** O += P·V over the keys of this call, page by page; false where int8.ts does not take a P. */
-// @ts-ignore: decorator
-@inline function decodeKeys(
-  tile: QueryTile,
-  args: AttendArgs,
-  s: usize,
-  work: usize,
-  q: usize,
-  sums: usize,
-  spanBits: i32,
-  rows: i32,
-): bool {
+/**
+ * O += P·V over the keys of this call, page by page. Returns the rows, as bits, of which int8.ts does not take a P.
+ * Carefully is row by row, with 0 in place of each row of V that the query row does not see.
+ */
+function decodeKeys(tile: QueryTile, args: AttendArgs, s: usize, q: usize, sums: usize, rows: i32, careful: bool): i32 {
+  const work = s + S_BYTES;
+  const seen = s + SCORE_BYTES;
   const o = tile.o;
   const oRowStride = (<usize>args.valueDim) << 2;
   const to = min(tile.end, args.toKey);
+  let refused = 0;
   let end = 0;
   for (let key = max(tile.first, args.fromKey); key < to; key = end) {
     end = min(key - (key % PAGE_KEYS) + PAGE_KEYS, to);
@@ -125,29 +135,59 @@ export function decode(tile: QueryTile, args: AttendArgs, kvHead: i32, scratch: 
     }
     const count = last - key;
     if (count == 0) continue;
-    let p = s;
+    enterSpan(tile, key >> spanBitsOf(args));
     scoreRowsOfPage(args, tile.kvHead, s, q, work, key, count, rows);
+    const v = vAddress(args, tile.kvHead, key);
     const vScales = vScaleAddress(args, tile.kvHead, key);
     for (let row = 0; row < rows; row++) {
       const sRow = s + <usize>row * SCORE_ROW_BYTES;
       adjustRow(tile, args, sRow, row, key, count);
       maskRow(tile, args, sRow, row, key, count);
       const alpha = softmaxRow(tile, sRow, work, row, count, args.constants);
+      const oRow = o + <usize>row * oRowStride;
       if (alpha != 1) {
-        const offset = <usize>row * oRowStride;
-        scaleRow(o + offset, o + offset, args.valueDim, alpha);
-        if (tile.hasTotals) scaleTotals(tile.totals + 2 * offset, 32, args.valueDim >> 2, f32x4.splat(alpha));
+        scaleRow(oRow, oRow, args.valueDim, alpha);
+        if (tile.hasTotals) scaleTotals(tile.totals + 2 * (oRow - o), 32, args.valueDim >> 2, f32x4.splat(alpha));
       }
       if (vScales) scaleByKey(sRow, vScales, count);
+      if (careful) {
+        const rowBytes = copySeenRows(tile, args, seen, v, sRow, row, key, count);
+        refused |= accumulateRows(args, oRow, seen, sRow, work, sums, key, count, 1, rowBytes) << row;
+      }
     }
-    for (let part = 0; key < last; key += part) {
-      enterSpan(tile, key >> spanBits);
-      part = min((1 << spanBits) - (key & ((1 << spanBits) - 1)), last - key);
-      if (!accumulateRows(args, tile.kvHead, o, p, work, sums, key, part, spanBits, rows)) return false;
-      p += (<usize>part) << 2;
-    }
+    if (!careful) refused |= accumulateRows(args, o, v, s, work, sums, key, count, rows, args.vRowStride);
   }
-  return true;
+  return refused;
+}
+
+/**
+ * to = `count` rows of V, from `key` on, which stands at v; 0 in place of those that the row in `lane` does not see,
+ * and in their P. Returns the bytes of a row.
+ */
+function copySeenRows(
+  tile: QueryTile,
+  args: AttendArgs,
+  to: usize,
+  v: usize,
+  p: usize,
+  lane: i32,
+  key: i32,
+  count: i32,
+): usize {
+  const rowBytes = ((<usize>args.valueDim) << 2) >> args.vType; // F32, F16 or INT8
+  for (; count > 0; count--) {
+    if (sees(tile, args, lane, key)) {
+      memory.copy(to, v, rowBytes);
+    } else {
+      memory.fill(to, 0, rowBytes);
+      store<f32>(p, 0);
+    }
+    to += rowBytes;
+    v += args.vRowStride;
+    p += 4;
+    key++;
+  }
+  return rowBytes;
 }
 
 /** q [rows][headDim] = the query rows · queryScale */

@@ -4,13 +4,14 @@
 //     sums [row][key][4]       rows SUM_ROW_BYTES apart
 //     q    [row][dim]          rows qRowBytes apart
 //
-// Two orders: key after key, or four keys side by side, each from a quarter of the keys. Where the number of keys is no
-// multiple of four the quarters overlap; what is written twice is the same twice. Each loop is a function of its own,
-// so that V8 gives it registers of its own.
+// Four keys go side by side, each from a quarter of the keys. Where the number of keys is no multiple of four the
+// quarters overlap; what is written twice is the same twice. The four sums of a key are one chain each, in the order of
+// the values: the bits of a score depend on its q and k alone. Each loop is a function of its own, so that V8 gives it
+// registers of its own.
 
-import { loadHalf0, loadHalf1, toEvenOdd, widen } from "../kv/float16";
+import { loadHalf0, loadHalf1, toEvenOdd } from "../kv/float16";
 import { PAGE_KEYS } from "../kv/rows";
-import { F16_EVEN, F16_MASK, F16_ODD } from "../simd/exp";
+import { F16_EVEN, F16_MASK, F16_ODD, ZERO } from "../simd/exp";
 import { madd, maxMagnitudeBits, powerOfTwo, scaleRow } from "../simd/lanes";
 
 /** Bytes from the scores, or P, of one row to those of the next. */
@@ -29,7 +30,7 @@ import { madd, maxMagnitudeBits, powerOfTwo, scaleRow } from "../simd/lanes";
   return <usize>min(which * each, count - each);
 }
 
-/** One row of q, key after key, sixteen values at a time. */
+/** One row of q. */
 export function dotOneRow<T>(
   sums: usize,
   k: usize,
@@ -39,50 +40,10 @@ export function dotOneRow<T>(
   kRowStride: usize,
   table: usize,
 ): void {
-  const evens = v128.load32_splat(table, F16_EVEN);
-  const odds = v128.load32_splat(table, F16_ODD);
-  const mask = v128.load32_splat(table, F16_MASK);
-  const qEnd = q + ((<usize>dim) << 2);
-  const qWhole = q + ((<usize>(dim & ~15)) << 2);
-  for (const end = sums + ((<usize>count) << 4); sums != end; sums += 16) {
-    let a0 = f32x4.splat(0);
-    let a1 = f32x4.splat(0);
-    let a2 = f32x4.splat(0);
-    let a3 = f32x4.splat(0);
-    let kd = k;
-    let qd = q;
-    for (; qd != qWhole; qd += 64) {
-      let x = v128.load(kd);
-      a0 = madd(isFloat<T>() ? x : widen(x, evens, mask), v128.load(qd), a0);
-      a1 = madd(isFloat<T>() ? v128.load(kd, 16) : widen(x, odds, mask), v128.load(qd, 16), a1);
-      x = v128.load(kd, 8 * sizeof<T>());
-      a2 = madd(isFloat<T>() ? x : widen(x, evens, mask), v128.load(qd, 32), a2);
-      a3 = madd(isFloat<T>() ? v128.load(kd, 48) : widen(x, odds, mask), v128.load(qd, 48), a3);
-      kd += 16 * sizeof<T>();
-    }
-    if (qd != qEnd) {
-      a0 = madd(loadHalf0<T>(kd, evens, mask), v128.load(qd), a0);
-      a1 = madd(loadHalf1<T>(kd, odds, mask), v128.load(qd, 16), a1);
-    }
-    v128.store(sums, f32x4.add(f32x4.add(a0, a1), f32x4.add(a2, a3)));
-    k += kRowStride;
-  }
+  dotQuarters<T>(sums, k, q, (<usize>dim) << 2, count, 1, dim, kRowStride, table, false);
 }
 
-/** One row of q, f32, four keys side by side. */
-export function dotSideBySide(
-  sums: usize,
-  k: usize,
-  q: usize,
-  count: i32,
-  dim: i32,
-  kRowStride: usize,
-  table: usize,
-): void {
-  dotQuarters<f32>(sums, k, q, (<usize>dim) << 2, count, 1, dim, kRowStride, table, false);
-}
-
-/** `pairs` pairs of rows of q, four keys side by side. */
+/** `pairs` pairs of rows of q. */
 export function dotRowPairs<T>(
   sums: usize,
   k: usize,
@@ -128,14 +89,15 @@ export function dotRowPairs<T>(
   for (const end = sums + ((<usize>each) << 4); sums != end; sums += 16) {
     let to = sums;
     for (let qd = q; qd != qAll; qd += qGroup - qBytes) {
-      let a0 = f32x4.splat(0);
-      let a1 = f32x4.splat(0);
-      let a2 = f32x4.splat(0);
-      let a3 = f32x4.splat(0);
-      let b0 = f32x4.splat(0);
-      let b1 = f32x4.splat(0);
-      let b2 = f32x4.splat(0);
-      let b3 = f32x4.splat(0);
+      const zero = v128.load32_splat(table, ZERO);
+      let a0 = zero;
+      let a1 = zero;
+      let a2 = zero;
+      let a3 = zero;
+      let b0 = zero;
+      let b1 = zero;
+      let b2 = zero;
+      let b3 = zero;
       const qEnd = qd + qBytes;
       for (let offset: usize = 0; qd != qEnd; qd += 32) {
         let a = v128.load(qd);

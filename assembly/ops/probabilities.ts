@@ -30,7 +30,7 @@ function normalizeRow(args: AttendArgs, scratch: usize, row: ScoreRow, dim: i32,
   const tile = changetype<QueryTile>(scratch);
   const entropy = row.entropy;
   const work = scratch + <usize>queryTileBytes(0, 0);
-  openLanes(tile, args, 0, row.row);
+  openLanes(tile, args, 0, row.row, 0);
   const from = load<i32>(lanes(tile, FROM));
   const to = max(from, load<i32>(lanes(tile, TO)));
   const w = row.weights;

@@ -117,7 +117,7 @@ function scoreSomeRows(
   let high = first;
   for (let r = 0; r < count; r++) {
     const tile = changetype<QueryTile>(scratch + <usize>r * tileBytes);
-    openLanes(tile, args, 0, rowAt(rows, r).row);
+    openLanes(tile, args, 0, rowAt(rows, r).row, 0);
     const from = max(load<i32>(lanes(tile, FROM)), first);
     const to = min(load<i32>(lanes(tile, TO)), end);
     if (from >= to) continue;
@@ -126,11 +126,20 @@ function scoreSomeRows(
   }
   high = max(low, high);
 
-  const asStored = dim == args.headDim || args.kType != F32;
-  const ready = asStored ? prepareQuery(prepared, q, count, args.headDim, args.kType) : 0;
+  // Where int8.ts does not take a row, the others are to have the scores that they have without it.
+  const refused = prepareQuery(prepared, q, count, args.headDim, args.kType);
+  if (refused && count > 1) {
+    for (let r = 0; r < count; r++) {
+      const qRow = q + <usize>r * ((<usize>args.headDim) << 2);
+      scoreSomeRows(args, scratch, rows + <usize>r * ROW_STRUCT_BYTES, qRow, 1, dim, first, end, trackMagnitude);
+    }
+    return;
+  }
+  const asStored = !refused && (dim == args.headDim || args.kType != F32);
+  const ready = args.kType == F32 ? q : prepared;
   for (let key = low; key < high;) {
     const keys = min(PAGE_KEYS - (key % PAGE_KEYS), high - key);
-    if (ready) scoreRowsOfPage(args, 0, scores, ready, work, key, keys, count);
+    if (asStored) scoreRowsOfPage(args, 0, scores, ready, work, key, keys, count);
     else scoreGathered(args, scores, q, work, gathered, key, keys, dim, count);
     for (let r = 0; r < count; r++) {
       const s = scores + <usize>r * SCORE_ROW_BYTES;

@@ -88,26 +88,26 @@ export function kvTileScratchBytes(headDim: i32, valueDim: i32): u64 {
 /**
  * Pass `pass` of one KV head over the keys of this call; its query tiles stand at `tiles`. Where K and V come in
  * pieces, out and lse are written with the last piece. False where a tile must come once more, with args.careful
- * (nonfinite.ts).
+ * (nonfinite.ts). `written` has the rows, as bits, that decode has written; then there is one query tile.
  */
-export function attendPass(args: AttendArgs, kvHead: i32, pass: i32, scratch: usize, tiles: usize): bool {
+export function attendPass(args: AttendArgs, kvHead: i32, pass: i32, scratch: usize, tiles: usize, written: i32): bool {
   const rows = rowsPerKvHead(args);
   const perPass = tilesPerPass(args.headDim, args.valueDim, rows);
   const firstRow = pass * perPass * LANES;
   const count = min(perPass, (rows - firstRow + LANES - 1) / LANES);
   const end = tiles + <usize>count * <usize>queryTileBytes(args.headDim, args.valueDim);
-  if (isFirstPiece(args)) openTiles(args, kvHead, firstRow, tiles, end);
+  if (isFirstPiece(args)) openTiles(args, kvHead, firstRow, tiles, end, written);
   if (!args.careful) attendKeys(args, kvHead, scratch, tiles, end);
   if (!args.careful && !isLastPiece(args)) return true;
   return closeTiles(args, scratch, tiles, end);
 }
 
 /** Opens the query tiles [tiles, end), but for those that an earlier round has closed. */
-function openTiles(args: AttendArgs, kvHead: i32, firstRow: i32, tiles: usize, end: usize): void {
+function openTiles(args: AttendArgs, kvHead: i32, firstRow: i32, tiles: usize, end: usize, written: i32): void {
   const bytes = <usize>queryTileBytes(args.headDim, args.valueDim);
   for (let t = tiles; t != end; t += bytes, firstRow += LANES) {
     const tile = changetype<QueryTile>(t);
-    if (!(args.careful && tile.closed)) openTile(tile, args, kvHead, firstRow);
+    if (!(args.careful && tile.closed)) openTile(tile, args, kvHead, firstRow, written);
   }
 }
 

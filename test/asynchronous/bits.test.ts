@@ -90,9 +90,12 @@ forEachBuild((_, open) => {
       const next = uniform(7);
       using cache = heed.createKvCache({ numKvHeads: 1, headDim: 8, capacity: 600, dtype });
       cache.append(floats(600 * 8, next), floats(600 * 8, next));
-      const q = floats(8, next).map((x) => x * 1e30);
-      const options = { numHeads: 1, scale: 1e-30 };
-      await expectSame(cache.attention(q, options), (more) => cache.attentionAsync(q, { ...options, ...more }));
+      // One row of them alone, and beside one that they take.
+      for (const rows of [1, 2]) {
+        const q = floats(rows * 8, next).map((x, at) => (at < 8 ? x * 1e30 : x));
+        const options = { numHeads: 1, scale: 1e-30 };
+        await expectSame(cache.attention(q, options), (more) => cache.attentionAsync(q, { ...options, ...more }));
+      }
     });
   });
 

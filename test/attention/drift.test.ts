@@ -60,7 +60,6 @@ forEachBuild((name, open) => {
       expect(whole.lse).toEqual(inPieces.lse);
     });
 
-    // Together they are more than decode takes to stay in the cache, so that it reads row after row; 10⁶ keys are alone.
     it("attention of several KV heads", () => {
       const heads = Math.ceil(2 ** 22 / (2 * DIM * keys));
       const q = new Float32Array(heads * DIM);
