@@ -93,6 +93,8 @@ export class AttendArgs {
   useTile6x2: i32;
   /** 1: keep masked values out of every sum (prefill/nonfinite.ts). */
   careful: i32;
+  /** 1: few query rows go through prefill as well, so that their sums have the order of many. */
+  reproducible: i32;
   /** Query i stands at key i + queryOffset; |queryOffset| ≤ MAX_OFFSET. */
   queryOffset: i32;
   /** Keys that a query sees to the left and to the right of its position, at most UNLIMITED. Causal is right = 0. */

@@ -137,6 +137,7 @@ export function attendArgsOf(
     biasKeyStride: bias?.key ?? 0,
     useTile6x2: Number(useTile6x2),
     careful: 0,
+    reproducible: Number(problem.reproducible),
     queryOffset,
     left: problem.left,
     right: problem.right,

@@ -62,6 +62,11 @@ export interface AttentionOptions<
    */
   sinks?: Float32Array | Tensor | undefined;
   /**
+   * True: a call with at most four query rows a KV head adds up in the order of a call with more, so that a token has
+   * the bits that it has as part of a prompt, at the price of speed. Nothing to `attentionWeights`. Default false.
+   */
+  reproducible?: boolean | undefined;
+  /**
    * Shape [sequences + 1]: packed sequences. Sequence s has the rows of q from cuSeqlensQ[s] to cuSeqlensQ[s + 1] − 1,
    * and attends to no key of another sequence.
    */
@@ -91,6 +96,7 @@ export const SCORE_NAMES = {
   alibiSlopes: 0,
   softcap: 0,
   sinks: 0,
+  reproducible: 0,
 } as const;
 
 /** The options of a call over arrays, but for its outputs. */

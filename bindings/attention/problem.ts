@@ -59,6 +59,7 @@ export interface Problem extends Queries {
   readonly bias: Broadcast<Floats> | undefined;
   readonly alibiSlopes: Floats | undefined;
   readonly sinks: Floats | undefined;
+  readonly reproducible: boolean;
   /** Floats of out and of lse. */
   readonly outLength: number;
   readonly lseLength: number;
@@ -116,7 +117,7 @@ export function checkProblem(
   const { sequences, count } = checkSequences(options, batch, rowsQ, rowsKv);
   const { left, right } = checkWindow(options);
   const target = [batch, numHeads, rowsQ, rowsKv];
-  const { scale = 1 / Math.sqrt(headDim), softcap, keepMask, bias, alibiSlopes, sinks } = options;
+  const { scale = 1 / Math.sqrt(headDim), softcap, keepMask, bias, alibiSlopes, sinks, reproducible = false } = options;
   return {
     // Written out: V8 takes longer to spread an object of this size than a small call takes for all its checks.
     q,
@@ -137,6 +138,7 @@ export function checkProblem(
     bias: bias === undefined ? undefined : checkOverScores("bias", bias, checkFloats, 4, target, arena),
     alibiSlopes: alibiSlopes === undefined ? undefined : checkSlopes(alibiSlopes, arena, numHeads, count),
     sinks: sinks === undefined ? undefined : checkFloatsOf("sinks", sinks, arena, numHeads, "numHeads"),
+    reproducible: checkBoolean("reproducible", reproducible),
     outLength: batch * rowsQ * numHeads * valueDim,
     lseLength: batch * rowsQ * numHeads,
   };

@@ -35,7 +35,7 @@ export const BLOCK_ROWS = 132;
  * others floats.
  */
 export const ATTEND_ARGS = {
-  integers: 45,
+  integers: 46,
   fields: [
     "out",
     "lse",
@@ -79,6 +79,7 @@ export const ATTEND_ARGS = {
     "biasKeyStride",
     "useTile6x2",
     "careful",
+    "reproducible",
     "queryOffset",
     "left",
     "right",

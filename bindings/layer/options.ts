@@ -33,7 +33,10 @@ export type LayerRotary = RotaryForm;
  * The options of attention that belong to a model. `forward` takes them from the layer where the call does not give
  * them.
  */
-export type LayerDefaults = Pick<AttentionOptions, "scale" | "causal" | "window" | "softcap" | "alibiSlopes" | "sinks">;
+export type LayerDefaults = Pick<
+  AttentionOptions,
+  "scale" | "causal" | "window" | "softcap" | "alibiSlopes" | "sinks" | "reproducible"
+>;
 
 /**
  * The sizes, weights and defaults of a layer. Sizes that are left out follow from the shapes of the weights.
@@ -82,6 +85,7 @@ export const DEFAULT_NAMES: Names<LayerDefaults> = {
   softcap: 0,
   alibiSlopes: 0,
   sinks: 0,
+  reproducible: 0,
 };
 
 /** The options of `createMultiHeadAttention`. */
