@@ -93,7 +93,7 @@ export class AttendArgs {
   useTile6x2: i32;
   /** 1: keep masked values out of every sum (prefill/nonfinite.ts). */
   careful: i32;
-  /** 1: few query rows go through prefill as well, which gives a row the same bits among many. */
+  /** 1: few query rows go through prefill as well, so that their sums have the order of many. */
   reproducible: i32;
   /** Query i stands at key i + queryOffset; |queryOffset| ≤ MAX_OFFSET. */
   queryOffset: i32;

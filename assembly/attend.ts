@@ -67,7 +67,7 @@ function attendItem(args: AttendArgs, kvHead: i32, pass: i32, scratch: usize): b
     ? args.tiles + <usize>kvHead * tileBytes
     : scratch + <usize>kvTileScratchBytes(args.headDim, args.valueDim);
   let written = 0;
-  if (decodes(args)) {
+  if (!args.reproducible && decodes(args)) {
     // Its rows of q and O stand where Qᵗ and Oᵗ of a tile would.
     written = decode(changetype<QueryTile>(tiles), args, kvHead, scratch);
     if (written == ALL_WRITTEN) return true;

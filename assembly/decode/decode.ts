@@ -54,13 +54,10 @@ import {
 } from "./products";
 import { SCORE_ROW_BYTES } from "./qk";
 
-/**
- * Whether these kernels take a call: few query rows that need not have the bits of many, and whole eights of values in
- * the rows of K and V.
- */
+/** Whether these kernels take a call: few query rows, and whole eights of values in the rows of K and V. */
 // @ts-ignore: decorator
 @inline export function decodes(args: AttendArgs): bool {
-  return rowsPerKvHead(args) <= MAX_DECODE_ROWS && (((args.headDim | args.valueDim) & 7) | args.reproducible) == 0;
+  return rowsPerKvHead(args) <= MAX_DECODE_ROWS && ((args.headDim | args.valueDim) & 7) == 0;
 }
 
 /** Bytes of S, behind which stands the work of products.ts. */

@@ -209,7 +209,7 @@ function argsOf(plan: Plan, pass: Pass, first: number): AttendArgs {
   const args = attendArgsOf(instance, problem, pointers, sequence, sequenceIndex);
   kv.locate(args, sequence, sequenceIndex, first, endOf(plan, pass, first), kvHead);
   const firstHead = kvHead * args.group;
-  // Assigned, not spread: a spread of 48 fields takes V8 as long as a small call.
+  // Assigned, not spread: a spread of 49 fields takes V8 as long as a small call.
   return Object.assign(args, {
     k: args.k + kvHead * args.kHeadStride,
     kScales: args.kScales && args.kScales + kvHead * PAGE_KEYS * 4,

@@ -57,15 +57,15 @@ export interface AttentionOptions<
   /** c > 0: score = c·tanh(score/c) (Gemma 2, https://arxiv.org/abs/2408.00118). Default off. */
   softcap?: number | undefined;
   /**
-   * Up to four query rows of a KV head have kernels of their own, which give other last bits than those for many rows.
-   * true sends them through the kernels for many, so that token by token gives the bits of a whole prompt. Default false.
-   */
-  reproducible?: boolean | undefined;
-  /**
    * Shape [numHeads]: one more logit for each query head, which counts in the denominator only; it is not scaled,
    * capped or masked (gpt-oss, https://arxiv.org/abs/2508.10925).
    */
   sinks?: Float32Array | Tensor | undefined;
+  /**
+   * True: a call with at most four query rows a KV head adds up in the order of a call with more, so that a token has
+   * the bits that it has as part of a prompt, at the price of speed. Nothing to `attentionWeights`. Default false.
+   */
+  reproducible?: boolean | undefined;
   /**
    * Shape [sequences + 1]: packed sequences. Sequence s has the rows of q from cuSeqlensQ[s] to cuSeqlensQ[s + 1] − 1,
    * and attends to no key of another sequence.

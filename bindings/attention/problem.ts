@@ -55,11 +55,11 @@ export interface Problem extends Queries {
   readonly right: number;
   /** 0 = off. */
   readonly softcap: number;
-  readonly reproducible: boolean;
   readonly keepMask: Broadcast<Bytes> | undefined;
   readonly bias: Broadcast<Floats> | undefined;
   readonly alibiSlopes: Floats | undefined;
   readonly sinks: Floats | undefined;
+  readonly reproducible: boolean;
   /** Floats of out and of lse. */
   readonly outLength: number;
   readonly lseLength: number;
@@ -117,8 +117,7 @@ export function checkProblem(
   const { sequences, count } = checkSequences(options, batch, rowsQ, rowsKv);
   const { left, right } = checkWindow(options);
   const target = [batch, numHeads, rowsQ, rowsKv];
-  const { scale = 1 / Math.sqrt(headDim), softcap, reproducible = false } = options;
-  const { keepMask, bias, alibiSlopes, sinks } = options;
+  const { scale = 1 / Math.sqrt(headDim), softcap, keepMask, bias, alibiSlopes, sinks, reproducible = false } = options;
   return {
     // Written out: V8 takes longer to spread an object of this size than a small call takes for all its checks.
     q,
@@ -135,11 +134,11 @@ export function checkProblem(
     left: Math.min(left, reach),
     right,
     softcap: softcap === undefined ? 0 : checkFinite("softcap", softcap, 0),
-    reproducible: checkBoolean("reproducible", reproducible),
     keepMask: keepMask === undefined ? undefined : checkOverScores("keepMask", keepMask, checkBytes, 1, target, arena),
     bias: bias === undefined ? undefined : checkOverScores("bias", bias, checkFloats, 4, target, arena),
     alibiSlopes: alibiSlopes === undefined ? undefined : checkSlopes(alibiSlopes, arena, numHeads, count),
     sinks: sinks === undefined ? undefined : checkFloatsOf("sinks", sinks, arena, numHeads, "numHeads"),
+    reproducible: checkBoolean("reproducible", reproducible),
     outLength: batch * rowsQ * numHeads * valueDim,
     lseLength: batch * rowsQ * numHeads,
   };

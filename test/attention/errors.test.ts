@@ -29,6 +29,7 @@ const wrongKinds: Wrong[] = [
   ["scale a string", { scale: "0.5" }],
   ["scale null", { scale: null }],
   ["causal a number", { causal: 1 }],
+  ["reproducible a number", { reproducible: 1 }],
   ["queryOffset an array", { queryOffset: [1, 2] }],
   ["queryOffset floats", { queryOffset: floats(2) }],
   ["queryOffset null", { queryOffset: null }],

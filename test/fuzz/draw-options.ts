@@ -33,7 +33,6 @@ export function scoreOptions(draw: Draw, world: World, s: Sizes, options: Option
   maybe(draw, options, 3, "causal", () => literal(chance(draw, 2)));
   maybe(draw, options, 6, "scale", () => literal(integer(draw, -2, 2) / 2));
   maybe(draw, options, 6, "softcap", () => literal(integer(draw, 1, 30)));
-  maybe(draw, options, 9, "reproducible", () => literal(true));
   maybe(draw, options, 6, "queryOffset", () =>
     chance(draw, 2)
       ? literal(integer(draw, -3, 9))
@@ -52,6 +51,7 @@ export function scoreOptions(draw: Draw, world: World, s: Sizes, options: Option
   maybe(draw, options, 5, "bias", () => shapedData(draw, target, (length) => floats(draw, world, length)));
   maybe(draw, options, 6, "alibiSlopes", () => floats(draw, world, chance(draw, 2) ? heads : heads * s.batch));
   maybe(draw, options, 6, "sinks", () => floats(draw, world, heads));
+  maybe(draw, options, 6, "reproducible", () => literal(chance(draw, 2)));
 }
 
 export function sizeOptions(draw: Draw, s: Sizes): Options {

@@ -50,6 +50,7 @@ const wrongLayers: Wrong[] = [
   ["sinks of the KV heads", "sinks", RangeError, { sinks: f32(2) }],
   ["alibiSlopes of the KV heads", "alibiSlopes", RangeError, { alibiSlopes: f32(2) }],
   ["causal a number", "causal", TypeError, { causal: 1 }],
+  ["reproducible a number", "reproducible", TypeError, { reproducible: 1 }],
   ["window a number", "window", TypeError, { window: 3 }],
   ["weights an array", "weights.q", TypeError, { weights: [] }],
   ["weights a number", "weights", TypeError, { weights: 4 }],

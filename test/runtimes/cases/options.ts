@@ -33,6 +33,7 @@ const options: Record<string, [Sizes, Partial<PlainOptions>?]> = {
   alibiSlopes: [{}, { alibiSlopes: Float32Array.of(0.5, 0.25, 0.125, 0.0625) }],
   softcap: [{}, { softcap: 2 }],
   sinks: [{}, { sinks: Float32Array.of(0, 1, -1, 2) }],
+  reproducible: [{ seqLenQ: 1, headDim: 16 }, { reproducible: true }],
   cuSeqlens: [
     { batch: 1, seqLenQ: 8, seqLenKv: 11 },
     { cuSeqlensQ: Int32Array.of(0, 3, 8), cuSeqlensKv: Int32Array.of(0, 7, 11) },
