@@ -73,8 +73,11 @@ export class Operands {
     attributes: unknown,
     attributeNames: readonly string[],
   ) {
-    const instance = (heed as Heed | null | undefined)?.[Symbol.for("heed.instance") as typeof INSTANCE];
-    if (!instance) throw wrongKind("heed", "an instance of heed", heed);
+    if (typeof (heed as Heed | null | undefined)?.attention !== "function") {
+      throw wrongKind("heed", "an instance of heed", heed);
+    }
+    // What wraps an instance has no memory of its own.
+    const instance = (heed as Partial<Heed>)[Symbol.for("heed.instance") as typeof INSTANCE];
     const given = readGiven("inputs", inputs, Object.keys(kinds));
     this.#attributes = readGiven("attributes", attributes, attributeNames);
     for (const name in this.#attributes) this.#attributes[name] = list(this.#attributes[name], MOST_DIMENSIONS);
@@ -247,7 +250,7 @@ function readTensor(name: string, value: unknown, kinds: readonly Kind[]): Given
  */
 function checkTensor(
   { name, data: source, shape, kinds }: GivenTensor,
-  { arena }: Heed[typeof INSTANCE],
+  instance: Heed[typeof INSTANCE] | undefined,
 ): Operand<Elements> {
   const kind = kinds.find((kind) => isTypedArray(kind, source)) ?? kinds[0]!;
   const data = checkTypedArray(`${name}.data`, source, kind, kinds.join(" or "));
@@ -256,7 +259,7 @@ function checkTensor(
   shape.forEach((size, i) => checkInteger(`${name}.shape[${i}]`, size, 0, MAX_SIZE));
   const elements = elementsOf(shape);
   checkElements(name, data.length, elements, shape);
-  return arena.owns(data.buffer) ? { data: data.slice(), shape } : { data, shape, source };
+  return instance?.arena.owns(data.buffer) ? { data: data.slice(), shape } : { data, shape, source };
 }
 
 /** A bigint as a number; any other value as it is. */
