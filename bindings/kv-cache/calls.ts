@@ -9,6 +9,7 @@ import type { AttentionOptions } from "../attention/options.ts";
 import { type Problem, checkKeysAndValues, checkProblem, checkQueries } from "../attention/problem.ts";
 import { checkChoice } from "../check.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
+import { WORK_OF_FLOAT } from "../engine/instance.ts";
 import { withScope } from "../memory/call-scope.ts";
 import { stageRows } from "../memory/staged-rows.ts";
 import { holdTensors } from "../memory/tensor.ts";
@@ -18,6 +19,9 @@ import { type AsyncOptions, runAsync } from "../steps/run-async.ts";
 import { type Share, type Steps, WHOLE } from "../steps/steps.ts";
 import type { KvStore } from "./kv-store.ts";
 import { type AppendOptions, type CacheSizes, checkSettled } from "./options.ts";
+
+/** Bytes of K and V that several threads store together. */
+const SHARED_BYTES = 2 ** 21;
 
 /** With a window: how many tokens before those of the latest append `truncate` can still take back. */
 const ROLLBACK = 32;
@@ -42,7 +46,7 @@ export function beginAppend(
   v: unknown,
   { layout = "blhd", lengths }: AppendOptions,
 ): Appended {
-  const { arena } = store.instance;
+  const { arena, pool } = store.instance;
   const { numKvHeads, headDim, valueDim, window } = sizes;
   checkChoice("layout", layout, ["blhd", "bhld"]);
   const { k: kIn, v: vIn, rowsKv: newTokens } = checkKeysAndValues(arena, k, v, sizes);
@@ -58,10 +62,13 @@ export function beginAppend(
       takeKeys: stage(kIn, headDim, maxRows, store.rotary !== undefined),
       takeValues: stage(vIn, valueDim, maxRows, false),
     });
-    const most = store.rowsAtOnce(newTokens, numKvHeads * (headDim + valueDim));
-    const large = most > PAGE_KEYS ? scope.attempt(() => stageBoth(most)) : undefined;
-    const { maxRows, takeKeys, takeValues } = large ?? stageBoth(Math.min(newTokens, PAGE_KEYS));
-    store.append(grown, takeKeys, takeValues, maxRows);
+    // A stage of one page stays in the processor's cache, whatever the length of the prompt.
+    const floats = numKvHeads * (headDim + valueDim);
+    const isLarge = !!pool?.itemsFor(WORK_OF_FLOAT * newTokens * floats);
+    const pages = Math.ceil(SHARED_BYTES / (PAGE_KEYS * floats * 4));
+    const large = isLarge && scope.attempt(() => stageBoth(Math.min(newTokens, pages * PAGE_KEYS)));
+    const { maxRows, takeKeys, takeValues } = large || stageBoth(Math.min(newTokens, PAGE_KEYS));
+    store.append(grown, takeKeys, takeValues, maxRows, isLarge);
   });
   return {
     undo: () => store.undoAppend(before),

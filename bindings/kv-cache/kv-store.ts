@@ -1,6 +1,6 @@
 import { type KvSource, setKeys, setValues } from "../attention/kv-source.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
-import { type Instance, WORK_OF_FLOAT } from "../engine/instance.ts";
+import type { Instance } from "../engine/instance.ts";
 import { integersAt } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { RowsInMemory, TakeRows } from "../memory/staged-rows.ts";
@@ -8,9 +8,6 @@ import { Uses } from "../memory/uses.ts";
 import { MAX_ITEMS } from "../threads/control.ts";
 import type { CacheRotary } from "./cache-rotary.ts";
 import { type PageLayout, type PageRows, Pages } from "./pages.ts";
-
-/** Bytes of K and V that several threads store together. */
-const STAGE_BYTES = 2 ** 22;
 
 /**
  * The tokens of a batch of sequences in linear memory: how many each sequence has, and its pages. A method that throws
@@ -68,20 +65,13 @@ export class KvStore {
   }
 
   /**
-   * How many of `newTokens` tokens, of so many floats in K and V, are best staged at once. One page stays in the
-   * processor's cache, whatever the length of the prompt; several threads want more.
-   */
-  rowsAtOnce(newTokens: number, floats: number): number {
-    const items = this.instance.pool?.itemsFor(WORK_OF_FLOAT * newTokens * floats);
-    return Math.min(newTokens, PAGE_KEYS * (items ? Math.ceil(STAGE_BYTES / (PAGE_KEYS * floats * 4)) : 1));
-  }
-
-  /**
-   * Appends rows of `keys` and `values`, from the first on, until the sequences have `lengths` tokens, [batch].
+   * Appends rows of keys and values, from the first on, until the sequences have `lengths` tokens, [batch].
    *
+   * @param maxRows the most rows that may be taken at once
+   * @param isLarge whether that pays on all threads
    * @throws RangeError where memory cannot grow
    */
-  append(lengths: Int32Array, takeKeys: TakeRows, takeValues: TakeRows, maxRows: number): void {
+  append(lengths: Int32Array, takeKeys: TakeRows, takeValues: TakeRows, maxRows: number, isLarge: boolean): void {
     const before = this.lengths;
     const { k, v } = this.#layout;
     this.#extend(before, lengths);
@@ -92,10 +82,12 @@ export class KvStore {
         const count = Math.min(length - token, most - (token % PAGE_KEYS));
         const kRows = takeKeys(b, token - start, count);
         this.rotary?.rotate(kRows.ptr, kRows, token, count);
-        const items = most > PAGE_KEYS ? [] : undefined;
+        const items = isLarge ? [] : undefined;
         this.#store(b, token, count, k, kRows, items);
         this.#store(b, token, count, v, takeValues(b, token - start, count), items);
-        while (items?.length) this.instance.pool!.run("storeRows", -1, 0, items.splice(0, MAX_ITEMS));
+        // The first rows are taken first, as the processor fetches ahead.
+        items?.reverse();
+        while (items?.length) this.instance.pool!.run("storeRows", -1, 0, items.splice(-MAX_ITEMS));
         token += count;
       }
     });
