@@ -168,7 +168,7 @@ function scoreOnThreads(plan: Plan, passes: readonly Pass[], first: number, clos
   if (items.length < 2) return false;
   const scratchBytes = instance.kernels.scoreRowsBytes(paddedDim);
   const next = closes ? "normalizeRows" : undefined;
-  return instance.pool!.run("scoreRows", -1, scratchBytes, items, next, SCORE_ARGUMENTS) !== undefined;
+  return instance.pool!.run("scoreRows", -1, scratchBytes, items.reverse(), next, SCORE_ARGUMENTS) !== undefined;
 }
 
 /** How many arguments `scoreRows` has. */

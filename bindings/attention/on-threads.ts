@@ -44,8 +44,9 @@ export function attendOnThreads({ arena, kernels }: Instance, pool: Threads, arg
       const count = run === runs - 1 ? seqLenQ - start : queries;
       writeStruct(arena.buffer, struct, ATTEND_ARGS, fromQuery(args, start, count));
       const passes = kernels.workItems(struct) / numKvHeads;
-      for (let head = 0; head < numKvHeads; head += heads) {
-        items.push([struct, 0, head * passes, Math.min(head + heads, numKvHeads) * passes]);
+      // Heads from the first on, as the processor fetches ahead.
+      for (let end = numKvHeads; end > 0; end -= heads) {
+        items.push([struct, 0, Math.max(0, end - heads) * passes, end * passes]);
       }
     }
     return pool.run("attend", SCRATCH_ARGUMENT, scratchBytes, items) !== undefined;

@@ -160,7 +160,7 @@ export function runRaw(
       product[SCRATCH_ARGUMENT] = -1;
       return [-1 - linearBytes, weight + first * outBytes, inFeatures, features, outBytes, inBytes, ...product];
     });
-    if (pool.run("packPanels", -1, scratchBytes, items, "linear", PACK_ARGUMENTS)) return;
+    if (pool.run("packPanels", -1, scratchBytes, items.reverse(), "linear", PACK_ARGUMENTS)) return;
   }
   const [outStride, xStride] = [outFeatures * 4, inFeatures * 4];
   for (let o = 0; o < outFeatures; o += PANEL_FEATURES) {
