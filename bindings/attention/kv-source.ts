@@ -37,7 +37,7 @@ const KV_PIECE_BYTES = 2 ** 19;
  * From this many query rows of a KV head on, threads share the KV heads: then K and V of a sequence are copied in whole,
  * up to so many bytes. With fewer rows the copy takes longer than what is computed.
  */
-const SHARED_ROWS = 16;
+const SHARED_ROWS = 32;
 const SHARED_BYTES = 2 ** 26;
 
 /**
@@ -113,13 +113,21 @@ export function stageKeys(arena: Arena, scope: CallScope, problem: Problem, k: F
     return { maxKeys, piece: scope.reserve(Math.min(maxKeys, rowsKv) * rowBytes) };
   };
   const { maxKeys, piece } = (shared && scope.attempt(() => pieceOf(K_SHARED_BYTES))) || pieceOf(K_PIECE_BYTES);
+  // What the piece holds: neighbouring passes read the same keys.
+  let heldFrom = -1;
+  let heldLength = 0;
   return {
     maxKeys,
     locate: (args, sequence, _, first, end, kvHead) => {
-      const to = floatsAt(arena, piece, (end - first) * headDim);
       const from = (sequenceOffset(sequence, strides) + kvHead * strides.head + first * strides.row) / 4;
-      if (strides.row === rowBytes) to.set(array.subarray(from, from + to.length));
-      else copyRows(to, array, from, strides.row / 4, headDim);
+      const length = (end - first) * headDim;
+      if (from !== heldFrom || length !== heldLength) {
+        const to = floatsAt(arena, piece, length);
+        if (strides.row === rowBytes) to.set(array.subarray(from, from + length));
+        else copyRows(to, array, from, strides.row / 4, headDim);
+        heldFrom = from;
+        heldLength = length;
+      }
       // The piece holds one KV head, so every KV head has the same address.
       setKeys(args, piece - first * rowBytes, rowBytes, 0);
     },

@@ -66,7 +66,7 @@ describe.each(["simd", "relaxed"] as const)("%s", (variant) => {
     it("has the same bits, and uses the threads, where a call is large", () => {
       const large = problemOf({ batch: 1, numHeads: 6, seqLenQ: 500, seqLenKv: 1300, headDim: 64 }, { causal: true });
       const calls = everyCall(large);
-      const few = problemOf({ batch: 1, numHeads: 6, seqLenQ: 16, seqLenKv: 1300, headDim: 64 });
+      const few = problemOf({ batch: 1, numHeads: 6, seqLenQ: 32, seqLenKv: 1300, headDim: 64 });
       const weight = floats(800 * 800, uniform(3));
       calls["attention of few queries"] = (heed) => copies(heed.attention(few.q, few.k, few.v, few.options));
       calls.packLinear = (heed) => {

@@ -68,10 +68,10 @@ export const calls: Scenarios = {
     const options = { numHeads: 2, headDim: 64, numKvHeads: 1, causal: true, lse: true };
     return stateless(() => copies(heed.attention(q.subarray(0, 256), kLong, vLong, options)));
   },
-  "attention, K and V in pieces, of 16 queries": (heed) => {
+  "attention, K and V in pieces, of 32 queries": (heed) => {
     const [kLong, vLong] = [random(540 * 128, 2), random(540 * 128, 3)];
     const options = { numHeads: 2, headDim: 64, causal: true, lse: true };
-    return stateless(() => copies(heed.attention(random(16 * 128), kLong, vLong, options)));
+    return stateless(() => copies(heed.attention(random(32 * 128), kLong, vLong, options)));
   },
   "attention, odd sizes, NaN behind a mask": (heed) => {
     const values = random(9 * 5, 3);
