@@ -23,7 +23,7 @@ import { SCORE_ROW_BYTES } from "./qk";
 /** log₂ of `apart` for the group of `key`. A page is made of whole groups. */
 // @ts-ignore: decorator
 @inline export function apartBitsOf(key: i32): i32 {
-  return key < PAGE_KEYS ? 3 : key < 4 * PAGE_KEYS ? 4 : 5;
+  return key < PAGE_KEYS ? 3 : 5;
 }
 
 /** One p in four lanes, times F16_SCALE for values of binary16. */
