@@ -12,8 +12,7 @@ const WARM_UP = 2000;
 const LARGE = 2 ** 30;
 
 /** `linear` over no rows reads and writes nothing: out, x, panels, bias, scratch, rows, inFeatures, outFeatures, … */
-const EMPTY = [0, 0, 0, 0, 0, 0, 1, 1, 4, 4, 0];
-const SCRATCH_ARGUMENT = 4;
+const EMPTY = [0, 0, 0, 0, -1, 0, 1, 1, 4, 4, 0];
 const SCRATCH_BYTES = 64;
 
 /** Figures of heed with `threads` threads, and why some are not there. */
@@ -55,7 +54,7 @@ export async function measureLatency(
 function timeDispatches(heed: Heed, calls: number, restMs: number): number {
   const pool = insideOf(heed).pool!;
   const items = Array.from({ length: pool.itemsFor(LARGE) }, () => EMPTY);
-  const dispatch = (): unknown => pool.run("linear", SCRATCH_ARGUMENT, SCRATCH_BYTES, items);
+  const dispatch = (): unknown => pool.run("linear", SCRATCH_BYTES, items);
   const never = new Int32Array(new SharedArrayBuffer(4));
   for (let n = 0; n < WARM_UP; n++) dispatch();
   const samples: number[] = [];

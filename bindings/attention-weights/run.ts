@@ -168,7 +168,7 @@ function scoreOnThreads(plan: Plan, passes: readonly Pass[], first: number, clos
   if (items.length < 2) return false;
   const scratchBytes = instance.kernels.scoreRowsBytes(paddedDim);
   const next = closes ? "normalizeRows" : undefined;
-  return instance.pool!.run("scoreRows", -1, scratchBytes, items.reverse(), next, SCORE_ARGUMENTS) !== undefined;
+  return instance.pool!.run("scoreRows", scratchBytes, items.reverse(), next, SCORE_ARGUMENTS) !== undefined;
 }
 
 /** How many arguments `scoreRows` has. */
@@ -239,5 +239,5 @@ function takeTopK({ instance, problem, selection, outputs }: Plan, resultRows: r
     if (isLarge) items.push([weights, indices, row, rowsKv, topK]);
     else kernels.topOfRow(weights, indices, row, rowsKv, topK);
   });
-  while (items.length > 0) pool!.run("topOfRow", -1, 0, items.splice(0, MAX_ITEMS));
+  while (items.length > 0) pool!.run("topOfRow", 0, items.splice(0, MAX_ITEMS));
 }

@@ -10,11 +10,11 @@ import { ATTEND_ARGS, type AttendArgs, PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { structBytes, writeStruct } from "../engine/kernels.ts";
 import type { CallScope } from "../memory/call-scope.ts";
-import { Items } from "../steps/items.ts";
+import { computeItems, itemsAtOnce } from "../steps/items.ts";
 import { STEP_WORK, type Share, type Steps, fractionAt } from "../steps/steps.ts";
 import { type CallPointers, attendArgsOf, withoutPadding } from "./call.ts";
 import type { KvSource } from "./kv-source.ts";
-import { SCRATCH_ARGUMENT, TILE_ROWS, fromQuery } from "./on-threads.ts";
+import { TILE_ROWS, fromQuery } from "./on-threads.ts";
 import { type Problem, maxRowsPerKvHead, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
 
@@ -83,7 +83,7 @@ class Lane {
     args.toKey = this.#isSpoiled || next >= end ? args.seqLenKv : next;
     writeStruct(arena.buffer, this.#struct, ATTEND_ARGS, args);
     const passes = kernels.workItems(this.#struct) / args.numKvHeads;
-    return [this.#struct, 0, this.#heads[0] * passes, this.#heads[1] * passes];
+    return [this.#struct, -1, this.#heads[0] * passes, this.#heads[1] * passes];
   }
 
   /** Ends the step; `written` is what the kernel returned. */
@@ -115,16 +115,16 @@ export function* attendInSteps(
   const { headDim, valueDim, numKvHeads } = problem;
   const mostRows = maxRowsPerKvHead(problem);
   const scratchBytes = kernels.scratchBytes(headDim, valueDim, mostRows);
-  const items = new Items(instance, "attend", SCRATCH_ARGUMENT, scratchBytes, pointers.scratch);
-  const structs = scope.reserve(items.width * structBytes(ATTEND_ARGS));
+  const width = itemsAtOnce(instance);
+  const structs = scope.reserve(width * structBytes(ATTEND_ARGS));
   const tileBytes = kernels.pieceTileBytes(headDim, valueDim, mostRows);
-  const tiles = scope.reserve(items.width * tileBytes);
+  const tiles = scope.reserve(width * tileBytes);
   const runs = runsOf(instance, problem);
   const total = runs.reduce((sum, { work }) => sum + work * numKvHeads, 0);
   yield share.from;
 
   const waiting = lanePlaces(runs, numKvHeads);
-  const lanes: (Lane | undefined)[] = new Array<undefined>(items.width).fill(undefined);
+  const lanes: (Lane | undefined)[] = new Array<undefined>(width).fill(undefined);
   for (let done = 0; done < total;) {
     for (const [slot, lane] of lanes.entries()) {
       const place = lane ? undefined : waiting.next().value;
@@ -135,7 +135,13 @@ export function* attendInSteps(
       lanes[slot] = new Lane(instance, run, heads, args, struct, tiles + slot * tileBytes);
     }
     const active = lanes.filter((lane) => lane !== undefined);
-    const written = items.compute(active.map((lane) => lane.next()));
+    const written = computeItems(
+      instance,
+      "attend",
+      pointers.scratch,
+      scratchBytes,
+      active.map((lane) => lane.next()),
+    );
     active.forEach((lane, i) => {
       lane.end(written[i] !== 0);
       if (!lane.isDone) return;

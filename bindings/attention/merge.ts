@@ -155,7 +155,7 @@ function mergePieces(
         const dims = [numHeads, seqLenQ, dim, Number(byHead)];
         items.push([to + offset, lse, table, lses, sinks, -1, count, first + row, some, ...dims]);
       }
-      if (pool!.run("mergeRows", -1, scratchBytes, items.reverse())) continue;
+      if (pool!.run("mergeRows", scratchBytes, items.reverse())) continue;
     }
     kernels.mergeRows(to, lse, outs, lses, sinks, scratch, count, first, piece, numHeads, seqLenQ, dim, byHead);
   }

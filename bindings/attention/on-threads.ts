@@ -9,8 +9,6 @@ const LEAST_ROWS = 128;
 const MOST_ROWS = 768;
 /** Query rows of an item are a multiple of this, as those of a query tile. */
 export const TILE_ROWS = 16;
-/** Which argument of `attend` is the scratch. */
-export const SCRATCH_ARGUMENT = 1;
 
 /**
  * The kernel on all threads, over all keys of one sequence. An item is a run of query rows of some KV heads: which ones
@@ -46,10 +44,10 @@ export function attendOnThreads({ arena, kernels }: Instance, pool: Threads, arg
       const passes = kernels.workItems(struct) / numKvHeads;
       // Heads from the first on, as the processor fetches ahead.
       for (let end = numKvHeads; end > 0; end -= heads) {
-        items.push([struct, 0, Math.max(0, end - heads) * passes, end * passes]);
+        items.push([struct, -1, Math.max(0, end - heads) * passes, end * passes]);
       }
     }
-    return pool.run("attend", SCRATCH_ARGUMENT, scratchBytes, items) !== undefined;
+    return pool.run("attend", scratchBytes, items) !== undefined;
   } catch (error) {
     if (error instanceof RangeError) return false;
     throw error;

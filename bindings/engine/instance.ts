@@ -15,16 +15,15 @@ export interface Threads {
    * Calls a kernel once for each item, on all threads, and returns when every item is done. An item whose worker died
    * is done again from its start.
    *
-   * @param scratchAt which argument is the scratch, of which each thread has its own; −1 where the items name it, as
-   * callItem says, or have none
-   * @param items the arguments for each item, 1 to MAX_ITEMS; the last ones are taken first
+   * @param scratchBytes of the scratch, of which each thread has its own; 0 for none
+   * @param items the arguments for each item, 1 to MAX_ITEMS, with the scratch as callItem says; the last ones are taken
+   * first
    * @param next called after `kernel` for the same item; its arguments are those from argument `at` on
    * @returns what the last kernel returned for each item; undefined where there is no memory for the scratch: then
    * nothing has been done
    */
   run(
     kernel: ThreadKernel,
-    scratchAt: number,
     scratchBytes: number,
     items: readonly (readonly number[])[],
     next?: ThreadKernel,

@@ -15,8 +15,8 @@ export function callItem(
   scratch: number,
   item: ArrayLike<number>,
   kernel: ThreadKernel,
-  next: ThreadKernel | undefined,
-  at: number | undefined,
+  next?: ThreadKernel,
+  at?: number,
 ): number {
   const args: number[] = [];
   for (let n = 0; n < item.length; n++) args.push(item[n]! < 0 ? scratch + ~item[n]! : item[n]!);

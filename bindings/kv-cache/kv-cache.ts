@@ -129,13 +129,14 @@ export class KvCache implements CacheSizes {
    * console.log(cache.lengths); // → Int32Array(3) [ 12, 11, 10 ]
    */
   append(k: Float32Array | Tensor, v: Float32Array | Tensor, options: AppendOptions = {}): void {
-    this.beginAppend(k, v, readOptions("append", options, APPEND_NAMES)).keep();
+    const read = readOptions("append", options, APPEND_NAMES);
+    this.#check();
+    this.#store.uses.checkNone();
+    this.beginAppend(k, v, read).keep();
   }
 
-  /** @internal {@link append} with options that have been read; `isHeld` where the call itself holds the cache. */
-  beginAppend(k: unknown, v: unknown, options: AppendOptions, isHeld = false): Appended {
-    this.#check();
-    if (!isHeld) this.#store.uses.checkNone();
+  /** @internal {@link append} with options that have been read, for a call that may change the cache. */
+  beginAppend(k: unknown, v: unknown, options: AppendOptions): Appended {
     return beginAppend(this.#store, this, k, v, options);
   }
 

@@ -87,7 +87,7 @@ export class KvStore {
         this.#store(b, token, count, v, takeValues(b, token - start, count), items);
         // The first rows are taken first, as the processor fetches ahead.
         items?.reverse();
-        while (items?.length) this.instance.pool!.run("storeRows", -1, 0, items.splice(-MAX_ITEMS));
+        while (items?.length) this.instance.pool!.run("storeRows", 0, items.splice(-MAX_ITEMS));
         token += count;
       }
     });

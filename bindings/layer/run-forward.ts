@@ -74,7 +74,7 @@ export function* runForward(
 
     yield* project(instance, projections, scratch, shares[0]);
     rotateNew(instance, call, heads);
-    if (cache && kSource) appended = cache.beginAppend(k, v, { lengths }, inSteps);
+    if (cache && kSource) appended = cache.beginAppend(k, v, { lengths });
     yield* attend(instance, call, heads, shares[1]);
     // What is written in place comes last; in steps nothing is.
     let seen = inSteps ? undefined : weigh(instance, call, heads);

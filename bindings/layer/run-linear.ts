@@ -1,6 +1,6 @@
 import { BLOCK_ROWS, PANEL_FEATURES } from "../engine/abi.ts";
 import { type Instance, type Threads, WORK_OF_FLOAT } from "../engine/instance.ts";
-import { Items } from "../steps/items.ts";
+import { computeItems, itemsAtOnce } from "../steps/items.ts";
 import { STEP_WORK, type Share, type Steps, fractionAt } from "../steps/steps.ts";
 import { MAX_ITEMS } from "../threads/control.ts";
 import type { CheckedWeight } from "./linear-weights.ts";
@@ -36,7 +36,7 @@ export function* linearInSteps(
   scratch: number,
   share: Share,
 ): Steps<void> {
-  const compute = new Items(instance, "linear", SCRATCH_ARGUMENT, instance.kernels.linearScratchBytes(), scratch);
+  const scratchBytes = instance.kernels.linearScratchBytes();
   const items: number[][] = [];
   for (const call of calls) {
     const panelWork = Math.min(call.rows, BLOCK_ROWS) * call.inFeatures * PANEL_FEATURES;
@@ -45,8 +45,8 @@ export function* linearInSteps(
   }
   for (let done = 0; done < items.length;) {
     yield fractionAt(share, done, items.length);
-    const next = items.slice(done, done + compute.width);
-    compute.compute(next);
+    const next = items.slice(done, done + itemsAtOnce(instance));
+    computeItems(instance, "linear", scratch, scratchBytes, next);
     done += next.length;
   }
   yield share.to;
@@ -63,7 +63,7 @@ function linearOnThreads(instance: Instance, pool: Threads, call: LinearCall): b
   const rowStep = byRows ? Math.ceil(blocks / wanted) * BLOCK_ROWS : rows;
   const featureStep = byRows ? outFeatures : Math.ceil(panels / wanted) * PANEL_FEATURES;
   const items = [...itemsOf(instance, call, rowStep, featureStep)];
-  return pool.run("linear", SCRATCH_ARGUMENT, instance.kernels.linearScratchBytes(), items) !== undefined;
+  return pool.run("linear", instance.kernels.linearScratchBytes(), items) !== undefined;
 }
 
 /** The arguments of `linear` for `rowStep` rows and `featureStep` features at a time. */
@@ -76,9 +76,6 @@ function* itemsOf(instance: Instance, call: LinearCall, rowStep: number, feature
     }
   }
 }
-
-/** Which argument of `linear` is the scratch. */
-const SCRATCH_ARGUMENT = 4;
 
 /** The arguments of `linear` for `rows` rows from `row` on and `features` features from `feature` on. */
 function argumentsOf(
@@ -95,7 +92,7 @@ function argumentsOf(
     x + row * xStride,
     panels + feature * xStride,
     bias && bias + feature * 4,
-    0, // the scratch, which each thread fills in
+    -1, // the scratch
     rows,
     inFeatures,
     features,
@@ -130,7 +127,7 @@ export function pack({ kernels, pool }: Instance, to: number, weight: number, ra
   const items = panelRuns(outFeatures, wanted, (first, features) => {
     return [to + first * inFeatures * 4, weight + first * outBytes, inFeatures, features, outBytes, inBytes];
   });
-  pool!.run("packPanels", -1, 0, items);
+  pool!.run("packPanels", 0, items);
 }
 
 /**
@@ -157,10 +154,9 @@ export function runRaw(
     const items = panelRuns(outFeatures, MAX_ITEMS, (first, features) => {
       const product = argumentsOf(instance, call, 0, rows, first, features);
       product[PANELS_ARGUMENT] = -1 - linearBytes;
-      product[SCRATCH_ARGUMENT] = -1;
       return [-1 - linearBytes, weight + first * outBytes, inFeatures, features, outBytes, inBytes, ...product];
     });
-    if (pool.run("packPanels", -1, scratchBytes, items.reverse(), "linear", PACK_ARGUMENTS)) return;
+    if (pool.run("packPanels", scratchBytes, items.reverse(), "linear", PACK_ARGUMENTS)) return;
   }
   const [outStride, xStride] = [outFeatures * 4, inFeatures * 4];
   for (let o = 0; o < outFeatures; o += PANEL_FEATURES) {

@@ -1,47 +1,26 @@
 import type { Instance } from "../engine/instance.ts";
+import { type ThreadKernel, callItem } from "../engine/items.ts";
 
-/** Computes items: kernel calls that do not depend on each other, of which several threads may do some each. */
-export class Items {
-  /** How many are best computed at once: two for each thread, so that none waits long for the last one. */
-  readonly width: number;
-  readonly #instance: Instance;
-  readonly #kernel: "attend" | "linear";
-  readonly #scratchAt: number;
-  readonly #scratchBytes: number;
-  readonly #scratch: number;
+/** How many items are best computed at once: two for each thread, so that none waits long for the last one. */
+export function itemsAtOnce({ pool }: Instance): number {
+  return pool && pool.threads > 1 ? 2 * pool.threads : 1;
+}
 
-  /** `scratchAt` is which argument is the scratch, `scratch` the address of that of this thread. */
-  constructor(
-    instance: Instance,
-    kernel: "attend" | "linear",
-    scratchAt: number,
-    scratchBytes: number,
-    scratch: number,
-  ) {
-    const { pool } = instance;
-    this.width = pool && pool.threads > 1 ? 2 * pool.threads : 1;
-    this.#instance = instance;
-    this.#kernel = kernel;
-    this.#scratchAt = scratchAt;
-    this.#scratchBytes = scratchBytes;
-    this.#scratch = scratch;
-  }
-
-  /**
-   * Calls the kernel for each item: a list of arguments, of which that for the scratch is filled in.
-   *
-   * @returns what it returned for each
-   */
-  compute(items: readonly number[][]): unknown[] {
-    const { pool, kernels } = this.#instance;
-    if (pool && items.length > 1) {
-      const returned = pool.run(this.#kernel, this.#scratchAt, this.#scratchBytes, items);
-      if (returned) return returned;
-    }
-    const call = kernels as unknown as Record<"attend" | "linear", (...args: number[]) => unknown>;
-    return items.map((item) => {
-      item[this.#scratchAt] = this.#scratch;
-      return call[this.#kernel](...item);
-    });
-  }
+/**
+ * Calls a kernel for each item, on all threads where there are several.
+ *
+ * @param items as for Threads.run; −1 stands for the scratch
+ * @param scratch the address of that of this thread
+ * @returns what the kernel returned for each
+ */
+export function computeItems(
+  instance: Instance,
+  kernel: ThreadKernel,
+  scratch: number,
+  scratchBytes: number,
+  items: readonly number[][],
+): number[] {
+  const { pool, kernels } = instance;
+  const returned = pool && items.length > 1 ? pool.run(kernel, scratchBytes, items) : undefined;
+  return returned ?? items.map((item) => callItem(kernels, scratch, item, kernel));
 }

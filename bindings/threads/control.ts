@@ -73,18 +73,10 @@ export class Control {
   }
 
   /** Writes the table of a call, as Threads.run is handed it. */
-  fill(
-    kernel: ThreadKernel,
-    scratchAt: number,
-    items: readonly (readonly number[])[],
-    next?: ThreadKernel,
-    nextAt = 0,
-  ): void {
+  fill(kernel: ThreadKernel, items: readonly (readonly number[])[], next?: ThreadKernel, nextAt = 0): void {
     const { words, results, table } = this;
     items.forEach((args, item) => {
-      const at = item * ITEM_NUMBERS;
-      table.set(args, at);
-      if (scratchAt >= 0) table[at + scratchAt] = -1;
+      table.set(args, item * ITEM_NUMBERS);
       results[item] = 0;
     });
     words[KERNEL] = KERNELS.indexOf(kernel);

@@ -106,7 +106,6 @@ export class Pool implements Threads {
   /** Calls a kernel once for each item, on all threads, and returns when every item is done: see Threads. */
   run(
     kernel: ThreadKernel,
-    scratchAt: number,
     scratchBytes: number,
     items: readonly (readonly number[])[],
     next?: ThreadKernel,
@@ -125,7 +124,7 @@ export class Pool implements Threads {
       [0, ...this.#workers.map(({ thread }) => thread)].forEach(
         (thread, i) => (control.scratch[thread] = scratch[i] ?? 0),
       );
-      control.fill(kernel, scratchAt, items, next, at);
+      control.fill(kernel, items, next, at);
       Atomics.store(words, DONE, 0);
       Atomics.store(words, LEFT, items.length);
       Atomics.add(words, EPOCH, 1);

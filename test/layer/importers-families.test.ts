@@ -7,7 +7,7 @@ import {
   below,
   bertNames as bert,
   llamaNames as llama,
-  only,
+  weightNames,
   optNames as opt,
   zeros as shape,
 } from "../support/importers.ts";
@@ -70,13 +70,13 @@ describe("a family's attention is read as it stands", () => {
     [
       "GPT-J",
       "transformer.h.0.attn.",
-      only("q_proj", "k_proj", "v_proj", "out_proj"),
+      weightNames("q_proj", "k_proj", "v_proj", "out_proj"),
       { "transformer.h.0.attn.bias": shape(1, 1, 9, 9), "transformer.h.0.attn.masked_bias": shape() },
     ],
     [
       "GPT-Neo",
       "transformer.h.0.attn.attention.",
-      [...only("q_proj", "k_proj", "v_proj"), "out_proj"],
+      [...weightNames("q_proj", "k_proj", "v_proj"), "out_proj"],
       {
         "transformer.h.0.attn.attention.bias": shape(1, 1, 9, 9),
         "transformer.h.0.attn.attention.masked_bias": shape(),

@@ -7,7 +7,7 @@ import {
   below,
   bertNames as bert,
   llamaNames as llama,
-  only,
+  weightNames,
   optNames as opt,
   zeros as shape,
 } from "../support/importers.ts";
@@ -32,7 +32,7 @@ describe("a tensor that the layer does not use is refused with a reason", () => 
   it.each<[family: string, names: string[], other: string, reason: string]>([
     ["Qwen3", llama, "q_norm.weight", QK_NORM],
     ["Gemma 3", llama, "k_norm.weight", QK_NORM],
-    ["PhiPersimmon", [...only("q_proj", "k_proj", "v_proj"), "dense.weight"], "q_layernorm.weight", QK_NORM],
+    ["PhiPersimmon", [...weightNames("q_proj", "k_proj", "v_proj"), "dense.weight"], "q_layernorm.weight", QK_NORM],
     ["Chameleon", llama, "k_norm.bias", QK_NORM],
     ["StableLM 2", llama, "q_layernorm.norms.0.weight", QK_NORM],
     ["Evolla", llama, "query_layernorm.weight", QK_NORM],
@@ -156,24 +156,28 @@ describe("where nothing fits, the error says what stands there", () => {
   it.each<[family: string, names: string[], expected: RegExp]>([
     [
       "Falcon",
-      only("query_key_value", "dense"),
+      weightNames("query_key_value", "dense"),
       /query_key_value\.weight \(fused q, k and v: split it\), dense\.weight/,
     ],
     ["GPT-NeoX", ["query_key_value", "dense"], /query_key_value\.weight \(fused/],
-    ["Phi-3", only("qkv_proj", "o_proj"), /qkv_proj\.weight \(fused.*o_proj\.weight/],
-    ["MPT", only("Wqkv", "out_proj"), /Wqkv\.weight \(fused/],
-    ["Baichuan", only("W_pack", "o_proj"), /W_pack\.weight \(fused/],
+    ["Phi-3", weightNames("qkv_proj", "o_proj"), /qkv_proj\.weight \(fused.*o_proj\.weight/],
+    ["MPT", weightNames("Wqkv", "out_proj"), /Wqkv\.weight \(fused/],
+    ["Baichuan", weightNames("W_pack", "o_proj"), /W_pack\.weight \(fused/],
     ["timm", ["qkv", "proj"], /qkv\.weight \(fused/],
-    ["DeepSeek V2", only("q_proj", "kv_a_proj_with_mqa", "o_proj"), /kv_a_proj_with_mqa\.weight, o_proj\.weight/],
+    [
+      "DeepSeek V2",
+      weightNames("q_proj", "kv_a_proj_with_mqa", "o_proj"),
+      /kv_a_proj_with_mqa\.weight, o_proj\.weight/,
+    ],
     ["DeBERTa", ["self.in_proj.weight", "self.q_bias"], /self\.in_proj\.weight \(fused/],
     [
       "DeBERTa V2",
       ["self.query_proj", "self.key_proj"],
       /self\.query_proj\.weight \(resembles q\).*key_proj\.weight \(resembles k\)/,
     ],
-    ["T5, block 1", only("q", "k", "v", "o"), /q\.weight \(resembles q\), k\.weight.*o\.weight/],
-    ["Meta's Llama", only("wq", "wk", "wv", "wo"), /wq\.weight \(resembles q\).*wo\.weight/],
-    ["diffusers", only("to_q", "to_k", "to_v"), /to_q\.weight \(resembles q\)/],
+    ["T5, block 1", weightNames("q", "k", "v", "o"), /q\.weight \(resembles q\), k\.weight.*o\.weight/],
+    ["Meta's Llama", weightNames("wq", "wk", "wv", "wo"), /wq\.weight \(resembles q\).*wo\.weight/],
+    ["diffusers", weightNames("to_q", "to_k", "to_v"), /to_q\.weight \(resembles q\)/],
     ["Conformer", ["linear_q", "linear_k"], /linear_q\.weight \(resembles q\)/],
   ])("%s", (_, names, expected) => {
     const error = told(() => fromHuggingFace(below(`${p}.`, ...names), { prefix: p }));
@@ -183,7 +187,12 @@ describe("where nothing fits, the error says what stands there", () => {
   });
 
   it.each<[string, string[], string, string]>([
-    ["T5, block 0", only("q", "k", "v", "o", "relative_attention_bias"), "relative_attention_bias.weight", POSITIONS],
+    [
+      "T5, block 0",
+      weightNames("q", "k", "v", "o", "relative_attention_bias"),
+      "relative_attention_bias.weight",
+      POSITIONS,
+    ],
     ["PEFT", ["q_proj.base_layer.weight", "q_proj.lora_A.default.weight"], "q_proj.base_layer.weight", ADAPTER],
     ["GPTQ", ["q_proj.qweight.weight"], "q_proj.qweight.weight", QUANTISED],
     [

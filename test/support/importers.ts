@@ -123,7 +123,7 @@ export function below(prefix: string, ...names: string[]): Dict {
 }
 
 /** The weights without the biases. */
-export const only = (...names: string[]): string[] => names.map((name) => `${name}.weight`);
-export const llamaNames = only("q_proj", "k_proj", "v_proj", "o_proj");
+export const weightNames = (...names: string[]): string[] => names.map((name) => `${name}.weight`);
+export const llamaNames = weightNames("q_proj", "k_proj", "v_proj", "o_proj");
 export const optNames = ["q_proj", "k_proj", "v_proj", "out_proj"];
 export const bertNames = ["self.query", "self.key", "self.value", "output.dense"];

@@ -22,7 +22,7 @@ export function shareOut(heed: Heed): Runs {
   instance.pool = {
     threads: THREADS,
     itemsFor: (work) => (work > 0 ? 7 : 0),
-    run: (kernel, scratchAt, scratchBytes, items, next, at) => {
+    run: (kernel, scratchBytes, items, next, at) => {
       let scratch: number[] = [];
       try {
         if (scratchBytes > 0) scratch = arena.allocateMany(scratchBytes, THREADS);
@@ -30,7 +30,7 @@ export function shareOut(heed: Heed): Runs {
         return undefined;
       }
       control.scratch.set(scratch);
-      control.fill(kernel, scratchAt, items, next, at);
+      control.fill(kernel, items, next, at);
       // 7 and 256 are coprime, so this is each item, first here and then there.
       const order = items.map((_, n) => n).sort((a, b) => ((a * 7) % 256) - ((b * 7) % 256));
       const results: number[] = [];

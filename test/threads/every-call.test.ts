@@ -20,7 +20,7 @@ function countRuns(heed: Heed): Runs {
   const pool = heed[INSTANCE].pool!;
   const run = pool.run.bind(pool);
   pool.run = (...call) => {
-    const [kernel, , , , next] = call;
+    const [kernel, , , next] = call;
     for (const each of next ? [kernel, next] : [kernel]) counts[each] = (counts[each] ?? 0) + 1;
     return run(...call);
   };
