@@ -180,8 +180,9 @@ export class MultiHeadAttention implements LayerDims {
    *
    * @throws as {@link forward}, and the reason of `signal`: the promise is rejected
    * @example
-   * const later = await layer.forwardAsync(rows(5), { onProgress: (fraction) => console.log(fraction) }); // → 1
-   * console.log(later.out.length); // → 40
+   * let done = 0;
+   * const later = await layer.forwardAsync(rows(5), { onProgress: (fraction) => (done = fraction) });
+   * console.log(done, later.out.length); // → 1 40
    */
   async forwardAsync<
     const Out extends Rows | undefined = undefined,
