@@ -257,6 +257,25 @@ export class Heed {
   }
 
   /**
+   * A KV cache out of what `KvCache.save` wrote, here or in another instance or host. With several saves, each continues
+   * those before it: it takes the place of all tokens from its first one on.
+   *
+   * @param bytes a save, or an array: a save, and those that were made with `from` after it
+   * @throws as {@link attention}, and a RangeError for bytes that were cut, changed, or never saved. Nothing is allocated
+   * then.
+   * @example
+   * const earlier = heed.createKvCache({ numKvHeads: 12, headDim, capacity: 4096 });
+   * earlier.append(k, v);
+   * const bytes = earlier.save();
+   * const later = heed.restoreKvCache(bytes);
+   * console.log(later.length); // → 128
+   * @category KV cache
+   */
+  restoreKvCache(bytes: Uint8Array | readonly Uint8Array[]): KvCache {
+    return KvCache.restore(this.#instance, bytes);
+  }
+
+  /**
    * A whole attention layer, see {@link MultiHeadAttention}. The weights are packed once.
    *
    * @throws as {@link attention}

@@ -9,6 +9,14 @@ import type { RowsInMemory } from "../memory/staged-rows.ts";
 import { record } from "../options.ts";
 import { AngleTable, modulo } from "../rotary/angles.ts";
 import { type RotaryForm, checkForm, checkInRows } from "../rotary/options.ts";
+import type { Run, RunsOf } from "./token-positions.ts";
+
+/** What the rows of tables must be enough for. */
+interface PositionSizes {
+  readonly headDim: number;
+  readonly capacity: number;
+  readonly firstPosition: number;
+}
 
 /** The rotary embedding that a cache applies: rotates rows of q and k by the angles of consecutive positions. */
 export class CacheRotary {
@@ -17,7 +25,7 @@ export class CacheRotary {
   /** Those of the positions that the tokens of the cache may have. */
   angles: AngleTable;
   readonly #instance: Instance;
-  readonly #sizes: { headDim: number; capacity: number };
+  readonly #sizes: PositionSizes;
 
   /**
    * Reads the tables, where they are given.
@@ -29,13 +37,13 @@ export class CacheRotary {
   constructor(
     instance: Instance,
     given: RotaryForm,
-    { headDim, capacity }: { headDim: number; capacity: number },
+    { headDim, capacity, firstPosition }: PositionSizes,
     angles?: AngleTable,
   ) {
     checkObject("rotary", given);
     this.given = Object.freeze(record(given));
     this.#instance = instance;
-    this.#sizes = { headDim, capacity };
+    this.#sizes = { headDim, capacity, firstPosition };
     this.angles = angles ?? this.#acquire();
   }
 
@@ -59,21 +67,26 @@ export class CacheRotary {
   /** The angles of the form, which must fit the rows of the cache and have one for each of its positions. */
   #acquire(): AngleTable {
     const { arena } = this.#instance;
-    const { headDim, capacity } = this.#sizes;
+    const { headDim, capacity, firstPosition } = this.#sizes;
     const form = checkForm(arena, this.given, headDim, "rotary.");
     const rows = form.tables ? (form.tables.cos.length * 2) / form.rotaryDim : Infinity;
-    if (rows < capacity) throw wrongValue("rotary.cos", `at least ${capacity} rows (capacity)`, rows);
+    if (rows < Infinity && firstPosition < 0)
+      throw wrongValue("firstPosition", "none below 0 with tables", firstPosition);
+    const needed = firstPosition + capacity;
+    const what = firstPosition > 0 ? "firstPosition + capacity" : "capacity";
+    if (rows < needed) throw wrongValue("rotary.cos", `at least ${needed} rows (${what})`, rows);
     return AngleTable.acquire(arena, form);
   }
 
   /**
-   * Checks that there are angles for the `count` positions from `first` on.
+   * Checks that there are angles for all positions of `runs`; `title` names the argument that they come from.
    *
    * @throws RangeError for a position outside the tables
    */
-  check(first: number, count: number): void {
+  checkRuns(title: string, runs: readonly Run[]): void {
     const { rows } = this.angles;
-    if (rows < Infinity) checkInRows("queryOffset", first, count, rows, "rotary.cos");
+    if (rows === Infinity) return;
+    for (const { position, count } of runs) checkInRows(title, position, count, rows, "rotary.cos");
   }
 
   /**
@@ -99,11 +112,11 @@ export class CacheRotary {
   }
 
   /**
-   * q in memory of the call, each row rotated by the position of its query.
+   * q in memory of the call, each row rotated by the position of its query, as `runsOf` says.
    *
    * @throws RangeError where memory cannot grow
    */
-  placeQueries(scope: CallScope, problem: Problem): Floats {
+  placeQueries(scope: CallScope, problem: Problem, runsOf: RunsOf): Floats {
     const { q, sequences, layout, rowsQ, numHeads, headDim } = problem;
     const from = scope.input(q);
     // An array has just been copied in, so it is rotated in place. A Tensor is the caller's.
@@ -111,13 +124,17 @@ export class CacheRotary {
     const strides = stridesOf(layout, rowsQ, numHeads, headDim);
     const shape = { rowStride: strides.row, headStride: strides.head, heads: numHeads, dim: headDim };
     // Queries mostly stand at tokens of the cache, whose angles are reserved.
-    const starts = sequences.map(({ queryOffset }) => queryOffset);
+    const runs = sequences.map(({ batch, seqLenQ, queryOffset }) => runsOf(batch, queryOffset, seqLenQ));
+    const starts = runs.flatMap((some) => some.map(({ position }) => position));
     const bytes = this.angles.spareBytes(starts, rowsQ);
     const spare = bytes && scope.reserve(bytes);
-    for (const { batch, seqLenQ, queryOffset } of sequences) {
-      const offset = batch * strides.batch;
-      this.rotate(to + offset, { ...shape, ptr: from + offset }, queryOffset, seqLenQ, spare);
-    }
+    sequences.forEach(({ batch }, n) => {
+      let offset = batch * strides.batch;
+      for (const { position, count } of runs[n]!) {
+        this.rotate(to + offset, { ...shape, ptr: from + offset }, position, count, spare);
+        offset += count * strides.row;
+      }
+    });
     return { ptr: to, length: q.length };
   }
 }

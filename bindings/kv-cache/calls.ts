@@ -7,14 +7,14 @@ import { type AttentionResult, ASYNC_ATTENTION_NAMES, computeAttention } from ".
 import type { Operands } from "../attention/operands.ts";
 import type { AttentionOptions } from "../attention/options.ts";
 import { type Problem, checkKeysAndValues, checkProblem, checkQueries } from "../attention/problem.ts";
-import { checkChoice } from "../check.ts";
+import { checkChoice, wrongValue } from "../check.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
 import { WORK_OF_FLOAT } from "../engine/instance.ts";
 import { withScope } from "../memory/call-scope.ts";
 import { stageRows } from "../memory/staged-rows.ts";
 import { holdTensors } from "../memory/tensor.ts";
 import { readOptions } from "../options.ts";
-import { checkReach, grownLengths } from "./checks.ts";
+import { checkPositions, checkReach, grownLengths } from "./checks.ts";
 import { type AsyncOptions, runAsync } from "../steps/run-async.ts";
 import { type Share, type Steps, WHOLE } from "../steps/steps.ts";
 import type { KvStore } from "./kv-store.ts";
@@ -44,13 +44,15 @@ export function beginAppend(
   sizes: CacheSizes,
   k: unknown,
   v: unknown,
-  { layout = "blhd", lengths }: AppendOptions,
+  { layout = "blhd", lengths, positions }: AppendOptions,
 ): Appended {
   const { arena, pool } = store.instance;
   const { numKvHeads, headDim, valueDim, window } = sizes;
   checkChoice("layout", layout, ["blhd", "bhld"]);
+  if (sizes.batch === 0) throw wrongValue("batch", "at least 1 (add sequences first)", 0);
   const { k: kIn, v: vIn, rowsKv: newTokens } = checkKeysAndValues(arena, k, v, sizes);
   const grown = grownLengths(store, sizes, newTokens, lengths);
+  const positionsOf = checkPositions(positions, sizes.batch, newTokens);
   if (!grown) return { undo: () => {}, keep: () => {} };
 
   const before = store.lengths;
@@ -68,11 +70,12 @@ export function beginAppend(
     const pages = Math.ceil(SHARED_BYTES / (PAGE_KEYS * floats * 4));
     const large = isLarge && scope.attempt(() => stageBoth(Math.min(newTokens, pages * PAGE_KEYS)));
     const { maxRows, takeKeys, takeValues } = large || stageBoth(Math.min(newTokens, PAGE_KEYS));
-    store.append(grown, takeKeys, takeValues, maxRows, isLarge);
+    store.append(grown, takeKeys, takeValues, positionsOf, maxRows, isLarge);
   });
   return {
     undo: () => store.undoAppend(before),
     keep: () => {
+      store.settle();
       if (window === Infinity) return;
       // The queries of the next call may be as many as the new tokens, and so may the tokens of the next append.
       store.keepLast(newTokens + window + ROLLBACK, Math.ceil(newTokens / PAGE_KEYS) + 1);
@@ -133,7 +136,7 @@ function operandsOf(store: KvStore, q: unknown, problem: Problem): Operands {
   return {
     given: { q },
     place: (scope) => ({
-      q: store.rotary?.placeQueries(scope, problem) ?? problem.q,
+      q: store.rotary?.placeQueries(scope, problem, (b, token, count) => store.runs(b, token, count)) ?? problem.q,
       kv: store.placePages(scope),
     }),
   };

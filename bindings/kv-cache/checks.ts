@@ -1,9 +1,10 @@
 // What a call asks of the tokens of a cache: room for new ones, that those it keeps are there, that a query sees none
 // that are gone.
 import type { Problem } from "../attention/problem.ts";
-import { checkInt32Array, checkInteger, wrongValue } from "../check.ts";
-import type { KvStore } from "./kv-store.ts";
+import { checkInt32Array, checkInteger, checkIntegers, perBatch, wrongKind, wrongValue } from "../check.ts";
+import type { KvStore, PositionsOf } from "./kv-store.ts";
 import type { CacheSizes } from "./options.ts";
+import { MAX_POSITION } from "./token-positions.ts";
 
 /**
  * The lengths of the sequences after an append, [batch]; undefined where there is nothing to append.
@@ -26,6 +27,53 @@ export function grownLengths(
     const left = capacity - length;
     if (count > left) throw wrongValue(title, `at most ${left} more tokens (capacity ${capacity})`, count);
     return length + count;
+  });
+}
+
+/**
+ * Checks the positions of new tokens: [newTokens], the same for every sequence, or [batch, newTokens].
+ *
+ * @throws TypeError for the wrong kind, RangeError for a wrong length or position
+ */
+export function checkPositions(given: unknown, batch: number, newTokens: number): PositionsOf {
+  if (given === undefined) return () => undefined;
+  const positions = checkIntegers("positions", given);
+  const { length } = positions;
+  if (length !== newTokens && length !== batch * newTokens) {
+    const more = batch > 1 ? ` or ${batch * newTokens} (${perBatch(batch)}new tokens)` : "";
+    throw wrongValue("positions", `a length of ${newTokens} (new tokens)${more}`, length);
+  }
+  const wrong = positions.findIndex((position) => Math.abs(position) > MAX_POSITION);
+  if (wrong >= 0) checkInteger(`positions[${wrong}]`, positions[wrong], -MAX_POSITION, MAX_POSITION);
+  return (b, count) => {
+    const start = length > newTokens ? b * newTokens : 0;
+    return positions.subarray(start, start + count);
+  };
+}
+
+/**
+ * Checks the tokens that `keep` keeps: of each sequence those of an Int32Array, or all of them where it has none.
+ *
+ * @throws TypeError for the wrong kind, RangeError for tokens that are not there or do not ascend
+ */
+export function checkKept(store: KvStore, given: unknown, { batch }: CacheSizes): (Int32Array | undefined)[] {
+  const isList = Array.isArray(given);
+  if (isList && given.length !== batch) throw wrongValue("indices", `an array of ${batch} (batch)`, given.length);
+  if (!isList && batch !== 1) throw wrongKind("indices", `an array of ${batch} Int32Arrays (batch)`, given);
+  const lists: unknown[] = isList ? given : [given];
+  return lists.map((list, b) => {
+    if (list === undefined && isList) return undefined;
+    const title = isList ? `indices[${b}]` : "indices";
+    const tokens = checkIntegers(title, list);
+    const end = store.lengths[b]!;
+    let least = store.firstToken(b);
+    tokens.forEach((token, n) => {
+      if (token >= least && token < end) return void (least = token + 1);
+      const why = n > 0 ? "ascending tokens of the sequence" : "tokens that are there";
+      const range = least < end ? `from ${least} to ${end - 1}` : "none, as no more are left";
+      throw wrongValue(`${title}[${n}]`, `${range} (${why})`, token);
+    });
+    return tokens;
   });
 }
 
@@ -74,7 +122,7 @@ export function checkReach(store: KvStore, { sequences, left }: Problem, rows: I
     if (gone > 0 && firstRow < seqLenQ && queryOffset + firstRow - left < gone) {
       throw wrongValue("queryOffset", `at least ${gone + left - firstRow} (keys further left are gone)`, queryOffset);
     }
-    store.rotary?.check(queryOffset, seqLenQ);
+    store.rotary?.checkRuns("queryOffset", store.runs(b, queryOffset, seqLenQ));
   }
 }
 

@@ -1,8 +1,9 @@
 import { WEIGHTS_NAMES, type WeightsOptions, type WeightsResult } from "../attention-weights/options.ts";
 import type { AttentionResult } from "../attention/attention.ts";
 import { ATTENTION_NAMES, type AttentionOptions } from "../attention/options.ts";
-import { checkInt32Array, disposed, isObject } from "../check.ts";
+import { checkInt32Array, checkInteger, disposed, isObject, wrongKind } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
+import { MAX_BATCH, MAX_ELEMENTS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { Rows } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
@@ -13,7 +14,7 @@ import type { AsyncOptions } from "../steps/run-async.ts";
 import { type Share, type Steps, finish } from "../steps/steps.ts";
 import { CacheRotary } from "./cache-rotary.ts";
 import { type Appended, attendTokens, attendTokensAsync, beginAppend, weighTokens } from "./calls.ts";
-import { grownLengths, truncatedLengths } from "./checks.ts";
+import { checkKept, grownLengths, truncatedLengths } from "./checks.ts";
 import { KvStore, longestOf } from "./kv-store.ts";
 import {
   APPEND_NAMES,
@@ -24,7 +25,9 @@ import {
   type KvCacheOptions,
   checkCacheSizes,
 } from "./options.ts";
-import { type Dtype, PageLayout } from "./pages.ts";
+import { type Dtype, PageLayout } from "./page-layout.ts";
+import { readTokens } from "./read-tokens.ts";
+import { SAVE_NAMES, type SaveOptions, checkSaved, restore, save } from "./saved.ts";
 
 /**
  * Keys and values of a batch of sequences, in linear memory and read without a copy. Made by `heed.createKvCache`.
@@ -40,33 +43,46 @@ import { type Dtype, PageLayout } from "./pages.ts";
  * @category KV cache
  */
 export class KvCache implements CacheSizes {
-  // `declare`: the constructor assigns the sizes all at once.
-  declare readonly numKvHeads: number;
+  /** KV heads. */
+  readonly numKvHeads: number;
   /** Values in a row of k. */
-  declare readonly headDim: number;
+  readonly headDim: number;
   /** Values in a row of v. */
-  declare readonly valueDim: number;
+  readonly valueDim: number;
   /** The most tokens of a sequence. */
-  declare readonly capacity: number;
-  /** How many sequences there are. */
-  declare readonly batch: number;
+  readonly capacity: number;
   /** How K and V are stored. */
-  declare readonly dtype: Readonly<{ k: Dtype; v: Dtype }>;
+  readonly dtype: Readonly<{ k: Dtype; v: Dtype }>;
   /** How many keys to the left of its position a query sees at most; Infinity without a window. */
-  declare readonly window: number;
+  readonly window: number;
+  /** The position of the first token of each sequence. */
+  readonly firstPosition: number;
   readonly #store: KvStore;
   #disposed = false;
 
-  /** @internal `options` have been read. `angles` stands in for the option `rotary`. */
-  constructor(instance: Instance, options: KvCacheOptions, angles?: CacheRotary) {
+  /** @internal `options` have been read. `shared` is the cache of which this one, with the same sizes, is a copy. */
+  constructor(instance: Instance, options: KvCacheOptions, shared?: KvStore) {
     instance.arena.check();
-    const sizes = checkCacheSizes(options);
-    Object.assign(this, sizes);
-    const layout = new PageLayout(sizes);
-    const rotary = options.rotary === undefined ? angles : new CacheRotary(instance, options.rotary, sizes);
-    this.#store = new KvStore(instance, layout, sizes.batch, rotary);
+    const sizes = shared ? (options as CacheSizes) : checkCacheSizes(options);
+    this.numKvHeads = sizes.numKvHeads;
+    this.headDim = sizes.headDim;
+    this.valueDim = sizes.valueDim;
+    this.capacity = sizes.capacity;
+    this.dtype = sizes.dtype;
+    this.window = sizes.window;
+    this.firstPosition = sizes.firstPosition;
+    const layout = shared?.layout ?? new PageLayout(sizes);
+    const given = shared ? undefined : options.rotary;
+    const rotary = given === undefined ? shared?.rotary?.fork() : new CacheRotary(instance, given, sizes);
+    this.#store = new KvStore(instance, layout, sizes, rotary);
+    if (shared) this.#store.shareWith(shared);
     instance.arena.watch(this, this.#store.blocks());
     Object.freeze(this);
+  }
+
+  /** How many sequences there are. */
+  get batch(): number {
+    return this.#store.batch;
   }
 
   /** The option `rotary` as it was given: the rotary embedding that the cache applies. */
@@ -91,10 +107,36 @@ export class KvCache implements CacheSizes {
     return this.#store.isUntouched ? undefined : this.lengths;
   }
 
-  /** Bytes of linear memory that the tokens take. */
+  /** The position that the next token of each sequence has unless `append` says another, [batch]. The array is a copy. */
+  get nextPositions(): Int32Array {
+    this.#check();
+    return this.#store.nextPositions;
+  }
+
+  /**
+   * @internal The positions of `rows` tokens of each sequence from `shift` tokens behind its last one on: that of the
+   * first one where they follow each other and are the same for every sequence, else [batch·rows].
+   */
+  positionsFrom(shift: number, rows: number): number | Int32Array {
+    const store = this.#store;
+    if (store.isUntouched) return this.firstPosition + shift;
+    const runs = Array.from(store.lengths, (length, b) => store.runs(b, length + shift, rows));
+    const first = runs[0]?.[0]?.position ?? 0;
+    if (runs.every((some) => some.length === 1 && some[0]!.position === first)) return first;
+    const all = runs.flat().flatMap(({ position, count }) => Array.from({ length: count }, (_, n) => position + n));
+    return Int32Array.from(all);
+  }
+
+  /** Bytes of linear memory that the tokens take, but for pages that other caches have too. */
   get bytes(): number {
     this.#check();
-    return this.#store.bytes;
+    return this.#store.bytes.own;
+  }
+
+  /** Bytes of the pages that other caches, forks of this one or its parent, have too. */
+  get sharedBytes(): number {
+    this.#check();
+    return this.#store.bytes.shared;
   }
 
   /** @internal Whether a value is a KvCache, of any instance: no Proxy of one. */
@@ -265,7 +307,59 @@ export class KvCache implements CacheSizes {
   }
 
   /**
-   * A copy of the cache. The two share no memory but that of the angles of `rotary`.
+   * Keeps some tokens of each sequence, in their order, and forgets the rest: the accepted path of a draft, all but the
+   * middle of a long text, the tokens that weigh most. Tokens keep the positions that they were appended with.
+   * Everything else, such as causal, window and queryOffset, counts the tokens that are kept. Whole pages move without
+   * a copy.
+   *
+   * @param indices the tokens to keep, ascending; with several sequences an array: [batch] of them, undefined keeps all
+   * @throws as {@link append}, and a RangeError for tokens that are not there or do not ascend
+   * @example
+   * cache.keep([Int32Array.of(0, 1, 8, 9), undefined, undefined]); // the first two tokens and the last two
+   * console.log(cache.lengths); // → Int32Array(3) [ 4, 10, 10 ]
+   */
+  keep(indices: Int32Array | readonly (Int32Array | undefined)[]): void {
+    this.#check();
+    this.#store.uses.checkNone();
+    this.#store.keep(checkKept(this.#store, indices, this));
+  }
+
+  /**
+   * Adds sequences without tokens, behind those that are there.
+   *
+   * @param count how many, at most 2²⁰. Default 1
+   * @returns the index of the first one
+   * @throws as {@link append}
+   * @example
+   * const joined = cache.add();
+   * console.log(joined, cache.batch); // → 3 4
+   */
+  add(count: number = 1): number {
+    this.#check();
+    this.#store.uses.checkNone();
+    const { batch } = this.#store;
+    this.#store.add(checkInteger("count", count, 0, Math.min(MAX_ELEMENTS, MAX_BATCH - batch)));
+    return batch;
+  }
+
+  /**
+   * Removes a sequence and gives its memory back. Those behind it move up by one. A cache without sequences takes no
+   * call but {@link add}.
+   *
+   * @param b its index
+   * @throws as {@link append}
+   * @example
+   * cache.remove(0);
+   * console.log(cache.batch); // → 2
+   */
+  remove(b: number): void {
+    this.#check();
+    this.#store.uses.checkNone();
+    this.#store.remove(checkInteger("b", b, 0, this.batch - 1));
+  }
+
+  /**
+   * A copy of the cache. The two share the pages that they have now; one that writes to a shared page copies it first.
    *
    * @throws as {@link append}
    * @example
@@ -275,14 +369,84 @@ export class KvCache implements CacheSizes {
    */
   fork(): KvCache {
     this.#check();
-    const fork = new KvCache(this.#store.instance, record(this as CacheSizes), this.#store.rotary?.fork());
+    return new KvCache(this.#store.instance, this, this.#store);
+  }
+
+  /**
+   * A cache that starts with the first tokens of another, and shares their pages as a {@link fork} does. As
+   * `KvCache.prefix` of the package it is a function of its own.
+   *
+   * @param cache the other cache
+   * @param length one number for all sequences, or [batch]: how many tokens of each
+   * @throws as {@link truncate}, and a TypeError where `cache` is no KvCache
+   * @example
+   * import { KvCache, load } from "heed";
+   *
+   * const heed = await load();
+   * const cache = heed.createKvCache({ numKvHeads: 2, headDim: 64, capacity: 4096 });
+   * cache.append(new Float32Array(10 * 128), new Float32Array(10 * 128));
+   * const system = KvCache.prefix(cache, 4); // the first four of ten tokens
+   * console.log(system.length, cache.length); // → 4 10
+   */
+  static prefix(cache: KvCache, length: number | Int32Array): KvCache {
+    if (!KvCache.isCache(cache)) throw wrongKind("cache", "a KvCache", cache);
+    const prefix = cache.fork();
     try {
-      fork.#store.copyFrom(this.#store);
+      prefix.truncate(length);
     } catch (error) {
-      fork.dispose();
+      prefix.dispose();
       throw error;
     }
-    return fork;
+    return prefix;
+  }
+
+  /**
+   * The tokens as they are stored, and the options of the cache, as bytes to keep: see `Heed.restoreKvCache`. Results
+   * over the restored cache have the same bits. docs/kv-cache.md, "Saved caches", has the format.
+   *
+   * @throws as {@link append}, and a RangeError for a `from` past the tokens, or where `into` is too short
+   * @example
+   * const saved = cache.save();
+   * const restored = heed.restoreKvCache(saved);
+   * console.log(restored.length); // → 10
+   */
+  save(options: SaveOptions = {}): Uint8Array {
+    const read = readOptions("save", options, SAVE_NAMES);
+    this.#check();
+    return save(this.#store, this, read);
+  }
+
+  /**
+   * K and V of some tokens as floats: what attention computes with. K has been turned where the cache applies `rotary`.
+   *
+   * @param b the sequence
+   * @param from the first token
+   * @param to the token behind the last one. Default: all that follow
+   * @returns `k` [tokens, numKvHeads, headDim] and `v` [tokens, numKvHeads, valueDim]
+   * @throws as {@link append}, for tokens that are not there
+   * @example
+   * const { k, v } = cache.read(0, 8); // the last two of ten tokens
+   * console.log(k.length, v.length); // → 256 256
+   */
+  read(b: number, from: number, to?: number): { k: Float32Array; v: Float32Array } {
+    this.#check();
+    return readTokens(this.#store, this, b, from, to);
+  }
+
+  /** @internal A cache of what {@link save} wrote. */
+  static restore(instance: Instance, bytes: unknown): KvCache {
+    instance.arena.check();
+    const saved = checkSaved(bytes);
+    const { batch } = saved.options;
+    const cache = new KvCache(instance, record(saved.options, { batch: batch || 1 }));
+    try {
+      if (batch === 0) cache.remove(0);
+      restore(cache.#store, saved);
+    } catch (error) {
+      cache.dispose();
+      throw error;
+    }
+    return cache;
   }
 
   /**

@@ -7,31 +7,53 @@ import type { RowsInMemory, TakeRows } from "../memory/staged-rows.ts";
 import { Uses } from "../memory/uses.ts";
 import { MAX_ITEMS } from "../threads/control.ts";
 import type { CacheRotary } from "./cache-rotary.ts";
-import { type PageLayout, type PageRows, Pages } from "./pages.ts";
+import type { PageLayout, PageRows } from "./page-layout.ts";
+import { NEW_PAGE, type Page, Pages } from "./pages.ts";
+import { type Run, TokenPositions } from "./token-positions.ts";
+
+/** A sequence: where its tokens are, and which positions they have. */
+interface Sequence {
+  readonly pages: Pages;
+  readonly positions: TokenPositions;
+}
+
+/** The positions of the first `count` new tokens of sequence `b`, where they are given. */
+export type PositionsOf = (b: number, count: number) => Int32Array | undefined;
 
 /**
  * The tokens of a batch of sequences in linear memory: how many each sequence has, and its pages. A method that throws
  * changes nothing.
  */
 export class KvStore {
-  /** The addresses of the pages of all sequences at any time. */
-  readonly held = new Set<number>();
   readonly instance: Instance;
   readonly uses = new Uses("cache", "KvCache");
   /** Rotates the keys before they are stored. */
   readonly rotary: CacheRotary | undefined;
-  readonly #layout: PageLayout;
-  readonly #batch: number;
+  readonly layout: PageLayout;
+  /** The position of the first token of each sequence. */
+  readonly firstPosition: number;
+  #batch: number;
   /** Undefined until the first tokens come, as they do for every sequence at once: a batch may be large. */
   #lengths: Int32Array | undefined;
-  /** [batch], or none as long as there are no lengths. */
-  #pages: Pages[] = [];
+  /** [batch], with a hole where no tokens have come yet; forEach and map pass over holes. */
+  #sequences: Sequence[] = [];
 
-  constructor(instance: Instance, layout: PageLayout, batch: number, rotary: CacheRotary | undefined) {
+  constructor(
+    instance: Instance,
+    layout: PageLayout,
+    { batch, firstPosition }: { batch: number; firstPosition: number },
+    rotary: CacheRotary | undefined,
+  ) {
     this.instance = instance;
-    this.#layout = layout;
+    this.layout = layout;
     this.#batch = batch;
+    this.firstPosition = firstPosition;
     this.rotary = rotary;
+  }
+
+  /** How many sequences there are. */
+  get batch(): number {
+    return this.#batch;
   }
 
   /** Whether there have been no tokens yet, or none since `clear`. Then every length is 0. */
@@ -51,17 +73,42 @@ export class KvStore {
 
   /** Tokens in the shortest sequence. */
   get shortest(): number {
-    return this.#lengths?.reduce((least, length) => Math.min(least, length)) ?? 0;
+    return this.#lengths?.length ? this.#lengths.reduce((least, length) => Math.min(least, length)) : 0;
   }
 
-  /** Bytes of linear memory that the pages take. */
-  get bytes(): number {
-    return this.held.size * this.#layout.bytes;
+  /** Bytes of the pages that no other cache has, and of those that others have too. */
+  get bytes(): { own: number; shared: number } {
+    const users = new Map<Page, number>();
+    this.#sequences.forEach(({ pages }) => {
+      for (const page of pages.all()) users.set(page, (users.get(page) ?? 0) + 1);
+    });
+    let own = 0;
+    for (const [page, count] of users) if (page.users === count) own++;
+    return { own: own * this.layout.bytes, shared: (users.size - own) * this.layout.bytes };
+  }
+
+  /** The address of the page with token `token` of sequence `b`. */
+  addressOf(b: number, token: number): number {
+    return this.#sequences[b]!.pages.addressOf(token);
   }
 
   /** The oldest token of sequence `b` that has not been given back. */
   firstToken(b: number): number {
-    return (this.#pages[b]?.first ?? 0) * PAGE_KEYS;
+    return (this.#sequences[b]?.pages.first ?? 0) * PAGE_KEYS;
+  }
+
+  /** The positions of `count` queries that stand at the tokens of sequence `b` from `token` on, or would stand there. */
+  runs(b: number, token: number, count: number): Run[] {
+    const sequence = this.#sequences[b];
+    if (!sequence) return [{ position: this.firstPosition + token, count }];
+    return sequence.positions.runs(token, count, this.#lengths![b]!);
+  }
+
+  /** The position that the next token of each sequence has unless another is given, [batch]. */
+  get nextPositions(): Int32Array {
+    const next = new Int32Array(this.#batch).fill(this.firstPosition);
+    this.#sequences.forEach(({ positions }, b) => (next[b] = positions.at(this.#lengths![b]!, this.#lengths![b]!)));
+    return next;
   }
 
   /**
@@ -69,19 +116,26 @@ export class KvStore {
    *
    * @param maxRows the most rows that may be taken at once
    * @param isLarge whether that pays on all threads
-   * @throws RangeError where memory cannot grow
+   * @throws RangeError where memory cannot grow, or for a position without angles
    */
-  append(lengths: Int32Array, takeKeys: TakeRows, takeValues: TakeRows, maxRows: number, isLarge: boolean): void {
+  append(
+    lengths: Int32Array,
+    takeKeys: TakeRows,
+    takeValues: TakeRows,
+    positionsOf: PositionsOf,
+    maxRows: number,
+    isLarge: boolean,
+  ): void {
     const before = this.lengths;
-    const { k, v } = this.#layout;
-    this.#extend(before, lengths);
+    const { k, v } = this.layout;
+    this.#extend(before, lengths, positionsOf);
     const most = Math.max(maxRows, PAGE_KEYS);
     lengths.forEach((length, b) => {
       const start = before[b]!;
       for (let token = start; token < length;) {
         const count = Math.min(length - token, most - (token % PAGE_KEYS));
         const kRows = takeKeys(b, token - start, count);
-        this.rotary?.rotate(kRows.ptr, kRows, token, count);
+        if (this.rotary) this.#rotate(this.rotary, b, kRows, token, count, length);
         const items = isLarge ? [] : undefined;
         this.#store(b, token, count, k, kRows, items);
         this.#store(b, token, count, v, takeValues(b, token - start, count), items);
@@ -96,9 +150,14 @@ export class KvStore {
 
   /** Undoes the latest `append`, before which the sequences had `lengths` tokens. Nothing may have happened since. */
   undoAppend(lengths: Int32Array): void {
-    this.#pages.forEach((pages, b) => pages.undoExtend(lengths[b]!));
+    this.#sequences.forEach(({ pages }, b) => pages.undoExtend(lengths[b]!));
     this.rotary?.angles.undoReserve();
     this.#lengths = lengths;
+  }
+
+  /** Ends the latest `append`, which cannot be undone any more. */
+  settle(): void {
+    this.#sequences.forEach(({ pages }) => pages.settle());
   }
 
   /**
@@ -107,65 +166,137 @@ export class KvStore {
    */
   keepLast(count: number, spare: number): void {
     const { lengths } = this;
-    this.#pages.forEach((pages, b) => pages.dropBefore(lengths[b]! - count, spare));
+    this.#sequences.forEach(({ pages }, b) => pages.dropBefore(lengths[b]! - count, spare));
   }
 
   /** Keeps the first lengths[b] tokens of each sequence b. */
   truncate(lengths: Int32Array): void {
-    this.#pages.forEach((pages, b) => pages.truncate(lengths[b]!));
+    this.#sequences.forEach(({ pages }, b) => pages.truncate(lengths[b]!));
+    this.#lengths = lengths;
+  }
+
+  /**
+   * Keeps tokens[b] of each sequence b, or all of them where there are none given. They ascend.
+   *
+   * @throws RangeError where memory cannot grow
+   */
+  keep(tokens: readonly (Int32Array | undefined)[]): void {
+    const lengths = this.#lengths?.slice();
+    if (!lengths) return;
+    const plans = this.#sequences.map(({ pages }, b) => tokens[b] && pages.planKeep(tokens[b]));
+    const missing = plans.reduce((sum, plan) => sum + (plan?.filter((from) => from === NEW_PAGE).length ?? 0), 0);
+    const fresh = this.instance.arena.allocateMany(this.layout.bytes, missing);
+    this.#sequences.forEach(({ pages, positions }, b) => {
+      const kept = tokens[b];
+      if (!kept) return;
+      pages.keep(kept, plans[b]!, fresh);
+      positions.keep(kept, lengths[b]!);
+      lengths[b] = kept.length;
+    });
     this.#lengths = lengths;
   }
 
   /** Forgets all tokens. */
   clear(): void {
-    this.#pages.forEach((pages) => pages.clear());
-    this.#pages = [];
+    this.#sequences.forEach(({ pages }) => pages.clear());
+    this.#sequences = [];
     this.#lengths = undefined;
   }
 
-  /**
-   * Sequence b becomes what sequence indices[b] was. A sequence that is taken twice is copied.
-   *
-   * @throws RangeError where memory cannot grow
-   */
-  reorder(indices: Int32Array): void {
-    const lengths = this.#lengths;
-    if (!lengths) return;
-    const before = new Set(this.#pages);
-    const after = new Set<Pages>();
-    try {
-      for (const from of indices) {
-        const pages = this.#pages[from]!;
-        after.add(after.has(pages) ? pages.copy(this.held) : pages);
-      }
-    } catch (error) {
-      clearExcept(after, before);
-      throw error;
-    }
-    clearExcept(before, after);
-    this.#lengths = indices.map((from) => lengths[from]!);
-    this.#pages = [...after];
+  /** Adds `count` sequences without tokens. */
+  add(count: number): void {
+    this.#batch += count;
+    if (!this.#lengths) return;
+    const lengths = new Int32Array(this.#batch);
+    lengths.set(this.#lengths);
+    this.#lengths = lengths;
+    this.#sequences.length = this.#batch;
+  }
+
+  /** Forgets sequence `b`; those behind it move up. */
+  remove(b: number): void {
+    this.#batch--;
+    this.#lengths = this.#lengths?.filter((_, n) => n !== b);
+    this.#sequences.splice(b, 1).forEach(({ pages }) => pages.clear());
   }
 
   /**
-   * Fills this store, which must be empty, with the tokens of `other`, whose pages have the same layout.
+   * Fills the store, which must be empty, with sequences whose rows {@link writeRows} brings: with lengths[b] tokens, of
+   * which those before firsts[b] have been given back.
    *
-   * @throws RangeError where memory cannot grow; then only `release` may be called
+   * @throws RangeError where memory cannot grow
    */
-  copyFrom(other: KvStore): void {
-    this.#pages = other.#pages.map((pages) => pages.copy(this.held));
+  restore(lengths: Int32Array, firsts: Int32Array, positions: readonly TokenPositions[]): void {
+    const { arena } = this.instance;
+    const counts = lengths.map((length, b) => Math.ceil(length / PAGE_KEYS) - firsts[b]! / PAGE_KEYS);
+    const fresh = arena.allocateMany(
+      this.layout.bytes,
+      counts.reduce((sum, count) => sum + count, 0),
+    );
+    this.#sequences = positions.map((positions, b) => {
+      const pages = new Pages(arena, this.layout);
+      pages.restore(firsts[b]! / PAGE_KEYS, fresh.splice(fresh.length - counts[b]!));
+      return { pages, positions };
+    });
+    this.#lengths = lengths;
+  }
+
+  /**
+   * Reads the rows of `count` tokens of sequence `b`, which stand on one page, see PageLayout.readRows. Returns where they
+   * end.
+   */
+  readRows(b: number, token: number, count: number, to: Uint8Array, at: number): number {
+    const memory = new Uint8Array(this.instance.arena.buffer);
+    return this.layout.readRows(memory, this.addressOf(b, token), token % PAGE_KEYS, count, to, at);
+  }
+
+  /** The reverse of {@link readRows}; what the sequence does not have is passed over. */
+  writeRows(b: number, token: number, count: number, from: Uint8Array, at: number): void {
+    const kept = Math.min(this.#lengths![b]! - token, count);
+    if (kept <= 0 || token < this.firstToken(b)) return;
+    const memory = new Uint8Array(this.instance.arena.buffer);
+    this.layout.writeRows(memory, this.addressOf(b, token), token % PAGE_KEYS, kept, from, at, count);
+  }
+
+  /** The positions of the tokens of sequence `b`; undefined where they follow each other from the first one on. */
+  positions(b: number): Int32Array | undefined {
+    return this.#sequences[b]?.positions.list(this.#lengths![b]!);
+  }
+
+  /** Sequence b becomes what sequence indices[b] was. A sequence that is taken twice shares its pages. */
+  reorder(indices: Int32Array): void {
+    const lengths = this.#lengths;
+    if (!lengths) return;
+    const before = this.#sequences;
+    const taken = new Set<Sequence>();
+    const after = new Array<Sequence>(indices.length);
+    indices.forEach((from, b) => {
+      const sequence = before[from];
+      if (!sequence) return;
+      after[b] = taken.has(sequence) ? shared(sequence) : sequence;
+      taken.add(sequence);
+    });
+    this.#sequences = after;
+    before.forEach((sequence) => {
+      if (!taken.has(sequence)) sequence.pages.clear();
+    });
+    this.#lengths = indices.map((from) => lengths[from]!);
+  }
+
+  /** Fills this store, which must be empty, with the tokens of `other`, whose pages have the same layout. */
+  shareWith(other: KvStore): void {
+    this.#sequences = other.#sequences.map(shared);
     this.#lengths = other.#lengths?.slice();
   }
 
   /** Gives the memory back, and ends the use of `rotary`. Nothing else may be called after it. */
   release(): void {
     for (const ptr of this.blocks()) this.instance.arena.release(ptr);
-    this.held.clear();
   }
 
   /** What `release` gives back, as it is when it is asked for: also for a cache that was never disposed. */
   *blocks(): Iterable<number> {
-    yield* this.held;
+    yield* this.#sequences.flatMap(({ pages }) => pages.releasing());
     if (this.rotary) yield* this.rotary.angles.releasing();
   }
 
@@ -173,16 +304,16 @@ export class KvStore {
   placePages(scope: CallScope): KvSource {
     const { arena } = this.instance;
     let pageCount = 0;
-    const offsets = this.#pages.map(({ count }) => (pageCount += count) - count);
+    const offsets = this.#sequences.map(({ pages }) => (pageCount += pages.count) - pages.count);
     const start = scope.reserve(pageCount * 4);
     const table = integersAt(arena, start, pageCount);
-    this.#pages.forEach((pages, b) => pages.writeTable(table.subarray(offsets[b], offsets[b]! + pages.count)));
-    const { k, v } = this.#layout;
+    this.#sequences.forEach(({ pages }, b) => pages.writeTable(table.subarray(offsets[b], offsets[b]! + pages.count)));
+    const { k, v } = this.layout;
     const locate: KvSource["locate"] = (args, _, b) => {
       setKeys(args, k.offset, k.rowStride, k.headStride);
       setValues(args, v.offset, v.rowStride, v.headStride);
       args.pages = start + (offsets[b] ?? 0) * 4;
-      args.pageCount = this.#pages[b]?.count ?? 0;
+      args.pageCount = this.#sequences[b]?.pages.count ?? 0;
       args.kType = k.type;
       args.vType = v.type;
       args.kScales = k.scales;
@@ -195,21 +326,46 @@ export class KvStore {
    * Allocates pages and angles for `lengths` tokens, [batch], after the tokens `before`: all that are missing, or none
    * where memory cannot grow.
    */
-  #extend(before: Int32Array, lengths: Int32Array): void {
+  #extend(before: Int32Array, lengths: Int32Array, positionsOf: PositionsOf): void {
     const { arena } = this.instance;
-    if (this.#pages.length === 0) {
-      this.#pages = Array.from(before, () => new Pages(arena, this.#layout.bytes, this.held));
-    }
-    const missing = this.#pages.reduce((sum, pages, b) => sum + pages.missing(lengths[b]!), 0);
-    const fresh = arena.allocateMany(this.#layout.bytes, missing);
+    this.#sequences.length = this.#batch;
+    lengths.forEach((length, b) => {
+      if (length > before[b]!) this.#sequences[b] ??= this.#emptySequence();
+    });
+    // Positions behind the last token of a sequence count for nothing until its length says so.
+    const runs = this.#sequences.flatMap(({ positions }, b) => {
+      const [start, end] = [before[b]!, lengths[b]!];
+      if (start === end) return [];
+      positions.append(start, end - start, positionsOf(b, end - start));
+      return this.rotary ? positions.runs(start, end - start, end) : [];
+    });
+    this.rotary?.checkRuns("positions", runs);
+    const missing = this.#sequences.reduce((sum, { pages }, b) => sum + pages.missing(before[b]!, lengths[b]!), 0);
+    const fresh = arena.allocateMany(this.layout.bytes, missing);
     try {
-      const newTokens = lengths.map((length, b) => length - before[b]!);
-      this.rotary?.angles.reserve(before, newTokens);
+      this.rotary?.angles.reserve(
+        runs.map(({ position }) => position),
+        runs.map(({ count }) => count),
+      );
     } catch (error) {
       for (const ptr of fresh) arena.release(ptr);
       throw error;
     }
-    this.#pages.forEach((pages, b) => pages.extend(lengths[b]!, fresh));
+    this.#sequences.forEach(({ pages }, b) => pages.extend(before[b]!, lengths[b]!, fresh));
+  }
+
+  #emptySequence(): Sequence {
+    const pages = new Pages(this.instance.arena, this.layout);
+    return { pages, positions: new TokenPositions(this.firstPosition) };
+  }
+
+  /** Rotates the rows of the `count` tokens from `token` on of sequence `b`, which will have `length` tokens. */
+  #rotate(rotary: CacheRotary, b: number, rows: RowsInMemory, token: number, count: number, length: number): void {
+    let ptr = rows.ptr;
+    for (const run of this.#sequences[b]!.positions.runs(token, count, length)) {
+      rotary.rotate(ptr, { ...rows, ptr }, run.position, run.count);
+      ptr += run.count * rows.rowStride;
+    }
   }
 
   /**
@@ -220,7 +376,7 @@ export class KvStore {
     for (let done = 0; done < count;) {
       const rowInPage = (token + done) % PAGE_KEYS;
       const rows = Math.min(count - done, PAGE_KEYS - rowInPage);
-      const page = this.#pages[b]!.addressOf(token + done);
+      const page = this.addressOf(b, token + done);
       for (let kvHead = 0; kvHead < from.heads; kvHead++) {
         const row = page + to.offset + kvHead * to.headStride + rowInPage * to.rowStride;
         const scale = to.scales && page + to.scales + (kvHead * PAGE_KEYS + rowInPage) * 4;
@@ -234,12 +390,12 @@ export class KvStore {
   }
 }
 
-/** Gives back the pages of every sequence in `some` that is not in `kept`. */
-function clearExcept(some: Set<Pages>, kept: Set<Pages>): void {
-  for (const pages of some) if (!kept.has(pages)) pages.clear();
+/** The same tokens for one more sequence. */
+function shared({ pages, positions }: Sequence): Sequence {
+  return { pages: pages.share(), positions: positions.share() };
 }
 
 /** The longest of some lengths. */
 export function longestOf(lengths: Int32Array | undefined): number | undefined {
-  return lengths?.reduce((most, length) => Math.max(most, length));
+  return lengths?.reduce((most, length) => Math.max(most, length), 0);
 }

@@ -8,7 +8,8 @@ import type { Layout } from "../memory/layout.ts";
 import type { Rows } from "../memory/output.ts";
 import { type Names, nested } from "../options.ts";
 import { FORM_NAMES, type RotaryForm } from "../rotary/options.ts";
-import type { Dtype } from "./pages.ts";
+import type { Dtype } from "./page-layout.ts";
+import { MAX_POSITION } from "./token-positions.ts";
 
 /** The sizes of a cache and how it stores its tokens. @category KV cache */
 export interface KvCacheOptions {
@@ -37,6 +38,8 @@ export interface KvCacheOptions {
    * that happens to them matters. Caches whose tables have the same bits share one copy in linear memory.
    */
   rotary?: RotaryForm | undefined;
+  /** The position of the first token of each sequence, for rotary embedding: −2²⁹ … 2²⁹. Default 0. */
+  firstPosition?: number | undefined;
 }
 
 /** What a cache may be like besides its sizes. */
@@ -46,6 +49,7 @@ export const STORE_NAMES = {
   dtype: nested({ k: 0, v: 0 }),
   window: 0,
   rotary: nested(FORM_NAMES),
+  firstPosition: 0,
 } as const;
 
 /** The options of `createKvCache`. */
@@ -56,6 +60,7 @@ export interface CacheSizes extends Dims {
   readonly capacity: number;
   readonly dtype: Readonly<{ k: Dtype; v: Dtype }>;
   readonly window: number;
+  readonly firstPosition: number;
 }
 
 /** What `append` takes besides k and v. @category KV cache */
@@ -64,10 +69,15 @@ export interface AppendOptions {
   layout?: Layout | undefined;
   /** [batch]: how many of the new tokens each sequence takes, from the first on. Default all. */
   lengths?: Int32Array | undefined;
+  /**
+   * The positions of the new tokens, for rotary embedding, each −2²⁹ … 2²⁹: [newTokens], the same for every sequence, or
+   * [batch, newTokens]. Default: they follow that of the last token of each sequence.
+   */
+  positions?: Int32Array | undefined;
 }
 
 /** The options of `append`. */
-export const APPEND_NAMES: Names<AppendOptions> = { layout: 0, lengths: 0 };
+export const APPEND_NAMES: Names<AppendOptions> = { layout: 0, lengths: 0, positions: 0 };
 
 /** The options of `attention` without those that the cache settles. @category KV cache */
 export type CacheAttentionOptions<
@@ -125,6 +135,7 @@ const DTYPES = ["f32", "f16", "int8"] as const;
  */
 export function checkCacheSizes(options: KvCacheOptions): CacheSizes {
   const { numKvHeads, headDim, valueDim = headDim, capacity, batch = 1, dtype = "f32", window = Infinity } = options;
+  const { firstPosition = 0 } = options;
   return {
     numKvHeads: checkInteger("numKvHeads", numKvHeads, 1, MAX_HEADS),
     headDim: checkInteger("headDim", headDim, 1, MAX_DIM),
@@ -133,5 +144,6 @@ export function checkCacheSizes(options: KvCacheOptions): CacheSizes {
     batch: checkInteger("batch", batch, 1, MAX_BATCH),
     dtype: Object.freeze(oneOrEach("dtype", dtype, (title, type) => checkChoice(title, type, DTYPES))),
     window: window === Infinity ? window : checkInteger("window", window, 0),
+    firstPosition: checkInteger("firstPosition", firstPosition, -MAX_POSITION, MAX_POSITION),
   };
 }

@@ -37,6 +37,8 @@ export interface LayerParts {
 /** A checked call of `forward`. */
 export interface ForwardCall extends LayerPositions {
   readonly layer: LayerParts;
+  /** Whether the call says positions itself, so that the cache has to know them. */
+  readonly arePositionsGiven: boolean;
   x: Floats;
   /** The rows from which k and v are projected; undefined where they are not. */
   kSource: Floats | undefined;
@@ -107,7 +109,8 @@ export function checkForward(arena: Arena, xIn: unknown, options: ForwardOptions
     rowsKv,
     cache,
     lengths,
-    ...checkPositions(options, hasRotary, rowsQ, rowsKv, before),
+    ...checkPositions(options, hasRotary, rowsQ, rowsKv, cache && ((shift, rows) => cache.positionsFrom(shift, rows))),
+    arePositionsGiven: options.positions !== undefined || options.contextPositions !== undefined,
     weights: checkSwitch("weights", options.weights),
     attention: attention as unknown as AttentionOptions,
   };

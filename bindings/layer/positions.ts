@@ -19,7 +19,8 @@ export interface LayerPositions {
  * Checks and completes `positions` and `contextPositions`. Rows follow each other from position 0, in each packed
  * sequence anew, or behind the tokens that the cache has.
  *
- * @param before [batch]: the tokens of each sequence of the cache before this call, where there is a cache
+ * @param before of the cache, where there is one: the positions of `rows` rows of each sequence from `shift` tokens
+ * behind its last one on
  * @throws TypeError for positions that the layer, or the call, has no use for
  */
 export function checkPositions(
@@ -27,7 +28,7 @@ export function checkPositions(
   hasRotary: boolean,
   rowsQ: number,
   rowsKv: number,
-  before: Int32Array | undefined,
+  before: ((shift: number, rows: number) => number | Int32Array) | undefined,
 ): LayerPositions {
   const { positions, contextPositions, context, append = true, cuSeqlensQ, cuSeqlensKv } = options;
   if (!hasRotary) {
@@ -37,24 +38,11 @@ export function checkPositions(
   const hasContext = context !== undefined;
   if (!hasContext) checkAbsent(options, ["contextPositions"], "nothing without a context");
   // Rows that are not appended are those of the last tokens in the cache.
-  const starts = append ? before : before?.map((length) => length - rowsQ);
-  const own = positions ?? positionsOf(hasContext ? undefined : starts, cuSeqlensQ, rowsQ);
-  const kPositions = hasContext ? (contextPositions ?? positionsOf(before, cuSeqlensKv ?? cuSeqlensQ, rowsKv)) : own;
+  const own =
+    positions ?? (hasContext ? undefined : before?.(append ? 0 : -rowsQ, rowsQ)) ?? withinSequences(cuSeqlensQ, rowsQ);
+  if (!hasContext) return { positions: own, kPositions: own };
+  const kPositions = contextPositions ?? before?.(0, rowsKv) ?? withinSequences(cuSeqlensKv ?? cuSeqlensQ, rowsKv);
   return { positions: own, kPositions };
-}
-
-/** Positions of rows behind `starts`, [batch], where these are given, else from 0 on in each packed sequence. */
-function positionsOf(starts: Int32Array | undefined, cuSeqlens: unknown, rows: number): number | Int32Array {
-  return starts ? consecutive(starts, rows) : withinSequences(cuSeqlens, rows);
-}
-
-/**
- * `rows` positions from starts[b] on for each sequence b: one number where all start at the same position, else
- * [batch·rows].
- */
-function consecutive(starts: Int32Array, rows: number): number | Int32Array {
-  if (starts.every((start) => start === starts[0])) return starts[0] ?? 0;
-  return Int32Array.from({ length: starts.length * rows }, (_, n) => starts[Math.floor(n / rows)]! + (n % rows));
 }
 
 /**

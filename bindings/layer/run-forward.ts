@@ -74,7 +74,7 @@ export function* runForward(
 
     yield* project(instance, projections, scratch, shares[0]);
     rotateNew(instance, call, heads);
-    if (cache && kSource) appended = cache.beginAppend(k, v, { lengths });
+    if (cache && kSource) appended = cache.beginAppend(k, v, { lengths, positions: positionsToKeep(call) });
     yield* attend(instance, call, heads, shares[1]);
     // What is written in place comes last; in steps nothing is.
     let seen = inSteps ? undefined : weigh(instance, call, heads);
@@ -117,6 +117,13 @@ function sharesOf(
     { from: first, to: parts[2] > 0 ? second : 1 },
     { from: second, to: 1 },
   ];
+}
+
+/** The positions of the new tokens that the cache would not give them itself. */
+function positionsToKeep({ arePositionsGiven, kPositions, rowsKv }: ForwardCall): Int32Array | undefined {
+  if (!arePositionsGiven) return undefined;
+  if (typeof kPositions !== "number") return kPositions;
+  return Int32Array.from({ length: rowsKv }, (_, n) => kPositions + n);
 }
 
 /** Rotates the new rows of q and k in place, where the layer applies rotary embedding. */

@@ -69,6 +69,13 @@ export class AngleTable {
     copy.set(floatsOf(arena, tables.sin), length);
   }
 
+  /** Copies of the tables, cosines and sines; undefined where angles are computed. */
+  get tables(): [Float32Array, Float32Array] | undefined {
+    if (this.#copy === undefined) return undefined;
+    const both = floatsAt(this.#arena, this.#copy, 2 * this.rows * this.#half);
+    return [both.slice(0, both.length / 2), both.slice(both.length / 2)];
+  }
+
   /** Whether the angles are those of `form` as it is now. */
   #has({ rotaryDim, base, tables }: CheckedForm): boolean {
     if (this.#half !== rotaryDim / 2) return false;

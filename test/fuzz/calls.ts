@@ -1,4 +1,5 @@
 // The methods of an instance and of a cache that are fuzzed, with arguments that fit, of random sizes.
+import { KvCache } from "../../bindings/api.ts";
 import type { Heed } from "../../bindings/heed.ts";
 import { attentionOptions, cacheSizes, output, rotaryForm, rows, scoreOptions, selection } from "./draw-options.ts";
 import { type Maker, type Options, type Sizes, maybe, weightsOf } from "./parts.ts";
@@ -101,6 +102,7 @@ export const MAKERS: Record<string, Maker> = {
     maybe(draw, options, 2, "batch", () => literal(s.batch));
     maybe(draw, options, 3, "valueDim", () => literal(s.valueDim));
     maybe(draw, options, 2, "window", () => literal(integer(draw, 0, 9)));
+    maybe(draw, options, 4, "firstPosition", () => literal(integer(draw, -9, 9)));
     maybe(draw, options, 2, "rotary", () => object(rotaryForm(draw, world, s.headDim * 2, 20)));
     const dtype = () => literal(pick(draw, ["f32", "f16", "int8"]));
     maybe(draw, options, 2, "dtype", () => (chance(draw, 2) ? dtype() : object({ k: dtype(), v: dtype() })));
@@ -112,6 +114,12 @@ export const MAKERS: Record<string, Maker> = {
     const dims = s.batch * tokens * s.numKvHeads;
     const options: Options = {};
     maybe(draw, options, 3, "layout", () => literal(pick(draw, ["blhd", "bhld"])));
+    maybe(draw, options, 4, "positions", () =>
+      integers(
+        draw,
+        Array.from({ length: (chance(draw, 2) ? s.batch : 1) * tokens }, () => integer(draw, 0, 19)),
+      ),
+    );
     maybe(draw, options, 3, "lengths", () =>
       integers(
         draw,
@@ -165,6 +173,48 @@ export const MAKERS: Record<string, Maker> = {
     },
   }),
   fork: (_, world) => ({ given: [], run: () => world.cache.fork() }),
+  prefix: (draw, world) => ({
+    given: [literal(integer(draw, 0, Math.min(...world.cache.lengths)))],
+    run: (length) => KvCache.prefix(world.cache, length as number),
+  }),
+  keep: (draw, world) => {
+    const lists = Array.from(world.cache.lengths, (length) =>
+      integers(
+        draw,
+        Array.from({ length }, (_, token) => token).filter(() => chance(draw, 2)),
+      ),
+    );
+    return {
+      given: [list(lists)],
+      run: (indices) => {
+        world.cache.keep(indices as Int32Array[]);
+      },
+    };
+  },
+  add: (draw, world) => ({ given: [literal(integer(draw, 0, 3))], run: (count) => world.cache.add(count as number) }),
+  remove: (draw, world) => ({
+    given: [literal(integer(draw, 0, world.cache.batch - 1))],
+    run: (b) => {
+      world.cache.remove(b as number);
+    },
+  }),
+  save: (draw, world) => {
+    const options: Options = {};
+    maybe(draw, options, 2, "from", () => literal(integer(draw, 0, Math.min(...world.cache.lengths))));
+    return { given: [object(options)], run: (given) => world.cache.save(given as object) };
+  },
+  read: (draw, world) => {
+    const b = integer(draw, 0, world.cache.batch - 1);
+    const from = integer(draw, 0, world.cache.lengths[b]!);
+    return {
+      given: [literal(b), literal(from)],
+      run: (b, from) => world.cache.read(b as number, from as number),
+    };
+  },
+  restoreKvCache: (_, world) => ({
+    given: [{ value: world.cache.save(), text: "cache.save()" }],
+    run: method(world, "restoreKvCache"),
+  }),
   createMultiHeadAttention: (draw, world, s) => {
     const [embedDim, heads] = [s.valueDim * 2, s.numKvHeads * s.group];
     const features: Record<string, [number, number]> = {

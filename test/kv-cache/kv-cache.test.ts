@@ -1,6 +1,7 @@
 // KvCache against attention over the concatenated keys, whatever was done to the cache before.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { KvCache } from "../../bindings/api.ts";
 import { forEachBuild } from "../support/builds.ts";
 import { type Cache, Model, expectRight } from "../support/kv-model.ts";
 import { randomBias, randomMask } from "../support/problems.ts";
@@ -27,6 +28,13 @@ const steps = fc.oneof(
       kind: fc.constantFrom("reset" as const, "reorder" as const, "reorder" as const, "fork" as const),
     }),
   },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constantFrom("keep" as const, "keep" as const, "add" as const, "remove" as const),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom("prefix" as const, "restore" as const) }) },
 );
 
 const scripts = fc.record({
@@ -86,6 +94,18 @@ function byHeads(from: Float32Array, batch: number, rows: number, heads: number)
   return to;
 }
 
+/** Some of the tokens [from, to): single ones, runs, and whole pages among them. */
+function someTokens(from: number, to: number, next: () => number): Int32Array {
+  const tokens: number[] = [];
+  for (let token = from; token < to;) {
+    const isKept = next() < 0.6;
+    let end = Math.min(to, token + [1, 2, 30, 128][integer(0, 3, next)]!);
+    if (next() < 0.3) end = Math.min(to, Math.ceil((token + 1) / 128) * 128);
+    for (; token < end; token++) if (isKept) tokens.push(token);
+  }
+  return Int32Array.from(tokens);
+}
+
 /** Does a step to the cache and to the model. */
 function take(
   step: typeof steps extends fc.Arbitrary<infer S> ? S : never,
@@ -120,6 +140,21 @@ function take(
     const indices = Int32Array.from({ length: batch }, () => integer(0, batch - 1, next));
     cache.reorder(indices);
     model.reorder(indices);
+  } else if (step.kind === "keep") {
+    const lists = Array.from(model.lengths, (length, b) =>
+      next() < 0.2 ? undefined : someTokens(model.oldest(b), length, next),
+    );
+    cache.keep(lists);
+    model.keep(lists);
+  } else if (step.kind === "add") {
+    const count = integer(0, 2, next);
+    expect(cache.add(count)).toBe(batch);
+    model.add(count);
+  } else if (step.kind === "remove") {
+    const b = integer(0, batch - 1, next);
+    if (batch === 1) return;
+    cache.remove(b);
+    model.remove(b);
   } else if (step.kind === "reset") {
     cache.reset();
     model.reset();
@@ -143,7 +178,7 @@ forEachBuild((name, open) => {
     const property = fc.property(scripts, ({ seed, group, k, v, steps, ...dims }) => {
       const next = uniform(seed);
       const { used } = heed.memory;
-      const options = { ...dims, dtype: k === v ? k : { k, v }, capacity: 1400 };
+      const options = { ...dims, dtype: k === v ? k : { k, v }, capacity: 2000 };
       let cache = heed.createKvCache(options);
       let model = new Model(options);
       const others: [Cache, Model][] = [];
@@ -151,6 +186,18 @@ forEachBuild((name, open) => {
         if (step.kind === "fork") {
           others.push([cache, model]);
           [cache, model] = [cache.fork(), model.fork()];
+        } else if (step.kind === "prefix") {
+          others.push([cache, model]);
+          const lengths = model.lengths.map((length, b) =>
+            next() < 0.2 ? 0 : integer(model.window === undefined ? 0 : model.horizon[b]!, length, next),
+          );
+          [cache, model] = [KvCache.prefix(cache, lengths), model.fork()];
+          model.truncate(lengths);
+        } else if (step.kind === "restore") {
+          const restored = heed.restoreKvCache(cache.save());
+          expect(restored.save()).toEqual(cache.save());
+          cache.dispose();
+          cache = restored;
         } else take(step, cache, model, next);
         expectSame(cache, model, group, next);
       }

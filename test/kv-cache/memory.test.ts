@@ -33,12 +33,15 @@ forEachBuild((name, open) => {
       cache.truncate(ints(128, 129));
       expect(cache.bytes).toBe(3 * pageBytes);
       const fork = cache.fork();
-      expect(fork.bytes).toBe(cache.bytes);
-      cache.reorder(ints(1, 1));
-      expect(cache.bytes).toBe(4 * pageBytes);
+      for (const one of [cache, fork]) expect([one.bytes, one.sharedBytes]).toEqual([0, 3 * pageBytes]);
+      cache.reorder(ints(1, 1)); // Both sequences of the cache are the second one, on two pages.
+      expect([cache.bytes, cache.sharedBytes]).toEqual([0, 2 * pageBytes]);
+      expect([fork.bytes, fork.sharedBytes]).toEqual([pageBytes, 2 * pageBytes]);
       cache.reset();
-      expect([cache.bytes, cache.length]).toEqual([0, 0]);
-      expect(fork.bytes).toBe(3 * pageBytes);
+      expect([cache.bytes, cache.sharedBytes, cache.length]).toEqual([0, 0, 0]);
+      expect([fork.bytes, fork.sharedBytes]).toEqual([3 * pageBytes, 0]);
+      fork.reorder(ints(1, 1)); // Two sequences on the same two pages.
+      expect([fork.bytes, fork.sharedBytes]).toEqual([2 * pageBytes, 0]);
       fork.dispose();
       cache.dispose();
       expect(heed.memory.used).toBe(used);

@@ -67,7 +67,12 @@ export class Model {
   }
 
   get length(): number {
-    return Math.max(...this.lengths);
+    return Math.max(0, ...this.lengths);
+  }
+
+  /** The oldest token of a sequence that is there for certain. */
+  oldest(b: number): number {
+    return this.window === undefined ? 0 : Math.max(0, this.horizon[b]! - this.window);
   }
 
   /** k and v as [batch, newTokens, numKvHeads, dim]. */
@@ -100,6 +105,26 @@ export class Model {
   reorder(indices: Int32Array): void {
     this.tokens = Array.from(indices, (from) => this.tokens[from]!.slice());
     this.horizon = Array.from(indices, (from) => this.horizon[from]!);
+  }
+
+  keep(lists: readonly (Int32Array | undefined)[]): void {
+    this.tokens = this.tokens.map((tokens, b) => (lists[b] ? Array.from(lists[b], (n) => tokens[n]!) : tokens));
+    // What is kept is there.
+    this.horizon = this.horizon.map((position, b) => (lists[b] ? 0 : position));
+  }
+
+  add(count: number): void {
+    this.dims.batch += count;
+    for (let n = 0; n < count; n++) {
+      this.tokens.push([]);
+      this.horizon.push(0);
+    }
+  }
+
+  remove(b: number): void {
+    this.dims.batch--;
+    this.tokens.splice(b, 1);
+    this.horizon.splice(b, 1);
   }
 
   fork(): Model {
