@@ -41,6 +41,10 @@ export function formatList(): string {
     ],
     ["--async: what a page notices of a long call", ["longest task, abort, time in all, in Chromium and Firefox"]],
     [
+      "--caches: shared and saved KV caches",
+      ["forks, and the first append after one", "decoding from shared pages", "save and restore"],
+    ],
+    [
       "--micro: how close heed comes to what the machine can do",
       [
         "multiply-adds on registers alone, and bare register tiles",

@@ -16,6 +16,7 @@ Which tables:
   --threads [LIST]  only calls on several threads, as many for heed as for its peers, and what threads cost; LIST is
                     like 1,2,all, which is the default, where "all" are the logical processors
   --async           only heed.attentionAsync in the browsers of the system: longest task, abort, time in all
+  --caches          only what sharing and saving a KV cache cost; needs no peers
   --micro           only how close heed comes to what the machine can do: multiply-adds on registers, bare tiles,
                     heed itself, and heed beside a program that takes the second-level cache away
   --cold            only cold starts: import, load and first call in every host of test/runtimes/
@@ -55,6 +56,7 @@ export function parseOptions(args: readonly string[]) {
       threads: { type: "string" },
       async: { type: "boolean", default: false },
       micro: { type: "boolean", default: false },
+      caches: { type: "boolean", default: false },
       cold: { type: "boolean", default: false },
       baseline: { type: "string" },
       chart: { type: "string" },

@@ -25,8 +25,8 @@ import { xxh32 } from "./xxh32.ts";
 const MAGIC = "heed.kv";
 const VERSION = 1;
 const HASHED_FROM = 32;
-/** More than any JSON of ours has. */
-const MOST_JSON = 4096;
+/** More than the JSON of any form has. */
+const MOST_JSON = 2 ** 16;
 
 /** The JSON of a file: the sizes of the cache, and how its rotary embedding is made. */
 export interface SavedOptions extends Omit<CacheSizes, "window"> {
