@@ -203,6 +203,11 @@ describe("the name that was meant", () => {
     "interleaved",
     "dtype",
     "variant",
+    "base",
+    "frequencies",
+    "attentionScale",
+    "sections",
+    "sectionsInterleaved",
   ];
   it.each([
     ["isCausal", "causal"],
@@ -219,6 +224,13 @@ describe("the name that was meant", () => {
     ["dtyp", "dtype"],
     ["varient", "variant"],
     ["head_dim", "headDim"],
+    ["rope_theta", "base"],
+    ["theta", "base"],
+    ["inv_freq", "frequencies"],
+    ["attention_factor", "attentionScale"],
+    ["attention_scaling", "attentionScale"],
+    ["mrope_section", "sections"],
+    ["mrope_interleaved", "sectionsInterleaved"],
     ["dropout", undefined],
     ["x".repeat(1e6), undefined],
   ])("%s", (name, meant) => {

@@ -75,6 +75,24 @@ describe("cosines and sines", () => {
     }
   });
 
+  it("are multiplied by the scale before they are rounded", () => {
+    for (let n = 0; n < 2000; n++) {
+      const x = (2 * next() - 1) * 2 ** (40 * next());
+      const scale = 2 ** (4 * next() - 2);
+      const exact = exactCosineAndSine(x);
+      const [cos, sin] = [new Float32Array(3), new Float32Array(3)];
+      writeCosinesAndSines(cos, sin, 2, 1, Float64Array.of(x), scale);
+      for (const [value, of] of [
+        [cos[2]!, exact.cos],
+        [sin[2]!, exact.sin],
+      ] as const) {
+        const product = BigInt(scale * 2 ** 60) * of;
+        expect(errorInUlps(value, product >> 60n, 24), `${x} ${scale}`).toBeLessThan(0.500001);
+      }
+      expect([...cos.subarray(0, 2), ...sin.subarray(0, 2)]).toEqual([0, 0, 0, 0]);
+    }
+  });
+
   it.each([0, 1, 2, 3, -1, -2, 1e9, -1e9, 2 ** 31, -(2 ** 31), 2 ** 31 + 1, 2 ** 100, -3e54])("of %s", (x) => {
     const exact = exactCosineAndSine(x);
     const f32 = cosineAndSine(x, Float32Array);
