@@ -25,7 +25,7 @@ export interface RotaryForm {
   base?: number | undefined;
   /**
    * [rotaryDim / 2]: pair j at position p is rotated by the angle p·frequencies[j], in radians. Any number that is
-   * finite in f32, 0 and negative ones too. Instead of `base`.
+   * finite in f32, 0 and negative ones too. Instead of `base`. `rotaryFrequencies` computes those of a model's config.
    */
   frequencies?: Float32Array | Float64Array | undefined;
   /**

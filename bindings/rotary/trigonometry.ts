@@ -1,5 +1,5 @@
-// Powers, sines and cosines out of + − · / and square roots of f64 alone, which IEEE 754 defines to the last bit. Those of
-// Math may differ from one engine to the next.
+// Powers, logarithms, sines and cosines out of + − · / and square roots of f64 alone, which IEEE 754 defines to the last
+// bit. Those of Math may differ from one engine to the next.
 
 /** A number as the sum of two f64: the nearest one, and what it is off by. About 106 bits. */
 type Pair = readonly [number, number];
@@ -144,4 +144,29 @@ function reduceLarge(x: number): [number, number, number] {
   const rest = scaled - q * halfPi;
   const y = Number(rest);
   return [Number(q & 3n), y / 2 ** 288, Number(rest - BigInt(y)) / 2 ** 288];
+}
+
+/** ln 2 in parts: 33 bits, so that its products with exponents are exact, and the rest. */
+const LN2_1 = 6.9314718036912381649e-1;
+const LN2_2 = 1.90821492927058770002e-10;
+
+/**
+ * The natural logarithm of x, off by less than one unit in the last place.
+ *
+ * x = 2^k·m with m from √½ to √2; ln m = 2·artanh(s) with s = (m − 1) / (m + 1), whose series ends where its terms no
+ * longer count.
+ *
+ * @param x finite, greater than 0
+ */
+export function logarithmOf(x: number): number {
+  let k = 0;
+  let m = x;
+  for (; m > Math.SQRT2; k++) m /= 2;
+  for (; m < Math.SQRT1_2; k--) m *= 2;
+  const s = (m - 1) / (m + 1);
+  const s2 = s * s;
+  let series = 0;
+  for (let n = 25; n > 1; n -= 2) series = s2 * (1 / n + series);
+  // 2·s = (m − 1)·(1 − s), of which m − 1 is exact.
+  return k * LN2_1 + (m - 1 - (s * (m - 1) - (2 * s * series + k * LN2_2)));
 }

@@ -1,6 +1,6 @@
 // The options of every public function: unknown ones are refused by name, and all are read once, before anything else.
 import { describe, expect, it } from "vitest";
-import { loadSync } from "heed";
+import { loadSync, rotaryFrequencies } from "heed";
 import type { AttentionOptions } from "../../bindings/api.ts";
 import { nearestName } from "../../bindings/options.ts";
 import { forEachBuild } from "../support/builds.ts";
@@ -23,6 +23,7 @@ forEachBuild((_, open) => {
     attentionWeights: (options) => heed.attentionWeights(ones(8), ones(8), options),
     merge: (options) => heed.merge([{ out: ones(4), lse: ones(1) }], options),
     rotary: (options) => heed.rotary(ones(8), options),
+    rotaryFrequencies: (options) => rotaryFrequencies({}, options),
     linear: (options) => heed.linear(ones(4), ones(16), undefined, options),
     packLinear: (options) => {
       heed.packLinear(ones(16), undefined, options).dispose();
@@ -54,6 +55,7 @@ forEachBuild((_, open) => {
     attentionWeights: heads,
     merge: heads,
     rotary: heads,
+    rotaryFrequencies: { headDim: 4 },
     linear: { inFeatures: 4 },
     packLinear: { inFeatures: 4 },
     createKvCache: cacheOptions,

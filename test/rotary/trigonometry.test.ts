@@ -1,9 +1,9 @@
-// Own powers, sines and cosines against exact ones, and their bits in each build.
+// Own powers, logarithms, sines and cosines against exact ones, and their bits in each build.
 import { describe, expect, it } from "vitest";
-import { frequenciesOf, writeCosinesAndSines } from "../../bindings/rotary/trigonometry.ts";
+import { frequenciesOf, logarithmOf, writeCosinesAndSines } from "../../bindings/rotary/trigonometry.ts";
 import { angleBits, anglesHash } from "../runtimes/golden.ts";
 import { forEachBuild } from "../support/builds.ts";
-import { errorInUlps, exactCosineAndSine, isNearestPower } from "../support/exact-angles.ts";
+import { errorInUlps, exactCosineAndSine, exactLogarithm, isNearestPower } from "../support/exact-angles.ts";
 import { integer, uniform } from "../support/random.ts";
 
 /** The cosine and sine of one x. */
@@ -46,6 +46,31 @@ describe("frequencies", () => {
   it("are exact where the power is an f64", () => {
     expect([...frequenciesOf(256, 8)]).toEqual([1, 2 ** -1, 2 ** -2, 2 ** -3, 2 ** -4, 2 ** -5, 2 ** -6, 2 ** -7]);
     expect([...frequenciesOf(1, 5)]).toEqual([1, 1, 1, 1, 1]);
+  });
+});
+
+describe("logarithms", () => {
+  const next = uniform(3);
+  const numbers: [string, () => number][] = [
+    ["of any number", () => 2 ** (300 * next() - 150)],
+    ["of factors and contexts", () => 1 + 2 ** (20 * next() - 3)],
+    ["next to 1", () => 1 + (2 * next() - 1) * 2 ** (-40 * next())],
+    ["of whole numbers", () => integer(2, 1e6, next)],
+    ["of subnormal numbers", () => integer(1, 1e9, next) * Number.MIN_VALUE],
+  ];
+
+  it.each(numbers)("are off by less than one unit in the last place: %s", (_, draw) => {
+    for (let n = 0; n < 1000; n++) {
+      const x = draw();
+      const exact = exactLogarithm(x);
+      if (exact !== 0n) expect(errorInUlps(logarithmOf(x), exact, 53), `${x}`).toBeLessThan(1);
+    }
+  });
+
+  it("is 0 at 1, and finite at the ends", () => {
+    expect(logarithmOf(1)).toBe(0);
+    expect(logarithmOf(Number.MAX_VALUE)).toBeCloseTo(709.782712893384, 12);
+    expect(logarithmOf(Number.MIN_VALUE)).toBeCloseTo(-744.4400719213812, 12);
   });
 });
 
