@@ -22,6 +22,13 @@ export type { AsyncOptions } from "./steps/run-async.ts";
 export type { Layout } from "./memory/layout.ts";
 export type { Dtype } from "./kv-cache/page-layout.ts";
 export type { Written } from "./memory/output.ts";
+export { rotaryFrequencies } from "./rotary/frequencies.ts";
+export type {
+  RopeParameters,
+  RotaryConfig,
+  RotaryFrequencies,
+  RotaryFrequenciesOptions,
+} from "./rotary/frequencies.ts";
 export type { RotaryForm, RotaryOptions, RotaryResult } from "./rotary/options.ts";
 export type { ModuleSource } from "./engine/source.ts";
 export type { Tensor } from "./memory/tensor.ts";

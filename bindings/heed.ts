@@ -168,13 +168,14 @@ export class Heed {
 
   /**
    * Rotary position embedding of q or k (RoFormer, https://arxiv.org/abs/2104.09864): in a row at position p, pair j is
-   * rotated by the angle p·base^(−2j / rotaryDim), or by the angle whose cosine and sine are in row p of the tables.
-   * Pair j is float j of the first half of rotaryDim with float j of the second half (GPT-NeoX, Llama as exported).
-   * With `interleaved` it is floats 2j and 2j + 1 (RoFormer, GPT-J, Llama as trained).
+   * rotated by the angle p·base^(−2j / rotaryDim), or p·frequencies[j], or by the angle whose cosine and sine are in row
+   * p of the tables. Pair j is float j of the first half of rotaryDim with float j of the second half (GPT-NeoX, Llama
+   * as exported). With `interleaved` it is floats 2j and 2j + 1 (RoFormer, GPT-J, Llama as trained). With `sections` a
+   * row has positions on several axes, each of which turns some of the pairs (M-RoPE).
    *
    * @param x [batch, seqLen, numHeads, headDim], or as `layout` says
-   * @returns `out`, of the shape of x. With x as `out`, x is rotated in place. Each call computes the angles of `base`
-   * anew, once for each distinct position: pass tables as Tensors where that takes too long.
+   * @returns `out`, of the shape of x. With x as `out`, x is rotated in place. Each call computes the angles anew,
+   * once for each distinct position: pass tables as Tensors where that takes too long.
    * @throws as {@link attention}, and a RangeError for a position outside the tables
    * @example
    * heed.rotary(q, { numHeads, headDim, positions: 100, out: q }); // in place, rows at positions 100 to 227

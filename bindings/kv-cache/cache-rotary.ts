@@ -8,7 +8,7 @@ import { stridesOf } from "../memory/layout.ts";
 import type { RowsInMemory } from "../memory/staged-rows.ts";
 import { record } from "../options.ts";
 import { AngleTable, modulo } from "../rotary/angles.ts";
-import { type RotaryForm, checkForm, checkInRows } from "../rotary/options.ts";
+import { type RotaryForm, checkForm, checkInRows, checkInTables } from "../rotary/options.ts";
 import type { Run, RunsOf } from "./token-positions.ts";
 
 /** What the rows of tables must be enough for. */
@@ -26,11 +26,15 @@ export class CacheRotary {
   angles: AngleTable;
   readonly #instance: Instance;
   readonly #sizes: PositionSizes;
+  /** Axes of a position. */
+  axes = 1;
+  /** [rotaryDim / 2]: the axis that turns each pair; undefined where there are no sections. */
+  #axisOf: Uint8Array | undefined;
 
   /**
-   * Reads the tables, where they are given.
+   * Reads the tables or frequencies, where they are given.
    *
-   * @param angles stand in for those of `given`, which then has been checked before
+   * @param from the rotary embedding of a cache that is forked: its angles stand in for those of `given`
    * @throws TypeError or RangeError for a wrong form, for tables of fewer rows than `capacity`, or where memory cannot
    * grow; ReferenceError for a disposed Tensor
    */
@@ -38,27 +42,28 @@ export class CacheRotary {
     instance: Instance,
     given: RotaryForm,
     { headDim, capacity, firstPosition }: PositionSizes,
-    angles?: AngleTable,
+    from?: CacheRotary,
   ) {
     checkObject("rotary", given);
     this.given = Object.freeze(record(given));
     this.#instance = instance;
     this.#sizes = { headDim, capacity, firstPosition };
-    this.angles = angles ?? this.#acquire();
+    if (from) [this.axes, this.#axisOf] = [from.axes, from.#axisOf];
+    this.angles = from?.angles.share() ?? this.#acquire();
   }
 
   /** The same for a copy of the cache: with the same angles, whatever became of the tables since they were read. */
   fork(): CacheRotary {
-    return new CacheRotary(this.#instance, this.given, this.#sizes, this.angles.share());
+    return new CacheRotary(this.#instance, this.given, this.#sizes, this);
   }
 
   /**
-   * Reads the tables again.
+   * Reads the tables or frequencies again.
    *
    * @throws as the constructor; the angles stay as they were then
    */
   readAgain(): void {
-    if (this.angles.rows === Infinity) return;
+    if (this.angles.rows === Infinity && !this.given.frequencies) return;
     const angles = this.#acquire();
     this.angles.release();
     this.angles = angles;
@@ -75,7 +80,9 @@ export class CacheRotary {
     const needed = firstPosition + capacity;
     const what = firstPosition > 0 ? "firstPosition + capacity" : "capacity";
     if (rows < needed) throw wrongValue("rotary.cos", `at least ${needed} rows (${what})`, rows);
-    return AngleTable.acquire(arena, form);
+    const angles = AngleTable.acquire(arena, form);
+    [this.axes, this.#axisOf] = [form.axes, form.axisOf];
+    return angles;
   }
 
   /**
@@ -87,6 +94,16 @@ export class CacheRotary {
     const { rows } = this.angles;
     if (rows === Infinity) return;
     for (const { position, count } of runs) checkInRows(title, position, count, rows, "rotary.cos");
+  }
+
+  /**
+   * Checks that there are angles for positions of the caller.
+   *
+   * @throws RangeError for a position outside the tables, by the name `title`
+   */
+  checkPositions(title: string, positions: Int32Array): void {
+    const { rows } = this.angles;
+    if (rows < Infinity) checkInTables(title, positions, rows, "rotary.cos");
   }
 
   /**
@@ -108,6 +125,38 @@ export class CacheRotary {
       const dims = [rows, heads, dim, rotaryDim] as const;
       kernels.rotate(out + offset, ptr + offset, cos, sin, 0, ...dims, rowStride, headStride, interleaved);
       done += rows;
+    }
+  }
+
+  /** Bytes that {@link rotateAt} needs to spare for `count` rows. */
+  bytesAt(count: number): number {
+    return this.angles.rowBytes(Math.min(count, PAGE_KEYS));
+  }
+
+  /**
+   * {@link rotate} of rows at any positions. On axis a, row n has the position positions[from + n + a·axisStride]; 0 as
+   * axisStride gives all axes the same one.
+   *
+   * @param spare `bytesAt(count)` bytes for angles
+   */
+  rotateAt(
+    out: number,
+    x: RowsInMemory,
+    positions: Int32Array,
+    from: number,
+    axisStride: number,
+    count: number,
+    spare: number,
+  ): void {
+    const { kernels } = this.#instance;
+    const { ptr, heads, dim, rowStride, headStride } = x;
+    const { rotaryDim = dim, interleaved = false } = this.given;
+    for (let done = 0; done < count; done += PAGE_KEYS) {
+      const rows = Math.min(count - done, PAGE_KEYS);
+      const { cos, sin } = this.angles.writeRows(spare, this.#axisOf, positions, from + done, rows, axisStride);
+      const offset = done * rowStride;
+      const dims = [rows, heads, dim, rotaryDim] as const;
+      kernels.rotate(out + offset, ptr + offset, cos, sin, 0, ...dims, rowStride, headStride, interleaved);
     }
   }
 

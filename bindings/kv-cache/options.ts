@@ -34,8 +34,9 @@ export interface KvCacheOptions {
   /**
    * The cache applies rotary embedding, see `Heed.rotary`: `append` rotates k by the position of each token,
    * `attention` rotates row i of q by the position i + queryOffset. {} is the default form. Tables need a row for each
-   * position up to `capacity`. They are read when the cache is made, and again after `reset()`; between the two nothing
-   * that happens to them matters. Caches whose tables have the same bits share one copy in linear memory.
+   * position up to `capacity`. Frequencies and tables are read when the cache is made, and again after `reset()`;
+   * between the two nothing that happens to them matters. Caches whose tables have the same bits share one copy in
+   * linear memory.
    */
   rotary?: RotaryForm | undefined;
   /** The position of the first token of each sequence, for rotary embedding: −2²⁹ … 2²⁹. Default 0. */

@@ -12,6 +12,7 @@
 //          i32     [batch] 1 where positions follow, else 0                          ⎪
 //          i32     positions of the tokens in the file, of each sequence that has a 1 ⎭
 //          f32     cosines, then sines, where `tables` says of how many floats
+//          f64     frequencies, where `frequencies` says how many
 //          …       the tokens: of each sequence, page by page, the rows of K of each KV head, those of V, and the scales
 //                  of K and of V where they are stored as int8
 import { checkInteger, mismatch, wrongValue } from "../check.ts";
@@ -35,6 +36,8 @@ export interface SavedOptions extends Omit<CacheSizes, "window"> {
   readonly rotary?: RotaryForm | undefined;
   /** Floats of each of the tables cos and sin. */
   readonly tables?: number | undefined;
+  /** Frequencies of rotary. */
+  readonly frequencies?: number | undefined;
   /** No tokens have come yet, so there is nothing about sequences. */
   readonly untouched?: boolean | undefined;
 }
@@ -71,7 +74,7 @@ function padded(bytes: number): number {
 export function beginFile(
   options: SavedOptions,
   { lengths, starts, firsts, positions }: SavedTokens,
-  tables: readonly Float32Array[],
+  angles: readonly (Float32Array | Float64Array)[],
   rowBytes: number,
   into: Uint8Array | undefined,
 ): { file: Uint8Array; rows: Uint8Array } {
@@ -79,7 +82,7 @@ export function beginFile(
   const flags = Int32Array.from(positions, (list) => Number(list !== undefined));
   const lists = positions.filter((list) => list !== undefined);
   const perSequence = options.untouched ? [] : [lengths, starts, firsts, flags, ...lists];
-  const sections: (Int32Array | Float32Array)[] = [...perSequence, ...tables];
+  const sections = [...perSequence, ...angles];
   const head = padded(HASHED_FROM + 4 + json.length);
   const rowsAt = sections.reduce((sum, { byteLength }) => sum + padded(byteLength), head);
   const total = rowsAt + padded(rowBytes);
@@ -147,7 +150,7 @@ export function readFile(title: string, file: Uint8Array, tokenBytes: (sizes: Ca
   const options = parse(json);
   if (!options) throw refuse("options that are no JSON");
   const sizes = checkCacheSizes({ ...options, batch: options.batch === 0 ? 1 : options.batch });
-  const { untouched = false, tables } = options;
+  const { untouched = false, tables, frequencies } = options;
   const batch = untouched ? 0 : options.batch;
   const [lengths, starts, firsts, flags] = [integers(batch), integers(batch), integers(batch), integers(batch)];
   let tokens = 0;
@@ -170,6 +173,10 @@ export function readFile(title: string, file: Uint8Array, tokenBytes: (sizes: Ca
     checkInteger(`${title}: tables`, tables, 0);
     const cos = new Float32Array(take(tables * 4));
     rotary = record(rotary, { cos, sin: new Float32Array(take(tables * 4)) });
+  }
+  if (rotary && frequencies !== undefined) {
+    checkInteger(`${title}: frequencies`, frequencies, 0);
+    rotary = record(rotary, { frequencies: new Float64Array(take(frequencies * 8)) });
   }
   const bytes = tokens * tokenBytes(sizes);
   if (padded(at + bytes) !== length) throw refuse("lengths that are not those of its tokens");

@@ -39,18 +39,28 @@ export function save(store: KvStore, sizes: CacheSizes, { from = 0, into }: Save
   const starts = lengths.map((_, b) => Math.max(firsts[b]!, given(b)));
   const positions = Array.from(lengths, (length, b) => store.positions(b)?.subarray(starts[b], length));
   const tables = rotary?.angles.tables;
+  const frequencies = rotary?.angles.frequencies;
   const { numKvHeads, headDim, valueDim, capacity, batch, dtype, window, firstPosition } = sizes;
-  const { base, rotaryDim, interleaved } = rotary?.given ?? {};
+  const { base, rotaryDim, interleaved, sections, sectionsInterleaved, attentionScale } = rotary?.given ?? {};
+  const form = { base, rotaryDim, interleaved, sections, sectionsInterleaved };
   const options: SavedOptions = {
     ...{ numKvHeads, headDim, valueDim, capacity, batch, dtype, firstPosition },
     window: window === Infinity ? undefined : window,
-    rotary: rotary && { base, rotaryDim, interleaved },
+    // The tables have been multiplied by attentionScale when they were copied.
+    rotary: rotary && (tables ? form : { ...form, attentionScale }),
     tables: tables?.[0].length,
+    frequencies: frequencies?.length,
     untouched: untouched || undefined,
   };
   const tokens = lengths.reduce((sum, length, b) => sum + length - starts[b]!, 0);
   const saved = { lengths, starts, firsts, positions };
-  const { file, rows } = beginFile(options, saved, tables ?? [], tokens * layout.tokenBytes, target);
+  const { file, rows } = beginFile(
+    options,
+    saved,
+    tables ?? (frequencies ? [frequencies] : []),
+    tokens * layout.tokenBytes,
+    target,
+  );
   let at = 0;
   lengths.forEach((length, b) => {
     for (let token = starts[b]!; token < length;) {

@@ -220,14 +220,14 @@ export function checkSwitch<Options extends object>(
 }
 
 /**
- * The form with its tables copied to linear memory, so that no call copies them.
+ * The form with its frequencies copied, and its tables copied to linear memory, so that no call copies them.
  *
  * @param own the copies are added to it, for the layer to dispose of
  * @throws TypeError or RangeError for a wrong form, or where memory cannot grow
  */
 export function withOwnTables(arena: Arena, given: LayerRotary, headDim: number, own: Tensor[]): LayerRotary {
-  const { tables } = checkForm(arena, given, headDim);
-  if (!tables) return given;
+  const { tables, frequencies } = checkForm(arena, given, headDim);
+  if (!tables) return frequencies ? record(given, { frequencies }) : given;
   const copyOf = (table: Floats): Tensor => {
     const tensor = Tensor.allocate(arena, table.length);
     own.push(tensor);

@@ -1,4 +1,5 @@
 import type { AttentionOptions } from "../attention/options.ts";
+import type { RotaryForm } from "../rotary/options.ts";
 import { checkAbsent, checkIntegers, isTypedArray } from "../check.ts";
 
 /** Of the options of `forward`, those that say where rows stand. */
@@ -25,24 +26,32 @@ export interface LayerPositions {
  */
 export function checkPositions(
   options: PositionOptions,
-  hasRotary: boolean,
+  rotary: RotaryForm | undefined,
   rowsQ: number,
   rowsKv: number,
   before: ((shift: number, rows: number) => number | Int32Array) | undefined,
 ): LayerPositions {
   const { positions, contextPositions, context, append = true, cuSeqlensQ, cuSeqlensKv } = options;
-  if (!hasRotary) {
+  if (!rotary) {
     checkAbsent(options, ["positions", "contextPositions"], "nothing in a layer without rotary");
     return { positions: 0, kPositions: 0 };
   }
   const hasContext = context !== undefined;
   if (!hasContext) checkAbsent(options, ["contextPositions"], "nothing without a context");
   // Rows that are not appended are those of the last tokens in the cache.
+  const axes = rotary.sections?.length ?? 1;
   const own =
-    positions ?? (hasContext ? undefined : before?.(append ? 0 : -rowsQ, rowsQ)) ?? withinSequences(cuSeqlensQ, rowsQ);
+    positions ??
+    onAxes(axes, (hasContext ? undefined : before?.(append ? 0 : -rowsQ, rowsQ)) ?? withinSequences(cuSeqlensQ, rowsQ));
   if (!hasContext) return { positions: own, kPositions: own };
-  const kPositions = contextPositions ?? before?.(0, rowsKv) ?? withinSequences(cuSeqlensKv ?? cuSeqlensQ, rowsKv);
-  return { positions: own, kPositions };
+  const behind = before?.(0, rowsKv) ?? withinSequences(cuSeqlensKv ?? cuSeqlensQ, rowsKv);
+  return { positions: own, kPositions: contextPositions ?? onAxes(axes, behind) };
+}
+
+/** The same positions on each axis. */
+function onAxes(axes: number, positions: number | Int32Array): number | Int32Array {
+  if (typeof positions === "number" || axes === 1) return positions;
+  return Int32Array.from({ length: axes * positions.length }, (_, n) => positions[n % positions.length]!);
 }
 
 /**

@@ -119,11 +119,17 @@ function sharesOf(
   ];
 }
 
-/** The positions of the new tokens that the cache would not give them itself. */
-function positionsToKeep({ arePositionsGiven, kPositions, rowsKv }: ForwardCall): Int32Array | undefined {
+/**
+ * The positions of the new tokens that the cache would not give them itself: on several axes the largest one, behind
+ * which text goes on.
+ */
+function positionsToKeep({ arePositionsGiven, kPositions, rowsKv, layer }: ForwardCall): Int32Array | undefined {
   if (!arePositionsGiven) return undefined;
-  if (typeof kPositions !== "number") return kPositions;
-  return Int32Array.from({ length: rowsKv }, (_, n) => kPositions + n);
+  if (typeof kPositions === "number") return Int32Array.from({ length: rowsKv }, (_, n) => kPositions + n);
+  const rows = kPositions.length / (layer.rotary?.sections?.length ?? 1);
+  const largest = kPositions.slice(0, rows);
+  for (let n = rows; n < kPositions.length; n++) largest[n % rows] = Math.max(largest[n % rows]!, kPositions[n]!);
+  return largest;
 }
 
 /** Rotates the new rows of q and k in place, where the layer applies rotary embedding. */

@@ -1,6 +1,7 @@
 import { PAGE_KEYS } from "../engine/abi.ts";
 import { type Arena, floatsAt, integersAt } from "../memory/arena.ts";
 import { type Floats, floatsOf } from "../memory/data.ts";
+import { type AngleRule, writeAngleRows } from "./angle-rows.ts";
 import type { CheckedForm } from "./options.ts";
 import { frequenciesOf, writeCosinesAndSines } from "./trigonometry.ts";
 
@@ -24,7 +25,7 @@ interface Slot {
 /**
  * Cosines and sines in linear memory, shared by all caches of an instance with the same angles.
  *
- * Angles of a base are computed when a position first needs them, so the layers of a model compute those of a token
+ * Angles of frequencies are computed when a position first needs them, so the layers of a model compute those of a token
  * once. Position p has row p modulo SLOTS·PAGE_KEYS, so memory is bounded; angles that another position has overwritten
  * are computed again. Tables of the caller are copied as a whole when the AngleTable is made.
  */
@@ -33,10 +34,12 @@ export class AngleTable {
   readonly rows: number;
   readonly #arena: Arena;
   readonly #half: number;
-  readonly #base: number;
-  /** The address of the copy of the caller's tables, [rows][half] cosines and then as many sines. */
+  /** Undefined where frequencies or tables are given. */
+  readonly #base: number | undefined;
+  readonly #scale: number;
+  /** The address of the copy of the caller's tables, times scale: [rows][half] cosines and then as many sines. */
   readonly #copy: number | undefined;
-  /** Of the base; computed when they are first needed. */
+  /** Those that are given, or those of the base, computed when they are first needed. */
   #frequencies: Float64Array | undefined;
   readonly #slots: (Slot | undefined)[] = [];
   /** The slots that the latest `reserve` has added. */
@@ -56,38 +59,54 @@ export class AngleTable {
     return table.share();
   }
 
-  private constructor(arena: Arena, { rotaryDim, base, tables }: CheckedForm) {
+  private constructor(arena: Arena, { rotaryDim, base, frequencies, attentionScale, tables }: CheckedForm) {
     this.#arena = arena;
     this.#half = rotaryDim / 2;
-    this.#base = base;
+    this.#scale = attentionScale;
+    this.#frequencies = frequencies;
+    this.#base = frequencies || tables ? undefined : base;
     this.rows = tables ? tables.cos.length / this.#half : Infinity;
     if (!tables) return;
     const { length } = tables.cos;
     this.#copy = arena.allocate(length * 8);
     const copy = floatsAt(arena, this.#copy, 2 * length);
-    copy.set(floatsOf(arena, tables.cos));
-    copy.set(floatsOf(arena, tables.sin), length);
+    copy.set(this.#scaled(tables.cos));
+    copy.set(this.#scaled(tables.sin), length);
   }
 
-  /** Copies of the tables, cosines and sines; undefined where angles are computed. */
+  /** Copies of the tables times scale, cosines and sines; undefined where angles are computed. */
   get tables(): [Float32Array, Float32Array] | undefined {
-    if (this.#copy === undefined) return undefined;
-    const both = floatsAt(this.#arena, this.#copy, 2 * this.rows * this.#half);
-    return [both.slice(0, both.length / 2), both.slice(both.length / 2)];
+    const tables = this.#tables();
+    return tables && [tables.cos.slice(), tables.sin.slice()];
+  }
+
+  /** The frequencies that are given; undefined where there are none. */
+  get frequencies(): Float64Array | undefined {
+    return this.#base === undefined ? this.#frequencies : undefined;
   }
 
   /** Whether the angles are those of `form` as it is now. */
-  #has({ rotaryDim, base, tables }: CheckedForm): boolean {
-    if (this.#half !== rotaryDim / 2) return false;
-    if (!tables || this.#copy === undefined) return !tables && this.#copy === undefined && this.#base === base;
+  #has({ rotaryDim, base, frequencies, attentionScale, tables }: CheckedForm): boolean {
+    if (this.#half !== rotaryDim / 2 || this.#scale !== attentionScale) return false;
+    if (!tables) {
+      if (!frequencies) return this.#base === base;
+      const own = this.frequencies;
+      return own !== undefined && frequencies.every((frequency, j) => Object.is(frequency, own[j]));
+    }
     const { length } = tables.cos;
-    if (length !== this.rows * this.#half) return false;
+    if (this.#copy === undefined || length !== this.rows * this.#half) return false;
     const copy = integersAt(this.#arena, this.#copy, 2 * length);
     const isCopied = (table: Floats, start: number): boolean => {
-      const { buffer, byteOffset } = floatsOf(this.#arena, table);
+      const { buffer, byteOffset } = this.#scaled(table);
       return new Int32Array(buffer, byteOffset, length).every((bits, n) => bits === copy[start + n]);
     };
     return isCopied(tables.cos, 0) && isCopied(tables.sin, length);
+  }
+
+  /** A table of the caller times scale. */
+  #scaled(table: Floats): Float32Array {
+    const floats = floatsOf(this.#arena, table);
+    return this.#scale === 1 ? floats : floats.map((value) => value * this.#scale);
   }
 
   /** The table for one more cache. Needs a `release`. */
@@ -149,6 +168,50 @@ export class AngleTable {
     return { cos, sin: cos + rows * rowBytes };
   }
 
+  /** Bytes that {@link writeRows} needs for `count` rows. */
+  rowBytes(count: number): number {
+    return count * this.#half * 8;
+  }
+
+  /**
+   * Writes the cosines and then the sines of `count` rows at any positions to `ptr`, see {@link writeAngleRows}.
+   *
+   * @param axisOf which axis of the positions turns each pair
+   * @returns the addresses of both
+   */
+  writeRows(
+    ptr: number,
+    axisOf: AngleRule["axisOf"],
+    positions: Int32Array,
+    from: number,
+    count: number,
+    axisStride: number,
+  ): { cos: number; sin: number } {
+    const length = count * this.#half;
+    const sin = ptr + length * 4;
+    const tables = this.#tables();
+    // The tables have been multiplied by scale when they were copied.
+    const rule = {
+      frequencies: tables ? undefined : this.#rates(),
+      tables,
+      scale: tables ? 1 : this.#scale,
+      axisOf,
+    };
+    const [cosines, sines] = [floatsAt(this.#arena, ptr, length), floatsAt(this.#arena, sin, length)];
+    writeAngleRows(cosines, sines, rule, positions, from, count, axisStride);
+    return { cos: ptr, sin };
+  }
+
+  /** The tables times scale where they stand. */
+  #tables(): AngleRule["tables"] {
+    if (this.#copy === undefined) return undefined;
+    const length = this.rows * this.#half;
+    return {
+      cos: floatsAt(this.#arena, this.#copy, length),
+      sin: floatsAt(this.#arena, this.#copy + length * 4, length),
+    };
+  }
+
   /** Ends one use of the table. The last one gives its memory back. */
   release(): void {
     for (const ptr of this.releasing()) this.#arena.release(ptr);
@@ -167,8 +230,11 @@ export class AngleTable {
     const half = this.#half;
     const cosines = floatsAt(this.#arena, ptr + row * half * 4, half);
     const sines = floatsAt(this.#arena, ptr + (rows + row) * half * 4, half);
-    this.#frequencies ??= frequenciesOf(this.#base, half);
-    writeCosinesAndSines(cosines, sines, 0, position, this.#frequencies);
+    writeCosinesAndSines(cosines, sines, 0, position, this.#rates(), this.#scale);
+  }
+
+  #rates(): Float64Array {
+    return (this.#frequencies ??= frequenciesOf(this.#base!, this.#half));
   }
 
   /** The slots that counts[n] positions from starts[n] on need, for every n, and that are not there. */

@@ -8,8 +8,16 @@ import { type Arrangement, checkArrangement, stridesOf } from "../memory/layout.
 import { Output, checkApart } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { readOptions } from "../options.ts";
-import { type CheckedForm, ROTARY_NAMES, type RotaryOptions, checkForm, checkInRows } from "./options.ts";
-import { frequenciesOf, writeCosinesAndSines } from "./trigonometry.ts";
+import { type AngleRule, writeAngleRows } from "./angle-rows.ts";
+import {
+  type CheckedForm,
+  ROTARY_NAMES,
+  type RotaryOptions,
+  checkForm,
+  checkInRows,
+  checkInTables,
+} from "./options.ts";
+import { frequenciesOf } from "./trigonometry.ts";
 
 /** A checked call of `rotary`. */
 interface RotaryCall extends CheckedForm, Arrangement {
@@ -17,7 +25,7 @@ interface RotaryCall extends CheckedForm, Arrangement {
   headDim: number;
   /** Rows of a batch entry. */
   seqLen: number;
-  /** The position of the first row, or of every row: [seqLen] or [batch·seqLen]. */
+  /** The position of the first row, or of every row: [axes, seqLen] or [axes, batch, seqLen]. */
   positions: number | Int32Array;
 }
 
@@ -40,13 +48,16 @@ export function rotary(instance: Instance, xIn: unknown, given: RotaryOptions): 
     const { cos, sin, angleRows } = writeAngles(arena, scope, call);
     const strides = stridesOf(call.layout, seqLen, numHeads, headDim);
     const dims = [seqLen, numHeads, headDim, rotaryDim] as const;
-    const { interleaved, positions } = call;
-    const isPerBatch = typeof positions !== "number" && positions.length > seqLen;
+    const { interleaved, positions, axes } = call;
+    const isPerBatch = typeof positions !== "number" && positions.length > axes * seqLen;
     // Without rows, however many batch entries the options name, there is nothing to do.
     for (let b = 0; b < batch && seqLen > 0; b++) {
       const offset = b * strides.batch;
-      const rows = angleRows + (isPerBatch ? b * seqLen * 4 : 0);
-      kernels.rotate(outPtr + offset, xPtr + offset, cos, sin, rows, ...dims, strides.row, strides.head, interleaved);
+      const before = isPerBatch ? b * seqLen : 0;
+      const rows = angleRows && angleRows + before * 4;
+      const skipped = angleRows ? 0 : before * rotaryDim * 2;
+      const angles = [cos + skipped, sin + skipped, rows] as const;
+      kernels.rotate(outPtr + offset, xPtr + offset, ...angles, ...dims, strides.row, strides.head, interleaved);
     }
     return { out: out.take()! };
   });
@@ -59,63 +70,69 @@ function checkRotary(arena: Arena, xIn: unknown, options: RotaryOptions): Rotary
   const form = checkForm(arena, options, headDim);
   const x = checkFloats("x", xIn, arena);
   const seqLen = checkRows("x", x.length, batch * numHeads * headDim, `${perBatch(batch)}numHeads × headDim`);
-  const positions = checkPositions(options.positions, batch, seqLen);
-  if (form.tables) checkInTables(positions, seqLen, (form.tables.cos.length * 2) / form.rotaryDim);
+  const positions = checkPositions(options.positions, batch, seqLen, form);
+  if (form.tables) {
+    const rows = (form.tables.cos.length * 2) / form.rotaryDim;
+    if (typeof positions === "number") checkInRows("positions", positions, seqLen, rows, "cos");
+    else checkInTables("positions", positions, rows, "cos");
+  }
   return { x, numHeads, headDim, batch, layout, seqLen, positions, ...form };
 }
 
-/** Checks that `positions` is one integer, or has one for each row. */
-function checkPositions(value: unknown = 0, batch: number, seqLen: number): number | Int32Array {
+/** Checks that `positions` is one integer, or has one for each axis and row. */
+function checkPositions(
+  value: unknown = 0,
+  batch: number,
+  seqLen: number,
+  { axes, axisOf }: CheckedForm,
+): number | Int32Array {
   if (typeof value === "number") return checkInteger("positions", value, MIN_POSITION, MAX_POSITION);
   const positions = checkIntegers("positions", value, "an integer or an Int32Array");
-  if (positions.length === seqLen || positions.length === batch * seqLen) return positions;
-  const expected = `a length of ${seqLen} (rows)${batch > 1 ? ` or ${batch * seqLen} (batch × rows)` : ""}`;
-  throw wrongValue("positions", expected, positions.length);
-}
-
-/** Checks that every position is one of the `rows` of the tables. */
-function checkInTables(positions: number | Int32Array, seqLen: number, rows: number): void {
-  if (typeof positions === "number") checkInRows("positions", positions, seqLen, rows, "cos");
-  else {
-    const wrong = positions.findIndex((position) => position < 0 || position >= rows);
-    if (wrong >= 0) checkInRows(`positions[${wrong}]`, positions[wrong]!, 1, rows, "cos");
-  }
+  const length = axes * seqLen;
+  if (positions.length === length || positions.length === batch * length) return positions;
+  const perAxis = axisOf ? "axes × " : "";
+  const others = batch > 1 ? ` or ${batch * length} (${perAxis}batch × rows)` : "";
+  throw wrongValue("positions", `a length of ${length} (${perAxis}rows)${others}`, positions.length);
 }
 
 /**
  * Puts the angles of a call into linear memory.
  *
  * @returns addresses of `cos` and `sin`, [rows][rotaryDim / 2], and of `angleRows`: for each position of the call,
- * which row is its own. Tables in linear memory are used where they stand; else there is one row for each distinct
- * position.
+ * which row is its own; 0 where there is a row for each of them, in their order. Tables in linear memory are used where
+ * they stand. Of single positions in an array those that are equal share a row.
  */
 function writeAngles(
   arena: Arena,
   scope: CallScope,
   call: RotaryCall,
 ): { cos: number; sin: number; angleRows: number } {
-  const { positions, seqLen, rotaryDim, base, tables } = call;
-  const all = typeof positions === "number" ? Array.from({ length: seqLen }, (_, i) => positions + i) : positions;
-  if (tables?.cos.ptr !== undefined && tables.sin.ptr !== undefined) {
-    return { cos: tables.cos.ptr, sin: tables.sin.ptr, angleRows: scope.integers(all) };
+  const { positions, seqLen, rotaryDim, base, frequencies, attentionScale, tables, axes, axisOf } = call;
+  const isNumber = typeof positions === "number";
+  const hasAxes = axisOf !== undefined && !isNumber;
+  let rows: ArrayLike<number> = isNumber ? Array.from({ length: seqLen }, (_, i) => positions + i) : positions;
+  if (!hasAxes && attentionScale === 1 && tables?.cos.ptr !== undefined && tables.sin.ptr !== undefined) {
+    return { cos: tables.cos.ptr, sin: tables.sin.ptr, angleRows: scope.integers(rows) };
   }
 
-  const rowOf = new Map<number, number>();
-  for (const position of all) if (!rowOf.has(position)) rowOf.set(position, rowOf.size);
   const half = rotaryDim / 2;
-  const angleRows = scope.integers(Array.from(all, (position) => rowOf.get(position)!));
-  const cos = scope.reserve(rowOf.size * half * 4);
-  const sin = scope.reserve(rowOf.size * half * 4);
-  const cosines = floatsAt(arena, cos, rowOf.size * half);
-  const sines = floatsAt(arena, sin, rowOf.size * half);
-  for (const [position, row] of rowOf) {
-    if (tables) {
-      const [start, end] = [position * half, (position + 1) * half];
-      cosines.set(floatsOf(arena, tables.cos).subarray(start, end), row * half);
-      sines.set(floatsOf(arena, tables.sin).subarray(start, end), row * half);
-    } else {
-      writeCosinesAndSines(cosines, sines, row * half, position, frequenciesOf(base, half));
-    }
+  let angleRows = 0;
+  if (!isNumber && !hasAxes) {
+    const rowOf = new Map<number, number>();
+    for (const position of positions) if (!rowOf.has(position)) rowOf.set(position, rowOf.size);
+    angleRows = scope.integers(Array.from(positions, (position) => rowOf.get(position)!));
+    rows = [...rowOf.keys()];
   }
+  const count = hasAxes ? rows.length / axes : rows.length;
+  const cos = scope.reserve(count * half * 4);
+  const sin = scope.reserve(count * half * 4);
+  const rule: AngleRule = {
+    frequencies: tables ? undefined : (frequencies ?? frequenciesOf(base, half)),
+    tables: tables && { cos: floatsOf(arena, tables.cos), sin: floatsOf(arena, tables.sin) },
+    scale: attentionScale,
+    axisOf: hasAxes ? axisOf : undefined,
+  };
+  const [cosines, sines] = [floatsAt(arena, cos, count * half), floatsAt(arena, sin, count * half)];
+  writeAngleRows(cosines, sines, rule, rows, 0, count, count);
   return { cos, sin, angleRows };
 }

@@ -1,5 +1,5 @@
-// Powers, sines and cosines out of + − · / and square roots of f64 alone, which IEEE 754 defines to the last bit. Those of
-// Math may differ from one engine to the next.
+// Powers, logarithms, sines and cosines out of + − · / and square roots of f64 alone, which IEEE 754 defines to the last
+// bit. Those of Math may differ from one engine to the next.
 
 /** A number as the sum of two f64: the nearest one, and what it is off by. About 106 bits. */
 type Pair = readonly [number, number];
@@ -72,9 +72,10 @@ const HALF_PI_4 = 2.0222662487959506e-21;
 const TWO_OVER_PI = 0.6366197723675814;
 
 /**
- * Writes the cosine and the sine of x = position·frequencies[j] for every j, from element `offset` on, rounded to the
- * type of the arrays. x is rounded to f64. The f64 before the last rounding is off by less than one unit in the last
- * place, but where x is next to a multiple of π / 2 and the result is below 2⁻³⁰.
+ * Writes the cosine and the sine of x = position·frequencies[j] for every j, times `scale`, from element `offset` on,
+ * rounded to the type of the arrays. x is rounded to f64; |x| is at most 2¹⁸⁰. The f64 before the last rounding, with
+ * scale 1, is off by less than one unit in the last place, but where x is next to a multiple of π / 2 and the result is
+ * below 2⁻³⁰.
  *
  * The steps are those of fdlibm (e_rem_pio2.c, k_sin.c, k_cos.c, https://www.netlib.org/fdlibm): x = q·(π / 2) + y + z
  * with |y| ≤ π / 4 and z the rounding error of y; polynomials in y²; signs by the quadrant q.
@@ -85,6 +86,7 @@ export function writeCosinesAndSines(
   offset: number,
   position: number,
   frequencies: Float64Array,
+  scale = 1,
 ): void {
   for (let j = 0; j < frequencies.length; j++) {
     const x = position * frequencies[j]!;
@@ -110,8 +112,8 @@ export function writeCosinesAndSines(
     const isOdd = quadrant & 1;
     const cos = isOdd ? sine : cosine;
     const sin = isOdd ? cosine : sine;
-    cosines[offset + j] = (quadrant + 1) & 2 ? -cos : cos;
-    sines[offset + j] = quadrant & 2 ? -sin : sin;
+    cosines[offset + j] = ((quadrant + 1) & 2 ? -cos : cos) * scale;
+    sines[offset + j] = (quadrant & 2 ? -sin : sin) * scale;
   }
 }
 
@@ -131,7 +133,10 @@ const S4 = 2.75573137070700676789e-6;
 const S5 = -2.50507602534068634195e-8;
 const S6 = 1.58969099521155010221e-10;
 
-/** q modulo 4, y and z of an x beyond ±2³¹, which is a multiple of 2⁻²¹: by integers, slowly. A base below 1 has such. */
+/**
+ * q modulo 4, y and z of an x beyond ±2³¹, which is a multiple of 2⁻²¹: by integers, slowly. A base below 1 has such, and
+ * frequencies above 1.
+ */
 function reduceLarge(x: number): [number, number, number] {
   const halfPi = 0x1921fb54442d18469898cc51701b839a252049c1114cf98e804177d4c76273644a29410f3n; // π / 2 · 2²⁸⁸
   const scaled = BigInt(x * 2097152) << 267n;
@@ -139,4 +144,29 @@ function reduceLarge(x: number): [number, number, number] {
   const rest = scaled - q * halfPi;
   const y = Number(rest);
   return [Number(q & 3n), y / 2 ** 288, Number(rest - BigInt(y)) / 2 ** 288];
+}
+
+/** ln 2 in parts: 33 bits, so that its products with exponents are exact, and the rest. */
+const LN2_1 = 6.9314718036912381649e-1;
+const LN2_2 = 1.90821492927058770002e-10;
+
+/**
+ * The natural logarithm of x, off by less than one unit in the last place.
+ *
+ * x = 2^k·m with m from √½ to √2; ln m = 2·artanh(s) with s = (m − 1) / (m + 1), whose series ends where its terms no
+ * longer count.
+ *
+ * @param x finite, greater than 0
+ */
+export function logarithmOf(x: number): number {
+  let k = 0;
+  let m = x;
+  for (; m > Math.SQRT2; k++) m /= 2;
+  for (; m < Math.SQRT1_2; k--) m *= 2;
+  const s = (m - 1) / (m + 1);
+  const s2 = s * s;
+  let series = 0;
+  for (let n = 25; n > 1; n -= 2) series = s2 * (1 / n + series);
+  // 2·s = (m − 1)·(1 − s), of which m − 1 is exact.
+  return k * LN2_1 + (m - 1 - (s * (m - 1) - (2 * s * series + k * LN2_2)));
 }

@@ -62,12 +62,13 @@ export const MAKERS: Record<string, Maker> = {
       batch: literal(s.batch),
       ...rotaryForm(draw, world, headDim, 20),
     };
+    const axes = "sections" in options ? 2 : 1;
     maybe(draw, options, 2, "positions", () =>
       chance(draw, 2)
         ? literal(integer(draw, 0, 9))
         : integers(
             draw,
-            Array.from({ length: s.rowsQ * (chance(draw, 2) ? 1 : s.batch) }, () => integer(draw, 0, 19)),
+            Array.from({ length: axes * s.rowsQ * (chance(draw, 2) ? 1 : s.batch) }, () => integer(draw, 0, 19)),
           ),
     );
     maybe(draw, options, 3, "layout", () => literal(pick(draw, ["blhd", "bhld"])));

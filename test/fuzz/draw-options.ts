@@ -110,9 +110,23 @@ export function rotaryForm(draw: Draw, world: World, headDim: number, positions:
   const rotaryDim = Math.max(2, Math.floor(headDim / 2) * 2);
   if (rotaryDim !== headDim) options["rotaryDim"] = literal(rotaryDim);
   maybe(draw, options, 3, "interleaved", () => literal(chance(draw, 2)));
-  if (chance(draw, 3)) {
+  const kind = integer(draw, 0, 5);
+  if (kind < 2) {
     options["cos"] = floats(draw, world, (positions * rotaryDim) / 2);
     options["sin"] = floats(draw, world, (positions * rotaryDim) / 2);
+  } else if (kind === 2) {
+    options["frequencies"] = frequencies(draw, rotaryDim / 2);
   } else maybe(draw, options, 3, "base", () => literal(pick(draw, [0.5, 2, 10000, 5e5])));
+  maybe(draw, options, 4, "attentionScale", () => literal(pick(draw, [0.5, 1, 1.19])));
+  if (chance(draw, 4)) {
+    const first = integer(draw, 0, rotaryDim / 2);
+    options["sections"] = list([first, rotaryDim / 2 - first].map(literal));
+  }
   return options;
+}
+
+function frequencies(draw: Draw, length: number): Given {
+  const numbers = Array.from({ length }, () => pick(draw, [0, -1, 0.1, 7, 1e30]));
+  const value = chance(draw, 2) ? Float32Array.from(numbers) : Float64Array.from(numbers);
+  return { value, text: `Float64Array[${value.join()}]` };
 }

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { importers } from "../../bindings/importers/index.ts";
 import { loadSyncFrom } from "../../bindings/load.ts";
+import { rotaryFrequencies } from "../../bindings/rotary/frequencies.ts";
 import {
   onnxAttention,
   onnxGroupQueryAttention,
@@ -76,6 +77,31 @@ export const OTHER_MAKERS: Record<string, Maker> = {
       layer.dispose();
     };
     return { given: [object(options)], run: (given) => layer.createCache(given as never), dispose };
+  },
+  rotaryFrequencies: (draw) => {
+    const scaling: Options = {
+      rope_type: literal(
+        pick(draw, ["default", "linear", "dynamic", "yarn", "longrope", "su", "llama3", "proportional", "ntk"]),
+      ),
+      factor: literal(integer(draw, 1, 9)),
+      original_max_position_embeddings: literal(integer(draw, 2, 9999)),
+      low_freq_factor: literal(1),
+      high_freq_factor: literal(4),
+      short_factor: list([1, 2].map(literal)),
+      long_factor: list([3, 4].map(literal)),
+    };
+    maybe(draw, scaling, 3, "attention_factor", () => literal(1.5));
+    maybe(draw, scaling, 3, "beta_fast", () => literal(integer(draw, 1, 40)));
+    maybe(draw, scaling, 3, "truncate", () => literal(chance(draw, 2)));
+    maybe(draw, scaling, 3, "mrope_section", () => list([1, 1].map(literal)));
+    const config: Options = { head_dim: literal(4), max_position_embeddings: literal(integer(draw, 2, 99999)) };
+    maybe(draw, config, 2, "rope_theta", () => literal(pick(draw, [1, 10000, 5e5])));
+    config[pick(draw, ["rope_scaling", "rope_parameters"])] = object(scaling);
+    const options: Options = {};
+    maybe(draw, options, 2, "seqLen", () => literal(integer(draw, 0, 99999)));
+    maybe(draw, options, 6, "layerType", () => literal("full_attention"));
+    const run = (given: unknown, more: unknown) => rotaryFrequencies(given as never, more as never);
+    return { given: [object(config), object(options)], run };
   },
   fromHuggingFace: (draw) => {
     const entries: Options = {

@@ -1,6 +1,6 @@
 // The options of every public function: unknown ones are refused by name, and all are read once, before anything else.
 import { describe, expect, it } from "vitest";
-import { loadSync } from "heed";
+import { loadSync, rotaryFrequencies } from "heed";
 import type { AttentionOptions } from "../../bindings/api.ts";
 import { nearestName } from "../../bindings/options.ts";
 import { forEachBuild } from "../support/builds.ts";
@@ -23,6 +23,7 @@ forEachBuild((_, open) => {
     attentionWeights: (options) => heed.attentionWeights(ones(8), ones(8), options),
     merge: (options) => heed.merge([{ out: ones(4), lse: ones(1) }], options),
     rotary: (options) => heed.rotary(ones(8), options),
+    rotaryFrequencies: (options) => rotaryFrequencies({}, options),
     linear: (options) => heed.linear(ones(4), ones(16), undefined, options),
     packLinear: (options) => {
       heed.packLinear(ones(16), undefined, options).dispose();
@@ -54,6 +55,7 @@ forEachBuild((_, open) => {
     attentionWeights: heads,
     merge: heads,
     rotary: heads,
+    rotaryFrequencies: { headDim: 4 },
     linear: { inFeatures: 4 },
     packLinear: { inFeatures: 4 },
     createKvCache: cacheOptions,
@@ -203,6 +205,11 @@ describe("the name that was meant", () => {
     "interleaved",
     "dtype",
     "variant",
+    "base",
+    "frequencies",
+    "attentionScale",
+    "sections",
+    "sectionsInterleaved",
   ];
   it.each([
     ["isCausal", "causal"],
@@ -219,6 +226,13 @@ describe("the name that was meant", () => {
     ["dtyp", "dtype"],
     ["varient", "variant"],
     ["head_dim", "headDim"],
+    ["rope_theta", "base"],
+    ["theta", "base"],
+    ["inv_freq", "frequencies"],
+    ["attention_factor", "attentionScale"],
+    ["attention_scaling", "attentionScale"],
+    ["mrope_section", "sections"],
+    ["mrope_interleaved", "sectionsInterleaved"],
     ["dropout", undefined],
     ["x".repeat(1e6), undefined],
   ])("%s", (name, meant) => {

@@ -1,11 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Heed } from "../../bindings/heed.ts";
-import type { RotaryOptions } from "../../bindings/rotary/options.ts";
+import { frequenciesOf } from "../../bindings/rotary/trigonometry.ts";
 import { maxError } from "../support/budget.ts";
-import { type Open, forEachBuild } from "../support/builds.ts";
+import { forEachBuild } from "../support/builds.ts";
 import { floats, uniform } from "../support/random.ts";
-import { type Refusal, expectRefusal } from "../support/refusal.ts";
 import { type PlainRotaryOptions, rotaryReference, tablesOf } from "../support/rotary.ts";
 
 /**
@@ -14,7 +13,8 @@ import { type PlainRotaryOptions, rotaryReference, tablesOf } from "../support/r
  */
 function expectWithinBudget(heed: Heed, x: Float32Array, options: PlainRotaryOptions): void {
   const exact = rotaryReference(x, options);
-  const floor = 2 ** -23 * Math.SQRT2 * x.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const most = x.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0) * (options.attentionScale ?? 1);
+  const floor = 2 ** -23 * Math.SQRT2 * most;
   const budget = Math.max(2 * maxError(rotaryReference(x, options, Math.fround), exact), floor);
   expect(maxError(heed.rotary(x, options).out, exact)).toBeLessThanOrEqual(budget);
 }
@@ -32,7 +32,19 @@ const forms: [string, Partial<PlainRotaryOptions>][] = [
   ["positions shared by the batch", { positions: ints(4, -4, 0, 4, 131071) }],
   ["positions of every row", { positions: ints(9, 8, 7, 6, 5, 0, 0, 1, 1, -2147483648) }],
   ["base 500000", { base: 500000, positions: 77 }],
+  ["frequencies of f64", { frequencies: Float64Array.from({ length: 10 }, (_, j) => 7 / (j + 3)), positions: 1000 }],
+  ["frequencies of f32", { frequencies: Float32Array.from({ length: 10 }, (_, j) => 3 / (j + 7)), positions: -9 }],
+  [
+    "frequencies that are large, small, negative and 0",
+    { frequencies: Float64Array.of(2 ** 127, -3e30, 1e9 + 0.5, -17.25, -1, 0, -0, 1e-30, -5e-324, 2), positions: 2e9 },
+  ],
+  ["attentionScale", { attentionScale: 1.3465735902799727, positions: 33 }],
+  [
+    "attentionScale, frequencies",
+    { attentionScale: 0.25, frequencies: new Float32Array(10).fill(0.125), positions: 3 },
+  ],
   ["tables", { ...tablesOf(9, 10), positions: ints(0, 8, 3, 3, 1) }],
+  ["tables, attentionScale", { ...tablesOf(9, 10), attentionScale: 1.19, positions: 3 }],
   ["tables, from row 4 on", { ...tablesOf(9, 10), positions: 4 }],
 ];
 
@@ -159,6 +171,8 @@ forEachBuild((_, open) => {
       const { out } = own.rotary(rows, { ...options, cos: cosine, sin: sine });
       expect(own.rotary(rows, { ...options, cos, sin }).out).toEqual(out);
       expect(own.rotary(rows, { ...options, cos: cosine, sin }).out).toEqual(out);
+      const scaled = own.rotary(rows, { ...options, cos, sin, attentionScale: 1.5 }).out;
+      expect(own.rotary(rows, { ...options, cos: cosine, sin: sine, attentionScale: 1.5 }).out).toEqual(scaled);
       own.rotary(rows, { ...options, out: rows });
       expect(own.memory.used).toBe(before);
       expect(own.memory.peak - before).toBeLessThan(LENGTH * 4 + 3 * 256);
@@ -166,114 +180,32 @@ forEachBuild((_, open) => {
     });
   });
 
+  it("computes with f64 frequencies what it computes with their base, bit for bit", () => {
+    const frequencies = frequenciesOf(500000, 10).slice();
+    const options = { ...SIZES, positions: ints(4, -4, 0, 131071, 2 ** 30) };
+    expect(heed.rotary(x, { ...options, frequencies }).out).toEqual(heed.rotary(x, { ...options, base: 500000 }).out);
+  });
+
+  it("leaves pairs of frequency 0 where they are, times attentionScale", () => {
+    const frequencies = new Float32Array(10);
+    expect(heed.rotary(x, { ...SIZES, frequencies, positions: 77 }).out).toEqual(x);
+    expect(heed.rotary(x, { ...SIZES, frequencies, attentionScale: 2 }).out).toEqual(x.map((value) => 2 * value));
+  });
+
   it("takes undefined for every option that has a default", () => {
     const none = { batch: undefined, layout: undefined, positions: undefined, base: undefined, cos: undefined };
-    const more = { sin: undefined, rotaryDim: undefined, interleaved: undefined, out: undefined };
+    const form = { frequencies: undefined, attentionScale: undefined, sections: undefined };
+    const more = {
+      ...form,
+      sectionsInterleaved: undefined,
+      sin: undefined,
+      rotaryDim: undefined,
+      interleaved: undefined,
+      out: undefined,
+    };
     const rows = x.slice(0, 40);
     expect(heed.rotary(rows, { numHeads: 1, headDim: 20, ...none, ...more }).out).toEqual(
       heed.rotary(rows, { numHeads: 1, headDim: 20 }).out,
     );
   });
-
-  refusals(open);
 });
-
-/** Wrong arguments; `named` is what the message must name. */
-function refusals(open: Open): void {
-  const { cos, sin } = tablesOf(9, 10);
-  const disposed = open();
-  const cases: [string, Refusal, Record<string, unknown>, string][] = [
-    ["numHeads missing", TypeError, { numHeads: undefined }, "numHeads"],
-    ["numHeads 0", RangeError, { numHeads: 0 }, "numHeads"],
-    ["headDim a string", TypeError, { headDim: "20" }, "headDim"],
-    ["headDim 1.5", RangeError, { headDim: 1.5 }, "headDim"],
-    ["batch null", TypeError, { batch: null }, "batch"],
-    ["batch that does not divide x", RangeError, { batch: 3 }, "x"],
-    ["layout unknown", RangeError, { layout: "lbhd" }, "layout"],
-    ["rotaryDim odd", RangeError, { rotaryDim: 3 }, "rotaryDim"],
-    ["rotaryDim 0", RangeError, { rotaryDim: 0 }, "rotaryDim"],
-    ["rotaryDim beyond headDim", RangeError, { rotaryDim: 22 }, "rotaryDim"],
-    ["rotaryDim a string", TypeError, { rotaryDim: "4" }, "rotaryDim"],
-    ["headDim odd, rotaryDim missing", RangeError, { headDim: 15, numHeads: 4 }, "rotaryDim"],
-    ["interleaved a number", TypeError, { interleaved: 1 }, "interleaved"],
-    ["positions an array", TypeError, { positions: [0, 1, 2, 3, 4] }, "positions"],
-    ["positions of 64 bits", TypeError, { positions: new BigInt64Array(5) }, "positions"],
-    ["positions too few", RangeError, { positions: new Int32Array(4) }, "positions"],
-    ["positions no integer", RangeError, { positions: 0.5 }, "positions"],
-    ["positions beyond 32 bits", RangeError, { positions: 2 ** 31 }, "positions"],
-    ["base 0", RangeError, { base: 0 }, "base"],
-    ["base infinite", RangeError, { base: Infinity }, "base"],
-    ["base a string", TypeError, { base: "10000" }, "base"],
-    ["base beside tables", RangeError, { base: 10000, cos, sin }, "base"],
-    ["cos alone", TypeError, { cos }, "sin"],
-    ["sin alone", TypeError, { sin }, "cos"],
-    ["cos doubles", TypeError, { cos: new Float64Array(90), sin }, "cos"],
-    ["cos of broken rows", RangeError, { cos: cos.slice(1), sin: sin.slice(1) }, "cos"],
-    ["sin shorter than cos", RangeError, { cos, sin: sin.slice(10) }, "sin"],
-    ["too few rows of tables", RangeError, { cos: cos.slice(60), sin: sin.slice(60) }, "positions"],
-    ["rows beyond the tables", RangeError, { cos, sin, positions: 5 }, "positions"],
-    ["rows before the tables", RangeError, { cos, sin, positions: -1 }, "positions"],
-    ["a position beyond the tables", RangeError, { cos, sin, positions: ints(0, 1, 9, 3, 4) }, "positions[2]"],
-    ["a negative position with tables", RangeError, { cos, sin, positions: ints(0, -1, 2, 3, 4) }, "positions[1]"],
-    ["out true", TypeError, { out: true }, "out"],
-    ["out doubles", TypeError, { out: new Float64Array(LENGTH) }, "out"],
-    ["out too short", RangeError, { out: new Float32Array(LENGTH - 1) }, "out"],
-    ["out a tensor of another instance", TypeError, { out: disposed.tensor(LENGTH) }, "out"],
-  ];
-  disposed.dispose();
-
-  describe("refuses", () => {
-    const heed = open();
-    it.each(cases)("%s", (_, kind, options, named) => {
-      const before = heed.memory.used;
-      const given = x.slice();
-      expectRefusal(kind, named, () => heed.rotary(given, { ...SIZES, out: given, ...options }));
-      expect(given).toEqual(x);
-      expect(heed.memory.used).toBe(before);
-    });
-
-    it.each([
-      ["an array", [1, 2]],
-      ["doubles", new Float64Array(LENGTH)],
-      ["nothing", undefined],
-    ])("x %s", (_, wrong) => {
-      expect(() => heed.rotary(wrong as unknown as Float32Array, SIZES)).toThrow(TypeError);
-    });
-
-    it.each([[undefined], [null], [20]])("options %s", (options) => {
-      expect(() => heed.rotary(x, options as unknown as RotaryOptions)).toThrow(TypeError);
-    });
-
-    it("disposed Tensors, and memory that overlaps without being x", () => {
-      const rows = heed.tensor(LENGTH);
-      using next = heed.tensor(60);
-      const { buffer, byteOffset } = rows.data;
-      const view = (floats: number) => new Float32Array(buffer, byteOffset + floats * 4, LENGTH);
-      expect(() => heed.rotary(view(next.length), { ...SIZES, out: rows })).toThrow(
-        new RangeError('"out" expected memory apart from "x", got "memory that overlaps it"'),
-      );
-      expect(heed.rotary(view(0), { ...SIZES, out: rows }).out).toBe(rows);
-      const before = rows.data.slice();
-      expect(() => heed.rotary(x, { ...SIZES, cos: rows, sin: rows, out: rows })).toThrow(
-        new RangeError('"out" expected memory apart from "cos", got "memory that overlaps it"'),
-      );
-      const sin = heed.tensor(LENGTH);
-      expect(() => heed.rotary(rows, { ...SIZES, cos: x, sin, out: sin })).toThrow(
-        new RangeError('"out" expected memory apart from "sin", got "memory that overlaps it"'),
-      );
-      expect([rows.data, sin.data]).toEqual([before, new Float32Array(LENGTH)]);
-      rows.dispose();
-      expect(() => heed.rotary(rows, SIZES)).toThrow(ReferenceError);
-      expect(() => heed.rotary(x, { ...SIZES, out: rows })).toThrow(ReferenceError);
-    });
-
-    it("what does not fit into memory, and works on", () => {
-      const small = open(2 ** 17);
-      const before = small.memory.used;
-      expect(() => small.rotary(new Float32Array(2 ** 16), { numHeads: 1, headDim: 64 })).toThrow(RangeError);
-      expect(small.memory.used).toBe(before);
-      expect(small.rotary(x, SIZES).out).toHaveLength(LENGTH);
-      small.dispose();
-    });
-  });
-}

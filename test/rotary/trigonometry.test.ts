@@ -1,9 +1,9 @@
-// Own powers, sines and cosines against exact ones, and their bits in each build.
+// Own powers, logarithms, sines and cosines against exact ones, and their bits in each build.
 import { describe, expect, it } from "vitest";
-import { frequenciesOf, writeCosinesAndSines } from "../../bindings/rotary/trigonometry.ts";
+import { frequenciesOf, logarithmOf, writeCosinesAndSines } from "../../bindings/rotary/trigonometry.ts";
 import { angleBits, anglesHash } from "../runtimes/golden.ts";
 import { forEachBuild } from "../support/builds.ts";
-import { errorInUlps, exactCosineAndSine, isNearestPower } from "../support/exact-angles.ts";
+import { errorInUlps, exactCosineAndSine, exactLogarithm, isNearestPower } from "../support/exact-angles.ts";
 import { integer, uniform } from "../support/random.ts";
 
 /** The cosine and sine of one x. */
@@ -49,6 +49,31 @@ describe("frequencies", () => {
   });
 });
 
+describe("logarithms", () => {
+  const next = uniform(3);
+  const numbers: [string, () => number][] = [
+    ["of any number", () => 2 ** (300 * next() - 150)],
+    ["of factors and contexts", () => 1 + 2 ** (20 * next() - 3)],
+    ["next to 1", () => 1 + (2 * next() - 1) * 2 ** (-40 * next())],
+    ["of whole numbers", () => integer(2, 1e6, next)],
+    ["of subnormal numbers", () => integer(1, 1e9, next) * Number.MIN_VALUE],
+  ];
+
+  it.each(numbers)("are off by less than one unit in the last place: %s", (_, draw) => {
+    for (let n = 0; n < 1000; n++) {
+      const x = draw();
+      const exact = exactLogarithm(x);
+      if (exact !== 0n) expect(errorInUlps(logarithmOf(x), exact, 53), `${x}`).toBeLessThan(1);
+    }
+  });
+
+  it("is 0 at 1, and finite at the ends", () => {
+    expect(logarithmOf(1)).toBe(0);
+    expect(logarithmOf(Number.MAX_VALUE)).toBeCloseTo(709.782712893384, 12);
+    expect(logarithmOf(Number.MIN_VALUE)).toBeCloseTo(-744.4400719213812, 12);
+  });
+});
+
 describe("cosines and sines", () => {
   const next = uniform(2);
   const numbers: [string, () => number][] = [
@@ -72,6 +97,24 @@ describe("cosines and sines", () => {
         expect(errorInUlps(f64[of], exact[of], 53), `${of} ${x}`).toBeLessThan(1);
         expect(errorInUlps(f32[of], exact[of], 24), `${of} ${x}`).toBeLessThanOrEqual(0.5);
       }
+    }
+  });
+
+  it("are multiplied by the scale before they are rounded", () => {
+    for (let n = 0; n < 2000; n++) {
+      const x = (2 * next() - 1) * 2 ** (40 * next());
+      const scale = 2 ** (4 * next() - 2);
+      const exact = exactCosineAndSine(x);
+      const [cos, sin] = [new Float32Array(3), new Float32Array(3)];
+      writeCosinesAndSines(cos, sin, 2, 1, Float64Array.of(x), scale);
+      for (const [value, of] of [
+        [cos[2]!, exact.cos],
+        [sin[2]!, exact.sin],
+      ] as const) {
+        const product = BigInt(scale * 2 ** 60) * of;
+        expect(errorInUlps(value, product >> 60n, 24), `${x} ${scale}`).toBeLessThan(0.500001);
+      }
+      expect([...cos.subarray(0, 2), ...sin.subarray(0, 2)]).toEqual([0, 0, 0, 0]);
     }
   });
 

@@ -80,6 +80,15 @@ export const goldenCalls: Record<string, (heed: Heed) => Numbers[] | Promise<Num
   },
   rotary: (heed) =>
     [false, true].map((interleaved) => heed.rotary(numbers(50 * 48, 1), { numHeads: 2, headDim: 24, interleaved }).out),
+  "rotary by frequencies and sections": (heed) => {
+    const frequencies = Float64Array.from({ length: 12 }, (_, j) => (j % 2 ? -7 : 1) / (j + 1));
+    const positions = Int32Array.from({ length: 3 * 50 }, (_, n) => (n * 2654435761) >> (n % 31));
+    const form = { frequencies, attentionScale: 1.3465735902799727, sections: [5, 4, 3], positions };
+    return [false, true].map(
+      (sectionsInterleaved) =>
+        heed.rotary(numbers(50 * 48, 1), { numHeads: 2, headDim: 24, ...form, sectionsInterleaved }).out,
+    );
+  },
   linear: (heed) => {
     const packed = heed.packLinear(square(1).weight, square(1).bias, { inFeatures: 48 });
     const many = heed.linear(numbers(7 * 48, 2), packed);
@@ -125,6 +134,7 @@ export const goldenHashes: Record<string, number> = {
   attentionWeights: 1808547806,
   merge: -860472285,
   rotary: 274332814,
+  "rotary by frequencies and sections": -1311649558,
   linear: 1170520576,
   "a layer": -332395419,
   forwardAsync: -1090491766,

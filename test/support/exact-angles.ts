@@ -1,4 +1,4 @@
-// Sines, cosines and powers by whole numbers, for comparison with those of bindings/rotary/trigonometry.ts.
+// Sines, cosines, logarithms and powers by whole numbers, for comparison with those of bindings/rotary/trigonometry.ts.
 
 /** Numbers below are multiples of 2⁻ᴮᴵᵀˢ, written as integers. */
 const BITS = 320n;
@@ -42,6 +42,22 @@ export function exactCosineAndSine(x: number): { cos: bigint; sin: bigint } {
   const whole = mantissa << (BITS + BigInt(exponent));
   const rest = whole % (2n * PI);
   return { cos: series(rest, 0n), sin: series(rest, 1n) };
+}
+
+/** artanh(p / q) of |p / q| < 1, a multiple of 2⁻³²⁰. */
+function artanh(p: bigint, q: bigint): bigint {
+  let sum = 0n;
+  let power = (p << BITS) / q;
+  for (let n = 1n; power !== 0n; n += 2n, power = (power * p * p) / (q * q)) sum += power / n;
+  return sum;
+}
+
+/** The natural logarithm of x, as a multiple of 2⁻³²⁰: that of a number from ½ to 1, and of a power of 2. */
+export function exactLogarithm(x: number): bigint {
+  const { mantissa, exponent } = partsOf(x);
+  const bits = mantissa.toString(2).length;
+  const one = 1n << BigInt(bits);
+  return 2n * artanh(mantissa - one, mantissa + one) + BigInt(exponent + bits) * 2n * artanh(1n, 3n);
 }
 
 /** |value − exact| in units of 2^−bits of the magnitude of `exact`. */

@@ -13,6 +13,7 @@ const kinds: Record<string, Partial<KvCacheOptions>> = {
   "cache with a window": { window: 20, dtype: "int8" },
   "cache with rotary": { rotary: { interleaved: true } },
   "cache with a window and rotary": { window: 20, rotary: { rotaryDim: 8 } },
+  "cache with frequencies": { rotary: { frequencies: random(8, 6), attentionScale: 1.2 } },
   "cache with tables": { rotary: { cos: random(1000 * 8, 3), sin: random(1000 * 8, 4) } },
 };
 

@@ -145,6 +145,16 @@ export const calls: Scenarios = {
     };
   },
 
+  "rotary by sections": (heed) => {
+    const out = random(q.length, 18);
+    const positions = Int32Array.from({ length: 3 * 14 }, (_, n) => (n * 11) % 40);
+    const form = { frequencies: random(8, 3), attentionScale: 1.2, sections: [2, 3, 3], positions };
+    return {
+      act: () => copies(heed.rotary(q, { ...heads, batch: 2, ...form, out })),
+      state: () => [out.slice()],
+    };
+  },
+
   linear: (heed) => {
     const out = random(14 * 23, 19);
     const weight = { data: random(23 * 64, 20), shape: [23, 64] };
