@@ -12,7 +12,13 @@ export type { ImportOptions, ImportedLayer, OnnxAttributes, StateDict, TorchOpti
 export type { LayerRotary, MultiHeadAttentionOptions, MultiHeadWeights } from "./layer/options.ts";
 export type { LinearOptions, LinearResult, PackedLinear, WeightOptions } from "./layer/linear.ts";
 export type { SaveOptions } from "./kv-cache/saved.ts";
-export type { AppendOptions, CacheAttentionOptions, CacheWeightsOptions, KvCacheOptions } from "./kv-cache/options.ts";
+export type {
+  AppendOptions,
+  CacheAttentionOptions,
+  CacheWeightsOptions,
+  KeepOptions,
+  KvCacheOptions,
+} from "./kv-cache/options.ts";
 export type { LoadOptions, LoadSyncOptions } from "./load.ts";
 export type { MergeOptions, MergeResult, Part } from "./attention/merge.ts";
 export type { Variant } from "./engine/kernels.ts";

@@ -93,17 +93,25 @@ export class CacheRotary {
   checkRuns(title: string, runs: readonly Run[]): void {
     const { rows } = this.angles;
     if (rows === Infinity) return;
-    for (const { position, count } of runs) checkInRows(title, position, count, rows, "rotary.cos");
+    for (const { position, count, mixed } of runs) {
+      if (mixed) checkInTables(title, mixed, rows, "rotary.cos");
+      else checkInRows(title, position, count, rows, "rotary.cos");
+    }
   }
 
   /**
-   * Checks that there are angles for positions of the caller.
+   * Writes the rows of x at `out`, with the strides of x, each rotated by the angles of its position, run by run.
    *
-   * @throws RangeError for a position outside the tables, by the name `title`
+   * @param spare room for angles: `bytesAt` of the rows where a run is mixed, and `spareBytes` where one is not reserved
    */
-  checkPositions(title: string, positions: Int32Array): void {
-    const { rows } = this.angles;
-    if (rows < Infinity) checkInTables(title, positions, rows, "rotary.cos");
+  rotateRuns(out: number, x: RowsInMemory, runs: readonly Run[], spare: number): void {
+    let offset = 0;
+    for (const { position, count, mixed } of runs) {
+      const rows = { ...x, ptr: x.ptr + offset };
+      if (mixed) this.rotateAt(out + offset, rows, mixed, 0, count, count, spare);
+      else this.rotate(out + offset, rows, position, count, spare);
+      offset += count * x.rowStride;
+    }
   }
 
   /**
@@ -161,6 +169,21 @@ export class CacheRotary {
   }
 
   /**
+   * Turns `count` rows of k in place, from the positions that they were rotated by to others: `from` is that of row 0 on
+   * each axis, `to` the one that it gets, and all rows turn by as much.
+   *
+   * @param angles `bytesAt(1)` bytes
+   * @param zeros [count] i32, all 0
+   */
+  turn(x: RowsInMemory, count: number, from: readonly number[], to: number, angles: number, zeros: number): void {
+    const { ptr, heads, dim, rowStride, headStride } = x;
+    const { rotaryDim = dim, interleaved = false } = this.given;
+    const { cos, sin } = this.angles.writeTurn(angles, this.#axisOf, from, to);
+    const dims = [count, heads, dim, rotaryDim] as const;
+    this.#instance.kernels.rotate(ptr, ptr, cos, sin, zeros, ...dims, rowStride, headStride, interleaved);
+  }
+
+  /**
    * q in memory of the call, each row rotated by the position of its query, as `runsOf` says.
    *
    * @throws RangeError where memory cannot grow
@@ -174,15 +197,14 @@ export class CacheRotary {
     const shape = { rowStride: strides.row, headStride: strides.head, heads: numHeads, dim: headDim };
     // Queries mostly stand at tokens of the cache, whose angles are reserved.
     const runs = sequences.map(({ batch, seqLenQ, queryOffset }) => runsOf(batch, queryOffset, seqLenQ));
-    const starts = runs.flatMap((some) => some.map(({ position }) => position));
-    const bytes = this.angles.spareBytes(starts, rowsQ);
+    const all = runs.flat();
+    const starts = all.filter(({ mixed }) => !mixed).map(({ position }) => position);
+    const ofMixed = all.some(({ mixed }) => mixed) ? this.bytesAt(rowsQ) : 0;
+    const bytes = Math.max(this.angles.spareBytes(starts, rowsQ), ofMixed);
     const spare = bytes && scope.reserve(bytes);
     sequences.forEach(({ batch }, n) => {
-      let offset = batch * strides.batch;
-      for (const { position, count } of runs[n]!) {
-        this.rotate(to + offset, { ...shape, ptr: from + offset }, position, count, spare);
-        offset += count * strides.row;
-      }
+      const offset = batch * strides.batch;
+      this.rotateRuns(to + offset, { ...shape, ptr: from + offset }, runs[n]!, spare);
     });
     return { ptr: to, length: q.length };
   }

@@ -7,18 +7,19 @@ import { type AttentionResult, ASYNC_ATTENTION_NAMES, computeAttention } from ".
 import type { Operands } from "../attention/operands.ts";
 import type { AttentionOptions } from "../attention/options.ts";
 import { type Problem, checkKeysAndValues, checkProblem, checkQueries } from "../attention/problem.ts";
-import { checkChoice, wrongValue } from "../check.ts";
+import { checkBoolean, checkChoice, wrongValue } from "../check.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
 import { WORK_OF_FLOAT } from "../engine/instance.ts";
 import { withScope } from "../memory/call-scope.ts";
 import { stageRows } from "../memory/staged-rows.ts";
 import { holdTensors } from "../memory/tensor.ts";
 import { readOptions } from "../options.ts";
-import { checkPositions, checkReach, grownLengths } from "./checks.ts";
+import { checkKept, checkPositions, checkReach, grownLengths } from "./checks.ts";
 import { type AsyncOptions, runAsync } from "../steps/run-async.ts";
 import { type Share, type Steps, WHOLE } from "../steps/steps.ts";
 import type { KvStore } from "./kv-store.ts";
-import { type AppendOptions, type CacheSizes, checkSettled } from "./options.ts";
+import { type AppendOptions, type CacheSizes, type KeepOptions, checkSettled } from "./options.ts";
+import { KeyTurner } from "./turn-keys.ts";
 
 /** Bytes of K and V that several threads store together. */
 const SHARED_BYTES = 2 ** 21;
@@ -52,7 +53,8 @@ export function beginAppend(
   if (sizes.batch === 0) throw wrongValue("batch", "at least 1 (add sequences first)", 0);
   const { k: kIn, v: vIn, rowsKv: newTokens } = checkKeysAndValues(arena, k, v, sizes);
   const grown = grownLengths(store, sizes, newTokens, lengths);
-  const positionsOf = checkPositions(positions, sizes.batch, newTokens);
+  const { rotary } = store;
+  const positionsOf = checkPositions(positions, sizes.batch, newTokens, store.axes);
   if (!grown) return { undo: () => {}, keep: () => {} };
 
   const before = store.lengths;
@@ -61,7 +63,7 @@ export function beginAppend(
       stageRows(arena, scope, rows, { layout, rows: newTokens, heads: numKvHeads, maxRows, dim, alwaysCopy });
     const stageBoth = (maxRows: number) => ({
       maxRows,
-      takeKeys: stage(kIn, headDim, maxRows, store.rotary !== undefined),
+      takeKeys: stage(kIn, headDim, maxRows, rotary !== undefined),
       takeValues: stage(vIn, valueDim, maxRows, false),
     });
     // A stage of one page stays in the processor's cache, whatever the length of the prompt.
@@ -70,7 +72,8 @@ export function beginAppend(
     const pages = Math.ceil(SHARED_BYTES / (PAGE_KEYS * floats * 4));
     const large = isLarge && scope.attempt(() => stageBoth(Math.min(newTokens, pages * PAGE_KEYS)));
     const { maxRows, takeKeys, takeValues } = large || stageBoth(Math.min(newTokens, PAGE_KEYS));
-    store.append(grown, takeKeys, takeValues, positionsOf, maxRows, isLarge);
+    const spare = rotary && store.axes > 1 && positions ? scope.reserve(rotary.bytesAt(newTokens)) : 0;
+    store.append(grown, takeKeys, takeValues, positionsOf, maxRows, isLarge, spare);
   });
   return {
     undo: () => store.undoAppend(before),
@@ -111,6 +114,27 @@ export function attendTokensAsync(
     store.uses.begin(),
     ...holdTensors([q, options]),
   ]);
+}
+
+/**
+ * Keeps some tokens of each sequence.
+ *
+ * @throws as `KvCache.keep`
+ */
+export function keepTokens(
+  store: KvStore,
+  sizes: CacheSizes,
+  indices: unknown,
+  { repositioned = false }: KeepOptions,
+): void {
+  const { rotary, instance } = store;
+  const tokens = checkKept(store, indices, sizes);
+  const turns = checkBoolean("repositioned", repositioned);
+  if (turns && !rotary) throw wrongValue("repositioned", "false where the cache does not rotate", true);
+  withScope(instance.arena, (scope) => {
+    const turner = turns ? new KeyTurner(scope, instance, rotary!, store.layout.k, sizes) : undefined;
+    store.keep(tokens, turner);
+  });
 }
 
 /** The attention weights of q over all tokens; see `KvCache.attentionWeights`. */

@@ -1,7 +1,7 @@
 // What a call asks of the tokens of a cache: room for new ones, that those it keeps are there, that a query sees none
 // that are gone.
 import type { Problem } from "../attention/problem.ts";
-import { checkInt32Array, checkInteger, checkIntegers, perBatch, wrongKind, wrongValue } from "../check.ts";
+import { checkInt32Array, checkInteger, checkIntegers, wrongKind, wrongValue } from "../check.ts";
 import type { KvStore, PositionsOf } from "./kv-store.ts";
 import type { CacheSizes } from "./options.ts";
 import { MAX_POSITION } from "./token-positions.ts";
@@ -31,23 +31,31 @@ export function grownLengths(
 }
 
 /**
- * Checks the positions of new tokens: [newTokens], the same for every sequence, or [batch, newTokens].
+ * Checks the positions of new tokens: [newTokens], the same for every sequence, or [batch, newTokens]; with several axes
+ * [axes, newTokens] or [axes, batch, newTokens].
  *
  * @throws TypeError for the wrong kind, RangeError for a wrong length or position
  */
-export function checkPositions(given: unknown, batch: number, newTokens: number): PositionsOf {
+export function checkPositions(given: unknown, batch: number, newTokens: number, axes: number): PositionsOf {
   if (given === undefined) return () => undefined;
   const positions = checkIntegers("positions", given);
   const { length } = positions;
-  if (length !== newTokens && length !== batch * newTokens) {
-    const more = batch > 1 ? ` or ${batch * newTokens} (${perBatch(batch)}new tokens)` : "";
-    throw wrongValue("positions", `a length of ${newTokens} (new tokens)${more}`, length);
+  const [shared, each] = [axes * newTokens, axes * batch * newTokens];
+  if (length !== shared && length !== each) {
+    const perAxis = axes > 1 ? "axes × " : "";
+    const more = batch > 1 ? ` or ${each} (${perAxis}batch × new tokens)` : "";
+    throw wrongValue("positions", `a length of ${shared} (${perAxis}new tokens)${more}`, length);
   }
   const wrong = positions.findIndex((position) => Math.abs(position) > MAX_POSITION);
   if (wrong >= 0) checkInteger(`positions[${wrong}]`, positions[wrong], -MAX_POSITION, MAX_POSITION);
   return (b, count) => {
-    const start = length > newTokens ? b * newTokens : 0;
-    return positions.subarray(start, start + count);
+    const start = length > shared ? b * newTokens : 0;
+    if (axes === 1) return positions.subarray(start, start + count);
+    const axisStride = length / axes;
+    return Int32Array.from(
+      { length: count * axes },
+      (_, n) => positions[(n % axes) * axisStride + start + Math.floor(n / axes)]!,
+    );
   };
 }
 

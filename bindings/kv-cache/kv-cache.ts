@@ -13,8 +13,8 @@ import type { RotaryForm } from "../rotary/options.ts";
 import type { AsyncOptions } from "../steps/run-async.ts";
 import { type Share, type Steps, finish } from "../steps/steps.ts";
 import { CacheRotary } from "./cache-rotary.ts";
-import { type Appended, attendTokens, attendTokensAsync, beginAppend, weighTokens } from "./calls.ts";
-import { checkKept, grownLengths, truncatedLengths } from "./checks.ts";
+import { type Appended, attendTokens, attendTokensAsync, beginAppend, keepTokens, weighTokens } from "./calls.ts";
+import { grownLengths, truncatedLengths } from "./checks.ts";
 import { KvStore, longestOf } from "./kv-store.ts";
 import {
   APPEND_NAMES,
@@ -22,6 +22,8 @@ import {
   type CacheAttentionOptions,
   type CacheSizes,
   type CacheWeightsOptions,
+  KEEP_NAMES,
+  type KeepOptions,
   type KvCacheOptions,
   checkCacheSizes,
 } from "./options.ts";
@@ -308,8 +310,8 @@ export class KvCache implements CacheSizes {
 
   /**
    * Keeps some tokens of each sequence, in their order, and forgets the rest: the accepted path of a draft, all but the
-   * middle of a long text, the tokens that weigh most. Tokens keep the positions that they were appended with.
-   * Everything else, such as causal, window and queryOffset, counts the tokens that are kept. Whole pages move without
+   * middle of a long text, the tokens that weigh most. Tokens keep the positions that they were appended with, unless
+   * they are `repositioned`. Everything else, such as causal, window and queryOffset, counts the tokens that are kept. Whole pages move without
    * a copy.
    *
    * @param indices the tokens to keep, ascending; with several sequences an array: [batch] of them, undefined keeps all
@@ -318,10 +320,11 @@ export class KvCache implements CacheSizes {
    * cache.keep([Int32Array.of(0, 1, 8, 9), undefined, undefined]); // the first two tokens and the last two
    * console.log(cache.lengths); // → Int32Array(3) [ 4, 10, 10 ]
    */
-  keep(indices: Int32Array | readonly (Int32Array | undefined)[]): void {
+  keep(indices: Int32Array | readonly (Int32Array | undefined)[], options: KeepOptions = {}): void {
+    const read = readOptions("keep", options, KEEP_NAMES);
     this.#check();
     this.#store.uses.checkNone();
-    this.#store.keep(checkKept(this.#store, indices, this));
+    keepTokens(this.#store, this, indices, read);
   }
 
   /**

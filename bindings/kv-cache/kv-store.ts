@@ -10,6 +10,7 @@ import type { CacheRotary } from "./cache-rotary.ts";
 import type { PageLayout, PageRows } from "./page-layout.ts";
 import { NEW_PAGE, type Page, Pages } from "./pages.ts";
 import { type Run, TokenPositions } from "./token-positions.ts";
+import type { KeyTurner } from "./turn-keys.ts";
 
 /** A sequence: where its tokens are, and which positions they have. */
 interface Sequence {
@@ -49,6 +50,11 @@ export class KvStore {
     this.#batch = batch;
     this.firstPosition = firstPosition;
     this.rotary = rotary;
+  }
+
+  /** Axes of a position. */
+  get axes(): number {
+    return this.rotary?.axes ?? 1;
   }
 
   /** How many sequences there are. */
@@ -116,6 +122,7 @@ export class KvStore {
    *
    * @param maxRows the most rows that may be taken at once
    * @param isLarge whether that pays on all threads
+   * @param spare room for the angles of positions on several axes, where some are given
    * @throws RangeError where memory cannot grow, or for a position without angles
    */
   append(
@@ -125,6 +132,7 @@ export class KvStore {
     positionsOf: PositionsOf,
     maxRows: number,
     isLarge: boolean,
+    spare: number,
   ): void {
     const before = this.lengths;
     const { k, v } = this.layout;
@@ -135,7 +143,7 @@ export class KvStore {
       for (let token = start; token < length;) {
         const count = Math.min(length - token, most - (token % PAGE_KEYS));
         const kRows = takeKeys(b, token - start, count);
-        if (this.rotary) this.#rotate(this.rotary, b, kRows, token, count, length);
+        if (this.rotary) this.#rotate(this.rotary, b, kRows, token, count, length, spare);
         const items = isLarge ? [] : undefined;
         this.#store(b, token, count, k, kRows, items);
         this.#store(b, token, count, v, takeValues(b, token - start, count), items);
@@ -176,24 +184,56 @@ export class KvStore {
   }
 
   /**
-   * Keeps tokens[b] of each sequence b, or all of them where there are none given. They ascend.
+   * Keeps tokens[b] of each sequence b, or all of them where there are none given. They ascend. With a `turner` K is
+   * turned to positions that follow each other from the first one on.
    *
    * @throws RangeError where memory cannot grow
    */
-  keep(tokens: readonly (Int32Array | undefined)[]): void {
+  keep(tokens: readonly (Int32Array | undefined)[], turner: KeyTurner | undefined): void {
     const lengths = this.#lengths?.slice();
     if (!lengths) return;
-    const plans = this.#sequences.map(({ pages }, b) => tokens[b] && pages.planKeep(tokens[b]));
+    const runsOf = (b: number, n: number, count: number) => this.#turns(b, tokens[b]!, n, count);
+    const plans = this.#sequences.map(({ pages }, b) => {
+      const changes = (n: number, count: number) => turner !== undefined && runsOf(b, n, count).length > 0;
+      return tokens[b] && pages.planKeep(tokens[b], changes);
+    });
     const missing = plans.reduce((sum, plan) => sum + (plan?.filter((from) => from === NEW_PAGE).length ?? 0), 0);
     const fresh = this.instance.arena.allocateMany(this.layout.bytes, missing);
     this.#sequences.forEach(({ pages, positions }, b) => {
       const kept = tokens[b];
       if (!kept) return;
+      const turns = turner ? runsOf(b, 0, kept.length) : [];
       pages.keep(kept, plans[b]!, fresh);
+      for (const { n, count, from } of turns) {
+        turner!.turn(pages.addressOf(n), n % PAGE_KEYS, count, from, this.firstPosition + n);
+      }
       positions.keep(kept, lengths[b]!);
+      if (turner) positions.reset();
       lengths[b] = kept.length;
     });
     this.#lengths = lengths;
+  }
+
+  /**
+   * Of the tokens from the n-th on of `kept`, `count` of them: stretches on one page that have to turn by as much to
+   * follow each other, and the positions of the first token of each, [axes].
+   */
+  #turns(b: number, kept: Int32Array, n: number, count: number): { n: number; count: number; from: number[] }[] {
+    const { positions } = this.#sequences[b]!;
+    const length = this.#lengths![b]!;
+    const turns: { n: number; count: number; from: number[] }[] = [];
+    const offsetOf = (at: number): number[] =>
+      Array.from({ length: this.axes }, (_, axis) => positions.at(kept[at]!, length, axis) - at);
+    for (let at = n; at < n + count;) {
+      const offset = offsetOf(at);
+      const end = Math.min(n + count, (Math.floor(at / PAGE_KEYS) + 1) * PAGE_KEYS);
+      let next = at + 1;
+      while (next < end && offsetOf(next).every((one, axis) => one === offset[axis])) next++;
+      const stays = offset.every((one) => one === this.firstPosition);
+      if (!stays) turns.push({ n: at, count: next - at, from: offset.map((one) => one + at) });
+      at = next;
+    }
+    return turns;
   }
 
   /** Forgets all tokens. */
@@ -258,9 +298,12 @@ export class KvStore {
     this.layout.writeRows(memory, this.addressOf(b, token), token % PAGE_KEYS, kept, from, at, count);
   }
 
-  /** The positions of the tokens of sequence `b`; undefined where they follow each other from the first one on. */
-  positions(b: number): Int32Array | undefined {
-    return this.#sequences[b]?.positions.list(this.#lengths![b]!);
+  /**
+   * [tokens, axes]: the positions of the tokens of sequence `b` from token `from` on; undefined where they follow each
+   * other from the first one on.
+   */
+  positions(b: number, from: number): Int32Array | undefined {
+    return this.#sequences[b]?.positions.list(from, this.#lengths![b]!);
   }
 
   /** Sequence b becomes what sequence indices[b] was. A sequence that is taken twice shares its pages. */
@@ -340,12 +383,13 @@ export class KvStore {
       return this.rotary ? positions.runs(start, end - start, end) : [];
     });
     this.rotary?.checkRuns("positions", runs);
+    const following = runs.filter(({ mixed }) => !mixed);
     const missing = this.#sequences.reduce((sum, { pages }, b) => sum + pages.missing(before[b]!, lengths[b]!), 0);
     const fresh = arena.allocateMany(this.layout.bytes, missing);
     try {
       this.rotary?.angles.reserve(
-        runs.map(({ position }) => position),
-        runs.map(({ count }) => count),
+        following.map(({ position }) => position),
+        following.map(({ count }) => count),
       );
     } catch (error) {
       for (const ptr of fresh) arena.release(ptr);
@@ -356,16 +400,20 @@ export class KvStore {
 
   #emptySequence(): Sequence {
     const pages = new Pages(this.instance.arena, this.layout);
-    return { pages, positions: new TokenPositions(this.firstPosition) };
+    return { pages, positions: new TokenPositions(this.firstPosition, this.axes) };
   }
 
   /** Rotates the rows of the `count` tokens from `token` on of sequence `b`, which will have `length` tokens. */
-  #rotate(rotary: CacheRotary, b: number, rows: RowsInMemory, token: number, count: number, length: number): void {
-    let ptr = rows.ptr;
-    for (const run of this.#sequences[b]!.positions.runs(token, count, length)) {
-      rotary.rotate(ptr, { ...rows, ptr }, run.position, run.count);
-      ptr += run.count * rows.rowStride;
-    }
+  #rotate(
+    rotary: CacheRotary,
+    b: number,
+    rows: RowsInMemory,
+    token: number,
+    count: number,
+    length: number,
+    spare: number,
+  ): void {
+    rotary.rotateRuns(rows.ptr, rows, this.#sequences[b]!.positions.runs(token, count, length), spare);
   }
 
   /**

@@ -72,10 +72,23 @@ export interface AppendOptions {
   lengths?: Int32Array | undefined;
   /**
    * The positions of the new tokens, for rotary embedding, each −2²⁹ … 2²⁹: [newTokens], the same for every sequence, or
-   * [batch, newTokens]. Default: they follow that of the last token of each sequence.
+   * [batch, newTokens]; with `sections` [axes, newTokens] or [axes, batch, newTokens]. Default: they follow that of the
+   * last token of each sequence, on several axes the largest one.
    */
   positions?: Int32Array | undefined;
 }
+
+/** What `keep` takes besides the tokens. @category KV cache */
+export interface KeepOptions {
+  /**
+   * Whether K turns to the positions from firstPosition on, in the order of the tokens that stay, where the cache applies
+   * rotary embedding. Storing it anew rounds it once more. Default false: tokens keep their positions.
+   */
+  repositioned?: boolean | undefined;
+}
+
+/** The options of `keep`. */
+export const KEEP_NAMES: Names<KeepOptions> = { repositioned: 0 };
 
 /** The options of `append`. */
 export const APPEND_NAMES: Names<AppendOptions> = { layout: 0, lengths: 0, positions: 0 };

@@ -135,13 +135,17 @@ export class Pages {
   /**
    * What {@link keep} makes page n of: of page plan[n], counted from the first one that is there, as it is; or of rows
    * of several, in the page that stands there or in a new one.
+   *
+   * @param changes whether the rows of the tokens from the n-th kept one on, on one page, will be written to
    */
-  planKeep(tokens: Int32Array): number[] {
+  planKeep(tokens: Int32Array, changes: (n: number, count: number) => boolean): number[] {
     const plan: number[] = [];
     for (let start = 0; start < tokens.length; start += PAGE_KEYS) {
       const last = Math.min(start + PAGE_KEYS, tokens.length) - 1;
       const isWhole = tokens[start]! % PAGE_KEYS === 0 && tokens[last]! - tokens[start]! === last - start;
-      plan.push(isWhole ? tokens[start]! / PAGE_KEYS - this.#first : SAME_PAGE);
+      const from = tokens[start]! / PAGE_KEYS - this.#first;
+      const isFree = isWhole && (this.#pages[from]!.users === 1 || !changes(start, last - start + 1));
+      plan.push(isFree ? from : SAME_PAGE);
     }
     // Of a page that moves as it is, and of a shared one, the place is not written to.
     const moved = new Set(plan);

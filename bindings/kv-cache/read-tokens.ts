@@ -41,7 +41,7 @@ export function readTokens(
 }
 
 /** Reads a row as it is stored, as floats. */
-function readRow(memory: ArrayBuffer, type: number, ptr: number, scale: number, out: Float32Array): void {
+export function readRow(memory: ArrayBuffer, type: number, ptr: number, scale: number, out: Float32Array): void {
   const { length } = out;
   if (type === TYPES.f32.number) {
     out.set(new Float32Array(memory, ptr, length));

@@ -10,7 +10,7 @@
 //          i32     [batch] the first token of each that is in the file               ⎪ unless the cache
 //          i32     [batch] the oldest token of each that a window has not given back ⎬ is `untouched`
 //          i32     [batch] 1 where positions follow, else 0                          ⎪
-//          i32     positions of the tokens in the file, of each sequence that has a 1 ⎭
+//          i32     [tokens, axes] positions, for each sequence that has a 1           ⎭
 //          f32     cosines, then sines, where `tables` says of how many floats
 //          f64     frequencies, where `frequencies` says how many
 //          …       the tokens: of each sequence, page by page, the rows of K of each KV head, those of V, and the scales
@@ -162,9 +162,10 @@ export function readFile(title: string, file: Uint8Array, tokenBytes: (sizes: Ca
     if (first % PAGE_KEYS !== 0) throw refuse("a part of a page");
     tokens += end - start;
   });
+  const axes = checkInteger(`${title}: axes`, options.rotary?.sections?.length ?? 1, 1);
   const positions = Array.from(flags, (flag, b) => {
     if (flag === 0) return undefined;
-    const list = integers(lengths[b]! - starts[b]!);
+    const list = integers((lengths[b]! - starts[b]!) * axes);
     if (list.some((position) => Math.abs(position) > 2 * MAX_POSITION)) throw refuse("positions out of range");
     return list;
   });

@@ -37,7 +37,7 @@ export function save(store: KvStore, sizes: CacheSizes, { from = 0, into }: Save
   const target = into === undefined ? undefined : checkTypedArray("into", into, "Uint8Array", "a Uint8Array");
   const firsts = lengths.map((_, b) => store.firstToken(b));
   const starts = lengths.map((_, b) => Math.max(firsts[b]!, given(b)));
-  const positions = Array.from(lengths, (length, b) => store.positions(b)?.subarray(starts[b], length));
+  const positions = Array.from(lengths, (_, b) => store.positions(b, starts[b]!));
   const tables = rotary?.angles.tables;
   const frequencies = rotary?.angles.frequencies;
   const { numKvHeads, headDim, valueDim, capacity, batch, dtype, window, firstPosition } = sizes;
@@ -134,7 +134,7 @@ function withoutUntouched(json: string): string {
 export function restore(store: KvStore, { parts }: SavedCache): void {
   const last = parts.at(-1)!;
   if (last.untouched) return;
-  const positions = Array.from(last.lengths, () => new TokenPositions(store.firstPosition));
+  const positions = Array.from(last.lengths, () => new TokenPositions(store.firstPosition, store.axes));
   const reached = new Int32Array(last.lengths.length);
   for (const { lengths, starts, positions: lists } of parts) {
     lengths.forEach((length, b) => {

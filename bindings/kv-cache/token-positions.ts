@@ -1,11 +1,13 @@
 /** The most that a position of a cache may be, and the least with a minus: all that follow from it are integers of 32 bits. */
 export const MAX_POSITION = 2 ** 29;
 
-/** Tokens whose positions follow each other. */
+/** Tokens whose positions follow each other, the same on every axis; or any tokens, with `mixed`. */
 export interface Run {
   /** The position of the first one. */
   readonly position: number;
   readonly count: number;
+  /** [axes, count]: the positions of tokens that stand at different ones on different axes. */
+  readonly mixed?: Int32Array;
 }
 
 /** The positions of `count` queries that stand at the tokens of sequence `b` from `token` on, run by run. */
@@ -18,51 +20,68 @@ export type RunsOf = (b: number, token: number, count: number) => readonly Run[]
 export class TokenPositions {
   /** The position of the first token of a sequence, unless another is given. */
   readonly #first: number;
+  /** Axes of a position. */
+  readonly #axes: number;
   /** The position of token 0, as long as the others follow it. */
   #start: number;
-  /** The position of each token, once they do not. There may be more than tokens. */
+  /** [tokens, axes]: the position of each token, once they do not. There may be more than tokens. */
   #list: Int32Array | undefined;
 
-  constructor(first: number) {
+  constructor(first: number, axes: number) {
     this.#first = first;
+    this.#axes = axes;
     this.#start = first;
   }
 
   /**
    * The position of a query that stands at token `token` of `length`, or would stand there: before the first token and
-   * behind the last one positions go on by ones.
+   * behind the last one positions go on by ones, there from the largest of its axes.
    */
-  at(token: number, length: number): number {
+  at(token: number, length: number, axis = 0): number {
     if (length === 0) return this.#first + token;
     if (!this.#list) return this.#start + token;
     const nearest = Math.min(Math.max(token, 0), length - 1);
-    return this.#list[nearest]! + token - nearest;
+    const at = nearest * this.#axes;
+    if (token < length) return this.#list[at + axis]! + token - nearest;
+    return this.#list.subarray(at, at + this.#axes).reduce((most, one) => Math.max(most, one)) + token - nearest;
   }
 
   /** The positions of `count` queries from token `token` on, run by run. */
   runs(token: number, count: number, length: number): Run[] {
     if (!this.#list) return [{ position: this.at(token, length), count }];
     const runs: Run[] = [];
+    const isMixed = (n: number): boolean => {
+      for (let axis = 1; axis < this.#axes; axis++) {
+        if (this.at(token + n, length, axis) !== this.at(token + n, length)) return true;
+      }
+      return false;
+    };
     for (let n = 0; n < count;) {
       const position = this.at(token + n, length);
+      const mixed = isMixed(n);
       let next = n + 1;
-      while (next < count && this.at(token + next, length) === position + next - n) next++;
-      runs.push({ position, count: next - n });
+      const follows = (): boolean => mixed || this.at(token + next, length) === position + next - n;
+      while (next < count && isMixed(next) === mixed && follows()) next++;
+      const run = { position, count: next - n };
+      const first = token + n;
+      runs.push(mixed ? { ...run, mixed: this.#byAxes(first, next - n, length) } : run);
       n = next;
     }
     return runs;
   }
 
-  /** Takes the positions of `count` tokens that follow the first `length`: `given`, or those that follow. */
+  /** Takes the positions of `count` tokens that follow the first `length`: `given`, [count, axes], or those that follow. */
   append(length: number, count: number, given: Int32Array | undefined): void {
+    const axes = this.#axes;
     const next = this.at(length, length);
     if (length === 0) {
       this.#list = undefined;
       this.#start = given?.[0] ?? next;
     }
-    if (!this.#list && (given?.every((position, n) => position === this.#start + length + n) ?? true)) return;
+    const follows = (position: number, n: number) => position === this.#start + length + Math.floor(n / axes);
+    if (!this.#list && (given?.every(follows) ?? true)) return;
     const list = this.#room(length, length + count);
-    for (let n = 0; n < count; n++) list[length + n] = given?.[n] ?? next + n;
+    for (let n = 0; n < count * axes; n++) list[length * axes + n] = given?.[n] ?? next + Math.floor(n / axes);
   }
 
   /** Lets token `token`, which comes next, have a position. Those before it will not be asked for. */
@@ -73,31 +92,50 @@ export class TokenPositions {
 
   /** Keeps those of `tokens`, as the first ones. */
   keep(tokens: Int32Array, length: number): void {
-    const kept = tokens.map((token) => this.at(token, length));
+    const axes = this.#axes;
+    const kept = Int32Array.from({ length: tokens.length * axes }, (_, n) =>
+      this.at(tokens[Math.floor(n / axes)]!, length, n % axes),
+    );
     this.#start = kept[0] ?? this.#first;
-    this.#list = kept.every((position, n) => position === this.#start + n) ? undefined : kept;
+    this.#list = kept.every((position, n) => position === this.#start + Math.floor(n / axes)) ? undefined : kept;
   }
 
-  /** The positions of the first `length` tokens; undefined where they follow each other from the first one on. */
-  list(length: number): Int32Array | undefined {
-    const list = Int32Array.from({ length }, (_, token) => this.at(token, length));
-    return list.every((position, token) => position === this.#first + token) ? undefined : list;
+  /** [tokens, axes] of the tokens [from, length); undefined where all follow each other from the first one on. */
+  list(from: number, length: number): Int32Array | undefined {
+    const axes = this.#axes;
+    const list = Int32Array.from({ length: (length - from) * axes }, (_, n) =>
+      this.at(from + Math.floor(n / axes), length, n % axes),
+    );
+    return list.every((position, n) => position === this.#first + from + Math.floor(n / axes)) ? undefined : list;
+  }
+
+  /** Lets the tokens follow each other from the first position on. */
+  reset(): void {
+    this.startAt(0, this.#first);
   }
 
   /** The same positions for one more sequence. */
   share(): TokenPositions {
-    const other = new TokenPositions(this.#first);
+    const other = new TokenPositions(this.#first, this.#axes);
     other.#start = this.#start;
     other.#list = this.#list?.slice();
     return other;
   }
 
-  /** The list, with room for `count` positions, of which the first `length` are there. */
+  /** [axes, count]: the positions from token `token` on. */
+  #byAxes(token: number, count: number, length: number): Int32Array {
+    return Int32Array.from({ length: this.#axes * count }, (_, n) =>
+      this.at(token + (n % count), length, Math.floor(n / count)),
+    );
+  }
+
+  /** The list, with room for `count` tokens, of which the first `length` are there. */
   #room(length: number, count: number): Int32Array {
-    if (this.#list && this.#list.length >= count) return this.#list;
-    const list = new Int32Array(Math.max(count, 2 * length));
-    if (this.#list) list.set(this.#list.subarray(0, length));
-    else for (let token = 0; token < length; token++) list[token] = this.#start + token;
+    const axes = this.#axes;
+    if (this.#list && this.#list.length >= count * axes) return this.#list;
+    const list = new Int32Array(Math.max(count, 2 * length) * axes);
+    if (this.#list) list.set(this.#list.subarray(0, length * axes));
+    else for (let n = 0; n < length * axes; n++) list[n] = this.#start + Math.floor(n / axes);
     return (this.#list = list);
   }
 }

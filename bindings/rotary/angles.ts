@@ -202,6 +202,36 @@ export class AngleTable {
     return { cos: ptr, sin };
   }
 
+  /**
+   * Writes the cosines and then the sines of the turn from one position to another to `ptr`: what takes rows that were
+   * rotated by the angles of `from`, on each axis, to those of `to`.
+   */
+  writeTurn(
+    ptr: number,
+    axisOf: AngleRule["axisOf"],
+    from: readonly number[],
+    to: number,
+  ): { cos: number; sin: number } {
+    const half = this.#half;
+    const sin = ptr + half * 4;
+    const [cosines, sines] = [floatsAt(this.#arena, ptr, half), floatsAt(this.#arena, sin, half)];
+    const start = (j: number): number => from[axisOf?.[j] ?? 0]!;
+    const tables = this.#tables();
+    if (!tables) {
+      const angles = this.#rates().map((rate, j) => (to - start(j)) * rate);
+      writeCosinesAndSines(cosines, sines, 0, 1, angles, 1);
+      return { cos: ptr, sin };
+    }
+    for (let j = 0; j < half; j++) {
+      const [before, after] = [start(j) * half + j, to * half + j];
+      const [c, s] = [tables.cos[before]!, tables.sin[before]!];
+      const size = c * c + s * s;
+      cosines[j] = (tables.cos[after]! * c + tables.sin[after]! * s) / size;
+      sines[j] = (tables.sin[after]! * c - tables.cos[after]! * s) / size;
+    }
+    return { cos: ptr, sin };
+  }
+
   /** The tables times scale where they stand. */
   #tables(): AngleRule["tables"] {
     if (this.#copy === undefined) return undefined;

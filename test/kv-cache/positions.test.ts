@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Heed } from "../../bindings/heed.ts";
+import type { RotaryForm } from "../../bindings/rotary/options.ts";
 import { forEachBuild } from "../support/builds.ts";
 import { floats, integer, uniform } from "../support/random.ts";
 import { expectRefusal } from "../support/refusal.ts";
@@ -15,29 +16,37 @@ const [numHeads, kRow, vRow] = [4, 24, 10];
 class Plain {
   k: Float32Array[][] = [];
   v: Float32Array[][] = [];
-  positions: number[][] = [];
+  /** Of each sequence and token, on each axis. */
+  positions: number[][][] = [];
   readonly heed: Heed;
   readonly first: number;
-  readonly rotary: object;
+  readonly rotary: RotaryForm;
+  readonly axes: number;
 
-  constructor(heed: Heed, batch: number, first: number, rotary: object) {
+  constructor(heed: Heed, batch: number, first: number, rotary: RotaryForm) {
     this.heed = heed;
     this.first = first;
     this.rotary = rotary;
+    this.axes = rotary.sections?.length ?? 1;
     for (let b = 0; b < batch; b++) for (const rows of [this.k, this.v, this.positions]) rows.push([]);
   }
 
   next(b: number): number {
-    return (this.positions[b]!.at(-1) ?? this.first - 1) + 1;
+    return Math.max(...(this.positions[b]!.at(-1) ?? [this.first - 1])) + 1;
   }
 
   append(k: Float32Array, v: Float32Array, newTokens: number, lengths: Int32Array, given?: Int32Array): void {
     this.positions.forEach((positions, b) => {
       for (let n = 0; n < lengths[b]!; n++) {
         const at = b * newTokens + n;
-        const position = given?.[given.length > newTokens ? at : n] ?? this.next(b);
+        const next = this.next(b);
+        const axisStride = given ? given.length / this.axes : 0;
+        const position = Array.from(
+          { length: this.axes },
+          (_, axis) => given?.[axis * axisStride + (axisStride > newTokens ? at : n)] ?? next,
+        );
         const row = k.slice(at * kRow, (at + 1) * kRow);
-        const options = { ...this.rotary, numHeads: 2, headDim: 12, positions: position };
+        const options = { ...this.rotary, numHeads: 2, headDim: 12, positions: Int32Array.from(position) };
         this.k[b]!.push(this.heed.rotary(row, options).out);
         this.v[b]!.push(v.slice(at * vRow, (at + 1) * vRow));
         positions.push(position);
@@ -52,24 +61,23 @@ class Plain {
   }
 
   /** The position of a query that stands at token `token`. */
-  positionAt(b: number, token: number): number {
+  positionAt(b: number, token: number, axis: number): number {
     const positions = this.positions[b]!;
-    if (positions.length === 0) return this.first + token;
     const nearest = Math.min(Math.max(token, 0), positions.length - 1);
-    return positions[nearest]! + token - nearest;
+    return positions[nearest]![axis]! + token - nearest;
   }
 
   /** Causal attention of `q`, [batch, seqLenQ, numHeads, headDim], with the last query at the last token. */
   attention(q: Float32Array, seqLenQ: number): Float32Array {
     const qRow = numHeads * 12;
     const outs = this.positions.map((positions, b) => {
-      const at = (n: number) => this.positionAt(b, positions.length - seqLenQ + n);
+      const at = (n: number) => this.positionAt(b, positions.length - seqLenQ + (n % seqLenQ), Math.floor(n / seqLenQ));
       const rows = q.slice(b * seqLenQ * qRow, (b + 1) * seqLenQ * qRow);
       const turned = this.heed.rotary(rows, {
         ...this.rotary,
         numHeads,
         headDim: 12,
-        positions: Int32Array.from({ length: seqLenQ }, (_, n) => at(n)),
+        positions: Int32Array.from({ length: this.axes * seqLenQ }, (_, n) => at(n)),
       }).out;
       const join = (parts: Float32Array[], row: number) => {
         const all = new Float32Array(parts.length * row);
@@ -91,17 +99,19 @@ forEachBuild((name, open) => {
     const property = fc.property(
       fc.integer(),
       fc.integer({ min: 1, max: 3 }),
-      fc.constantFrom("base", "interleaved", "tables"),
+      fc.constantFrom("base", "interleaved", "tables", "sections", "sections of tables"),
       fc.array(fc.constantFrom("append", "given", "shared", "keep", "truncate", "reorder", "fork", "restore"), {
         minLength: 2,
         maxLength: 9,
       }),
       (seed, batch, form, steps) => {
         const next = uniform(seed);
-        const isTables = form === "tables";
-        const rotary = isTables
+        const isTables = form.endsWith("tables");
+        const rotary: RotaryForm = isTables
           ? { cos: tableOf(1), sin: tableOf(2), rotaryDim: 10 }
-          : { base: 500, interleaved: form === "interleaved" };
+          : { base: 500, rotaryDim: 10, interleaved: form === "interleaved" };
+        if (form.startsWith("sections")) rotary.sections = [1, 2, 2];
+        const axes = rotary.sections ? 3 : 1;
         const firstPosition = integer(0, 1, next) * (isTables ? 20 : -70);
         const { used } = heed.memory;
         let cache = heed.createKvCache({ ...dims, batch, capacity: 600, rotary, firstPosition });
@@ -127,7 +137,7 @@ forEachBuild((name, open) => {
           } else if (step === "fork" || step === "restore") {
             const copy = step === "fork" ? cache.fork() : heed.restoreKvCache(cache.save());
             cache.append(floats(batch * kRow, next), floats(batch * vRow, next), {
-              positions: Int32Array.of(isTables ? 650 : 12345),
+              positions: new Int32Array(axes).fill(isTables ? 650 : 12345),
             });
             cache.dispose();
             cache = copy;
@@ -140,7 +150,8 @@ forEachBuild((name, open) => {
               next() < 0.5
                 ? Int32Array.from({ length: count }, () => integer(...range, next))
                 : Int32Array.from({ length: count }, (_, n) => 40 + Math.floor(n / 2));
-            const positions = step === "given" ? of(batch * newTokens) : step === "shared" ? of(newTokens) : undefined;
+            const given = { given: axes * batch * newTokens, shared: axes * newTokens, append: 0 }[step];
+            const positions = given > 0 ? of(given) : undefined;
             cache.append(k, v, { lengths, positions });
             plain.append(k, v, newTokens, lengths, positions);
           }
@@ -156,6 +167,70 @@ forEachBuild((name, open) => {
       },
     );
     fc.assert(property, { seed: 20261128, numRuns: runs(name === "debug" ? 15 : 60) });
+  });
+
+  describe("keep with repositioned turns K to where the tokens stand now", () => {
+    const frequencies = Float64Array.of(1, -0.3, 0.1, 0.01, 0);
+    const forms: [string, RotaryForm][] = [
+      ["base", { base: 300 }],
+      ["interleaved pairs", { rotaryDim: 10, interleaved: true }],
+      ["frequencies and a scale", { frequencies, rotaryDim: 10, attentionScale: 1.3 }],
+      ["sections", { sections: [3, 1, 2] }],
+    ];
+    const angles = Float32Array.from({ length: 700 * 6 }, (_, n) => Math.sin(n ** 2));
+    const tables = { cos: angles.map((angle) => 2 * Math.cos(angle)), sin: angles.map((angle) => 2 * Math.sin(angle)) };
+    forms.push(["tables that scale", tables], ["sections of tables", { ...tables, sections: [2, 4] }]);
+    const bounds = { f32: 2e-5, f16: 4e-3, int8: 6e-2 };
+
+    it.each(forms)("%s", (_, rotary) => {
+      const next = uniform(17);
+      const axes = rotary.sections?.length ?? 1;
+      for (const dtype of ["f32", "f16", "int8"] as const) {
+        const { used } = heed.memory;
+        const options = { ...dims, batch: 2, capacity: 600, rotary, dtype, firstPosition: 3 };
+        const cache = heed.createKvCache(options);
+        const [k, v] = [floats(2 * 400 * kRow, next), floats(2 * 400 * vRow, next)];
+        const positions = Int32Array.from({ length: axes * 400 }, (_, n) => 5 + ((n * 37) % 613));
+        cache.append(k, v, { positions });
+        const fork = cache.fork();
+        const before = fork.save();
+        // Runs, single tokens, and a whole page that moves as it is.
+        const kept = Int32Array.from(
+          Array.from({ length: 400 }, (_, n) => n).filter((n) => n < 128 || (n >= 256 && n < 384) || next() < 0.4),
+        );
+        cache.keep([kept, undefined], { repositioned: true });
+        expect(cache.nextPositions[0]).toBe(3 + kept.length);
+        expect(fork.save()).toEqual(before);
+
+        const plain = heed.createKvCache(options);
+        const rowsOf = (x: Float32Array, row: number) => {
+          const rows = new Float32Array(2 * kept.length * row);
+          kept.forEach((token, n) => rows.set(x.subarray(token * row, (token + 1) * row), n * row));
+          return rows;
+        };
+        plain.append(rowsOf(k, kRow), rowsOf(v, vRow), { lengths: ints(kept.length, 0) });
+        const [mine, theirs] = [cache.read(0, 0), plain.read(0, 0)];
+        expect(mine.v).toEqual(theirs.v);
+        const worst = mine.k.reduce((most, x, n) => Math.max(most, Math.abs(x - theirs.k[n]!)), 0);
+        const largest = theirs.k.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+        expect(worst).toBeLessThan(bounds[dtype] * largest);
+        expect(worst).toBeGreaterThan(0);
+        // Once more changes nothing.
+        const settled = cache.save();
+        cache.keep([Int32Array.from(kept.keys()), undefined], { repositioned: true });
+        expect(cache.save()).toEqual(settled);
+        for (const one of [cache, fork, plain]) one.dispose();
+        expect(heed.memory.used).toBe(used);
+      }
+    });
+
+    it("is refused where the cache does not rotate, and where it is no boolean", () => {
+      using cache = heed.createKvCache({ ...dims, capacity: 9 });
+      cache.append(new Float32Array(kRow), new Float32Array(vRow));
+      expectRefusal(RangeError, "repositioned", () => cache.keep(ints(0), { repositioned: true }));
+      expectRefusal(TypeError, "repositioned", () => cache.keep(ints(0), { repositioned: 1 as never }));
+      expect(cache.length).toBe(1);
+    });
   });
 
   describe("refuses a position without angles, and leaves the cache as it was", () => {

@@ -169,7 +169,7 @@ describe("rows of a cache at given positions", () => {
     const shape = { ptr, rowStride: heads * dim * 4, headStride: dim * 4, heads, dim };
     const first = Math.floor(rows / 3);
     const axisStride = rotary.axes > 1 ? rows : 0;
-    rotary.checkPositions("positions", positions);
+    rotary.checkRuns("positions", [{ position: 0, count: rows, mixed: positions }]);
     rotary.rotateAt(ptr, shape, positions, 0, axisStride, first, spare);
     const rest = { ...shape, ptr: ptr + first * shape.rowStride };
     rotary.rotateAt(rest.ptr, rest, positions, first, axisStride, rows - first, spare);
@@ -209,9 +209,9 @@ describe("rows of a cache at given positions", () => {
 
   it("must be in the tables", () => {
     const rotary = new CacheRotary(instance, tablesOf(20, 6), { headDim: dim, capacity: 10, firstPosition: 0 });
-    rotary.checkPositions("positions", Int32Array.of(0, 19));
+    rotary.checkRuns("positions", [{ position: 0, count: 2, mixed: Int32Array.of(0, 19) }]);
     expect(() => {
-      rotary.checkPositions("positions", Int32Array.of(0, 5, 20));
+      rotary.checkRuns("positions", [{ position: 0, count: 3, mixed: Int32Array.of(0, 5, 20) }]);
     }).toThrow(new RangeError('"positions[2]" expected positions from 0 to 19 (rows of rotary.cos), got 20'));
     rotary.angles.release();
   });
