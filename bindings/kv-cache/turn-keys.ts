@@ -5,7 +5,7 @@ import { floatsAt } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { CacheRotary } from "./cache-rotary.ts";
 import type { PageRows } from "./page-layout.ts";
-import { readRow } from "./read-tokens.ts";
+import { readRow } from "./stored-row.ts";
 
 /** Turns stored K from the positions that its tokens have to others, in memory of a call. */
 export class KeyTurner {
