@@ -68,6 +68,20 @@ export const goldenCalls: Record<string, (heed: Heed) => Numbers[] | Promise<Num
     const { out, lse } = await heed.attentionAsync(...operandsOf(200), options);
     return [out, lse];
   },
+  // Their keys are split in three.
+  "attention of few rows over many keys": (heed) => {
+    const few = {
+      numHeads: 4,
+      numKvHeads: 2,
+      headDim: 24,
+      valueDim: 16,
+      causal: true,
+      sinks: numbers(4, 1),
+      lse: true,
+    };
+    const { out, lse } = heed.attention(numbers(4 * 24, 3), numbers(5000 * 2 * 24, 4), numbers(5000 * 2 * 16, 5), few);
+    return [out, lse];
+  },
   "a cache of f32": (heed) => cached(heed, "f32"),
   "a cache of f16": (heed) => cached(heed, "f16"),
   "a cache of int8": (heed) => cached(heed, "int8"),
@@ -139,6 +153,7 @@ export const goldenHashes: Record<string, number> = {
   "attention of many rows": -18837107,
   attentionAsync: -1338606811,
   "attentionAsync of many rows": -18837107,
+  "attention of few rows over many keys": 1564431974,
   "a cache of f32": 2041881919,
   "a cache of f16": -1237379323,
   "a cache of int8": -1599779556,
