@@ -62,11 +62,12 @@ export class AttendArgs {
   /** Query heads that share one KV head. */
   group: i32;
   seqLenQ: i32;
-  /** Keys that may be read. */
+  /** Keys that may be read: [firstKey, seqLenKv). firstKey is 0, but for a split of the keys (bindings/attention). */
   seqLenKv: i32;
+  firstKey: i32;
   headDim: i32;
   valueDim: i32;
-  /** The keys of this call: 0 and seqLenKv, or a piece that begins and ends with pages of PAGE_KEYS keys. */
+  /** The keys of this call: firstKey and seqLenKv, or a piece that begins and ends with pages of PAGE_KEYS keys. */
   fromKey: i32;
   toKey: i32;
 
@@ -107,6 +108,8 @@ export class AttendArgs {
   scoreScale: f32;
   /** 0 = off. */
   softcap: f32;
+  /** What l is in a row whose scores are all −Infinity: NaN; or so little that a split weighs nothing. */
+  lostSum: f32;
 }
 
 /** The largest |queryOffset|. Positions stay within i32 with any sequence in memory. */
@@ -128,7 +131,7 @@ export function boundedSize(n: f64): i32 {
 /** Whether the keys of this call begin with the first key. */
 // @ts-ignore: decorator
 @inline export function isFirstPiece(args: AttendArgs): bool {
-  return args.fromKey == 0;
+  return args.fromKey == args.firstKey;
 }
 
 /** Whether the keys of this call end with the last key. */

@@ -166,7 +166,7 @@ export function openLanes(tile: QueryTile, args: AttendArgs, kvHead: i32, firstR
 // @ts-ignore: decorator
 @inline function openLane(tile: QueryTile, args: AttendArgs, lane: i32, i: i32, h: i32): void {
   const position = i + args.queryOffset;
-  const from = <i32>max<i64>(<i64>position - args.left, 0);
+  const from = <i32>max<i64>(<i64>position - args.left, args.firstKey);
   const to = <i32>min<i64>(<i64>position + args.right + 1, args.seqLenKv);
   if (from < to) {
     tile.first = min(tile.first, from);

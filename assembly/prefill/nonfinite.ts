@@ -109,7 +109,7 @@ function accumulateSeen(tile: QueryTile, args: AttendArgs, s: usize, seen: usize
 export function markLostRows(tile: QueryTile, args: AttendArgs, count: i32): void {
   for (let lane = 0; lane < count; lane++) {
     if (sumOf(tile, lane) == 0 && seesAny(tile, args, lane)) {
-      store<f64>(lanes(tile, L) + ((<usize>lane) << 3), NaN);
+      store<f64>(lanes(tile, L) + ((<usize>lane) << 3), args.lostSum);
     }
   }
 }

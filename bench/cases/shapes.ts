@@ -29,6 +29,8 @@ export const SHAPES: readonly Shape[] = [
 /** One query against 4096 keys of 32 heads, and the same with groups of four query heads. */
 export const MHA = "1×32×1×4096×128";
 export const GQA = "1×32/8×1×4096×128";
+/** One query of four heads against many keys of one KV head. */
+export const LONG = "1×4/1×1×65536×128";
 /** One query against keys that fit the processor's cache. */
 export const SMALL = "1×12×1×1024×64";
 
@@ -95,6 +97,7 @@ export const THREAD_CASES: readonly ThreadCase[] = [
     quick: false,
   },
   threadCase(shape(MHA), 1, "decode"),
+  threadCase(shape(LONG), 1.2, "decode"),
   threadCase(shape(SMALL, { quick: true }), 0.97, "decode"),
 ];
 

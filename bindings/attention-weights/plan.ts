@@ -119,6 +119,7 @@ export function planCall(
     args,
     scratch: scope.reserve(kernels.scoreRowsBytes(paddedDim)),
     tiles: 0,
+    parts: 0,
     q: 0,
     keepMask: scope.input(problem.keepMask?.data),
     bias: scope.input(problem.bias?.data),

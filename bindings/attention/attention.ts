@@ -2,7 +2,7 @@
 //
 //     checkQueries, checkKeysAndValues, checkProblem   the arguments become a Problem, which never changes   problem.ts
 //     Operands.place(scope)                            q, K and V come to where the kernels read them       operands.ts
-//     run(…)                                           one kernel call for each sequence, or piece of it    call.ts
+//     run(…)                                           one kernel call for each sequence, or some of it     call.ts
 //     or attendInSteps(…)                              many small ones, for an asynchronous call            in-steps.ts
 //     Output.take(), scope.release()                   the caller gets the outputs, memory is given back    ../memory/
 //
@@ -30,6 +30,7 @@ import {
   checkQueries,
   maxRowsPerKvHead,
 } from "./problem.ts";
+import { partsBytes } from "./splits.ts";
 
 /** What `attention` returns; `Out` and `Lse` are the types of these two options. @category Attention */
 export type AttentionResult<Out = Rows | undefined, Lse = boolean | Rows | undefined> = {
@@ -117,10 +118,16 @@ export function* computeAttention(
     const { q, kv } = operands.place(scope);
     const dims = [headDim, valueDim, maxRowsPerKvHead(problem)] as const;
     const inPieces = kv.maxKeys < Infinity;
+    // Sequences come one after the other; in steps their parts wait for each other.
+    const parts = problem.sequences.reduce((bytes, sequence) => {
+      const own = partsBytes(problem, sequence);
+      return share ? bytes + own : Math.max(bytes, own);
+    }, 0);
     const pointers = {
       args: scope.reserve(structBytes(ATTEND_ARGS)),
       scratch: scope.reserve(kernels.scratchBytes(...dims)),
       tiles: inPieces ? scope.reserve(numKvHeads * kernels.pieceTileBytes(...dims)) : 0,
+      parts: parts && scope.reserve(parts),
       q: scope.input(q),
       keepMask: scope.input(keepMask?.data),
       bias: scope.input(bias?.data),

@@ -7,6 +7,7 @@ import type { KvSource } from "./kv-source.ts";
 import { attendOnThreads } from "./on-threads.ts";
 import { type Problem, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
+import { attendSplits, mergeParts, setPart, splitsOf } from "./splits.ts";
 
 /** Addresses of what a call reads and writes, but for K and V. 0 for an option that is absent. */
 export interface CallPointers {
@@ -15,6 +16,8 @@ export interface CallPointers {
   scratch: number;
   /** The query tiles of every KV head, where K and V come in pieces; else 0. */
   tiles: number;
+  /** Room for the parts of the sequences that splits.ts splits. */
+  parts: number;
   q: number;
   keepMask: number;
   bias: number;
@@ -24,50 +27,68 @@ export interface CallPointers {
   lse: number;
 }
 
-/** Computes attention: one kernel call for each sequence, or one for each piece of its keys. */
+/** Computes attention: one kernel call for each sequence, or one for each split or piece of its keys. */
 export function run(instance: Instance, problem: Problem, pointers: CallPointers, kv: KvSource): void {
-  problem.sequences.forEach((padded, sequenceIndex) => {
+  problem.sequences.forEach((padded, index) => {
     const sequence = withoutPadding(instance, problem, padded);
-    if (!attendPieces(instance, problem, pointers, kv, sequence, sequenceIndex, false)) {
-      attendPieces(instance, problem, pointers, kv, sequence, sequenceIndex, true);
+    const seen = seenKeys(problem, sequence);
+    const splits = splitsOf(problem, sequence);
+    const whole = attendArgsOf(instance, problem, pointers, sequence, index);
+    if (kv.maxKeys < Infinity) {
+      if (!splits) attendPieces(instance, pointers, kv, sequence, index, whole, seen);
+      else {
+        splits.forEach((_, n) => {
+          const args = { ...whole };
+          setPart(args, splits, n, pointers.parts);
+          attendPieces(instance, pointers, kv, sequence, index, args, seen);
+        });
+        mergeParts(instance, whole, splits.length, pointers.parts);
+      }
+      return;
+    }
+    kv.locate(whole, sequence, index, seen[0], seen[1], 0);
+    if (splits) attendSplits(instance, whole, splits, pointers.parts, pointers.scratch);
+    else if (!(instance.pool && attendOnThreads(instance, instance.pool, whole))) {
+      writeStruct(instance.arena.buffer, pointers.args, ATTEND_ARGS, whole);
+      const { kernels } = instance;
+      kernels.attend(pointers.args, pointers.scratch, 0, kernels.workItems(pointers.args));
     }
   });
 }
 
 /**
- * Runs the kernel over the keys of one sequence, piece by piece.
- *
- * @returns false where masked values that are not finite spoiled a row: then the sequence must be done once more, with
- * `careful`
+ * Runs the kernel over the keys of `args`, piece by piece; once more, with `careful`, where masked values that are not
+ * finite spoiled a row. `seen` are the keys of the sequence that some query sees.
  */
 function attendPieces(
-  instance: Instance,
-  problem: Problem,
+  { arena, kernels }: Instance,
   pointers: CallPointers,
   kv: KvSource,
   sequence: Sequence,
-  sequenceIndex: number,
-  careful: boolean,
-): boolean {
-  const { arena, kernels, pool } = instance;
-  const { seqLenKv } = sequence;
-  const [first, end] = seenKeys(problem, sequence);
-  const inPieces = kv.maxKeys < Infinity;
-  // No query sees a key outside [first, end), so these keys are not located. Yet the pieces cover them: the first piece
-  // begins at key 0, the last one ends at seqLenKv.
-  for (let fromKey = 0, start = first; ;) {
-    const next = start - (start % PAGE_KEYS) + kv.maxKeys;
-    const toKey = next < end ? next : seqLenKv;
-    const args = attendArgsOf(instance, problem, pointers, sequence, sequenceIndex);
-    kv.locate(args, sequence, sequenceIndex, start, Math.min(next, end), 0);
-    args.fromKey = fromKey;
-    args.toKey = toKey;
-    args.careful = Number(careful);
-    if (pool && !inPieces && attendOnThreads(instance, pool, args)) return true;
-    writeStruct(arena.buffer, pointers.args, ATTEND_ARGS, args);
-    const written = kernels.attend(pointers.args, pointers.scratch, 0, kernels.workItems(pointers.args));
-    if (toKey === seqLenKv) return written !== 0;
-    fromKey = start = toKey;
+  index: number,
+  args: AttendArgs,
+  seen: readonly [number, number],
+): void {
+  const { firstKey, seqLenKv } = args;
+  const first = Math.max(seen[0], firstKey);
+  const end = Math.min(seen[1], seqLenKv);
+  for (args.careful = 0; args.careful < 2; args.careful++) {
+    // No query sees a key outside [first, end), so these keys are not located. Yet the pieces cover them: the first
+    // piece begins at firstKey, the last one ends at seqLenKv.
+    for (let fromKey = firstKey, start = first; ;) {
+      const next = start - (start % PAGE_KEYS) + kv.maxKeys;
+      const toKey = next < end ? next : seqLenKv;
+      kv.locate(args, sequence, index, start, Math.max(start, Math.min(next, end)), 0);
+      args.fromKey = fromKey;
+      args.toKey = toKey;
+      writeStruct(arena.buffer, pointers.args, ATTEND_ARGS, args);
+      const written = kernels.attend(pointers.args, pointers.scratch, 0, kernels.workItems(pointers.args));
+      if (toKey === seqLenKv) {
+        if (written !== 0) return;
+        break;
+      }
+      fromKey = start = toKey;
+    }
   }
 }
 
@@ -122,6 +143,7 @@ export function attendArgsOf(
     seqLenKv,
     headDim,
     valueDim,
+    firstKey: 0,
     fromKey: 0,
     toKey: seqLenKv,
     outRowStride: out.row,
@@ -144,6 +166,7 @@ export function attendArgsOf(
     queryScale,
     scoreScale,
     softcap: problem.softcap,
+    lostSum: NaN,
   };
 }
 

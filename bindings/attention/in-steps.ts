@@ -14,9 +14,10 @@ import { computeItems, itemsAtOnce } from "../steps/items.ts";
 import { STEP_WORK, type Share, type Steps, fractionAt } from "../steps/steps.ts";
 import { type CallPointers, attendArgsOf, withoutPadding } from "./call.ts";
 import type { KvSource } from "./kv-source.ts";
-import { TILE_ROWS, fromQuery } from "./on-threads.ts";
+import { SPLIT_KEYS, TILE_ROWS, fromQuery } from "./on-threads.ts";
 import { type Problem, maxRowsPerKvHead, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
+import { mergeParts, partsBytes, setPart, splitsOf } from "./splits.ts";
 
 /** Fewer query rows count as these, since reading K and V takes as long. */
 const LEAST_ROWS = 4;
@@ -37,6 +38,8 @@ interface Run {
   readonly stepKeys: number;
   /** Multiply-adds for each KV head. */
   readonly work: number;
+  /** Where the keys are split: the splits, which of them this is, and where their parts stand. */
+  readonly split: readonly [splits: readonly number[], n: number, parts: number] | undefined;
 }
 
 /** A run and the KV heads [firstHead, endHead) on their way through the keys. */
@@ -69,7 +72,7 @@ class Lane {
     const { headDim, valueDim, group } = args;
     // The kernel looks for the tiles of a KV head behind those of the heads before it.
     args.tiles = tiles - heads[0] * instance.kernels.pieceTileBytes(headDim, valueDim, run.count * group);
-    args.toKey = 0;
+    args.toKey = args.firstKey;
   }
 
   /** The next step, as the arguments of `attend`. */
@@ -77,7 +80,7 @@ class Lane {
     const { arena, kernels } = this.#instance;
     const { first, end, stepKeys } = this.#run;
     const args = this.#args;
-    args.fromKey = this.#isSpoiled ? 0 : args.toKey;
+    args.fromKey = this.#isSpoiled ? args.firstKey : args.toKey;
     const start = Math.max(args.fromKey, first);
     const next = start - (start % PAGE_KEYS) + stepKeys;
     args.toKey = this.#isSpoiled || next >= end ? args.seqLenKv : next;
@@ -119,7 +122,7 @@ export function* attendInSteps(
   const structs = scope.reserve(width * structBytes(ATTEND_ARGS));
   const tileBytes = kernels.pieceTileBytes(headDim, valueDim, mostRows);
   const tiles = scope.reserve(width * tileBytes);
-  const runs = runsOf(instance, problem);
+  const runs = runsOf(instance, problem, pointers.parts);
   const total = runs.reduce((sum, { work }) => sum + work * numKvHeads, 0);
   yield share.from;
 
@@ -151,11 +154,16 @@ export function* attendInSteps(
     const halfDone = lanes.reduce((sum, lane) => sum + (lane?.done ?? 0), 0);
     if (done < total) yield fractionAt(share, done + halfDone, total);
   }
+  for (const { sequence, sequenceIndex, split } of runs) {
+    if (split?.[1] !== 0) continue;
+    const args = attendArgsOf(instance, problem, pointers, sequence, sequenceIndex);
+    mergeParts(instance, args, split[0].length, split[2]);
+  }
   yield share.to;
 }
 
 /** The runs of a call, in the order of the sequences and their queries. */
-function runsOf(instance: Instance, problem: Problem): Run[] {
+function runsOf(instance: Instance, problem: Problem, parts: number): Run[] {
   const { kernels } = instance;
   const { headDim, valueDim, numHeads, numKvHeads } = problem;
   const group = numHeads / numKvHeads;
@@ -175,17 +183,20 @@ function runsOf(instance: Instance, problem: Problem): Run[] {
       const pages = Math.max(1, Math.floor(STEP_WORK / keyWork / PAGE_KEYS));
       // More rows than a pass has go through all keys at once: those of a group of more heads than that.
       const stepKeys = queries * group > passRows ? Infinity : pages * PAGE_KEYS;
-      runs.push({
-        sequence,
-        sequenceIndex,
-        start,
-        count: queries,
-        first,
-        end,
-        stepKeys,
-        work: keyWork * Math.max(1, end - first),
+      const push = (first: number, end: number, split: Run["split"]): void => {
+        const work = keyWork * Math.max(1, end - first);
+        runs.push({ sequence, sequenceIndex, start, count: queries, first, end, stepKeys, work, split });
+      };
+      // Calls that are split are one run: they have few query rows.
+      const splits = splitsOf(problem, sequence);
+      if (!splits) push(first, end, undefined);
+      splits?.forEach((split, n) => {
+        const from = split * SPLIT_KEYS;
+        const to = Math.min(end, from + SPLIT_KEYS);
+        push(Math.min(to, Math.max(first, from)), to, [splits, n, parts]);
       });
     }
+    parts += partsBytes(problem, sequence);
   });
   return runs;
 }
@@ -205,9 +216,11 @@ function argsOf(
   problem: Problem,
   pointers: CallPointers,
   kv: KvSource,
-  { sequence, sequenceIndex, start, count, first, end }: Run,
+  { sequence, sequenceIndex, start, count, first, end, split }: Run,
 ): AttendArgs {
-  const args = attendArgsOf(instance, problem, pointers, sequence, sequenceIndex);
-  kv.locate(args, sequence, sequenceIndex, first, end, 0);
-  return fromQuery(args, start, count);
+  const whole = attendArgsOf(instance, problem, pointers, sequence, sequenceIndex);
+  kv.locate(whole, sequence, sequenceIndex, first, end, 0);
+  const args = fromQuery(whole, start, count);
+  if (split) setPart(args, ...split);
+  return args;
 }

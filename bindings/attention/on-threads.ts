@@ -10,6 +10,9 @@ const MOST_ROWS = 768;
 /** Query rows of an item are a multiple of this, as those of a query tile. */
 export const TILE_ROWS = 16;
 
+/** Few query rows go through so many keys at a time (splits.ts): a multiple of those of a page. */
+export const SPLIT_KEYS = 2048;
+
 /**
  * The kernel on all threads, over all keys of one sequence. An item is a run of query rows of some KV heads: which ones
  * go together shows in no bit, since the rows of a call know nothing of each other.

@@ -35,7 +35,7 @@ export const BLOCK_ROWS = 132;
  * others floats.
  */
 export const ATTEND_ARGS = {
-  integers: 46,
+  integers: 47,
   fields: [
     "out",
     "lse",
@@ -58,6 +58,7 @@ export const ATTEND_ARGS = {
     "group",
     "seqLenQ",
     "seqLenKv",
+    "firstKey",
     "headDim",
     "valueDim",
     "fromKey",
@@ -86,6 +87,7 @@ export const ATTEND_ARGS = {
     "queryScale",
     "scoreScale",
     "softcap",
+    "lostSum",
   ],
 } as const;
 

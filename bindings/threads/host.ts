@@ -45,9 +45,10 @@ export function processors(): number {
 
 /** Why this host has no threads on shared memory; undefined where it may have them. */
 export function whyNoThreads(): string | undefined {
+  // Of a service worker and a worklet too, however they are served.
+  if (!globals.Worker && !builtin) return "the host has no workers";
   if (globals.crossOriginIsolated === false) return "the page is not cross-origin isolated";
   if (typeof SharedArrayBuffer === "undefined") return "the host has no shared memory";
-  if (!globals.Worker && !builtin) return "the host has no workers";
   return undefined;
 }
 
@@ -97,7 +98,7 @@ function startWebWorker([url, ...others]: (string | URL)[], events: WorkerEvents
   });
   worker.addEventListener("error", ({ message }) => {
     worker.terminate();
-    failed(message ?? "the host refused the worker");
+    failed(message || "the host refused the worker: see worker-src of its Content-Security-Policy");
   });
   return {
     send: (message) => {

@@ -6,8 +6,9 @@ import type { Cases } from "./cases/expect.ts";
 import { functionCases } from "./cases/functions.ts";
 import { loadCases } from "./cases/load.ts";
 import { optionCases } from "./cases/options.ts";
+import { threadCases } from "./cases/threads.ts";
 
-export const cases: Cases = { ...optionCases, ...functionCases, ...errorCases, ...loadCases };
+export const cases: Cases = { ...optionCases, ...functionCases, ...errorCases, ...loadCases, ...threadCases };
 
 /** What a host answers. */
 export interface Report {

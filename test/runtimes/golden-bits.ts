@@ -55,8 +55,31 @@ export const goldenCalls: Record<string, (heed: Heed) => Numbers[] | Promise<Num
       const { out, lse } = heed.attention(...operandsOf(rows), options);
       return [out, lse];
     }),
+  // Large enough for threads: 6.4 million multiply-adds in a sequence.
+  "attention of many rows": (heed) => {
+    const { out, lse } = heed.attention(...operandsOf(200), options);
+    return [out, lse];
+  },
   attentionAsync: async (heed) => {
     const { out, lse } = await heed.attentionAsync(...operandsOf(70), options);
+    return [out, lse];
+  },
+  "attentionAsync of many rows": async (heed) => {
+    const { out, lse } = await heed.attentionAsync(...operandsOf(200), options);
+    return [out, lse];
+  },
+  // Their keys are split in three.
+  "attention of few rows over many keys": (heed) => {
+    const few = {
+      numHeads: 4,
+      numKvHeads: 2,
+      headDim: 24,
+      valueDim: 16,
+      causal: true,
+      sinks: numbers(4, 1),
+      lse: true,
+    };
+    const { out, lse } = heed.attention(numbers(4 * 24, 3), numbers(5000 * 2 * 24, 4), numbers(5000 * 2 * 16, 5), few);
     return [out, lse];
   },
   "a cache of f32": (heed) => cached(heed, "f32"),
@@ -127,7 +150,10 @@ export function hashOf(arrays: readonly Numbers[]): number {
 export const goldenHashes: Record<string, number> = {
   attention: 167496515,
   "attention of few rows": 1865560468,
+  "attention of many rows": -18837107,
   attentionAsync: -1338606811,
+  "attentionAsync of many rows": -18837107,
+  "attention of few rows over many keys": 1564431974,
   "a cache of f32": 2041881919,
   "a cache of f16": -1237379323,
   "a cache of int8": -1599779556,

@@ -4,3 +4,4 @@ import { answerOf, installed, output } from "../project.ts";
 const bun = installed(".bin/bun");
 const version = (await output(bun, ["--version"])).trim();
 describeHost({ name: "Bun", how: "node_modules", version }, () => answerOf(bun, ["run", "node/main.js"]));
+describeHost({ name: "Bun", how: "worker thread", version }, () => answerOf(bun, ["run", "node/thread.js"]));

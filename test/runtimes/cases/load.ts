@@ -3,7 +3,6 @@ import { load, loadSync } from "heed";
 import { load as loadAgain } from "heed-again";
 import simd from "heed/simd.wasm";
 import { maxError } from "../../support/distance.ts";
-import { problemOf } from "../../support/problems.ts";
 import { type Cases, attend, expect, expectError, small, withHeed } from "./expect.ts";
 
 /** Bytes: esbuild embeds them. */
@@ -60,31 +59,6 @@ export const loadCases: Cases = {
     attend(pinned, small);
     best.dispose();
     pinned.dispose();
-  },
-
-  "two threads where the host has them, with the bits of one": async () => {
-    const { crossOriginIsolated } = globalThis as { crossOriginIsolated?: boolean };
-    let two = await load({ variant: "simd", threads: 2 });
-    const can =
-      two.threadsReason !== "this host has no threads" && // the entries of edge hosts
-      crossOriginIsolated !== false &&
-      typeof SharedArrayBuffer !== "undefined";
-    // A host that is busy may take longer than the second that a worker has.
-    for (let again = 0; can && two.threads === 1 && again < 5; again++) {
-      two.dispose();
-      two = await load({ variant: "simd", threads: 2 });
-    }
-    expect(two.threads === (can ? 2 : 1), `${two.threads} threads: ${two.threadsReason ?? "no reason"}`);
-    expect((two.threadsReason === undefined) === can, "a reason where there is one thread");
-    const { q, k, v, options } = problemOf({ batch: 1, numHeads: 4, seqLenQ: 200, seqLenKv: 300, headDim: 64 });
-    const one = await load({ variant: "simd" });
-    const [expected, { out }] = [one.attention(q, k, v, options), two.attention(q, k, v, options)];
-    expect(
-      out.every((x, i) => Object.is(x, expected.out[i])),
-      "the same bits",
-    );
-    one.dispose();
-    two.dispose();
   },
 
   loadSync: () => {

@@ -10,15 +10,23 @@ import { pathIn, project } from "../project.ts";
 /** What a strict page allows: its own scripts, and the compiling of WebAssembly. */
 export const CSP = "script-src 'self' 'wasm-unsafe-eval'";
 
+/** What makes a page cross-origin isolated, so that it may share memory with its workers. */
+export const ISOLATION = {
+  "Cross-Origin-Opener-Policy": "same-origin",
+  "Cross-Origin-Embedder-Policy": "require-corp",
+};
+
 export interface Site {
   url: string;
   close(): Promise<void>;
 }
 
-/** Serves a folder on this machine alone. */
-export async function serveFolder(folder: string, csp = CSP): Promise<Site> {
-  const setHeaders = (response: { setHeader(name: string, value: string): void }) =>
-    response.setHeader("Content-Security-Policy", csp);
+/** Serves a folder on this machine alone, under a policy and with other headers. */
+export async function serveFolder(folder: string, csp = CSP, headers: Record<string, string> = {}): Promise<Site> {
+  const all = Object.entries({ ...headers, "Content-Security-Policy": csp });
+  const setHeaders = (response: { setHeader(name: string, value: string): void }) => {
+    for (const [name, value] of all) response.setHeader(name, value);
+  };
   const server: Server = createServer(sirv(folder, { dev: true, setHeaders }));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {

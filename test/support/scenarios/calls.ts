@@ -73,6 +73,18 @@ export const calls: Scenarios = {
     const options = { numHeads: 2, headDim: 64, causal: true, lse: true };
     return stateless(() => copies(heed.attention(random(32 * 128), kLong, vLong, options)));
   },
+  "attention of a token over split keys": (heed) => {
+    const [kLong, vLong] = [randomTensor(heed, 2060 * 16, 2), randomTensor(heed, 2060 * 16, 3)];
+    const options = { numHeads: 2, headDim: 8, layout: "bhld", sinks: random(2, 5), lse: true } as const;
+    return stateless(() => copies(heed.attention(q.subarray(0, 32), kLong, vLong, options)));
+  },
+  "attention of packed tokens over split keys": (heed) => {
+    const cuSeqlensKv = Int32Array.of(0, 2060, 4180);
+    const [kLong, vLong] = [random(4180 * 8, 2), random(4180 * 8, 3)];
+    const lengths = { cuSeqlensQ: Int32Array.of(0, 1, 3), cuSeqlensKv };
+    const options = { numHeads: 2, numKvHeads: 1, headDim: 8, layout: "bhld", lse: true, ...lengths } as const;
+    return stateless(() => copies(heed.attention(q.subarray(0, 48), kLong, vLong, options)));
+  },
   "attention, odd sizes, NaN behind a mask": (heed) => {
     const values = random(9 * 5, 3);
     values[3 * 5] = NaN;
