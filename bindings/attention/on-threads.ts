@@ -5,7 +5,7 @@ import { CallScope } from "../memory/call-scope.ts";
 import { MAX_ITEMS } from "../threads/control.ts";
 
 /** Query rows of an item, at least: eight query tiles; at most: the query tiles of a pass. */
-const LEAST_ROWS = 128;
+export const LEAST_ROWS = 128;
 const MOST_ROWS = 768;
 /** Query rows of an item are a multiple of this, as those of a query tile. */
 export const TILE_ROWS = 16;

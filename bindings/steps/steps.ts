@@ -27,3 +27,8 @@ export function finish<Result>(steps: Steps<Result>): Result {
 export function fractionAt({ from, to }: Share, done: number, total: number): number {
   return done < total ? from + ((to - from) * done) / total : to;
 }
+
+/** Milliseconds from any time on. Audio worklets have no `performance`. */
+export function now(): number {
+  return (globalThis as { performance?: { now(): number } }).performance?.now() ?? Date.now();
+}
