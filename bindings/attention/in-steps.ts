@@ -1,28 +1,53 @@
 // Attention in steps: the kernel calls of call.ts, but for where they begin and end, which shows in no bit.
 //
-//     run     query rows of a sequence that go through its keys together: those of one pass of the kernel
+//     run     query rows of a sequence that go through its keys together: those of one pass of the kernel, or fewer
 //     lane    a run and one KV head, or several heads where they are little work
-//     step    some keys of one lane, or of as many lanes as the threads take
+//     step    some keys of one lane
 //
-// Between two steps the query tiles of a lane stay in the memory of the call, as where keys come in pieces.
+// Between two steps the query tiles of a lane stay in the memory of its thread, as where keys come in pieces. A step of
+// the call is one of the calling thread. Meanwhile the workers go through lanes of their own, and go on while the
+// calling thread is given back; a synchronous call on the same instance makes them pause (threads/pool.ts).
 
 import { ATTEND_ARGS, type AttendArgs, PAGE_KEYS } from "../engine/abi.ts";
-import type { Instance } from "../engine/instance.ts";
+import type { Instance, Threads } from "../engine/instance.ts";
 import { structBytes, writeStruct } from "../engine/kernels.ts";
+import {
+  type LaneTask,
+  type Lanes,
+  type StructWords,
+  beginLane,
+  fillLanes,
+  isLaneDone,
+  laneBytes,
+  lanesAt,
+  openLanes,
+  placeOf,
+  stepLane,
+} from "../engine/lanes.ts";
 import type { CallScope } from "../memory/call-scope.ts";
-import { computeItems, itemsAtOnce } from "../steps/items.ts";
-import { STEP_WORK, type Share, type Steps, fractionAt } from "../steps/steps.ts";
+import { STEP_WORK, type Share, type Steps, fractionAt, now } from "../steps/steps.ts";
 import { type CallPointers, attendArgsOf, withoutPadding } from "./call.ts";
 import type { KvSource } from "./kv-source.ts";
-import { SPLIT_KEYS, TILE_ROWS, fromQuery } from "./on-threads.ts";
+import { LEAST_ROWS, SPLIT_KEYS, TILE_ROWS, fromQuery } from "./on-threads.ts";
 import { type Problem, maxRowsPerKvHead, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
-import { mergeParts, partsBytes, setPart, splitsOf } from "./splits.ts";
+import { mergeParts, setPart, partsBytes, splitsOf } from "./splits.ts";
 
 /** Fewer query rows count as these, since reading K and V takes as long. */
-const LEAST_ROWS = 4;
+const LEAST_WORK_ROWS = 4;
 /** More query rows than a pass has. */
 const MANY_ROWS = 2 ** 20;
+/** Lanes of which the threads know at a time, at most. */
+const MANY_LANES = 256;
+/** A worker that makes no step for so long, or for 20 times the caller's longest, is taken for dead. */
+const PATIENCE_MS = 2000;
+/** After so long without any worker in a step, the calling thread does what they have left. */
+const REST_MS = 50;
+
+const [fromKey, toKey, tiles] = (["fromKey", "toKey", "tiles"] as const).map((name) =>
+  ATTEND_ARGS.fields.indexOf(name),
+) as [number, number, number];
+const STRUCT_WORDS: StructWords = { count: ATTEND_ARGS.fields.length, fromKey, toKey, tiles };
 
 /** Some queries of a sequence. */
 interface Run {
@@ -34,75 +59,21 @@ interface Run {
   /** The keys that they see: [first, end). */
   readonly first: number;
   readonly end: number;
-  /** The most keys of a step. */
-  readonly stepKeys: number;
+  /** The most pages of a step; 0 where all keys are one. */
+  readonly stepPages: number;
   /** Multiply-adds for each KV head. */
   readonly work: number;
   /** Where the keys are split: the splits, which of them this is, and where their parts stand. */
   readonly split: readonly [splits: readonly number[], n: number, parts: number] | undefined;
 }
 
-/** A run and the KV heads [firstHead, endHead) on their way through the keys. */
-class Lane {
-  readonly #instance: Instance;
-  readonly #run: Run;
-  readonly #heads: readonly [number, number];
-  /** The arguments of a step, and where they stand. */
-  readonly #args: AttendArgs;
-  readonly #struct: number;
-  /** Whether a step met values that only a call over all keys can keep apart: then that is the last step. */
-  #isSpoiled = false;
-  /** Whether all keys are done. */
-  isDone = false;
-
-  /** `struct` is where the arguments go, `tiles` where the query tiles stay from step to step. */
-  constructor(
-    instance: Instance,
-    run: Run,
-    heads: readonly [number, number],
-    args: AttendArgs,
-    struct: number,
-    tiles: number,
-  ) {
-    this.#instance = instance;
-    this.#run = run;
-    this.#heads = heads;
-    this.#args = args;
-    this.#struct = struct;
-    const { headDim, valueDim, group } = args;
-    // The kernel looks for the tiles of a KV head behind those of the heads before it.
-    args.tiles = tiles - heads[0] * instance.kernels.pieceTileBytes(headDim, valueDim, run.count * group);
-    args.toKey = args.firstKey;
-  }
-
-  /** The next step, as the arguments of `attend`. */
-  next(): number[] {
-    const { arena, kernels } = this.#instance;
-    const { first, end, stepKeys } = this.#run;
-    const args = this.#args;
-    args.fromKey = this.#isSpoiled ? args.firstKey : args.toKey;
-    const start = Math.max(args.fromKey, first);
-    const next = start - (start % PAGE_KEYS) + stepKeys;
-    args.toKey = this.#isSpoiled || next >= end ? args.seqLenKv : next;
-    writeStruct(arena.buffer, this.#struct, ATTEND_ARGS, args);
-    const passes = kernels.workItems(this.#struct) / args.numKvHeads;
-    return [this.#struct, -1, this.#heads[0] * passes, this.#heads[1] * passes];
-  }
-
-  /** Ends the step; `written` is what the kernel returned. */
-  end(written: boolean): void {
-    const isLast = this.#args.toKey === this.#args.seqLenKv;
-    this.isDone = isLast && (written || this.#isSpoiled);
-    this.#isSpoiled ||= !written;
-  }
-
-  /** The work that is done, in multiply-adds. */
-  get done(): number {
-    const { first, end, work } = this.#run;
-    const heads = this.#heads[1] - this.#heads[0];
-    const keys = Math.max(0, Math.min(this.#args.toKey, end) - first);
-    return heads * work * (this.isDone ? 1 : keys / Math.max(1, end - first));
-  }
+/** A run and the KV heads [firstHead, endHead). */
+interface Lane {
+  readonly run: Run;
+  readonly firstHead: number;
+  readonly endHead: number;
+  /** Multiply-adds. */
+  readonly work: number;
 }
 
 /** Computes attention in steps, which are the fractions `share` of the call. */
@@ -114,45 +85,40 @@ export function* attendInSteps(
   scope: CallScope,
   share: Share,
 ): Steps<void> {
-  const { kernels } = instance;
-  const { headDim, valueDim, numKvHeads } = problem;
-  const mostRows = maxRowsPerKvHead(problem);
-  const scratchBytes = kernels.scratchBytes(headDim, valueDim, mostRows);
-  const width = itemsAtOnce(instance);
-  const structs = scope.reserve(width * structBytes(ATTEND_ARGS));
-  const tileBytes = kernels.pieceTileBytes(headDim, valueDim, mostRows);
-  const tiles = scope.reserve(width * tileBytes);
+  const { arena, kernels } = instance;
   const runs = runsOf(instance, problem, pointers.parts);
-  const total = runs.reduce((sum, { work }) => sum + work * numKvHeads, 0);
+  const total = runs.reduce((sum, { work }) => sum + work * problem.numKvHeads, 0);
+  const most = Math.min(MANY_LANES, runs.length * problem.numKvHeads);
+  const structs = scope.reserve(most * structBytes(ATTEND_ARGS));
+  const slots = slotsOf(instance, problem, pointers, scope, (instance.pool?.itemsFor(total) ?? 0) > 0);
+  const address = scope.reserve(laneBytes(slots.length, most));
+  const lanesNow = (): Lanes => lanesAt(arena.buffer, address);
+  openLanes(lanesNow(), STRUCT_WORDS, slots);
   yield share.from;
 
-  const waiting = lanePlaces(runs, numKvHeads);
-  const lanes: (Lane | undefined)[] = new Array<undefined>(width).fill(undefined);
-  for (let done = 0; done < total;) {
-    for (const [slot, lane] of lanes.entries()) {
-      const place = lane ? undefined : waiting.next().value;
-      if (!place) continue;
-      const [run, ...heads] = place;
-      const args = argsOf(instance, problem, pointers, kv, run);
-      const struct = structs + slot * structBytes(ATTEND_ARGS);
-      lanes[slot] = new Lane(instance, run, heads, args, struct, tiles + slot * tileBytes);
+  const waiting = lanesOf(runs, problem.numKvHeads);
+  const pool = slots.length > 1 ? instance.pool : undefined;
+  let done = 0;
+  let longest = 0;
+  let last = now();
+  try {
+    for (let lanes = take(waiting, most); lanes.length > 0; lanes = take(waiting, most)) {
+      pool?.pause();
+      fillLanes(lanesNow(), tasksOf(instance, problem, pointers, kv, lanes, structs));
+      for (const end = done + lanes.reduce((sum, { work }) => sum + work, 0); done < end;) {
+        pool?.follow(address);
+        const start = now();
+        const isOwn = stepLane(lanesNow(), kernels, 0);
+        const time = now();
+        if (isOwn) longest = Math.max(longest, time - start);
+        const doneNow = end - leftOf(lanesNow(), lanes, slots.length);
+        if (doneNow > done) [done, last] = [doneNow, time];
+        else if (pool && !isOwn) awaitWorkers(pool, lanesNow(), lanes.length, time - last, longest);
+        if (done < total) yield fractionAt(share, done, total);
+      }
     }
-    const active = lanes.filter((lane) => lane !== undefined);
-    const written = computeItems(
-      instance,
-      "attend",
-      pointers.scratch,
-      scratchBytes,
-      active.map((lane) => lane.next()),
-    );
-    active.forEach((lane, i) => {
-      lane.end(written[i] !== 0);
-      if (!lane.isDone) return;
-      done += lane.done;
-      lanes[lanes.indexOf(lane)] = undefined;
-    });
-    const halfDone = lanes.reduce((sum, lane) => sum + (lane?.done ?? 0), 0);
-    if (done < total) yield fractionAt(share, done + halfDone, total);
+  } finally {
+    pool?.pause();
   }
   for (const { sequence, sequenceIndex, split } of runs) {
     if (split?.[1] !== 0) continue;
@@ -160,6 +126,96 @@ export function* attendInSteps(
     mergeParts(instance, args, split[0].length, split[2]);
   }
   yield share.to;
+}
+
+/** Where the threads have their arguments, query tiles and scratch, by their numbers; the caller is 0. */
+function slotsOf(
+  { kernels, pool }: Instance,
+  problem: Problem,
+  pointers: CallPointers,
+  scope: CallScope,
+  isLarge: boolean,
+): number[][] {
+  const dims = [problem.headDim, problem.valueDim, maxRowsPerKvHead(problem)] as const;
+  const slotOf = (scratch?: number): number[] => [
+    scope.reserve(structBytes(ATTEND_ARGS)),
+    scope.reserve(kernels.pieceTileBytes(...dims)),
+    scratch ?? scope.reserve(kernels.scratchBytes(...dims)),
+  ];
+  const slots: (number[] | undefined)[] = [slotOf(pointers.scratch)];
+  const workers = isLarge && pool ? pool.workers : [];
+  // Without memory for them the workers take no part.
+  const others = scope.attempt(() => workers.map(() => slotOf())) ?? [];
+  others.forEach((slot, n) => (slots[workers[n]!] = slot));
+  return Array.from(slots, (slot) => slot ?? [0, 0, 0]);
+}
+
+/**
+ * Waits for lanes that workers are in. `ms` after the last step of anyone it ends workers that hang, or begins a lane
+ * again that a worker has left.
+ */
+function awaitWorkers(pool: Threads, lanes: Lanes, count: number, ms: number, longest: number): void {
+  if (pool.rest()) {
+    if (ms > Math.max(PATIENCE_MS, 20 * longest)) pool.dispose();
+  } else if (ms > REST_MS) {
+    let lane = 0;
+    while (lane < count && isLaneDone(lanes, lane)) lane++;
+    if (lane < count) beginLane(lanes, 0, lane);
+  }
+}
+
+/** The work of lanes that is left, in multiply-adds. */
+function leftOf(lanes: Lanes, all: readonly Lane[], slots: number): number {
+  let left = 0;
+  all.forEach(({ work }, lane) => (left += isLaneDone(lanes, lane) ? 0 : work));
+  for (let slot = 0; slot < slots; slot++) {
+    const { lane, key } = placeOf(lanes, slot);
+    if (lane < 0 || isLaneDone(lanes, lane)) continue;
+    const { run, work } = all[lane]!;
+    const keys = Math.min(key, run.end) - run.first;
+    // Only the end of a lane is all of it.
+    left -= work * 0.999 * Math.max(0, keys / Math.max(1, run.end - run.first));
+  }
+  return left;
+}
+
+/** What the next lanes are to do; their arguments go to `structs`. */
+function tasksOf(
+  instance: Instance,
+  problem: Problem,
+  pointers: CallPointers,
+  kv: KvSource,
+  lanes: readonly Lane[],
+  structs: number,
+): LaneTask[] {
+  const { arena, kernels } = instance;
+  let struct = structs - structBytes(ATTEND_ARGS);
+  let written: Run | undefined;
+  let keys: readonly [number, number] = [0, 0];
+  return lanes.map(({ run, firstHead, endHead }) => {
+    if (run !== written) {
+      written = run;
+      struct += structBytes(ATTEND_ARGS);
+      const args = argsOf(instance, problem, pointers, kv, run);
+      writeStruct(arena.buffer, struct, ATTEND_ARGS, args);
+      keys = [args.firstKey, args.seqLenKv];
+    }
+    const { numKvHeads, headDim, valueDim, numHeads } = problem;
+    const passes = kernels.workItems(struct) / numKvHeads;
+    const rows = run.count * (numHeads / numKvHeads);
+    return {
+      struct,
+      firstItem: firstHead * passes,
+      endItem: endHead * passes,
+      startKey: keys[0],
+      firstKey: run.first,
+      endKey: run.end,
+      keys: keys[1],
+      // There are query tiles for one head alone.
+      stepPages: endHead - firstHead > 1 ? 0 : run.stepPages,
+      tileShift: firstHead * kernels.pieceTileBytes(headDim, valueDim, rows),
+    };
+  });
 }
 
 /** The runs of a call, in the order of the sequences and their queries. */
@@ -172,20 +228,25 @@ function runsOf(instance: Instance, problem: Problem, parts: number): Run[] {
   const runs: Run[] = [];
   problem.sequences.forEach((padded, sequenceIndex) => {
     const sequence = withoutPadding(instance, problem, padded);
-    const { seqLenQ, queryOffset } = sequence;
-    // Runs of equal length: a short one might go through the decode kernel, which has bits of its own.
-    const count = Math.min(seqLenQ, Math.ceil(seqLenQ / Math.max(1, Math.floor(passRows / group))));
+    const { seqLenQ, seqLenKv, queryOffset } = sequence;
+    const rows = seqLenQ * group * numKvHeads;
+    const wanted = instance.pool?.itemsFor(rows * seqLenKv * (headDim + valueDim)) ?? 0;
+    const runRows = wanted > 0 ? Math.min(passRows, Math.max(LEAST_ROWS, rows / wanted)) : passRows;
+    // Runs of about equal length: a short one might go through the decode kernel, which has bits of its own.
+    const count = Math.min(seqLenQ, Math.ceil(seqLenQ / Math.max(1, Math.floor(runRows / group))));
+    const unit = seqLenQ >= 4 * TILE_ROWS * count ? TILE_ROWS : 1;
+    const startOf = (n: number): number => (n === count ? seqLenQ : Math.floor((n * seqLenQ) / count / unit) * unit);
     for (let n = 0; n < count; n++) {
-      const start = Math.floor((n * seqLenQ) / count);
-      const queries = Math.floor(((n + 1) * seqLenQ) / count) - start;
+      const start = startOf(n);
+      const queries = startOf(n + 1) - start;
       const [first, end] = seenKeys(problem, { ...sequence, queryOffset: queryOffset + start, seqLenQ: queries });
-      const keyWork = Math.max(LEAST_ROWS, queries * group) * (headDim + valueDim);
+      const keyWork = Math.max(LEAST_WORK_ROWS, queries * group) * (headDim + valueDim);
       const pages = Math.max(1, Math.floor(STEP_WORK / keyWork / PAGE_KEYS));
       // More rows than a pass has go through all keys at once: those of a group of more heads than that.
-      const stepKeys = queries * group > passRows ? Infinity : pages * PAGE_KEYS;
+      const stepPages = queries * group > passRows ? 0 : pages;
       const push = (first: number, end: number, split: Run["split"]): void => {
         const work = keyWork * Math.max(1, end - first);
-        runs.push({ sequence, sequenceIndex, start, count: queries, first, end, stepKeys, work, split });
+        runs.push({ sequence, sequenceIndex, start, count: queries, first, end, stepPages, work, split });
       };
       // Calls that are split are one run: they have few query rows.
       const splits = splitsOf(problem, sequence);
@@ -201,16 +262,31 @@ function runsOf(instance: Instance, problem: Problem, parts: number): Run[] {
   return runs;
 }
 
-/** What the lanes are: a run, and [firstHead, endHead). */
-function* lanePlaces(runs: readonly Run[], numKvHeads: number): Generator<[Run, number, number], undefined> {
+/** The lanes of the runs. */
+function* lanesOf(runs: readonly Run[], numKvHeads: number): Generator<Lane, undefined> {
   for (const run of runs) {
-    const { first, end, stepKeys, work } = run;
-    const heads = end - first > stepKeys ? 1 : Math.max(1, Math.floor(STEP_WORK / work));
-    for (let head = 0; head < numKvHeads; head += heads) yield [run, head, Math.min(head + heads, numKvHeads)];
+    const { first, end, stepPages, work } = run;
+    const isLong = stepPages > 0 && end - first > stepPages * PAGE_KEYS;
+    const heads = isLong ? 1 : Math.max(1, Math.floor(STEP_WORK / work));
+    for (let firstHead = 0; firstHead < numKvHeads; firstHead += heads) {
+      const endHead = Math.min(firstHead + heads, numKvHeads);
+      yield { run, firstHead, endHead, work: work * (endHead - firstHead) };
+    }
   }
 }
 
-/** The arguments of a run, over all keys. */
+/** The next `most` of what a generator has, or fewer where it ends. */
+function take<T>(from: Iterator<T, undefined>, most: number): T[] {
+  const taken: T[] = [];
+  while (taken.length < most) {
+    const next = from.next();
+    if (next.done) break;
+    taken.push(next.value);
+  }
+  return taken;
+}
+
+/** The arguments of a run, over all of its keys. */
 function argsOf(
   instance: Instance,
   problem: Problem,

@@ -5,7 +5,7 @@ import { CallScope } from "../memory/call-scope.ts";
 import { MAX_ITEMS } from "../threads/control.ts";
 
 /** Query rows of an item, at least: eight query tiles; at most: the query tiles of a pass. */
-const LEAST_ROWS = 128;
+export const LEAST_ROWS = 128;
 const MOST_ROWS = 768;
 /** Query rows of an item are a multiple of this, as those of a query tile. */
 export const TILE_ROWS = 16;
@@ -25,7 +25,10 @@ export function attendOnThreads({ arena, kernels }: Instance, pool: Threads, arg
   const wanted = pool.itemsFor(rows * numKvHeads * seqLenKv * (headDim + valueDim));
   if (wanted === 0) return false;
   const rowsPerItem = Math.max(LEAST_ROWS, Math.min(MOST_ROWS, (rows * numKvHeads) / wanted));
-  const queries = Math.max(1, Math.round(rowsPerItem / group / TILE_ROWS)) * TILE_ROWS;
+  const most = Math.max(1, Math.round(rowsPerItem / group / TILE_ROWS));
+  // Runs of equal length: a thread that takes a long one when the others are done keeps them waiting.
+  const tiles = Math.ceil(seqLenQ / TILE_ROWS);
+  const queries = Math.ceil(tiles / Math.ceil(tiles / most)) * TILE_ROWS;
   // A rest that would go through the decode kernel, which has bits of its own, goes with the run before it.
   const rest = seqLenQ % queries;
   const runs = Math.max(1, Math.floor(seqLenQ / queries) + Number(rest * group > MAX_DECODE_ROWS));

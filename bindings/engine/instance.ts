@@ -9,6 +9,8 @@ export const WORK_OF_FLOAT = 8;
 /** Threads on the memory of an instance (threads/pool.ts). */
 export interface Threads {
   readonly threads: number;
+  /** The numbers of the workers that are alive, each from 1 on. */
+  readonly workers: readonly number[];
   /** Into how many items a call of that many multiply-adds is best cut; 0 where one thread is as good. */
   itemsFor(work: number): number;
   /**
@@ -29,6 +31,12 @@ export interface Threads {
     next?: ThreadKernel,
     at?: number,
   ): number[] | undefined;
+  /** Lets the workers go through the lanes at `address` (lanes.ts), until the next call of `pause`, `run` or `follow`. */
+  follow(address: number): void;
+  /** Waits until no worker is in a step of a lane. */
+  pause(): void;
+  /** Whether a worker goes through lanes now. If so, sleeps until one leaves them, for a millisecond at most. */
+  rest(): boolean;
   dispose(): void;
 }
 

@@ -61,7 +61,9 @@ function linearOnThreads(instance: Instance, pool: Threads, call: LinearCall): b
   const byRows = blocks >= wanted;
   const panels = Math.ceil(outFeatures / PANEL_FEATURES);
   const rowStep = byRows ? Math.ceil(blocks / wanted) * BLOCK_ROWS : rows;
-  const featureStep = byRows ? outFeatures : Math.ceil(panels / wanted) * PANEL_FEATURES;
+  // Twice as many where they are panels: one of 24 takes some milliseconds over 512 rows, which the last one waits for.
+  const few = Math.ceil(panels / Math.min(MAX_ITEMS, 2 * wanted));
+  const featureStep = byRows ? outFeatures : few * PANEL_FEATURES;
   const items = [...itemsOf(instance, call, rowStep, featureStep)];
   return pool.run("linear", instance.kernels.linearScratchBytes(), items) !== undefined;
 }

@@ -8,24 +8,30 @@ interface Host {
   setTimeout?: (callback: () => void, ms: number) => unknown;
 }
 
+/** How one call gives the thread back. */
+export interface Turns {
+  /** Other tasks of the host come first, then the promise resolves. */
+  give(): Promise<void>;
+  close(): void;
+}
+
 /**
- * Gives the thread back: other tasks of the host come first, then the promise resolves. Not by `scheduler.yield`, whose
- * continuations go before timers and messages: `controller.abort()` in a timer would come when the call is over.
+ * Not by `scheduler.yield`, whose continuations go before timers and messages: `controller.abort()` in a timer would
+ * come when the call is over. A call has one channel for all of its turns: a new one for each takes Firefox longer.
  */
-export function giveWay(): Promise<void> {
+export function openTurns(): Turns {
   const { setImmediate, MessageChannel, setTimeout } = globalThis as Host;
-  return new Promise((resolve) => {
-    if (setImmediate) {
-      setImmediate(resolve);
-    } else if (MessageChannel) {
-      const { port1, port2 } = new MessageChannel();
-      port1.onmessage = () => {
-        port1.close();
-        resolve();
-      };
-      port2.postMessage(0);
-    } else {
-      setTimeout?.(resolve, 0);
-    }
-  });
+  if (setImmediate) return { give: () => new Promise((resolve) => void setImmediate(resolve)), close: () => undefined };
+  if (!MessageChannel) {
+    return { give: () => new Promise((resolve) => void setTimeout?.(resolve, 0)), close: () => undefined };
+  }
+  const { port1, port2 } = new MessageChannel();
+  return {
+    give: () =>
+      new Promise((resolve) => {
+        port1.onmessage = () => resolve();
+        port2.postMessage(0);
+      }),
+    close: () => port1.close(),
+  };
 }

@@ -1,8 +1,8 @@
 import { checkFinite, wrongKind } from "../check.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { Names } from "../options.ts";
-import { giveWay } from "./give-way.ts";
-import type { Steps } from "./steps.ts";
+import { openTurns } from "./give-way.ts";
+import { type Steps, now } from "./steps.ts";
 
 /** What every asynchronous call takes besides its own options. @category Attention */
 export interface AsyncOptions {
@@ -39,12 +39,13 @@ export async function runAsync<Result>(
   }
   checkFinite("budgetMs", budgetMs, 0);
   let ends: (() => void)[] = [];
+  const turns = openTurns();
   try {
     if (signal?.aborted) throw signal.reason;
     let step = steps.next();
     ends = begin();
     while (!step.done) {
-      await giveWay();
+      await turns.give();
       if (signal?.aborted) throw signal.reason;
       arena.check();
       step = takeSlice(steps, budgetMs);
@@ -56,6 +57,7 @@ export async function runAsync<Result>(
     steps.throw(error);
     throw error;
   } finally {
+    turns.close();
     for (const end of ends) end();
   }
 }
@@ -73,9 +75,4 @@ function takeSlice<Result>(steps: Steps<Result>, budget: number): IteratorResult
     if (time === start ? count >= budget : time - start + longest > budget) return step;
     before = time;
   }
-}
-
-/** Milliseconds from any time on. Audio worklets have no `performance`. */
-function now(): number {
-  return (globalThis as { performance?: { now(): number } }).performance?.now() ?? Date.now();
 }

@@ -2,15 +2,19 @@
 // table in the shared memory, each as the numbers of its arguments. Whoever is free takes the last one that is left,
 // and so on until none is.
 //
-//     ┌ words [WORDS] ────────────┬ scratch ───────┬ results ────────┬ table, f64 ─────────────────────────────┐
-//     │ LEFT DONE EPOCH KERNEL …  │ [MAX_THREADS]  │ [MAX_ITEMS]     │ [MAX_ITEMS][ITEM_NUMBERS] arguments     │
-//     └───────────────────────────┴────────────────┴─────────────────┴─────────────────────────────────────────┘
+//     ┌ words [WORDS] ────────────┬ scratch, busy ────┬ results ─────┬ table, f64 ────────────────────────────┐
+//     │ LEFT DONE EPOCH KERNEL …  │ 2 × [MAX_THREADS] │ [MAX_ITEMS]  │ [MAX_ITEMS][ITEM_NUMBERS] arguments    │
+//     └───────────────────────────┴───────────────────┴──────────────┴────────────────────────────────────────┘
 //
 // LEFT alone says whether an item is to be had: who lowers it from n > 0 has item n − 1. So a worker that comes late
 // finds nothing, or an item of the next call, which is complete by then.
+//
+// Beside it workers go through the lanes of an asynchronous call (engine/lanes.ts), step by step, as long as LANES has
+// their address. The caller clears LANES, and then waits until no worker is busy: a worker says so before it looks.
 
 import type { Kernels } from "../engine/abi.ts";
 import { type ThreadKernel, callItem } from "../engine/items.ts";
+import { lanesAt, stepLane } from "../engine/lanes.ts";
 
 /** The kernels that take items, by their numbers in the table. */
 export const KERNELS = [
@@ -45,6 +49,10 @@ const COUNT = 5;
 /** The kernel that is called after it, or −1, and which argument is its first one. */
 const NEXT = 6;
 const NEXT_AT = 7;
+/** The lanes that workers go through when no call is on: their address, or 0. */
+export const LANES = 8;
+/** How often a worker has left lanes. */
+export const LEAVES = 9;
 const WORDS = 16;
 
 /**
@@ -53,7 +61,7 @@ const WORDS = 16;
  */
 export const COMPUTED = 1;
 
-const TABLE_AT = (WORDS + MAX_THREADS + MAX_ITEMS) * 4;
+const TABLE_AT = (WORDS + 2 * MAX_THREADS + MAX_ITEMS) * 4;
 /** Bytes of a control block. */
 export const CONTROL_BYTES = TABLE_AT + MAX_ITEMS * ITEM_NUMBERS * 8;
 
@@ -62,13 +70,16 @@ export class Control {
   readonly words: Int32Array;
   /** Address of the scratch of each thread. */
   readonly scratch: Uint32Array;
+  /** 1 for each worker that may be in a step of a lane. */
+  readonly busy: Int32Array;
   readonly results: Int32Array;
   readonly table: Float64Array;
 
   constructor(buffer: ArrayBufferLike, address: number) {
     this.words = new Int32Array(buffer, address, WORDS);
     this.scratch = new Uint32Array(buffer, address + WORDS * 4, MAX_THREADS);
-    this.results = new Int32Array(buffer, address + (WORDS + MAX_THREADS) * 4, MAX_ITEMS);
+    this.busy = new Int32Array(buffer, address + (WORDS + MAX_THREADS) * 4, MAX_THREADS);
+    this.results = new Int32Array(buffer, address + (WORDS + 2 * MAX_THREADS) * 4, MAX_ITEMS);
     this.table = new Float64Array(buffer, address + TABLE_AT, MAX_ITEMS * ITEM_NUMBERS);
   }
 
@@ -98,6 +109,25 @@ export class Control {
       Atomics.add(this.words, DONE, 1);
       Atomics.notify(this.words, DONE);
     }
+  }
+
+  /** Goes through the lanes in `memory` that LANES names, until it names them no more or none is left. */
+  follow(kernels: Kernels, memory: { readonly buffer: ArrayBufferLike }, thread: number): void {
+    const { words, busy } = this;
+    if (Atomics.load(words, LANES) === 0) return;
+    Atomics.store(busy, thread, 1);
+    const address = Atomics.load(words, LANES);
+    try {
+      if (address !== 0) {
+        const lanes = lanesAt(memory.buffer, address >>> 0);
+        while (Atomics.load(words, LANES) === address && stepLane(lanes, kernels, thread));
+      }
+    } catch {
+      // The caller does the lane again, and gets the error.
+    }
+    Atomics.store(busy, thread, 0);
+    Atomics.add(words, LEAVES, 1);
+    Atomics.notify(words, LEAVES);
   }
 
   /** What the kernels return for one item. */

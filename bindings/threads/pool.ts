@@ -2,7 +2,7 @@ import type { Kernels } from "../engine/abi.ts";
 import type { Instance, Threads } from "../engine/instance.ts";
 import type { ThreadKernel } from "../engine/items.ts";
 import type { Arena } from "../memory/arena.ts";
-import { COMPUTED, CONTROL_BYTES, Control, DONE, EPOCH, LEFT, MAX_ITEMS, READY } from "./control.ts";
+import { COMPUTED, CONTROL_BYTES, Control, DONE, EPOCH, LANES, LEAVES, LEFT, MAX_ITEMS, READY } from "./control.ts";
 import { type WorkerHandle, startWorker } from "./host.ts";
 import type { Start } from "./worker.ts";
 
@@ -98,6 +98,10 @@ export class Pool implements Threads {
     return this.#workers.length + 1;
   }
 
+  get workers(): readonly number[] {
+    return this.#workers.map(({ thread }) => thread);
+  }
+
   /** Into how many items a call of that many multiply-adds is best cut; 0 where one thread is as good. */
   itemsFor(work: number): number {
     return this.threads > 1 && work >= LEAST_WORK ? Math.min(MAX_ITEMS, this.threads * ITEMS_PER_THREAD) : 0;
@@ -120,10 +124,9 @@ export class Pool implements Threads {
     const control = this.#control;
     const { words, results } = control;
     try {
+      this.pause();
       // The numbers of workers that have died are no longer given.
-      [0, ...this.#workers.map(({ thread }) => thread)].forEach(
-        (thread, i) => (control.scratch[thread] = scratch[i] ?? 0),
-      );
+      [0, ...this.workers].forEach((thread, i) => (control.scratch[thread] = scratch[i] ?? 0));
       control.fill(kernel, items, next, at);
       Atomics.store(words, DONE, 0);
       Atomics.store(words, LEFT, items.length);
@@ -131,7 +134,7 @@ export class Pool implements Threads {
       Atomics.notify(words, EPOCH, items.length - 1);
       const start = performance.now();
       control.work(this.#kernels, 0);
-      this.#join(items.length, Math.max(PATIENCE_MS, 20 * (performance.now() - start)));
+      this.#join(DONE, (done) => done >= items.length, Math.max(PATIENCE_MS, 20 * (performance.now() - start)));
       return items.map((_, item) =>
         results[item]! >= COMPUTED ? results[item]! - COMPUTED : control.compute(this.#kernels, 0, item),
       );
@@ -140,29 +143,57 @@ export class Pool implements Threads {
     }
   }
 
-  /** Waits until `count` items are done. Where none is for `patience` milliseconds, the workers are ended. */
-  #join(count: number, patience: number): void {
+  /** Lets the workers go through the lanes at an address: see Threads. */
+  follow(address: number): void {
     const { words } = this.#control;
-    for (let spin = 0; spin < SPINS; spin++) if (Atomics.load(words, DONE) >= count) return;
+    if (Atomics.load(words, LANES) === address >> 0) return;
+    this.pause();
+    Atomics.store(words, LANES, address);
+    Atomics.add(words, EPOCH, 1);
+    Atomics.notify(words, EPOCH);
+  }
+
+  /** Waits until no worker is in a step of a lane. */
+  pause(): void {
+    const { words } = this.#control;
+    if (Atomics.exchange(words, LANES, 0) !== 0) this.#join(LEAVES, () => !this.#follows(), PATIENCE_MS);
+  }
+
+  /** Whether a worker goes through lanes now: see Threads. */
+  rest(): boolean {
+    const leaves = Atomics.load(this.#control.words, LEAVES);
+    if (!this.#follows()) return false;
+    this.#sleep(LEAVES, leaves, 1);
+    return true;
+  }
+
+  #follows(): boolean {
+    return this.#workers.some(({ thread }) => Atomics.load(this.#control.busy, thread) !== 0);
+  }
+
+  /** Waits until a word of the control block is as `isDone` says. Where it stays for `patience` ms, ends the workers. */
+  #join(word: number, isDone: (value: number) => boolean, patience: number): void {
+    const { words } = this.#control;
+    for (let spin = 0; spin < SPINS; spin++) if (isDone(Atomics.load(words, word))) return;
     let last = performance.now();
-    for (let done = -1; ;) {
-      const now = Atomics.load(words, DONE);
-      if (now >= count) return;
-      if (now !== done) last = performance.now();
+    for (let before = NaN; ;) {
+      const now = Atomics.load(words, word);
+      if (isDone(now)) return;
+      if (now !== before) last = performance.now();
       else if (performance.now() - last > patience) {
         this.dispose();
         return;
       }
-      done = now;
-      this.#sleep(done);
+      before = now;
+      this.#sleep(word, now, 10);
     }
   }
 
-  /** Sleeps until DONE is no longer `done`, for 10 ms at most; where the host forbids it, returns at once. */
-  #sleep(done: number): void {
+  /** Sleeps until a word is no longer `value`, for `ms` at most; where the host forbids it, returns at once. */
+  #sleep(word: number, value: number, ms: number): void {
     if (!this.#sleeps) return;
     try {
-      Atomics.wait(this.#control.words, DONE, done, 10);
+      Atomics.wait(this.#control.words, word, value, ms);
     } catch {
       this.#sleeps = false;
     }

@@ -25,7 +25,7 @@ const port: Port = (globalThis as Node).process?.getBuiltinModule?.("worker_thre
 
 /** Waits for calls and takes part in them, until the worker is terminated. */
 function start({ module, memory, control: address, thread }: Start): void {
-  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  const kernels = new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as Kernels;
   const control = new Control(memory.buffer, address);
   let epoch = Atomics.load(control.words, EPOCH);
   Atomics.add(control.words, READY, 1);
@@ -33,7 +33,8 @@ function start({ module, memory, control: address, thread }: Start): void {
   for (;;) {
     Atomics.wait(control.words, EPOCH, epoch);
     epoch = Atomics.load(control.words, EPOCH);
-    control.work(exports as unknown as Kernels, thread);
+    control.work(kernels, thread);
+    control.follow(kernels, memory, thread);
   }
 }
 

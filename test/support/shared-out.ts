@@ -21,6 +21,7 @@ export function shareOut(heed: Heed): Runs {
   const control = new Control(new ArrayBuffer(CONTROL_BYTES), 0);
   instance.pool = {
     threads: THREADS,
+    workers: [],
     itemsFor: (work) => (work > 0 ? 7 : 0),
     run: (kernel, scratchBytes, items, next, at) => {
       let scratch: number[] = [];
@@ -43,6 +44,9 @@ export function shareOut(heed: Heed): Runs {
       for (const each of next ? [kernel, next] : [kernel]) runs[each] = (runs[each] ?? 0) + 1;
       return results;
     },
+    follow: () => undefined,
+    pause: () => undefined,
+    rest: () => false,
     dispose: () => undefined,
   } satisfies Threads;
   return runs;
