@@ -166,17 +166,19 @@ function awaitWorkers(pool: Threads, lanes: Lanes, count: number, ms: number, lo
 
 /** The work of lanes that is left, in multiply-adds. */
 function leftOf(lanes: Lanes, all: readonly Lane[], slots: number): number {
-  let left = 0;
-  all.forEach(({ work }, lane) => (left += isLaneDone(lanes, lane) ? 0 : work));
+  // How far each lane is: that of a worker that died may have been begun again, and then two are in it.
+  const reached = new Float64Array(all.length);
   for (let slot = 0; slot < slots; slot++) {
     const { lane, key } = placeOf(lanes, slot);
-    if (lane < 0 || isLaneDone(lanes, lane)) continue;
-    const { run, work } = all[lane]!;
-    const keys = Math.min(key, run.end) - run.first;
-    // Only the end of a lane is all of it.
-    left -= work * 0.999 * Math.max(0, keys / Math.max(1, run.end - run.first));
+    if (lane < 0) continue;
+    const { first, end } = all[lane]!.run;
+    reached[lane] = Math.max(reached[lane]!, (Math.min(key, end) - first) / Math.max(1, end - first));
   }
-  return left;
+  // Only the end of a lane is all of it.
+  return all.reduce(
+    (left, { work }, lane) => left + (isLaneDone(lanes, lane) ? 0 : work * (1 - 0.999 * reached[lane]!)),
+    0,
+  );
 }
 
 /** What the next lanes are to do; their arguments go to `structs`. */
