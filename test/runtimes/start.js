@@ -33,6 +33,7 @@ async function makeProject(project) {
     "vercel-edge",
     "page",
     "vite",
+    "durable-memory",
     "shard-sockets",
     "shard-threads",
   ]) {
