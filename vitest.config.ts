@@ -28,7 +28,10 @@ const sweeps = readdirSync("test", { withFileTypes: true })
   .filter((file) => file.endsWith(".test.ts") && readFileSync(file, "utf8").includes('"../support/sweep.ts"'));
 
 // Some examples are projects of their own, in which the package does not find itself by its name.
-const alias = [{ find: /^heed$/, replacement: fileURLToPath(new URL("dist/index.js", import.meta.url)) }];
+const alias = [
+  { find: /^heed$/, replacement: fileURLToPath(new URL("dist/index.js", import.meta.url)) },
+  { find: /^heed\/shard$/, replacement: fileURLToPath(new URL("dist/shard.js", import.meta.url)) },
+];
 // Hooks load workers and start browsers, which a busy machine lets wait.
 const inNode = { setupFiles: "test/support/setup.ts", execArgv: flags, testTimeout: 60_000, hookTimeout: 60_000 };
 
@@ -54,6 +57,7 @@ export default defineConfig({
       },
       {
         // `npm run test:runtimes`: the packed package in other runtimes.
+        resolve: { alias },
         test: {
           name: "runtimes",
           include: ["test/runtimes/**/*.test.ts"],

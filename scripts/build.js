@@ -1,6 +1,6 @@
 // node scripts/build.js [target …]: compiles assembly/ for the targets of asconfig.json (all of them by default) whose
 // files are not up to date, side by side, then bundles bindings/ to dist/ and each example to build/, where `npm
-// start`, `npm run generate` and `npm run split` run it, and build/lens.html, the page of `npm run lens`.
+// start`, `npm run generate`, `npm run split` and so on run it, and build/lens.html, the page of `npm run lens`.
 import process from "node:process";
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -61,8 +61,10 @@ const published = {
 };
 await build({ ...published, entryPoints: ["bindings/index.ts"], loader: { ".wasm": "base64" } });
 await build({ ...published, entryPoints: ["bindings/slim.ts"] });
-// heed/onnx has no part of heed in it: it is handed an instance.
-await build({ ...published, entryPoints: [{ in: "bindings/onnx/index.ts", out: "onnx" }] });
+// heed/onnx and heed/shard have no part of heed in them: they are handed an instance.
+for (const name of ["onnx", "shard"]) {
+  await build({ ...published, entryPoints: [{ in: `bindings/${name}/index.ts`, out: name }] });
+}
 // The same code for each host that compiles the files itself, and how it wants the import of one written.
 for (const { host, suffix } of [
   { host: "workerd", suffix: "" },
@@ -84,15 +86,15 @@ for (const { host, suffix } of [
   });
 }
 
-for (const example of ["read", "generate", "split", "safetensors"]) {
+for (const example of ["read", "generate", "split", "shard-threads", "safetensors"]) {
   await build({
     ...shared,
     entryPoints: [`examples/${example}/main.ts`],
     outfile: `build/${example}.js`,
     platform: "node",
     packages: "external",
-    // tsconfig.json points "heed" at the sources for the type checker; at run time it is dist/, as for any user.
-    external: ["heed"],
+    // tsconfig.json points these at the sources for the type checker; at run time they are dist/, as for any user.
+    external: ["heed", "heed/shard"],
   });
 }
 

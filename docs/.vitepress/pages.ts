@@ -4,7 +4,10 @@ import { join } from "node:path";
 import type { DefaultTheme } from "vitepress";
 
 const GROUPS: { text: string; pages: string[] }[] = [
-  { text: "Compute", pages: ["attention", "kv-cache", "weights-and-merge", "rotary", "layers-and-importers", "onnx"] },
+  {
+    text: "Compute",
+    pages: ["attention", "kv-cache", "weights-and-merge", "rotary", "layers-and-importers", "onnx", "shard"],
+  },
   { text: "Speed and accuracy", pages: ["performance", "accuracy"] },
   { text: "Run and see", pages: ["hosts", "lens"] },
   { text: "Inside", pages: ["architecture"] },

@@ -96,6 +96,14 @@ describe("the bundle", () => {
     expect(code.length).toBeLessThanOrEqual(25_100);
   });
 
+  it("leaves heed/shard out, which leaves heed out and has at most 23.6 kB", () => {
+    expect(read("dist/index.js").toString()).not.toContain("ShardError");
+    const source = read("dist/shard.js").toString();
+    expect(source).not.toMatch(/^import |WebAssembly|node:|class (Heed|Arena|Tensor|KvCache)\b/m);
+    const { code } = transformSync(source, { minify: true });
+    expect(code.length).toBeLessThanOrEqual(23_600);
+  });
+
   it("heed/slim is heed without the builds", () => {
     const source = read("dist/slim.js").toString();
     expect(source).not.toMatch(/AGFzbQ|^import /m);

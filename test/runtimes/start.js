@@ -28,7 +28,15 @@ async function makeProject(project) {
     recursive: true,
     filter: (path) => basename(path) !== "node_modules" && (statSync(path).isDirectory() || /\.(js|html)$/.test(path)),
   });
-  for (const example of ["cloudflare-worker", "vercel-edge", "page", "vite"]) {
+  for (const example of [
+    "cloudflare-worker",
+    "vercel-edge",
+    "page",
+    "vite",
+    "durable-memory",
+    "shard-sockets",
+    "shard-threads",
+  ]) {
     cpSync(join(root, "examples", example), join(project, "examples", example), { recursive: true });
   }
   await build({

@@ -79,6 +79,15 @@ const BROKEN = [
     "export class Heed {}",
   ],
   ["onnx-on-top", "bindings/layer/a.ts", 'import "../onnx/c.ts";', "bindings/onnx/c.ts"],
+  ["shard-is-handed-heed", "bindings/shard/a.ts", 'import "../memory/c.ts";', "bindings/memory/c.ts"],
+  [
+    "shard-takes-types",
+    "bindings/shard/b.ts",
+    'import { KvCache } from "../kv-cache/kv-cache.ts"; new KvCache();',
+    "bindings/kv-cache/kv-cache.ts",
+    "export class KvCache {}",
+  ],
+  ["shard-on-top", "bindings/layer/b.ts", 'import "../shard/c.ts";', "bindings/shard/c.ts"],
   ["resolves", "bindings/rotary/a.ts", 'import "./nowhere.ts";', "bindings/rotary/b.ts"],
   ["no-test-in-a-test", "test/a.test.ts", 'import "./b.test.ts";', "test/b.test.ts"],
 ];

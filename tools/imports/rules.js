@@ -68,18 +68,30 @@ const BENCH = [
   ["harness/"],
 ];
 
-/** heed/onnx is handed an instance and holds no part of heed: it imports checks, limits and names, and types besides. */
-const ONNX = {
-  folder: "bindings/onnx/",
-  code: ["bindings/check.ts", "bindings/limits.ts", "bindings/options.ts"],
-  types: [
-    "bindings/heed.ts",
-    "bindings/engine/module.ts",
-    "bindings/attention/options.ts",
-    "bindings/attention-weights/options.ts",
-    "bindings/memory/layout.ts",
-  ],
-};
+/** Entries that are handed an instance and hold no part of heed: they import checks, limits and names, and types besides. */
+const CODE = ["bindings/check.ts", "bindings/limits.ts", "bindings/options.ts"];
+const BESIDE = [
+  {
+    name: "onnx",
+    types: [
+      "bindings/heed.ts",
+      "bindings/engine/module.ts",
+      "bindings/attention/options.ts",
+      "bindings/attention-weights/options.ts",
+      "bindings/memory/layout.ts",
+    ],
+  },
+  {
+    name: "shard",
+    types: [
+      "bindings/heed.ts",
+      "bindings/kv-cache/kv-cache.ts",
+      "bindings/kv-cache/options.ts",
+      "bindings/kv-cache/page-layout.ts",
+      "bindings/rotary/options.ts",
+    ],
+  },
+];
 
 /**
  * A pattern for folders and files.
@@ -130,7 +142,7 @@ export const forbidden = [
     to: { circular: true },
   },
   ...runsDown("repository", "", REPOSITORY),
-  ...runsDown("bindings", "bindings/", BINDINGS, { beside: ["onnx/"] }),
+  ...runsDown("bindings", "bindings/", BINDINGS, { beside: BESIDE.map(({ name }) => `${name}/`) }),
   ...runsDown("assembly", "assembly/", ASSEMBLY),
   ...runsDown("bench", "bench/", BENCH, { beside: ["start.js"] }),
   {
@@ -151,24 +163,29 @@ export const forbidden = [
     from: { pathNot: "^(assembly|test/kernels|test/package/module)/" },
     to: { path: "^assembly/" },
   },
-  {
-    name: "onnx-is-handed-heed",
-    comment: `${ONNX.folder} imports ${ONNX.code.join(", ")}, and types of ${ONNX.types.join(", ")}`,
-    from: { path: pattern([ONNX.folder]) },
-    to: { path: "^bindings/", pathNot: pattern([ONNX.folder, ...ONNX.code, ...ONNX.types]) },
-  },
-  {
-    name: "onnx-takes-types",
-    comment: `what ${ONNX.folder} imports beside the checks are types, so that dist/onnx.js has no heed in it`,
-    from: { path: pattern([ONNX.folder]) },
-    to: { path: pattern(ONNX.types), dependencyTypesNot: ["type-only"] },
-  },
-  {
-    name: "onnx-on-top",
-    comment: `nothing of heed needs ${ONNX.folder}`,
-    from: { path: "^bindings/", pathNot: pattern([ONNX.folder]) },
-    to: { path: pattern([ONNX.folder]) },
-  },
+  ...BESIDE.flatMap(({ name, types }) => {
+    const folder = `bindings/${name}/`;
+    return [
+      {
+        name: `${name}-is-handed-heed`,
+        comment: `${folder} imports ${CODE.join(", ")}, and types of ${types.join(", ")}`,
+        from: { path: pattern([folder]) },
+        to: { path: "^bindings/", pathNot: pattern([folder, ...CODE, ...types]) },
+      },
+      {
+        name: `${name}-takes-types`,
+        comment: `what ${folder} imports beside the checks are types, so that dist/${name}.js has no heed in it`,
+        from: { path: pattern([folder]) },
+        to: { path: pattern(types), dependencyTypesNot: ["type-only"] },
+      },
+      {
+        name: `${name}-on-top`,
+        comment: `nothing of heed needs ${folder}`,
+        from: { path: "^bindings/", pathNot: pattern([folder]) },
+        to: { path: pattern([folder]) },
+      },
+    ];
+  }),
   {
     name: "resolves",
     comment: "an import that leads nowhere would slip through the rules above; dist/ need not be built",

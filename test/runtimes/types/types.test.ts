@@ -8,6 +8,7 @@ import { installed, output, pathIn } from "../project.ts";
 const consumer = `
 import { type AttentionOptions, type Heed, type LoadOptions, load, loadSync } from "heed";
 import { onnxAttention } from "heed/onnx";
+import { Shard, ShardedCache } from "heed/shard";
 import relaxed from "heed/relaxed.wasm";
 import simd from "heed/simd.wasm";
 
@@ -28,6 +29,13 @@ heed.attention(x, x, x, { numHeads: 1 });
 
 const one = { data: x, shape: [1, 1, 1, 8] };
 onnxAttention(heed, { Q: one, K: one, V: one }).Y.shape satisfies readonly number[];
+
+const shard = new Shard(heed);
+const sizes = { numKvHeads: 1, headDim: 8, capacity: 100 };
+const sharded = await ShardedCache.open(heed, [(request) => shard.handle(request)], sizes);
+(await sharded.attention(x, { numHeads: 1 })).out satisfies Float32Array;
+// @ts-expect-error a place sees no mask of the whole
+await sharded.attention(x, { numHeads: 1, keepMask: { data: new Uint8Array(8), shape: [8] } });
 `;
 
 /** What only a project with the types of a host writes. */

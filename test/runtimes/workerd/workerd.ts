@@ -2,7 +2,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
-import { Miniflare } from "miniflare";
+import { Miniflare, type SharedOptions, type WorkerOptions } from "miniflare";
 import { installed, output, project } from "../project.ts";
 
 /** Bundles a Worker of the project as Cloudflare's tools do, the wasm files beside it, and gives its folder. */
@@ -18,6 +18,7 @@ export async function bundleWorker(entry: string): Promise<string> {
     target: "es2022",
     conditions: ["workerd", "worker", "browser"],
     loader: { ".wasm": "copy" },
+    external: ["cloudflare:*"],
     logLevel: "warning",
   });
   return outdir;
@@ -45,10 +46,11 @@ export async function bundleByWrangler(entry: string): Promise<string> {
   return outdir;
 }
 
-/** workerd with the Worker of a folder. */
-export function serve(folder: string): Miniflare {
+/** workerd with the Worker of a folder, and what else it is to have. */
+export function serve(folder: string, more: Pick<WorkerOptions, "durableObjects"> & SharedOptions = {}): Miniflare {
   const beside = readdirSync(folder).filter((name) => name.endsWith(".wasm"));
   return new Miniflare({
+    ...more,
     modulesRoot: folder,
     modules: [
       { type: "ESModule", path: join(folder, "worker.js") },
