@@ -2,7 +2,6 @@
 // What heed and heed/slim export alike: everything but how a build comes to be loaded.
 
 import { importers } from "./importers/index.ts";
-import { KvCache as KvCacheHandle } from "./kv-cache/kv-cache.ts";
 import type { MultiHeadAttention as MultiHeadAttentionLayer } from "./layer/multi-head-attention.ts";
 
 export type { AttentionResult } from "./attention/attention.ts";
@@ -11,6 +10,7 @@ export type { Heed } from "./heed.ts";
 export type { ImportOptions, ImportedLayer, OnnxAttributes, StateDict, TorchOptions } from "./importers/index.ts";
 export type { LayerRotary, MultiHeadAttentionOptions, MultiHeadWeights } from "./layer/options.ts";
 export type { LinearOptions, LinearResult, PackedLinear, WeightOptions } from "./layer/linear.ts";
+export { KvCache } from "./kv-cache/kv-cache.ts";
 export type { SaveOptions } from "./kv-cache/saved.ts";
 export type {
   AppendOptions,
@@ -50,13 +50,3 @@ export const MultiHeadAttention: typeof importers = importers;
 
 /** The layer that `heed.createMultiHeadAttention` makes. @category Layer and linear */
 export type MultiHeadAttention = MultiHeadAttentionLayer;
-
-// The same for `KvCache`: the value has what is made of caches, the type is a cache.
-
-/** Caches out of caches. @category KV cache @namespace */
-export const KvCache: Pick<typeof KvCacheHandle, "prefix"> = {
-  prefix: (cache, length) => KvCacheHandle.prefix(cache, length),
-};
-
-/** A cache that `heed.createKvCache` makes. @category KV cache */
-export type KvCache = KvCacheHandle;

@@ -3,7 +3,8 @@
 //     M = max(lse_p, sink)    l = Σ_p exp(lse_p − M) + exp(sink − M)
 //     out = Σ_p exp(lse_p − M)/l · out_p                                lse = M + ln l
 //
-// A part that saw no key has lse_p = −Infinity and is not read. All sums are in f64, so the order of the parts changes
+// A part that saw no key has lse_p = −Infinity and is not read, nor is one whose lse_p is the lowest number, −FLT_MAX,
+// beside another that is higher: a split has it where all scores of a row are −Infinity (attention/splits.ts). All sums are in f64, so the order of the parts changes
 // a last bit at most.
 
 import { exp64, log } from "../simd/exp";
@@ -53,10 +54,12 @@ export function mergeRows(
     for (let p = 0; p < parts; p++) top = max<f32>(top, load<f32>(pointer(lses, p) + lseOffset)); // NaN where either is
     // Weights and addresses of the parts that have any.
     let count: i32 = 0;
-    let l = weightOf(sink, top);
+    let l: f64 = sink == -Infinity && top == top ? 0 : exp64(<f64>sink - <f64>top);
     for (let p = 0; p < parts; p++) {
-      const w = weightOf(load<f32>(pointer(lses, p) + lseOffset), top);
-      if (w == 0) continue;
+      const partLse = load<f32>(pointer(lses, p) + lseOffset);
+      if (partLse <= -f32.MAX_VALUE && (partLse < top || top == -Infinity)) continue;
+      // It may be 0, and still make NaN of a row that has one.
+      const w = exp64(<f64>partLse - <f64>top);
       l += w;
       store<f64>(scratch + ((<usize>count) << 4), w);
       store<usize>(scratch + ((<usize>count) << 4), pointer(outs, p) + <usize>row * outRowBytes, 8);
@@ -70,12 +73,6 @@ export function mergeRows(
 // @ts-ignore: decorator
 @inline function pointer(array: usize, p: i32): usize {
   return load<usize>(array + ((<usize>p) << 2));
-}
-
-/** exp(lse − top), 0 for −Infinity. */
-// @ts-ignore: decorator
-@inline function weightOf(lse: f32, top: f32): f64 {
-  return lse == -Infinity && top == top ? 0 : exp64(<f64>lse - <f64>top);
 }
 
 /** out = Σ w/l · row over `count` weights and addresses. */

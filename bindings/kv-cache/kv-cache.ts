@@ -2,7 +2,7 @@ import { WEIGHTS_NAMES, type WeightsOptions, type WeightsResult } from "../atten
 import type { AttentionResult } from "../attention/attention.ts";
 import { ATTENTION_NAMES, type AttentionOptions } from "../attention/options.ts";
 import { checkInt32Array, checkInteger, disposed, isObject, wrongKind } from "../check.ts";
-import type { Instance } from "../engine/instance.ts";
+import { Instance } from "../engine/instance.ts";
 import { MAX_BATCH, MAX_ELEMENTS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { Rows } from "../memory/output.ts";
@@ -64,6 +64,7 @@ export class KvCache implements CacheSizes {
 
   /** @internal `options` have been read. `shared` is the cache of which this one, with the same sizes, is a copy. */
   constructor(instance: Instance, options: KvCacheOptions, shared?: KvStore) {
+    if (!(instance instanceof Instance)) throw wrongKind("KvCache", "heed.createKvCache instead of new", instance);
     instance.arena.check();
     const sizes = shared ? (options as CacheSizes) : checkCacheSizes(options);
     this.numKvHeads = sizes.numKvHeads;
@@ -376,12 +377,11 @@ export class KvCache implements CacheSizes {
   }
 
   /**
-   * A cache that starts with the first tokens of another, and shares their pages as a {@link fork} does. As
-   * `KvCache.prefix` of the package it is a function of its own.
+   * A cache that starts with the first tokens of another, and shares their pages as a `fork` does.
    *
    * @param cache the other cache
    * @param length one number for all sequences, or [batch]: how many tokens of each
-   * @throws as {@link truncate}, and a TypeError where `cache` is no KvCache
+   * @throws as `truncate`, and a TypeError where `cache` is no KvCache
    * @example
    * import { KvCache, load } from "heed";
    *

@@ -143,7 +143,7 @@ export class KvStore {
       for (let token = start; token < length;) {
         const count = Math.min(length - token, most - (token % PAGE_KEYS));
         const kRows = takeKeys(b, token - start, count);
-        if (this.rotary) this.#rotate(this.rotary, b, kRows, token, count, length, spare);
+        this.rotary?.rotateRuns(kRows.ptr, kRows, this.#sequences[b]!.positions.runs(token, count, length), spare);
         const items = isLarge ? [] : undefined;
         this.#store(b, token, count, k, kRows, items);
         this.#store(b, token, count, v, takeValues(b, token - start, count), items);
@@ -192,17 +192,19 @@ export class KvStore {
   keep(tokens: readonly (Int32Array | undefined)[], turner: KeyTurner | undefined): void {
     const lengths = this.#lengths?.slice();
     if (!lengths) return;
-    const runsOf = (b: number, n: number, count: number) => this.#turns(b, tokens[b]!, n, count);
-    const plans = this.#sequences.map(({ pages }, b) => {
-      const changes = (n: number, count: number) => turner !== undefined && runsOf(b, n, count).length > 0;
-      return tokens[b] && pages.planKeep(tokens[b], changes);
+    const turnsOf = ({ positions }: Sequence, b: number, n: number, count: number) =>
+      turner ? positions.turns(tokens[b]!, n, count, lengths[b]!) : [];
+    const plans = this.#sequences.map((sequence, b) => {
+      const changes = (n: number, count: number) => turnsOf(sequence, b, n, count).length > 0;
+      return tokens[b] && sequence.pages.planKeep(tokens[b], changes);
     });
     const missing = plans.reduce((sum, plan) => sum + (plan?.filter((from) => from === NEW_PAGE).length ?? 0), 0);
     const fresh = this.instance.arena.allocateMany(this.layout.bytes, missing);
-    this.#sequences.forEach(({ pages, positions }, b) => {
+    this.#sequences.forEach((sequence, b) => {
+      const { pages, positions } = sequence;
       const kept = tokens[b];
       if (!kept) return;
-      const turns = turner ? runsOf(b, 0, kept.length) : [];
+      const turns = turnsOf(sequence, b, 0, kept.length);
       pages.keep(kept, plans[b]!, fresh);
       for (const { n, count, from } of turns) {
         turner!.turn(pages.addressOf(n), n % PAGE_KEYS, count, from, this.firstPosition + n);
@@ -212,28 +214,6 @@ export class KvStore {
       lengths[b] = kept.length;
     });
     this.#lengths = lengths;
-  }
-
-  /**
-   * Of the tokens from the n-th on of `kept`, `count` of them: stretches on one page that have to turn by as much to
-   * follow each other, and the positions of the first token of each, [axes].
-   */
-  #turns(b: number, kept: Int32Array, n: number, count: number): { n: number; count: number; from: number[] }[] {
-    const { positions } = this.#sequences[b]!;
-    const length = this.#lengths![b]!;
-    const turns: { n: number; count: number; from: number[] }[] = [];
-    const offsetOf = (at: number): number[] =>
-      Array.from({ length: this.axes }, (_, axis) => positions.at(kept[at]!, length, axis) - at);
-    for (let at = n; at < n + count;) {
-      const offset = offsetOf(at);
-      const end = Math.min(n + count, (Math.floor(at / PAGE_KEYS) + 1) * PAGE_KEYS);
-      let next = at + 1;
-      while (next < end && offsetOf(next).every((one, axis) => one === offset[axis])) next++;
-      const stays = offset.every((one) => one === this.firstPosition);
-      if (!stays) turns.push({ n: at, count: next - at, from: offset.map((one) => one + at) });
-      at = next;
-    }
-    return turns;
   }
 
   /** Forgets all tokens. */
@@ -401,19 +381,6 @@ export class KvStore {
   #emptySequence(): Sequence {
     const pages = new Pages(this.instance.arena, this.layout);
     return { pages, positions: new TokenPositions(this.firstPosition, this.axes) };
-  }
-
-  /** Rotates the rows of the `count` tokens from `token` on of sequence `b`, which will have `length` tokens. */
-  #rotate(
-    rotary: CacheRotary,
-    b: number,
-    rows: RowsInMemory,
-    token: number,
-    count: number,
-    length: number,
-    spare: number,
-  ): void {
-    rotary.rotateRuns(rows.ptr, rows, this.#sequences[b]!.positions.runs(token, count, length), spare);
   }
 
   /**

@@ -1,3 +1,5 @@
+import { PAGE_KEYS } from "../engine/abi.ts";
+
 /** The most that a position of a cache may be, and the least with a minus: all that follow from it are integers of 32 bits. */
 export const MAX_POSITION = 2 ** 29;
 
@@ -8,6 +10,14 @@ export interface Run {
   readonly count: number;
   /** [axes, count]: the positions of tokens that stand at different ones on different axes. */
   readonly mixed?: Int32Array;
+}
+
+/** Kept tokens, from the n-th on, whose positions change by as much. */
+export interface Turn {
+  readonly n: number;
+  readonly count: number;
+  /** [axes]: the position of the first one. */
+  readonly from: readonly number[];
 }
 
 /** The positions of `count` queries that stand at the tokens of sequence `b` from `token` on, run by run. */
@@ -107,6 +117,26 @@ export class TokenPositions {
       this.at(from + Math.floor(n / axes), length, n % axes),
     );
     return list.every((position, n) => position === this.#first + from + Math.floor(n / axes)) ? undefined : list;
+  }
+
+  /**
+   * Of the tokens from the n-th on of `kept`, `count` of them: stretches on one page that have to turn by as much, so that
+   * all follow each other from the first position on.
+   */
+  turns(kept: Int32Array, n: number, count: number, length: number): Turn[] {
+    const turns: Turn[] = [];
+    const offsetsOf = (at: number): number[] =>
+      Array.from({ length: this.#axes }, (_, axis) => this.at(kept[at]!, length, axis) - at);
+    for (let at = n; at < n + count;) {
+      const offsets = offsetsOf(at);
+      const end = Math.min(n + count, (Math.floor(at / PAGE_KEYS) + 1) * PAGE_KEYS);
+      let next = at + 1;
+      while (next < end && offsetsOf(next).every((one, axis) => one === offsets[axis])) next++;
+      const stays = offsets.every((one) => one === this.#first);
+      if (!stays) turns.push({ n: at, count: next - at, from: offsets.map((one) => one + at) });
+      at = next;
+    }
+    return turns;
   }
 
   /** Lets the tokens follow each other from the first position on. */

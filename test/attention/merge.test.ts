@@ -165,6 +165,8 @@ forEachBuild((name, open) => {
       ];
       expect([...heed.merge(parts(Infinity, 0), two).out]).toEqual([Infinity, 3]);
       expect([...heed.merge(parts(NaN, 0), two).out]).toEqual([NaN, 3]);
+      // However little a part weighs, 0 · NaN is NaN; only one that saw no key is not read.
+      for (const lse of [-1000, -3e38]) expect([...heed.merge(parts(NaN, lse), two).out]).toEqual([NaN, 3]);
       for (const lse of [NaN, Infinity]) {
         const merged = heed.merge(parts(1, lse), two);
         expect([...merged.out]).toEqual([NaN, 3]);

@@ -152,6 +152,12 @@ forEachBuild((_, open) => {
       }
     });
 
+    it("new KvCache says where caches come from", () => {
+      expect(() => new KvCache(any(undefined), any({}))).toThrow(
+        '"KvCache" expected heed.createKvCache instead of new',
+      );
+    });
+
     it.each<[string, string, object]>([
       ["heads that do not group", "numKvHeads", { numHeads: 3 }],
       ["a mask of other keys", "keepMask.shape[0]", { keepMask: { data: new Uint8Array(131), shape: [131] } }],

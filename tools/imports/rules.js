@@ -176,7 +176,7 @@ export const forbidden = [
         name: `${name}-takes-types`,
         comment: `what ${folder} imports beside the checks are types, so that dist/${name}.js has no heed in it`,
         from: { path: pattern([folder]) },
-        to: { path: pattern(types), dependencyTypesNot: ["type-only"] },
+        to: { path: pattern(types), dependencyTypesNot: /** @type {["type-only"]} */ (["type-only"]) },
       },
       {
         name: `${name}-on-top`,
