@@ -86,7 +86,7 @@ for (const { host, suffix } of [
   });
 }
 
-for (const example of ["read", "generate", "split", "shard-threads", "safetensors"]) {
+for (const example of ["read", "generate", "evict", "split", "shard-threads", "safetensors"]) {
   await build({
     ...shared,
     entryPoints: [`examples/${example}/main.ts`],

@@ -1,25 +1,25 @@
 import { wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
 import { outputsOf } from "./outputs.ts";
+import { GroupQueryCache, type OnnxCacheData } from "./group-query-cache.ts";
 import { biasOf } from "./masks.ts";
 import { normalizeQueryKey, rotateQueryKey } from "./query-key.ts";
-import { pastOf, writeRows } from "./past.ts";
 import { type ScoreOptions, Rows, attend, columns, padRows, rowsOf, scores, softcapOf } from "./rows.ts";
 import {
   type OnnxIntegers,
   type OnnxNumber,
   type OnnxTensor,
+  CACHE,
   FLOATS,
   INTEGERS,
   Operands,
   checkEach,
   checkShape,
-  refuseAttribute,
   required,
 } from "./operands.ts";
 
 /** Inputs of the operator GroupQueryAttention of com.microsoft. @category Grouped-query attention */
-export interface OnnxGroupQueryAttentionInputs {
+export interface OnnxGroupQueryAttentionInputs<Cache extends OnnxCacheData = Float32Array> {
   /**
    * [batch, length, num_heads·head_size]; or q, k and v packed, [batch, length, (num_heads +
    * 2·kv_num_heads)·head_size].
@@ -28,9 +28,12 @@ export interface OnnxGroupQueryAttentionInputs {
   /** [batch, kv_length, kv_num_heads·head_size] */
   key?: OnnxTensor | undefined;
   value?: OnnxTensor | undefined;
-  /** [batch, kv_num_heads, past_length, head_size]; past_length may have room for the new rows. */
-  past_key?: OnnxTensor | undefined;
-  past_value?: OnnxTensor | undefined;
+  /**
+   * [batch, kv_num_heads, past_length, head_size]; past_length may have room for the new rows. Int8Arrays with k_scale and
+   * v_scale.
+   */
+  past_key?: OnnxTensor<Cache> | undefined;
+  past_value?: OnnxTensor<Cache> | undefined;
   /** [batch]: how many keys each sequence has with those of this call, minus 1. */
   seqlens_k: OnnxIntegers;
   /** One integer: how many keys the longest sequence has with those of this call. */
@@ -47,9 +50,9 @@ export interface OnnxGroupQueryAttentionInputs {
   /** [head_size], both or none: rows of q and k are normalised (RMSNorm with this weight) before they are rotated. */
   q_norm_weight?: OnnxTensor | undefined;
   k_norm_weight?: OnnxTensor | undefined;
-  /** Refused: a cache is f32 here. */
-  k_scale?: undefined;
-  v_scale?: undefined;
+  /** What an int8 of past_key counts for: one number, or kv_num_heads·head_size of them, [1, kv_num_heads, 1, head_size]. */
+  k_scale?: OnnxTensor | undefined;
+  v_scale?: OnnxTensor | undefined;
 }
 
 /** Attributes of com.microsoft.GroupQueryAttention, by their own names. @category Grouped-query attention */
@@ -69,11 +72,15 @@ export interface OnnxGroupQueryAttentionAttributes {
   /** What output_qk is: 1 the scores before the softmax, 2 after it. */
   qk_output?: OnnxNumber | undefined;
   qk_norm_epsilon?: OnnxNumber | undefined;
-  /** Only 0 is supported. */
+  /**
+   * 1 = past_key and past_value have past_length rows for ever, at least local_window_size of them: what no query can see
+   * any more is given up in blocks of past_length − local_window_size + 1 tokens.
+   */
   sliding_window_cache?: OnnxNumber | undefined;
-  /** Only "NONE" is supported. */
+  /** "NONE", "PER_TENSOR" or "PER_CHANNEL": how many scales there are. */
   k_quant_type?: string | undefined;
   v_quant_type?: string | undefined;
+  /** Of quantised caches only 8 is supported. */
   kv_cache_bit_width?: OnnxNumber | undefined;
 }
 
@@ -82,13 +89,19 @@ export interface OnnxGroupQueryAttentionAttributes {
  *
  * @category Grouped-query attention
  */
-export interface OnnxGroupQueryAttentionOutputs {
+export interface OnnxGroupQueryAttentionOutputs<Cache extends OnnxCacheData = Float32Array> {
   /** [batch, length, num_heads·head_size] */
   readonly output: OnnxTensor;
-  /** [batch, kv_num_heads, the longer of past_length and total_sequence_length, head_size] */
-  readonly present_key: OnnxTensor;
-  readonly present_value: OnnxTensor;
-  /** [batch, num_heads, length, total_sequence_length]; 0 where a query does not see a key. */
+  /**
+   * [batch, kv_num_heads, the longer of past_length and total_sequence_length, head_size]; with sliding_window_cache
+   * past_length rows, of which the first are the latest keys of the sequence and the rest are 0.
+   */
+  readonly present_key: OnnxTensor<Cache>;
+  readonly present_value: OnnxTensor<Cache>;
+  /**
+   * [batch, num_heads, length, total_sequence_length]; 0 where a query does not see a key. With sliding_window_cache it
+   * has no columns.
+   */
   readonly output_qk: OnnxTensor;
 }
 
@@ -96,8 +109,8 @@ const INPUTS = {
   query: FLOATS,
   key: FLOATS,
   value: FLOATS,
-  past_key: FLOATS,
-  past_value: FLOATS,
+  past_key: CACHE,
+  past_value: CACHE,
   seqlens_k: INTEGERS,
   total_sequence_length: INTEGERS,
   cos_cache: FLOATS,
@@ -153,63 +166,46 @@ const ATTRIBUTES = [
  * console.log(output.shape, present_key.shape); // → [ 1, 1, 512 ] [ 1, 2, 21, 64 ]
  * @category Grouped-query attention
  */
-export function onnxGroupQueryAttention(
+export function onnxGroupQueryAttention<Cache extends OnnxCacheData = Float32Array>(
   heed: Heed,
-  inputs: OnnxGroupQueryAttentionInputs,
+  inputs: OnnxGroupQueryAttentionInputs<Cache>,
   attributes: OnnxGroupQueryAttentionAttributes,
-): OnnxGroupQueryAttentionOutputs {
+): OnnxGroupQueryAttentionOutputs<Cache> {
   const operands = new Operands(heed, inputs, INPUTS, attributes, ATTRIBUTES);
-  refuseUnsupported(operands);
   const numHeads = operands.heads("num_heads");
   const numKvHeads = operands.heads("kv_num_heads");
   if (numHeads % numKvHeads !== 0) throw wrongValue("attributes.kv_num_heads", `a divisor of ${numHeads}`, numKvHeads);
   const given = projections(operands, numHeads, numKvHeads);
   const { batch, length } = given.q;
-  const past = pastOf(operands, given.k, given.v);
-  const room = past.key?.length ?? 0;
+  const cache = new GroupQueryCache(operands, given.k, given.v);
   const { total, kvLengths } = lengthsOf(operands, batch, given.k.length);
 
   // The new rows stand behind the past. Those of a prompt start at 0, even where padding follows them.
   const isPrompt = length === total;
   const startsOf = (rows: Rows) => kvLengths.map((keys) => (isPrompt ? 0 : keys - rows.length));
   const [startsQ, startsK] = [startsOf(given.q), startsOf(given.k)];
-  // Every sequence's new rows start within the past, or right behind it.
-  checkEach("seqlens_k", startsK, 0, room, "keys of the past");
-  if (total > room + given.k.length) {
-    throw wrongValue("total_sequence_length", `at most ${room + given.k.length} (rows of past_key and key)`, total);
-  }
+  cache.check(startsK, total, given.k.length);
   const { q, k } = rotateQueryKey(heed, operands, normalizeQueryKey(operands, given), startsQ, startsK, total);
-  const present = Math.max(total, room);
-  const startOf = (b: number) => startsK[b]!;
-  const keys = writeRows(past.key, k, startOf, present);
-  const values = writeRows(past.value, given.v, startOf, present);
+  const { keys, values, firsts, presentKey, presentValue } = cache.extend(k, given.v, startsK, kvLengths, total);
   const options: ScoreOptions = {
-    ...scoreOptions(operands, numHeads, present, { batch: q.batch, seqLenQ: length, total }),
-    queryOffset: startsQ,
-    kvLengths,
+    ...scoreOptions(operands, numHeads, keys.length, { batch: q.batch, seqLenQ: length, total }),
+    queryOffset: startsQ.map((start, b) => start - firsts[b]!),
+    kvLengths: kvLengths.map((end, b) => end - firsts[b]!),
   };
   const qkOutput = operands.count("qk_output", 0, 0, 2);
-  return outputsOf<OnnxGroupQueryAttentionOutputs>({
+  return outputsOf<OnnxGroupQueryAttentionOutputs<Cache>>({
     output: () => attend(heed, q, keys, values, options).packed,
-    present_key: () => keys.unpacked,
-    present_value: () => values.unpacked,
+    present_key: presentKey as () => OnnxTensor<Cache>,
+    present_value: presentValue as () => OnnxTensor<Cache>,
     output_qk: () => {
+      if (cache.isWindow) return { data: new Float32Array(0), shape: [q.batch, numHeads, length, 0] };
       const { data } = scores(heed, q, keys, options, qkOutput === 2 ? "softmax" : "masked");
-      const visible = (data.length === 0 ? data : columns(data, present, 0, total)).map((score) =>
+      const visible = (data.length === 0 ? data : columns(data, keys.length, 0, total)).map((score) =>
         score === -Infinity ? 0 : score,
       );
       return { data: visible, shape: [q.batch, numHeads, length, total] };
     },
   });
-}
-
-/** Refuses quantised caches and caches of a window. */
-function refuseUnsupported(operands: Operands): void {
-  operands.refuseInputs("caches are of f32 here", "k_scale", "v_scale");
-  refuseAttribute(operands, "k_quant_type", "NONE", "caches are of f32 here");
-  refuseAttribute(operands, "v_quant_type", "NONE", "caches are of f32 here");
-  operands.count("kv_cache_bit_width", 0, 0);
-  refuseAttribute(operands, "sliding_window_cache", 0, "caches hold whole sequences here");
 }
 
 /** q, k and v: an input each, or packed into query. */

@@ -21,6 +21,7 @@ export {
   type OnnxGroupQueryAttentionOutputs,
   onnxGroupQueryAttention,
 } from "./group-query-attention.ts";
+export type { OnnxCacheData } from "./group-query-cache.ts";
 export type { OnnxPadding } from "./masks.ts";
 export {
   type OnnxMultiHeadAttentionAttributes,

@@ -39,11 +39,12 @@ export interface Operand<Data = Float32Array> extends OnnxTensor<Data> {
   source?: unknown;
 }
 
-type Elements = Float32Array | Int32Array | BigInt64Array | Uint8Array;
-type Kind = "Float32Array" | "Int32Array" | "BigInt64Array" | "Uint8Array";
+type Elements = Float32Array | Int32Array | BigInt64Array | Uint8Array | Int8Array;
+type Kind = "Float32Array" | "Int32Array" | "BigInt64Array" | "Uint8Array" | "Int8Array";
 
 /** What the data of an input may be. */
 export const FLOATS: readonly Kind[] = ["Float32Array"];
+export const CACHE: readonly Kind[] = ["Float32Array", "Int8Array"];
 export const INTEGERS: readonly Kind[] = ["Int32Array", "BigInt64Array"];
 export const PADDING: readonly Kind[] = ["Int32Array", "BigInt64Array", "Uint8Array"];
 export const MASK: readonly Kind[] = ["Uint8Array", "Float32Array"];

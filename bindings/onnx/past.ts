@@ -2,7 +2,7 @@
 
 import { wrongValue } from "../check.ts";
 import { type OnnxTensor, type Operands, checkShape } from "./operands.ts";
-import { Rows, columns, rowsOf } from "./rows.ts";
+import { Rows, columns, emptyLike, rowsOf } from "./rows.ts";
 
 /** The rows of past_key and past_value: both or none. */
 export interface Past {
@@ -69,7 +69,7 @@ export function appendRows(past: Rows | undefined, next: Rows): Rows {
  */
 export function writeRows(past: Rows | undefined, next: Rows, startOf: (b: number) => number, length: number): Rows {
   const { batch, heads, dim } = next;
-  const data = new Float32Array(batch * heads * length * dim);
+  const data = emptyLike(next.data, batch * heads * length * dim);
   if (data.length === 0) return new Rows({ batch, heads, length, dim }, "bhld", data);
   const rowsOfHead = (all: Float32Array, rows: number, n: number): Float32Array =>
     all.subarray(n * rows * dim, (n + 1) * rows * dim);
@@ -78,6 +78,19 @@ export function writeRows(past: Rows | undefined, next: Rows, startOf: (b: numbe
     const start = startOf(Math.floor(n / heads)) * dim;
     if (past) target.set(rowsOfHead(past.dataIn("bhld"), past.length, n).subarray(0, start));
     target.set(rowsOfHead(next.dataIn("bhld"), next.length, n), start);
+  }
+  return new Rows({ batch, heads, length, dim }, "bhld", data);
+}
+
+/** `length` rows for every head: those from [first, end) of the batch entry, then zeros. */
+export function takeRows(all: Rows, rangeOf: (b: number) => readonly [number, number], length: number): Rows {
+  const { batch, heads, dim } = all;
+  const data = emptyLike(all.data, batch * heads * length * dim);
+  if (data.length === 0) return new Rows({ batch, heads, length, dim }, "bhld", data);
+  const from = all.dataIn("bhld");
+  for (let n = 0; n < batch * heads; n++) {
+    const [first, end] = rangeOf(Math.floor(n / heads));
+    data.set(from.subarray((n * all.length + first) * dim, (n * all.length + end) * dim), n * length * dim);
   }
   return new Rows({ batch, heads, length, dim }, "bhld", data);
 }

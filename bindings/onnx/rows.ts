@@ -17,27 +17,27 @@ export interface RowSizes {
 /**
  * The rows of q, k, v or an output, in the layout in which they came; the other layout is made when it is first read.
  */
-export class Rows implements RowSizes {
+export class Rows<Data extends Float32Array | Int8Array = Float32Array> implements RowSizes {
   readonly batch: number;
   readonly heads: number;
   readonly length: number;
   readonly dim: number;
   /** The layout of `data`. */
   readonly layout: Layout;
-  readonly data: Float32Array;
+  readonly data: Data;
   /** The caller's array, where `data` is a view of it. */
-  readonly #source: Float32Array | undefined;
+  readonly #source: Data | undefined;
   /** `data` in the other layout, once it was read. */
-  #other: Float32Array | undefined;
+  #other: Data | undefined;
 
-  constructor({ batch, heads, length, dim }: RowSizes, layout: Layout, data: Float32Array, source?: unknown) {
+  constructor({ batch, heads, length, dim }: RowSizes, layout: Layout, data: Data, source?: unknown) {
     this.batch = batch;
     this.heads = heads;
     this.length = length;
     this.dim = dim;
     this.layout = layout;
     this.data = data;
-    this.#source = source as Float32Array | undefined;
+    this.#source = source as Data | undefined;
   }
 
   /** [batch, heads, length, dim] */
@@ -51,7 +51,7 @@ export class Rows implements RowSizes {
   }
 
   /** The floats in this layout: those that came in, or a copy that is made once. */
-  dataIn(layout: Layout): Float32Array {
+  dataIn(layout: Layout): Data {
     const { batch, heads, length, dim } = this;
     if (layout === this.layout || heads === 1 || length === 1 || this.isEmpty) return this.data;
     const [outer, inner] = layout === "bhld" ? [length, heads] : [heads, length];
@@ -59,13 +59,13 @@ export class Rows implements RowSizes {
   }
 
   /** As a tensor [batch, heads, length, dim]. */
-  get unpacked(): OnnxTensor {
+  get unpacked(): OnnxTensor<Data> {
     const data = this.dataIn("bhld");
     return { data: data === this.data ? (this.#source ?? data) : data, shape: this.shape };
   }
 
   /** As a tensor [batch, length, heads·dim]. */
-  get packed(): OnnxTensor {
+  get packed(): OnnxTensor<Data> {
     return { data: this.dataIn("blhd"), shape: [this.batch, this.length, this.heads * this.dim] };
   }
 }
@@ -111,7 +111,7 @@ export function padRows<Data extends Float32Array | Uint8Array>(
   const given = shape.at(-1) ?? length;
   if (given === length) return { data, shape };
   const rows = elementsOf(shape.slice(0, -1));
-  const longer = new (data.constructor as new (length: number) => Data)(rows * length).fill(value) as Data;
+  const longer = emptyLike(data, rows * length).fill(value) as Data;
   for (let row = 0; row < rows; row++) longer.set(data.subarray(row * given, (row + 1) * given), row * length);
   return { data: longer, shape: [...shape.slice(0, -1), length] };
 }
@@ -151,9 +151,20 @@ export function scores(heed: Heed, q: Rows, k: Rows, options: ScoreOptions, stag
   return { data: weights, shape };
 }
 
+/** Zeros of the type of `data`. */
+export function emptyLike<Data extends Float32Array | Int8Array | Uint8Array>(data: Data, length: number): Data {
+  return new (data.constructor as new (length: number) => Data)(length);
+}
+
 /** A copy of a tensor [outer, a, b, dim] as [outer, b, a, dim]. */
-function swapMiddle(data: Float32Array, outer: number, a: number, b: number, dim: number): Float32Array {
-  const swapped = new Float32Array(data.length);
+function swapMiddle<Data extends Float32Array | Int8Array>(
+  data: Data,
+  outer: number,
+  a: number,
+  b: number,
+  dim: number,
+): Data {
+  const swapped = emptyLike(data, data.length);
   for (let o = 0; o < outer; o++) {
     for (let i = 0; i < a; i++) {
       for (let j = 0; j < b; j++) {

@@ -7,20 +7,31 @@ import type { Model, PackedLayer } from "./model.ts";
 
 const NORM_EPSILON = 1e-5;
 
+/** What looks at the caches of the layers while a text is read, and may take tokens out of them. */
+export interface Eviction {
+  /** Before the keys and values of more tokens are appended. */
+  beforeAppend(cache: KvCache, layer: number): void;
+  /** After attention; q: [rows, numHeads, headDim], the queries of the tokens that were appended. */
+  afterAttention(cache: KvCache, layer: number, q: Tensor): void;
+}
+
 /** One text under way: the model, and the keys and values of the tokens read so far. */
 export class Llama {
   readonly #model: Model;
   readonly #caches: KvCache[];
+  readonly #eviction: Eviction | undefined;
   /** Of the latest read. The prompt is many rows, each token after it one, so they are made twice for a text. */
   #activations: Activations | undefined;
 
-  /** `capacity`: tokens of the text, at most. */
-  constructor(model: Model, capacity: number, dtype: Dtype) {
+  /** `capacity`: tokens of the text, at most. `window`: how many keys to its left a token sees. */
+  constructor(model: Model, capacity: number, dtype: Dtype, window?: number, eviction?: Eviction) {
     this.#model = model;
+    this.#eviction = eviction;
     const { numKvHeads, headDim } = model.config;
     // llama2.c keeps the pairs of the original Llama, interleaved.
     const rotary = { interleaved: true };
-    this.#caches = model.layers.map(() => model.heed.createKvCache({ numKvHeads, headDim, capacity, dtype, rotary }));
+    const options = { numKvHeads, headDim, capacity, dtype, rotary, window };
+    this.#caches = model.layers.map(() => model.heed.createKvCache(options));
   }
 
   /** Bytes of the caches of all layers. */
@@ -37,7 +48,7 @@ export class Llama {
     tokens.forEach((token, i) => x.set(embeddings.subarray(token * dim, (token + 1) * dim), i * dim));
     layers.forEach((layer, i) => {
       rmsNorm(x, layer.attentionNorm, activations.normed.data);
-      this.#attend(layer, this.#caches[i]!, activations);
+      this.#attend(layer, i, activations);
       add(x, activations.update.data);
       rmsNorm(x, layer.ffnNorm, activations.normed.data);
       this.#feedForward(layer, activations);
@@ -49,13 +60,16 @@ export class Llama {
   }
 
   /** update = Wₒ·attention(Wq·x, Wk·x, Wv·x), where the keys and values of the whole text are in the cache. */
-  #attend({ wq, wk, wv, wo }: PackedLayer, cache: KvCache, { normed, q, k, v, heads, update }: Activations): void {
+  #attend({ wq, wk, wv, wo }: PackedLayer, layer: number, { normed, q, k, v, heads, update }: Activations): void {
     const { numHeads } = this.#model.config;
+    const cache = this.#caches[layer]!;
     this.#multiply(wq, normed, q);
     this.#multiply(wk, normed, k);
     this.#multiply(wv, normed, v);
+    this.#eviction?.beforeAppend(cache, layer);
     cache.append(k, v);
     cache.attention(q, { numHeads, causal: true, out: heads });
+    this.#eviction?.afterAttention(cache, layer, q);
     this.#multiply(wo, heads, update);
   }
 

@@ -1,8 +1,7 @@
 // Continues a text with a Llama-style checkpoint of llama2.c: `npm run generate -- --help`.
-import { readFileSync } from "node:fs";
-import { parseArgs } from "node:util";
 import { type Dtype, load } from "heed";
 import { parseCheckpoint } from "./checkpoint.ts";
+import { download, parseNumber, parseOptions, readInput, run as runCommand } from "./command.ts";
 import { type Run, generate } from "./generate.ts";
 import { InputError } from "./input.ts";
 import { Model } from "./model.ts";
@@ -11,14 +10,6 @@ import { sampler } from "./sample.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
 const DTYPES: readonly Dtype[] = ["f32", "f16", "int8"];
-
-/** How to get the smallest model, and how to run it. */
-const DOWNLOAD = `The smallest model has 1 MB:
-
-  curl -L -O https://huggingface.co/karpathy/tinyllamas/resolve/main/stories260K/stories260K.bin
-  curl -L -O https://huggingface.co/karpathy/tinyllamas/resolve/main/stories260K/tok512.bin
-  npm run generate -- --model stories260K.bin --tokenizer tok512.bin
-`;
 
 const HELP = `Continues a text with a small Llama. Linear layers, rotary embedding, KV cache and attention are heed's.
 
@@ -35,10 +26,20 @@ Usage: npm run generate -- --model <file> --tokenizer <file> [options]
   --compare             generate with each type of cache, and show speed, bytes and agreement side by side
   --help                this page
 
-${DOWNLOAD}`;
+${download("generate")}`;
 
 async function main(): Promise<void> {
-  const options = parseOptions();
+  const options = parseOptions({
+    model: { type: "string" },
+    tokenizer: { type: "string" },
+    prompt: { type: "string" },
+    steps: { type: "string" },
+    temperature: { type: "string" },
+    seed: { type: "string" },
+    dtype: { type: "string" },
+    compare: { type: "boolean" },
+    help: { type: "boolean", short: "h" },
+  });
   if (options.help) {
     process.stdout.write(HELP);
     return;
@@ -47,9 +48,13 @@ async function main(): Promise<void> {
   const temperature = parseNumber("--temperature", options.temperature ?? "0", 0, 100);
   const seed = parseNumber("--seed", options.seed ?? "1", 0, 2 ** 32 - 1, true);
   const dtype = parseDtype(options.dtype ?? "f32");
-  const checkpoint = parseCheckpoint(readInput("--model", options.model), options.model!);
+  const checkpoint = parseCheckpoint(readInput("--model", options.model, "generate"), options.model!);
   const { vocabSize, seqLen } = checkpoint.config;
-  const tokenizer = new Tokenizer(readInput("--tokenizer", options.tokenizer), vocabSize, options.tokenizer!);
+  const tokenizer = new Tokenizer(
+    readInput("--tokenizer", options.tokenizer, "generate"),
+    vocabSize,
+    options.tokenizer!,
+  );
   const prompt = tokenizer.encode(options.prompt ?? "");
   if (prompt.length > seqLen) {
     throw new InputError(`--prompt has ${prompt.length} tokens, and the model has ${seqLen} positions`);
@@ -88,61 +93,10 @@ function writer(tokenizer: Tokenizer): (token: number, previous: number) => void
   };
 }
 
-function parseOptions() {
-  try {
-    return parseArgs({
-      options: {
-        model: { type: "string" },
-        tokenizer: { type: "string" },
-        prompt: { type: "string" },
-        steps: { type: "string" },
-        temperature: { type: "string" },
-        seed: { type: "string" },
-        dtype: { type: "string" },
-        compare: { type: "boolean" },
-        help: { type: "boolean", short: "h" },
-      },
-    }).values;
-  } catch (error) {
-    const [first] = (error as Error).message.split(/\. |\n/);
-    throw new InputError(`${first!} (--help lists the options)`);
-  }
-}
-
-function parseNumber(name: string, given: string, least: number, most: number, whole = false): number {
-  const value = Number(given);
-  if (given.trim() !== "" && value >= least && value <= most && (!whole || Number.isInteger(value))) return value;
-  throw new InputError(
-    `${name} expected a ${whole ? "whole " : ""}number from ${least} to ${most}, got ${JSON.stringify(given)}`,
-  );
-}
-
 function parseDtype(given: string): Dtype {
   const dtype = DTYPES.find((one) => one === given);
   if (!dtype) throw new InputError(`--dtype expected ${DTYPES.join(", ")}, got ${JSON.stringify(given)}`);
   return dtype;
 }
 
-function readInput(name: string, path: string | undefined): Uint8Array {
-  if (path === undefined) {
-    throw new InputError(`${name} expected a file, got none (--help lists the options)\n\n${DOWNLOAD.trimEnd()}`);
-  }
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    throw new InputError(`${name}: ${(error as Error).message}`);
-  }
-}
-
-// A reader such as `head` may close the pipe early, which is no error.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code !== "EPIPE") throw error;
-});
-
-try {
-  await main();
-} catch (error) {
-  if (!(error instanceof InputError)) throw error;
-  process.stderr.write(`generate: ${error.message}\n`);
-  process.exitCode = 1;
-}
+await runCommand("generate", main);

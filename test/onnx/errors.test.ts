@@ -42,6 +42,11 @@ forEachBuild((_, open) => {
   const R = [onnxRotaryEmbedding as Operator, rotary, {}] as const;
   const past = { past_key: shape(1, 2, 4, 4), past_value: shape(1, 2, 4, 4) };
   const rotates = { do_rotary: 1 };
+  const bytes = { data: new Int8Array(32), shape: [1, 2, 4, 4] };
+  const int8 = { past_key: bytes, past_value: bytes, k_scale: shape(1), v_scale: shape(1, 2, 1, 4) };
+  const oneNaN = { data: Float32Array.from({ length: 8 }, (_, n) => (n < 7 ? 1 : NaN)), shape: [1, 2, 1, 4] };
+  const quantised = { k_quant_type: "PER_TENSOR", v_quant_type: "PER_CHANNEL", kv_cache_bit_width: 8 };
+  const slides = { sliding_window_cache: 1, local_window_size: 3 };
 
   describe("refuses", () => {
     it.each<[string, string, Refusal, readonly [Operator, object, object], object, object?]>([
@@ -215,10 +220,45 @@ forEachBuild((_, open) => {
         { local_window_size: 2, causal: 0 },
       ],
       ["q_norm_weight alone", "k_norm_weight", TypeError, G, { q_norm_weight: shape(4) }],
-      ["quantised caches", "attributes.k_quant_type", RangeError, G, {}, { k_quant_type: "PER_TENSOR" }],
-      ["k_scale", "k_scale", RangeError, G, { k_scale: shape(1) }],
+      ["a quantised cache without a scale", "k_scale", TypeError, G, {}, { k_quant_type: "PER_TENSOR" }],
+      ["a scale without a quantised cache", "k_scale", RangeError, G, { k_scale: shape(1) }],
+      ["scales of another type", "k_scale.data", RangeError, G, { ...int8, k_scale: shape(8) }, quantised],
+      ["scales of other channels", "v_scale.data", RangeError, G, { ...int8, v_scale: shape(1, 2, 1, 3) }, quantised],
+      ["a scale that is none", "v_scale[7]", RangeError, G, { ...int8, v_scale: oneNaN }, quantised],
+      ["floats in a quantised cache", "past_key.data", TypeError, G, { ...int8, ...past }, quantised],
+      ["int8 in a cache of floats", "past_key.data", TypeError, G, { ...int8, k_scale: undefined, v_scale: undefined }],
+      ["a quantised cache without a past", "past_key", TypeError, G, { ...int8, past_key: undefined }, quantised],
+      [
+        "K alone quantised",
+        "attributes.v_quant_type",
+        RangeError,
+        G,
+        { ...int8, v_scale: undefined },
+        { ...quantised, v_quant_type: "NONE" },
+      ],
+      ["4 bits", "attributes.kv_cache_bit_width", RangeError, G, int8, { ...quantised, kv_cache_bit_width: 4 }],
+      ["another type of scales", "attributes.k_quant_type", RangeError, G, int8, { ...quantised, k_quant_type: "ROW" }],
       ["a third output of qk", "attributes.qk_output", RangeError, G, {}, { qk_output: 3 }],
-      ["sliding_window_cache", "attributes.sliding_window_cache", RangeError, G, {}, { sliding_window_cache: 1 }],
+      ["a cache of no window", "attributes.local_window_size", RangeError, G, past, { sliding_window_cache: 1 }],
+      ["a cache of a window without a past", "past_key", TypeError, G, {}, slides],
+      ["a cache below its window", "past_key.shape[2]", RangeError, G, past, { ...slides, local_window_size: 5 }],
+      [
+        "a bias for a cache of a window",
+        "attention_bias",
+        RangeError,
+        G,
+        { ...past, attention_bias: shape(1) },
+        slides,
+      ],
+      ["scores of a cache of a window", "attributes.qk_output", RangeError, G, past, { ...slides, qk_output: 1 }],
+      [
+        "a window that starts before the text",
+        "seqlens_k[0]",
+        RangeError,
+        G,
+        { ...past, seqlens_k: ints([1]), total_sequence_length: ints([9]) },
+        slides,
+      ],
       ["X missing", "X", TypeError, R, { X: undefined }],
       ["X of heads that are no whole", "X.shape[2]", RangeError, R, { X: shape(1, 3, 7) }, { num_heads: 2 }],
       ["tables of three dimensions beside ids", "cos_cache.shape", RangeError, R, { cos_cache: shape(1, 3, 2) }],

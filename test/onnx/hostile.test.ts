@@ -88,12 +88,12 @@ const tensors = fc.oneof(
 const INPUTS =
   "Q K V attn_mask past_key past_value nonpad_kv_seqlen input weights bias mask_index past attention_bias query key " +
   "value key_padding_mask past_sequence_length seqlens_k total_sequence_length cos_cache sin_cache position_ids " +
-  "head_sink q_norm_weight k_norm_weight X cache_indirection k_scale __proto__ constructor";
+  "head_sink q_norm_weight k_norm_weight X cache_indirection k_scale v_scale __proto__ constructor";
 const ATTRIBUTES =
   "is_causal q_num_heads kv_num_heads scale softcap softmax_precision qk_matmul_output_mode left_window_size " +
   "right_window_size num_heads unidirectional mask_filter_value qkv_hidden_sizes past_present_share_buffer do_rotary " +
   "rotary_embedding_dim causal local_window_size rotary_interleaved smooth_softmax qk_output qk_norm_epsilon " +
-  "sliding_window_cache k_quant_type interleaved is_packed_batching __proto__ constructor";
+  "sliding_window_cache k_quant_type v_quant_type kv_cache_bit_width interleaved is_packed_batching __proto__ constructor";
 
 type Change = { kind: "inputs" | "attributes"; name: number; own: boolean; value: unknown };
 const names = { inputs: INPUTS.split(" "), attributes: ATTRIBUTES.split(" ") };

@@ -120,7 +120,8 @@ forEachBuild((_, open) => {
       ["kv_cache_bit_width", of("GroupQueryAttention"), [-8, "8"]],
       ["qk_norm_epsilon", of("GroupQueryAttention"), [-1, NaN]],
       ["rotary_interleaved", of("GroupQueryAttention"), [2, NaN, true]],
-      ["k_quant_type", of("GroupQueryAttention"), ["PER_TENSOR", 0, null]],
+      ["k_quant_type", of("GroupQueryAttention"), ["PER_HEAD", 0, null]],
+      ["sliding_window_cache", of("GroupQueryAttention"), [2, -1, true]],
       ["interleaved", of("RotaryEmbedding"), [2, null]],
       ["num_heads", of("RotaryEmbedding"), [-1, 2 ** 40]],
     ])("%s", (name, [, operator, inputs, attributes], values) => {

@@ -33,17 +33,20 @@ function filled(heed: Heed, options: Partial<KvCacheOptions>): Cache {
   }
 }
 
-const q = random(2 * 64, 5);
+const q = random(4 * 64, 5);
 const attention = { numHeads: 4, causal: true, lse: true };
 
 /** All that a cache shows: a query that sees every token, the weights it gives them, and what it says of itself. */
 function contents(cache: Cache): Numbers[] {
   const sizes = Int32Array.of(cache.length, cache.bytes, ...cache.lengths);
   if (cache.length === 0) return [sizes];
+  const queries = q.subarray(0, cache.batch * 64);
+  // At the last token of each sequence; tables have no row for a position before the first.
+  const options = { ...attention, queryOffset: cache.lengths.map((length) => Math.max(length - 1, 0)) };
   return [
     sizes,
-    ...copies(cache.attention(q, attention)),
-    ...copies(cache.attentionWeights(q, { numHeads: 4, causal: true, stage: "scores" })),
+    ...copies(cache.attention(queries, options)),
+    ...copies(cache.attentionWeights(queries, { ...options, lse: undefined, stage: "scores" })),
   ];
 }
 
@@ -56,6 +59,13 @@ const acts: Record<string, (cache: Cache) => Numbers[]> = {
   reset: (cache) => (cache.reset(), []),
   "reorder, a sequence taken twice": (cache) => (cache.reorder(Int32Array.of(1, 1)), []),
   "reorder, swapped": (cache) => (cache.reorder(Int32Array.of(1, 0)), []),
+  // Within a page, where rows move, and in the second sequence all but the end, where none does.
+  keep: (cache) => (cache.keep([Int32Array.of(0, 1, 7, 60, 119), Int32Array.from({ length: 80 }, (_, n) => n)]), []),
+  "keep of one sequence": (cache) => (cache.keep([undefined, Int32Array.of(3, 80)]), []),
+  add: (cache) => [Int32Array.of(cache.add(2))],
+  remove: (cache) => (cache.remove(0), []),
+  save: (cache) => [cache.save(), cache.save({ from: 70 })],
+  read: (cache) => copies(cache.read(1, 5, 40)),
   fork: (cache) => {
     using fork = cache.fork();
     return contents(fork);
@@ -64,7 +74,9 @@ const acts: Record<string, (cache: Cache) => Numbers[]> = {
   // The positions of these queries have no angles yet.
   "attention far away": (cache) => copies(cache.attention(random(2 * 5 * 64, 9), { ...attention, queryOffset: 500 })),
   attentionWeights: (cache) =>
-    copies(cache.attentionWeights(q, { numHeads: 4, causal: true, reduce: "mean", topK: 4, entropy: true })),
+    copies(
+      cache.attentionWeights(q.subarray(0, 128), { numHeads: 4, causal: true, reduce: "mean", topK: 4, entropy: true }),
+    ),
 };
 
 export const caches: Scenarios = {};
@@ -76,6 +88,25 @@ for (const [kind, options] of Object.entries(kinds)) {
     },
     state: () => [],
   });
+  caches[`restore ${kind}`] = (heed) => {
+    using cache = filled(heed, options);
+    const parts = [cache.save(), cache.save({ from: 70 })];
+    return {
+      act: () => {
+        using restored = heed.restoreKvCache(parts);
+        return contents(restored);
+      },
+      state: () => [],
+    };
+  };
+  caches[`${kind}: keep of a fork`] = (heed) => {
+    const cache = filled(heed, options);
+    const fork = cache.fork();
+    return {
+      act: () => (fork.keep([Int32Array.of(2, 50, 119), undefined]), []),
+      state: () => [...contents(cache), ...contents(fork)],
+    };
+  };
   caches[`${kind}: append to a fork`] = (heed) => {
     const cache = filled(heed, options);
     const fork = cache.fork();
