@@ -109,6 +109,7 @@ export function checkSaved(given: unknown): SavedCache {
     const title = isList ? `bytes[${n}]` : "bytes";
     const isSame = withoutUntouched(part.json) === withoutUntouched(parts[0]!.json);
     if (!isSame) throw new RangeError(mismatch(title, "a save of the same cache as bytes[0]", "one of another"));
+    if (part.untouched) reached.clear();
     part.lengths.forEach((length, b) => {
       const start = part.starts[b]!;
       if (start > (reached.get(b) ?? 0) && start !== part.firsts[b]) {
@@ -136,7 +137,8 @@ export function restore(store: KvStore, { parts }: SavedCache): void {
   if (last.untouched) return;
   const positions = Array.from(last.lengths, () => new TokenPositions(store.firstPosition, store.axes));
   const reached = new Int32Array(last.lengths.length);
-  for (const { lengths, starts, positions: lists } of parts) {
+  for (const { untouched, lengths, starts, positions: lists } of parts) {
+    if (untouched) reached.fill(0);
     lengths.forEach((length, b) => {
       const start = starts[b]!;
       if (start > reached[b]!) positions[b]!.startAt(start, lists[b]?.[0] ?? store.firstPosition + start);

@@ -130,6 +130,10 @@ forEachBuild((name, open) => {
       expectRefusal(RangeError, "bytes[0]", () => heed.restoreKvCache([second, first]));
       expectRefusal(RangeError, "bytes[1]", () => heed.restoreKvCache([first, third]));
       expectRefusal(RangeError, "bytes[1]", () => heed.restoreKvCache([first, another.save()]));
+      // After one that was reset nothing is there to go on from.
+      using empty = heed.createKvCache(options);
+      expectRefusal(RangeError, "bytes[2]", () => heed.restoreKvCache([first, empty.save(), second]));
+      expect(heed.restoreKvCache([first, empty.save()]).length).toBe(0);
       expectRefusal(RangeError, "bytes", () => heed.restoreKvCache([]));
       expect(heed.memory.used).toBe(used);
       using restored = heed.restoreKvCache([first, second, third]);
