@@ -196,7 +196,10 @@ export class CacheRotary {
     const strides = stridesOf(layout, rowsQ, numHeads, headDim);
     const shape = { rowStride: strides.row, headStride: strides.head, heads: numHeads, dim: headDim };
     // Queries mostly stand at tokens of the cache, whose angles are reserved.
-    const runs = sequences.map(({ batch, seqLenQ, queryOffset }) => runsOf(batch, queryOffset, seqLenQ));
+    // Those of a sequence without keys see nothing, and may stand where tables have no angles.
+    const runs = sequences.map(({ batch, seqLenQ, seqLenKv, queryOffset }) =>
+      seqLenKv > 0 ? runsOf(batch, queryOffset, seqLenQ) : [],
+    );
     const all = runs.flat();
     const starts = all.filter(({ mixed }) => !mixed).map(({ position }) => position);
     const ofMixed = all.some(({ mixed }) => mixed) ? this.bytesAt(rowsQ) : 0;

@@ -124,13 +124,13 @@ export function truncatedLengths(
  * @throws RangeError
  */
 export function checkReach(store: KvStore, { sequences, left }: Problem, rows: Int32Array = FIRST_ROW): void {
-  for (const { batch: b, seqLenQ, queryOffset } of sequences) {
+  for (const { batch: b, seqLenQ, seqLenKv, queryOffset } of sequences) {
     const gone = store.firstToken(b);
     const firstRow = rows.reduce((lowest, row) => Math.min(lowest, row), seqLenQ);
     if (gone > 0 && firstRow < seqLenQ && queryOffset + firstRow - left < gone) {
       throw wrongValue("queryOffset", `at least ${gone + left - firstRow} (keys further left are gone)`, queryOffset);
     }
-    store.rotary?.checkRuns("queryOffset", store.runs(b, queryOffset, seqLenQ));
+    if (seqLenKv > 0) store.rotary?.checkRuns("queryOffset", store.runs(b, queryOffset, seqLenQ));
   }
 }
 

@@ -233,6 +233,23 @@ forEachBuild((name, open) => {
     });
   });
 
+  it("queries of a sequence without tokens need no angles", () => {
+    using cache = heed.createKvCache({
+      ...dims,
+      capacity: 9,
+      rotary: { cos: tableOf(1), sin: tableOf(2), rotaryDim: 10 },
+    });
+    using q = heed.tensor(2 * numHeads * 12);
+    q.data.set(floats(q.length, uniform(3)));
+    cache.append(floats(kRow, uniform(1)), floats(vRow, uniform(2)));
+    const alone = cache.attention(q.data.slice(0, q.length / 2), { numHeads });
+    cache.add();
+    const { out, lse } = cache.attention(q, { numHeads, lse: true });
+    expect(out.subarray(0, alone.out.length)).toEqual(alone.out);
+    expect(out.subarray(alone.out.length).every((x) => x === 0)).toBe(true);
+    expect([...lse.subarray(numHeads)]).toEqual(Array(numHeads).fill(-Infinity));
+  });
+
   describe("refuses a position without angles, and leaves the cache as it was", () => {
     it.each<[string, object, number, object]>([
       ["given", { cos: tableOf(1), sin: tableOf(2), rotaryDim: 10 }, 0, { positions: ints(3, 700) }],
