@@ -168,6 +168,9 @@ export class Model {
  * Expects attention over the cache to be that over the model's rows, within twice the error of plain f32 on rows
  * rounded to f32.
  *
+ * On top of the floor comes the sum q·k, which f32 rounds by half an ulp of Σ|q·k|·scale at least, in whatever order: a
+ * problem of few keys may find the plain one lucky. Σ|q·k| is at most the product of two lengths of rows.
+ *
  * byte·scale of int8 is a product that f32 must round, before or after the sum: by half an ulp of each k·q, of each v.
  * On top of the floor that is ½ ulp of the largest Σ|q·k|·scale in every score, and of the largest |v| in out.
  */
@@ -178,6 +181,17 @@ export function expectRight(
   given: Omit<PlainOptions, "headDim">,
 ): void {
   expectRightAnswer(cache.attention(q, { ...given, lse: true }), model, q, given);
+}
+
+/** The largest Euclidean length of the rows of `dim` floats. */
+function longestRow(rows: ArrayLike<number>, dim: number): number {
+  let most = 0;
+  for (let start = 0; start < rows.length; start += dim) {
+    let squares = 0;
+    for (let d = start; d < start + dim; d++) squares += rows[d]! ** 2;
+    most = Math.max(most, squares);
+  }
+  return Math.sqrt(most);
 }
 
 /** The same for an answer that is there already. */
@@ -193,6 +207,10 @@ export function expectRightAnswer(
   const v = model.rows("v", options.layout) as unknown as Float32Array<ArrayBuffer>;
   const exact = reference(q, k, v, options);
   const floor = floorOf({ q, k, v, options }, exact);
+  const { headDim, scale = headDim ** -0.5 } = options;
+  const sum = longestRow(q, headDim) * longestRow(k, headDim) * Math.abs(scale);
+  floor.lse += 0.5 * ULP * sum;
+  floor.out += 0.5 * ULP * sum * largest(v);
   if (model.dtype.k === "int8") {
     const score = largest(q) * largest(k) * options.headDim * Math.abs(options.scale ?? options.headDim ** -0.5);
     floor.lse += 0.5 * ULP * score;
