@@ -1,6 +1,7 @@
 // Fills a conversation with tokens, among them one that is asked for later, and says what each step cost:
 //   npm run demo -- [url] [tokens]
-import { rows, send } from "./client.ts";
+import { rows } from "../shard-threads/compare.ts";
+import { send } from "./client.ts";
 
 const [base = "http://localhost:8787", tokens = "64000"] = process.argv.slice(2);
 const url = `${base}/demo-${Date.now()}`;

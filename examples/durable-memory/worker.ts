@@ -16,6 +16,7 @@ import {
   decode,
   encode,
 } from "heed/shard";
+import type { Outcome } from "./client.ts";
 import { SqliteStore } from "./sqlite-store.ts";
 
 // A Worker may export nothing but handlers and classes.
@@ -49,16 +50,6 @@ export class MemoryShard extends DurableObject<Env> {
     const { stored, largest } = sizes as { stored: number; largest: number };
     return { length, memory: this.#heed.memory.reserved, stored, largest };
   }
-}
-
-/** What a message led to. */
-export interface Outcome {
-  length: number;
-  /** Calls of shards, and bytes of the arrays that went there and back. */
-  calls: number;
-  bytes: number;
-  out?: Float32Array;
-  lse?: Float32Array;
 }
 
 /** The coordinator of a conversation. It holds no tokens, and may be evicted like every object. */

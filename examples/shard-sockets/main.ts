@@ -8,11 +8,13 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { load } from "heed";
 import { ShardedCache } from "heed/shard";
+import { compare, keysAndValues } from "../shard-threads/compare.ts";
 import { Remote } from "./remote.ts";
 
-const [NUM_HEADS, NUM_KV_HEADS, HEAD_DIM] = [16, 4, 64];
+const HEADS = { numHeads: 16, numKvHeads: 4, headDim: 64 };
 const [PROMPT, TOKENS] = [4096, 32];
-const SIZES = { numKvHeads: NUM_KV_HEADS, headDim: HEAD_DIM, dtype: "f16", capacity: PROMPT + TOKENS } as const;
+const { numKvHeads, headDim } = HEADS;
+const SIZES = { numKvHeads, headDim, dtype: "f16", capacity: PROMPT + TOKENS } as const;
 
 /** A process of this machine that has a place; it can be ended, and started again on the same port. */
 class LocalPlace {
@@ -62,56 +64,27 @@ try {
   // What an earlier run left.
   await cache.truncate(0);
   const whole = heed.createKvCache(SIZES);
-  const [k, v] = [rows(PROMPT, NUM_KV_HEADS, 0, 1), rows(PROMPT, NUM_KV_HEADS, 0, 2)];
+  const [k, v] = keysAndValues(PROMPT, HEADS, 0);
   whole.append(k, v);
   await cache.append(k, v);
   console.log(`${PROMPT} tokens over ${remotes.length} processes; ${heed.variant}`);
 
   for (const { traffic } of remotes) Object.assign(traffic, { calls: 0, bytes: 0 });
-  const worst = { out: 0, lse: 0 };
-  const start = performance.now();
-  for (let n = 0; n < TOKENS; n++) {
-    if (n === TOKENS >> 1 && local.length > 0) {
-      // Not waited for: the coordinator asks until it is there again.
-      void local[1]!.restart();
-      console.log(`place 1 was ended after ${n} more tokens`);
-    }
-    const [kNew, vNew] = [1, 2].map((seed) => rows(1, NUM_KV_HEADS, PROMPT + n, seed));
-    const q = rows(1, NUM_HEADS, PROMPT + n, 3);
-    await cache.append(kNew!, vNew!);
-    const got = await cache.attention(q, { numHeads: NUM_HEADS, causal: true });
-    whole.append(kNew!, vNew!);
-    const expected = whole.attention(q, { numHeads: NUM_HEADS, causal: true, lse: true });
-    for (const name of ["out", "lse"] as const) {
-      worst[name] = Math.max(worst[name], difference(got[name], expected[name]));
-    }
-  }
-  const ms = (performance.now() - start) / TOKENS;
+  const { ms, differences } = await compare(cache, whole, HEADS, TOKENS, (done) => {
+    if (local.length === 0) return;
+    // Not waited for: the coordinator asks until it is there again.
+    void local[1]!.restart();
+    console.log(`place 1 was ended after ${done} more tokens`);
+  });
   const [sent, bytes] = (["calls", "bytes"] as const).map((name) =>
     remotes.reduce((sum, r) => sum + r.traffic[name], 0),
   );
   const each = `${(sent! / TOKENS).toFixed(1)} calls, ${(bytes! / TOKENS / 1000).toFixed(1)} kB`;
   console.log(`${TOKENS} tokens, each ${ms.toFixed(1)} ms, ${each}`);
-  console.log(
-    `largest difference from one cache: out ${worst.out.toExponential(1)}, lse ${worst.lse.toExponential(1)}`,
-  );
+  console.log(differences);
 } finally {
   for (const remote of remotes) remote.close();
   await Promise.all(local.map((place) => place.end()));
   rmSync(folder, { recursive: true, force: true });
   heed.dispose();
-}
-
-/** Rows of some tokens from a position on, the same at each run. */
-function rows(count: number, heads: number, position: number, seed: number): Float32Array {
-  const width = heads * HEAD_DIM;
-  return Float32Array.from({ length: count * width }, (_, i) => {
-    const n = Math.imul(position * width + i + 1, 0x9e3779b1) ^ Math.imul(seed, 0x85ebca6b);
-    const mixed = Math.imul(n ^ (n >>> 15), 0x2c1b3c6d);
-    return (((mixed ^ (mixed >>> 13)) >>> 0) / 2 ** 31 - 1) * Math.sqrt(3);
-  });
-}
-
-function difference(a: Float32Array, b: Float32Array): number {
-  return a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i]!)), 0);
 }

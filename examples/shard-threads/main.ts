@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { isMainThread } from "node:worker_threads";
 import { load } from "heed";
 import { type Call, ShardedCache } from "heed/shard";
+import { compare, keysAndValues } from "./compare.ts";
 import { Thread } from "./thread.ts";
 import { work } from "./worker.ts";
 
@@ -21,7 +22,7 @@ Usage: npm run shard-threads -- [options]
   --help          this page
 `;
 
-const [NUM_HEADS, NUM_KV_HEADS, HEAD_DIM] = [16, 4, 64];
+const HEADS = { numHeads: 16, numKvHeads: 4, headDim: 64 };
 /** Tokens of the prompt that are appended together. */
 const PIECE = 2048;
 const DTYPES = ["f32", "f16", "int8"] as const;
@@ -48,7 +49,8 @@ async function main(): Promise<void> {
   const heed = await load();
   const folder = mkdtempSync(join(tmpdir(), "heed-shards-"));
   const threads = Array.from({ length: count }, (_, n) => new Thread({ folder: join(folder, String(n)) }));
-  const sizes = { numKvHeads: NUM_KV_HEADS, headDim: HEAD_DIM, dtype, capacity: prompt + tokens };
+  const { numKvHeads, headDim } = HEADS;
+  const sizes = { numKvHeads, headDim, dtype, capacity: prompt + tokens };
   const whole = heed.createKvCache(sizes);
   const traffic = { calls: 0, bytes: 0 };
   const calls = threads.map(({ call }): Call => async (request) => {
@@ -60,52 +62,26 @@ async function main(): Promise<void> {
   try {
     const cache = await ShardedCache.open(heed, calls, sizes);
     for (let at = 0; at < prompt; at += PIECE) {
-      const [k, v] = [1, 2].map((seed) => rows(Math.min(PIECE, prompt - at), NUM_KV_HEADS, at, seed));
-      whole.append(k!, v!);
-      await cache.append(k!, v!);
+      const [k, v] = keysAndValues(Math.min(PIECE, prompt - at), HEADS, at);
+      whole.append(k, v);
+      await cache.append(k, v);
     }
     console.log(`${prompt} tokens as ${dtype} over ${count} ${count === 1 ? "thread" : "threads"}; ${heed.variant}`);
 
-    const worst = { out: 0, lse: 0 };
     Object.assign(traffic, { calls: 0, bytes: 0 });
-    const start = performance.now();
-    for (let n = 0; n < tokens; n++) {
-      if (n === tokens >> 1) {
-        await threads[0]!.end();
-        console.log(`thread 0 was ended after ${n} more tokens`);
-      }
-      const [k, v] = [1, 2].map((seed) => rows(1, NUM_KV_HEADS, prompt + n, seed));
-      const q = rows(1, NUM_HEADS, prompt + n, 3);
-      await cache.append(k!, v!);
-      const got = await cache.attention(q, { numHeads: NUM_HEADS, causal: true });
-      whole.append(k!, v!);
-      const expected = whole.attention(q, { numHeads: NUM_HEADS, causal: true, lse: true });
-      for (const name of ["out", "lse"] as const) {
-        worst[name] = Math.max(worst[name], difference(got[name], expected[name]));
-      }
-    }
-    const ms = (performance.now() - start) / tokens;
+    const { ms, differences } = await compare(cache, whole, HEADS, tokens, async (done) => {
+      await threads[0]!.end();
+      console.log(`thread 0 was ended after ${done} more tokens`);
+    });
     const each = { calls: traffic.calls / tokens, kB: traffic.bytes / tokens / 1000 };
     console.log(`${tokens} tokens, each ${ms.toFixed(1)} ms, ${each.calls.toFixed(1)} calls, ${each.kB.toFixed(1)} kB`);
     console.log(`threads were started ${threads.map(({ starts }) => starts).join(", ")} times`);
-    console.log(
-      `largest difference from one cache: out ${worst.out.toExponential(1)}, lse ${worst.lse.toExponential(1)}`,
-    );
+    console.log(differences);
   } finally {
     await Promise.all(threads.map((thread) => thread.end()));
     rmSync(folder, { recursive: true, force: true });
     heed.dispose();
   }
-}
-
-/** Rows of some tokens from a position on, the same at each run. */
-function rows(count: number, heads: number, position: number, seed: number): Float32Array {
-  const width = heads * HEAD_DIM;
-  return Float32Array.from({ length: count * width }, (_, i) => {
-    const n = Math.imul(position * width + i + 1, 0x9e3779b1) ^ Math.imul(seed, 0x85ebca6b);
-    const mixed = Math.imul(n ^ (n >>> 15), 0x2c1b3c6d);
-    return (((mixed ^ (mixed >>> 13)) >>> 0) / 2 ** 31 - 1) * Math.sqrt(3);
-  });
 }
 
 /** Bytes of the arrays of a message. */
@@ -114,10 +90,6 @@ function bytesOf(message: object): number {
     (sum, value) => sum + (ArrayBuffer.isView(value) ? value.byteLength : 0),
     0,
   );
-}
-
-function difference(a: Float32Array, b: Float32Array): number {
-  return a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i]!)), 0);
 }
 
 function integer(title: string, text: string, low: number, high: number): number {

@@ -9,7 +9,8 @@ import { setTimeout } from "node:timers/promises";
 import type { Miniflare } from "miniflare";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { load } from "heed";
-import { rows, send } from "../../../examples/durable-memory/client.ts";
+import { send } from "../../../examples/durable-memory/client.ts";
+import { rows } from "../../../examples/shard-threads/compare.ts";
 import { project } from "../project.ts";
 import { bundleByWrangler, bundleWorker, gzippedBytes, serve } from "./workerd.ts";
 
