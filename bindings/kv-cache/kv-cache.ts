@@ -116,18 +116,9 @@ export class KvCache implements CacheSizes {
     return this.#store.nextPositions;
   }
 
-  /**
-   * @internal The positions of `rows` tokens of each sequence from `shift` tokens behind its last one on: that of the
-   * first one where they follow each other and are the same for every sequence, else [batch·rows].
-   */
+  /** @internal See KvStore.positionsFrom. */
   positionsFrom(shift: number, rows: number): number | Int32Array {
-    const store = this.#store;
-    if (store.isUntouched) return this.firstPosition + shift;
-    const runs = Array.from(store.lengths, (length, b) => store.runs(b, length + shift, rows));
-    const first = runs[0]?.[0]?.position ?? 0;
-    if (runs.every((some) => some.length === 1 && some[0]!.position === first)) return first;
-    const all = runs.flat().flatMap(({ position, count }) => Array.from({ length: count }, (_, n) => position + n));
-    return Int32Array.from(all);
+    return this.#store.positionsFrom(shift, rows);
   }
 
   /** Bytes of linear memory that the tokens take, but for pages that other caches have too. */

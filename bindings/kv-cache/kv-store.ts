@@ -1,14 +1,15 @@
-import { type KvSource, setKeys, setValues } from "../attention/kv-source.ts";
+import type { KvSource } from "../attention/kv-source.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
-import { integersAt } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
-import type { RowsInMemory, TakeRows } from "../memory/staged-rows.ts";
+import type { TakeRows } from "../memory/staged-rows.ts";
 import { Uses } from "../memory/uses.ts";
 import { MAX_ITEMS } from "../threads/control.ts";
 import type { CacheRotary } from "./cache-rotary.ts";
-import type { PageLayout, PageRows } from "./page-layout.ts";
+import type { PageLayout } from "./page-layout.ts";
+import { pagedSource } from "./paged-source.ts";
 import { NEW_PAGE, type Page, Pages } from "./pages.ts";
+import { storeRows } from "./store-rows.ts";
 import { type Run, TokenPositions } from "./token-positions.ts";
 import type { KeyTurner } from "./turn-keys.ts";
 
@@ -110,6 +111,19 @@ export class KvStore {
     return sequence.positions.runs(token, count, this.#lengths![b]!);
   }
 
+  /**
+   * The positions of `rows` tokens of each sequence from `shift` tokens behind its last one on: that of the first one
+   * where they follow each other and are the same for every sequence, else [batch·rows].
+   */
+  positionsFrom(shift: number, rows: number): number | Int32Array {
+    if (!this.#lengths) return this.firstPosition + shift;
+    const runs = Array.from(this.#lengths, (length, b) => this.runs(b, length + shift, rows));
+    const first = runs[0]?.[0]?.position ?? 0;
+    if (runs.every((some) => some.length === 1 && some[0]!.position === first)) return first;
+    const all = runs.flat().flatMap(({ position, count }) => Array.from({ length: count }, (_, n) => position + n));
+    return Int32Array.from(all);
+  }
+
   /** The position that the next token of each sequence has unless another is given, [batch]. */
   get nextPositions(): Int32Array {
     const next = new Int32Array(this.#batch).fill(this.firstPosition);
@@ -145,8 +159,9 @@ export class KvStore {
         const kRows = takeKeys(b, token - start, count);
         this.rotary?.rotateRuns(kRows.ptr, kRows, this.#sequences[b]!.positions.runs(token, count, length), spare);
         const items = isLarge ? [] : undefined;
-        this.#store(b, token, count, k, kRows, items);
-        this.#store(b, token, count, v, takeValues(b, token - start, count), items);
+        const { pages } = this.#sequences[b]!;
+        storeRows(this.instance.kernels, pages, token, count, k, kRows, items);
+        storeRows(this.instance.kernels, pages, token, count, v, takeValues(b, token - start, count), items);
         // The first rows are taken first, as the processor fetches ahead.
         items?.reverse();
         while (items?.length) this.instance.pool!.run("storeRows", 0, items.splice(-MAX_ITEMS));
@@ -241,7 +256,7 @@ export class KvStore {
   }
 
   /**
-   * Fills the store, which must be empty, with sequences whose rows {@link writeRows} brings: with lengths[b] tokens, of
+   * Fills the store, which must be empty, with sequences whose rows are still to be written: with lengths[b] tokens, of
    * which those before firsts[b] have been given back.
    *
    * @throws RangeError where memory cannot grow
@@ -259,23 +274,6 @@ export class KvStore {
       return { pages, positions };
     });
     this.#lengths = lengths;
-  }
-
-  /**
-   * Reads the rows of `count` tokens of sequence `b`, which stand on one page, see PageLayout.readRows. Returns where they
-   * end.
-   */
-  readRows(b: number, token: number, count: number, to: Uint8Array, at: number): number {
-    const memory = new Uint8Array(this.instance.arena.buffer);
-    return this.layout.readRows(memory, this.addressOf(b, token), token % PAGE_KEYS, count, to, at);
-  }
-
-  /** The reverse of {@link readRows}; what the sequence does not have is passed over. */
-  writeRows(b: number, token: number, count: number, from: Uint8Array, at: number): void {
-    const kept = Math.min(this.#lengths![b]! - token, count);
-    if (kept <= 0 || token < this.firstToken(b)) return;
-    const memory = new Uint8Array(this.instance.arena.buffer);
-    this.layout.writeRows(memory, this.addressOf(b, token), token % PAGE_KEYS, kept, from, at, count);
   }
 
   /**
@@ -325,24 +323,12 @@ export class KvStore {
 
   /** Where the kernels find the tokens: writes the page tables into the memory of a call. */
   placePages(scope: CallScope): KvSource {
-    const { arena } = this.instance;
-    let pageCount = 0;
-    const offsets = this.#sequences.map(({ pages }) => (pageCount += pages.count) - pages.count);
-    const start = scope.reserve(pageCount * 4);
-    const table = integersAt(arena, start, pageCount);
-    this.#sequences.forEach(({ pages }, b) => pages.writeTable(table.subarray(offsets[b], offsets[b]! + pages.count)));
-    const { k, v } = this.layout;
-    const locate: KvSource["locate"] = (args, _, b) => {
-      setKeys(args, k.offset, k.rowStride, k.headStride);
-      setValues(args, v.offset, v.rowStride, v.headStride);
-      args.pages = start + (offsets[b] ?? 0) * 4;
-      args.pageCount = this.#sequences[b]?.pages.count ?? 0;
-      args.kType = k.type;
-      args.vType = v.type;
-      args.kScales = k.scales;
-      args.vScales = v.scales;
-    };
-    return { maxKeys: Infinity, locate };
+    return pagedSource(
+      this.instance.arena,
+      scope,
+      this.layout,
+      this.#sequences.map(({ pages }) => pages),
+    );
   }
 
   /**
@@ -381,27 +367,6 @@ export class KvStore {
   #emptySequence(): Sequence {
     const pages = new Pages(this.instance.arena, this.layout);
     return { pages, positions: new TokenPositions(this.firstPosition, this.axes) };
-  }
-
-  /**
-   * Stores rows of every head as the `count` tokens from `token` on of sequence `b`; or adds what is to be done, page by
-   * page, to `items`.
-   */
-  #store(b: number, token: number, count: number, to: PageRows, from: RowsInMemory, items?: number[][]): void {
-    for (let done = 0; done < count;) {
-      const rowInPage = (token + done) % PAGE_KEYS;
-      const rows = Math.min(count - done, PAGE_KEYS - rowInPage);
-      const page = this.addressOf(b, token + done);
-      for (let kvHead = 0; kvHead < from.heads; kvHead++) {
-        const row = page + to.offset + kvHead * to.headStride + rowInPage * to.rowStride;
-        const scale = to.scales && page + to.scales + (kvHead * PAGE_KEYS + rowInPage) * 4;
-        const ptr = from.ptr + kvHead * from.headStride + done * from.rowStride;
-        const { dim, rowStride } = from;
-        if (items) items.push([row, scale, ptr, rows, dim, to.rowStride, rowStride, to.type]);
-        else this.instance.kernels.storeRows(row, scale, ptr, rows, dim, to.rowStride, rowStride, to.type);
-      }
-      done += rows;
-    }
   }
 }
 

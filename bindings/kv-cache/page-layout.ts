@@ -92,9 +92,9 @@ export class PageLayout {
 
   /**
    * Copies the rows of `count` tokens, from row `row` on of the page at `page`, to `to` from byte `at` on: part by part,
-   * with zeros where a row has no values. Returns where they end.
+   * with zeros where a row has no values.
    */
-  readRows(memory: Uint8Array, page: number, row: number, count: number, to: Uint8Array, at: number): number {
+  readRows(memory: Uint8Array, page: number, row: number, count: number, to: Uint8Array, at: number): void {
     for (const { start, rowBytes, usedBytes } of this.parts) {
       const from = page + start + row * rowBytes;
       to.set(memory.subarray(from, from + count * rowBytes), at);
@@ -102,7 +102,6 @@ export class PageLayout {
       for (; at < end && usedBytes < rowBytes; at += rowBytes) to.fill(0, at + usedBytes, at + rowBytes);
       at = end;
     }
-    return at;
   }
 
   /**

@@ -61,16 +61,33 @@ export function save(store: KvStore, sizes: CacheSizes, { from = 0, into }: Save
     tokens * layout.tokenBytes,
     target,
   );
+  const memory = new Uint8Array(store.instance.arena.buffer);
+  forEachPage(lengths, starts, layout, (b, token, count, at) => {
+    layout.readRows(memory, store.addressOf(b, token), token % PAGE_KEYS, count, rows, at);
+  });
+  endFile(file);
+  return file;
+}
+
+/**
+ * Calls back for each page with some of the tokens from starts[b] to lengths[b] of each sequence b, in the order of a
+ * file: with the first of these tokens and how many they are, and the byte at which their rows start.
+ */
+function forEachPage(
+  lengths: Int32Array,
+  starts: Int32Array,
+  { tokenBytes }: PageLayout,
+  call: (b: number, token: number, count: number, at: number) => void,
+): void {
   let at = 0;
   lengths.forEach((length, b) => {
     for (let token = starts[b]!; token < length;) {
       const count = Math.min(length, token - (token % PAGE_KEYS) + PAGE_KEYS) - token;
-      at = store.readRows(b, token, count, rows, at);
+      call(b, token, count, at);
+      at += count * tokenBytes;
       token += count;
     }
   });
-  endFile(file);
-  return file;
 }
 
 /** Checks `from`; returns it for a sequence. */
@@ -147,15 +164,13 @@ export function restore(store: KvStore, { parts }: SavedCache): void {
     });
   }
   store.restore(last.lengths, last.firsts, positions);
+  const memory = new Uint8Array(store.instance.arena.buffer);
   for (const { lengths, starts, rows } of parts) {
-    let at = 0;
-    lengths.forEach((length, b) => {
-      for (let token = starts[b]!; token < length;) {
-        const count = Math.min(length, token - (token % PAGE_KEYS) + PAGE_KEYS) - token;
-        store.writeRows(b, token, count, rows, at);
-        at += count * store.layout.tokenBytes;
-        token += count;
-      }
+    forEachPage(lengths, starts, store.layout, (b, token, count, at) => {
+      // Later parts may have cut tokens off, or a window may have given them back.
+      const kept = Math.min(last.lengths[b]! - token, count);
+      if (kept <= 0 || token < last.firsts[b]!) return;
+      store.layout.writeRows(memory, store.addressOf(b, token), token % PAGE_KEYS, kept, rows, at, count);
     });
   }
 }
