@@ -96,6 +96,8 @@ export class AttendArgs {
   careful: i32;
   /** 1: few query rows go through prefill as well, so that their sums have the order of many. */
   reproducible: i32;
+  /** 1: q·k and P·V in integers of 16 bits (prefill/half.ts). */
+  half: i32;
   /** Query i stands at key i + queryOffset; |queryOffset| ≤ MAX_OFFSET. */
   queryOffset: i32;
   /** Keys that a query sees to the left and to the right of its position, at most UNLIMITED. Causal is right = 0. */

@@ -42,6 +42,8 @@ export class QueryTile {
   masked: i32;
   /** Whether out and lse are written. */
   closed: i32;
+  /** Lanes, as bits, whose out and lse are written already. */
+  written: i32;
 }
 
 // Lane arrays, in the order in which they stand.
@@ -79,8 +81,13 @@ export class QueryTile {
 @inline export const MASK_ROW: usize = 12;
 // @ts-ignore: decorator
 @inline export const BIAS_ROW: usize = 13;
+/** f32, with half precision: what one unit of Qᵗ is worth, and of P in each block of a kv tile. */
 // @ts-ignore: decorator
-@inline const LANE_ARRAYS: usize = 14;
+@inline export const Q_SCALE: usize = 14;
+// @ts-ignore: decorator
+@inline export const P_SCALES: usize = 15;
+// @ts-ignore: decorator
+@inline const LANE_ARRAYS: usize = 17;
 // @ts-ignore: decorator
 @inline const HEADER_BYTES: usize = 64;
 
@@ -145,6 +152,7 @@ export function openLanes(tile: QueryTile, args: AttendArgs, kvHead: i32, firstR
   tile.commonFirst = 0;
   tile.commonEnd = i32.MAX_VALUE;
   tile.closed = 0;
+  tile.written = written;
   let i = firstRow / args.group;
   let g = firstRow % args.group;
   const wanted = firstRow + ctz(~written);

@@ -8,8 +8,8 @@
 
 import { AttendArgs } from "../args";
 import { LANE_BYTES, maxLane, maxNumber, sumLanes } from "../simd/lanes";
-import { LOG2_E, exp, expColumn, log } from "../simd/exp";
-import { ALPHA, L, LSE_ROW, M, QueryTile, SINK, lanes, pointerAt } from "./query-tile";
+import { LOG2_E, exp, expColumn, expPairs, log } from "../simd/exp";
+import { ALPHA, L, LSE_ROW, M, P_SCALES, QueryTile, SINK, lanes, pointerAt } from "./query-tile";
 import { addToTotal, roundTotal, scaleTotals } from "./totals";
 
 /** log₂ of the largest P that leaves m as it is. */
@@ -25,6 +25,8 @@ import { addToTotal, roundTotal, scaleTotals } from "./totals";
  *   powers [count] vectors of scratch
  *   head   how many of the keys are in the first block (totals.ts)
  *   unit   what one unit of S is worth as a score
+ *   weights  0; or with half precision the inverse of the scale of each key of V. Then S is w of prefill/half.ts, m too,
+ *            and P becomes pairs of integers
  *
  * Writes M and L of the tile. Returns whether any m rose: then O and the totals must be multiplied by α, in ALPHA.
  */
@@ -36,8 +38,9 @@ export function softmaxStep(
   head: i32,
   unit: f32,
   constants: usize,
+  weights: usize,
 ): bool {
-  const factor = unit * LOG2_E;
+  const factor: f32 = weights ? 1 : unit * LOG2_E;
   const mPtr = lanes(tile, M);
   const lPtr = lanes(tile, L);
   const alphaPtr = lanes(tile, ALPHA);
@@ -47,7 +50,19 @@ export function softmaxStep(
   let risen = f32x4.splat(0);
   for (let offset: usize = 0; offset < end; offset += 16) {
     const m = v128.load(mPtr + offset);
-    const top = columnMax(s + offset, count, m);
+    let top = m;
+    if (weights) {
+      // P of each block has a unit of its own. Less than 2⁻¹⁰⁰ of what the row has weighs nothing.
+      const scales = lanes(tile, P_SCALES) + offset;
+      const low = f32x4.sub(m, f32x4.splat(100));
+      const first = columnMax(s + offset, head, low);
+      const second = columnMax(s + offset + <usize>head * LANE_BYTES, count - head, low);
+      v128.store(scales, first);
+      v128.store(scales, second, LANE_BYTES);
+      top = maxNumber(m, maxNumber(first, second));
+    } else {
+      top = columnMax(s + offset, count, m);
+    }
     const fall = f32x4.sub(m, top);
     const rises = f32x4.lt(f32x4.mul(fall, f32x4.splat(factor)), f32x4.splat(-RISE));
     v128.store(mPtr + offset, v128.bitselect(top, m, rises));
@@ -62,8 +77,20 @@ export function softmaxStep(
     }
   }
   for (let offset: usize = 0; offset < end; offset += 16) {
-    const sum = expColumn(s + offset, powers, LANE_BYTES, count, head, v128.load(mPtr + offset), factor, constants);
-    addToTotal(lPtr + 2 * offset, sum);
+    const m = v128.load(mPtr + offset);
+    const total = lPtr + 2 * offset;
+    if (weights) {
+      const scales = lanes(tile, P_SCALES) + offset;
+      addToTotal(total, expPairs(s + offset, head, m, constants, weights, scales));
+      const first = <usize>head;
+      const rest = s + offset + first * LANE_BYTES;
+      if (count > head) {
+        const sum = expPairs(rest, count - head, m, constants, weights + (first << 2), scales + LANE_BYTES);
+        addToTotal(total, sum);
+      }
+    } else {
+      addToTotal(total, expColumn(s + offset, powers, LANE_BYTES, count, head, m, factor, constants));
+    }
   }
   return rescale;
 }

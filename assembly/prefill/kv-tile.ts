@@ -8,13 +8,15 @@
 
 import { AttendArgs } from "../args";
 import { keptByAny, maskScores } from "../attention/mask";
-import { ALPHA, QueryTile, lanes, queries } from "../attention/query-tile";
+import { ALPHA, P_SCALES, QueryTile, lanes, queries } from "../attention/query-tile";
 import { adjustScores, adjustsScores } from "../attention/scores";
 import { softmaxStep } from "../attention/softmax";
 import { SPAN_BITS, enterSpan, keysOfBlock, scaleTotals } from "../attention/totals";
 import { PAGE_KEYS } from "../kv/rows";
 import { LANE_BYTES } from "../simd/lanes";
+import { WEIGHT_BYTES } from "../simd/dot";
 import { multiply } from "../simd/gemm";
+import { accumulateHalf, scoreKeysHalf, weighScores } from "./half";
 
 /** S of a kv tile, and the rows that a last register tile or a last four of keys runs into. */
 // @ts-ignore: decorator
@@ -23,6 +25,13 @@ import { multiply } from "../simd/gemm";
 /** S, and behind it the powers of expColumn; these are at least one row of LANES, for α. */
 // @ts-ignore: decorator
 @inline export const SCORE_BYTES: usize = S_BYTES + <usize>PAGE_KEYS * 16;
+
+/**
+ * Of a kv tile in half precision, a float for each key: the scale of its row of K, and log₂ and the inverse of that of V
+ * (half.ts).
+ */
+// @ts-ignore: decorator
+@inline export const SCALE_BYTES: usize = <usize>PAGE_KEYS * 12;
 
 /** What one unit of S is worth as a score once it reaches the softmax. */
 // @ts-ignore: decorator
@@ -35,6 +44,7 @@ import { multiply } from "../simd/gemm";
  *
  *   head   0; or the keys were picked (canPickKeys of kv/gather.ts): every row sees them, wherever they stand, and the
  *          first `head` of them are in one block
+ *   scales 0; or K and V are integers (half.ts), and the scale of key 0 of K would stand here
  */
 export function attendKvTile(
   tile: QueryTile,
@@ -47,6 +57,7 @@ export function attendKvTile(
   v: usize,
   kRowStride: usize,
   vRowStride: usize,
+  scales: usize,
 ): void {
   const picked = head != 0;
   if (!picked && (args.keepMask || args.bias)) {
@@ -55,11 +66,14 @@ export function attendKvTile(
     while (first < end && !keptByAny(tile, args, end - 1)) end--;
   }
   if (first >= end) return;
+  // Keys of V stand in pairs; the one before the first is masked, as no row sees it.
+  if (scales) first &= ~1;
   const count = end - first;
   enterSpan(tile, first >> SPAN_BITS);
-  scoreKeys(tile, args, s, first, count, k + <usize>first * kRowStride, kRowStride, picked);
+  if (scales) scales += (<usize>first) << 2;
+  scoreKeys(tile, args, s, first, count, k + <usize>first * kRowStride, kRowStride, picked, scales);
   if (!picked) head = keysOfBlock(first, count);
-  softmaxAndAccumulate(tile, args, s, count, head, v + <usize>first * vRowStride, vRowStride);
+  softmaxAndAccumulate(tile, args, s, count, head, v + <usize>first * vRowStride, vRowStride, scales);
 }
 
 /** S = K·Qᵗ, adjusted, and masked unless the keys were `picked`; key `first` stands at k. */
@@ -72,9 +86,14 @@ export function scoreKeys(
   k: usize,
   kRowStride: usize,
   picked: bool,
+  scales: usize,
 ): void {
-  multiply(s, k, queries(tile), count, args.headDim, tile.vectors, args.useTile6x2 != 0, kRowStride, 4, 0);
-  if (adjustsScores(args)) adjustScores(tile, args, s, first, count);
+  if (scales) scoreKeysHalf(tile, args, s, count, k, kRowStride, scales);
+  else multiply(s, k, queries(tile), count, args.headDim, tile.vectors, args.useTile6x2 != 0, kRowStride, 4, 0);
+  if (adjustsScores(args)) {
+    adjustScores(tile, args, s, first, count);
+    if (scales) weighScores(s, count, scales);
+  }
   if (picked) return;
   if (args.keepMask || args.bias || first < tile.commonFirst || first + count > tile.commonEnd) {
     tile.masked = 1;
@@ -91,21 +110,13 @@ function softmaxAndAccumulate(
   head: i32,
   v: usize,
   vRowStride: usize,
+  scales: usize,
 ): void {
-  softmaxAndRescale(tile, args, s, count, head);
-  for (; count > 0; head = count) {
-    multiply(
-      tile.o,
-      v,
-      s,
-      args.valueDim,
-      head,
-      tile.vectors,
-      args.useTile6x2 != 0,
-      4,
-      vRowStride,
-      -i32(tile.steps > 0),
-    );
+  softmaxAndRescale(tile, args, s, count, head, scales ? scales + 2 * WEIGHT_BYTES : 0);
+  for (let pScales = lanes(tile, P_SCALES); count > 0; head = count, pScales += LANE_BYTES) {
+    const kept = -i32(tile.steps > 0);
+    if (scales) accumulateHalf(tile, args, s, head, v, vRowStride, kept, pScales);
+    else multiply(tile.o, v, s, args.valueDim, head, tile.vectors, args.useTile6x2 != 0, 4, vRowStride, kept);
     tile.steps++;
     s += <usize>head * LANE_BYTES;
     v += <usize>head * vRowStride;
@@ -113,9 +124,16 @@ function softmaxAndAccumulate(
   }
 }
 
-/** P = exp(S − m'), Oᵗ = α·Oᵗ; `head` keys are in the first block. */
-export function softmaxAndRescale(tile: QueryTile, args: AttendArgs, s: usize, count: i32, head: i32): void {
-  const rescale = softmaxStep(tile, s, s + S_BYTES, count, head, scoreUnit(args), args.constants);
+/** P = exp(S − m'), Oᵗ = α·Oᵗ; `head` keys are in the first block, `weights` as for softmaxStep. */
+export function softmaxAndRescale(
+  tile: QueryTile,
+  args: AttendArgs,
+  s: usize,
+  count: i32,
+  head: i32,
+  weights: usize,
+): void {
+  const rescale = softmaxStep(tile, s, s + S_BYTES, count, head, scoreUnit(args), args.constants, weights);
   if (!rescale || tile.steps == 0) return;
   let o = tile.o;
   let total = tile.totals;

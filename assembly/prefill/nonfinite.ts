@@ -64,9 +64,9 @@ export function attendCarefully(tile: QueryTile, args: AttendArgs, s: usize, k: 
     last = min(key - (key % PAGE_KEYS) + PAGE_KEYS, end);
     enterSpan(tile, key >> SPAN_BITS);
     gatherKeys(args, tile.kvHead, k, v, key, last - key);
-    scoreKeys(tile, args, s, key, last - key, k, <usize>gatheredRowStride(args.headDim), false);
+    scoreKeys(tile, args, s, key, last - key, k, <usize>gatheredRowStride(args.headDim), false, 0);
     let count = keysOfBlock(key, last - key);
-    softmaxAndRescale(tile, args, s, last - key, count);
+    softmaxAndRescale(tile, args, s, last - key, count, 0);
     let p = s;
     let row = v;
     for (let block = key; block < last; block += count) {

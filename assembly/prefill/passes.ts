@@ -8,10 +8,10 @@
 //
 // Scratch of a pass:
 //
-//     ┌ S, powers ──┬ gathered K ────────────┬ gathered V ────────────┬ query tiles of the pass ┐
-//     │ SCORE_BYTES │ [PAGE_KEYS] rows       │ [PAGE_KEYS] rows       │ (args.tiles instead,    │
-//     │             │ gatheredRowStride      │ gatheredRowStride      │ with K and V in pieces) │
-//     └─────────────┴────────────────────────┴────────────────────────┴─────────────────────────┘
+//     ┌ S, powers ──┬ scales ─────┬ gathered K ───────┬ gathered V ───────┬ query tiles of the pass ┐
+//     │ SCORE_BYTES │ SCALE_BYTES │ [PAGE_KEYS] rows  │ [PAGE_KEYS] rows  │ (args.tiles instead,    │
+//     │             │             │ gatheredRowStride │ gatheredRowStride │ with K and V in pieces) │
+//     └─────────────┴─────────────┴───────────────────┴───────────────────┴─────────────────────────┘
 
 import { AttendArgs, isFirstPiece, isLastPiece } from "../args";
 import { QueryTile, clearOutput, openTile, queryTileBytes, rowsPerKvHead, unpackOutput } from "../attention/query-tile";
@@ -19,8 +19,10 @@ import { closeLanes } from "../attention/softmax";
 import { keysOfBlock, takeTotals } from "../attention/totals";
 import { canPickKeys, fetchRows, gatherKept, gatherKeys, gatheredRowStride } from "../kv/gather";
 import { F32, PAGE_KEYS, kAddress, vAddress } from "../kv/rows";
+import { LN_2 } from "../simd/exp";
 import { LANES } from "../simd/lanes";
-import { SCORE_BYTES, attendKvTile, scoreUnit } from "./kv-tile";
+import { isHalf, lostLanes, quantizeKeys, quantizeQueries } from "./half";
+import { SCALE_BYTES, SCORE_BYTES, attendKvTile, scoreUnit } from "./kv-tile";
 import { attendCarefully, mustRepeat } from "./nonfinite";
 
 /**
@@ -82,7 +84,7 @@ export function passTileBytes(headDim: i32, valueDim: i32, rows: i32): u64 {
 
 /** Bytes of scratch in front of the query tiles. */
 export function kvTileScratchBytes(headDim: i32, valueDim: i32): u64 {
-  return <u64>SCORE_BYTES + <u64>PAGE_KEYS * (gatheredRowStride(headDim) + gatheredRowStride(valueDim));
+  return <u64>(SCORE_BYTES + SCALE_BYTES) + <u64>PAGE_KEYS * (gatheredRowStride(headDim) + gatheredRowStride(valueDim));
 }
 
 /**
@@ -99,7 +101,7 @@ export function attendPass(args: AttendArgs, kvHead: i32, pass: i32, scratch: us
   if (isFirstPiece(args)) openTiles(args, kvHead, firstRow, tiles, end, written);
   if (!args.careful) attendKeys(args, kvHead, scratch, tiles, end);
   if (!args.careful && !isLastPiece(args)) return true;
-  return closeTiles(args, scratch, tiles, end);
+  return closeTiles(args, scratch, firstRow, tiles, end);
 }
 
 /** Opens the query tiles [tiles, end), but for those that an earlier round has closed. */
@@ -107,7 +109,9 @@ function openTiles(args: AttendArgs, kvHead: i32, firstRow: i32, tiles: usize, e
   const bytes = <usize>queryTileBytes(args.headDim, args.valueDim);
   for (let t = tiles; t != end; t += bytes, firstRow += LANES) {
     const tile = changetype<QueryTile>(t);
-    if (!(args.careful && tile.closed)) openTile(tile, args, kvHead, firstRow, written);
+    if (args.careful && tile.closed) continue;
+    openTile(tile, args, kvHead, firstRow, args.careful ? tile.written : written);
+    if (isHalf(args)) quantizeQueries(tile, args);
   }
 }
 
@@ -115,7 +119,8 @@ function openTiles(args: AttendArgs, kvHead: i32, firstRow: i32, tiles: usize, e
 function attendKeys(args: AttendArgs, kvHead: i32, scratch: usize, tiles: usize, end: usize): void {
   const bytes = <usize>queryTileBytes(args.headDim, args.valueDim);
   const count = <i32>((end - tiles) / bytes);
-  const gatheredK = scratch + SCORE_BYTES;
+  const scales = scratch + SCORE_BYTES;
+  const gatheredK = scales + SCALE_BYTES;
   const gatheredV = gatheredK + <usize>PAGE_KEYS * <usize>gatheredRowStride(args.headDim);
   let firstKey = i32.MAX_VALUE;
   let endKey = 0;
@@ -131,7 +136,8 @@ function attendKeys(args: AttendArgs, kvHead: i32, scratch: usize, tiles: usize,
   }
   endKey = min(endKey, args.toKey);
 
-  const picks = canPickKeys(args);
+  const half = isHalf(args);
+  const picks = !half && canPickKeys(args);
   let keys = 0;
   for (let key = max(firstKey, args.fromKey); key < endKey; key += keys) {
     keys = min(PAGE_KEYS - (key % PAGE_KEYS), endKey - key);
@@ -141,6 +147,7 @@ function attendKeys(args: AttendArgs, kvHead: i32, scratch: usize, tiles: usize,
     let vRowStride = <usize>gatheredRowStride(args.valueDim);
     let kept = keys;
     let head = 0;
+    let first = key;
     if (picks && commonFirst <= key && key + keys <= commonEnd) {
       const middle = key + keysOfBlock(key, keys);
       head = gatherKept(args, kvHead, k, v, key, middle);
@@ -148,6 +155,9 @@ function attendKeys(args: AttendArgs, kvHead: i32, scratch: usize, tiles: usize,
       kept = head + gatherKept(args, kvHead, k + skip * kRowStride, v + skip * vRowStride, middle, key + keys);
       if (!head) head = kept;
       if (!head) continue;
+    } else if (half) {
+      quantizeKeys(args, kvHead, k, v, scales, key, keys);
+      first = key & ~1;
     } else if (gathers(args, count, keys)) {
       gatherKeys(args, kvHead, k, v, key, keys);
     } else {
@@ -159,12 +169,14 @@ function attendKeys(args: AttendArgs, kvHead: i32, scratch: usize, tiles: usize,
       fetchRows(v, keys, args.valueDim, vRowStride, scratch);
     }
     // As if key 0 stood in the same array.
-    k -= <usize>key * kRowStride;
-    v -= <usize>key * vRowStride;
+    k -= <usize>first * kRowStride;
+    v -= <usize>first * vRowStride;
+    const scalesOfAll = half ? scales - ((<usize>first) << 2) : 0;
     for (let t = tiles; t != end; t += bytes) {
       const tile = changetype<QueryTile>(t);
-      const first = max(key, tile.first);
-      attendKvTile(tile, args, scratch, first, min(key + kept, tile.end), head, k, v, kRowStride, vRowStride);
+      const from = max(key, tile.first);
+      const to = min(key + kept, tile.end);
+      attendKvTile(tile, args, scratch, from, to, head, k, v, kRowStride, vRowStride, scalesOfAll);
     }
   }
 }
@@ -182,25 +194,36 @@ function attendKeys(args: AttendArgs, kvHead: i32, scratch: usize, tiles: usize,
  * Checks the query tiles [tiles, end), does again what must be, and closes them with the last key; false as attendPass
  * says.
  */
-function closeTiles(args: AttendArgs, scratch: usize, tiles: usize, end: usize): bool {
+function closeTiles(args: AttendArgs, scratch: usize, firstRow: i32, tiles: usize, end: usize): bool {
   const bytes = <usize>queryTileBytes(args.headDim, args.valueDim);
-  const gatheredK = scratch + SCORE_BYTES;
+  const gatheredK = scratch + SCORE_BYTES + SCALE_BYTES;
   const gatheredV = gatheredK + <usize>PAGE_KEYS * <usize>gatheredRowStride(args.headDim);
+  const half = isHalf(args);
   let written = true;
-  for (let t = tiles; t != end; t += bytes) {
+  for (let t = tiles; t != end; t += bytes, firstRow += LANES) {
     const tile = changetype<QueryTile>(t);
     if (tile.closed) continue;
     if (!args.careful) takeTotals(tile);
-    if (args.careful || mustRepeat(tile, args)) {
+    let unit = half ? LN_2 : scoreUnit(args);
+    const lost = half ? lostLanes(tile, args) : 0;
+    if (args.careful || lost || (!half && mustRepeat(tile, args))) {
+      if (half) {
+        // The rows beside the lost ones keep their bits.
+        closeTile(tile, args, unit);
+        tile.closed = 0;
+        tile.written = ~lost;
+      }
       if (!args.careful && !isFirstPiece(args)) {
         written = false;
         continue;
       }
+      if (half) openTile(tile, args, tile.kvHead, firstRow, ~lost);
+      unit = scoreUnit(args);
       attendCarefully(tile, args, scratch, gatheredK, gatheredV);
     }
     if (!isLastPiece(args)) continue;
     takeTotals(tile);
-    closeTile(tile, args, scoreUnit(args));
+    closeTile(tile, args, unit);
   }
   return written;
 }

@@ -13,6 +13,20 @@
 
 import { LANE_BYTES } from "./lanes";
 
+/** log₂ of the largest integer of P: sums over a block of keys do not overflow (prefill/half.ts). */
+// @ts-ignore: decorator
+@inline export const P_BITS: f32 = 13;
+
+/** From the logarithms of the scales of V to their inverses: PAGE_KEYS floats. */
+// @ts-ignore: decorator
+@inline export const WEIGHT_BYTES: usize = 128 * 4;
+
+/** The lower halves of a and of b, side by side. */
+// @ts-ignore: decorator
+@inline export function sidePairs(a: v128, b: v128): v128 {
+  return v128.shuffle<i16>(a, i32x4.shl(b, 16), 0, 9, 2, 11, 4, 13, 6, 15);
+}
+
 /**
  * C[i][LANES] = (C & kept) + rowScale[i] · laneScale[LANES] · Σ_t A[i][t]·B[t][LANES] for i < rows, t < pairs.
  *
@@ -68,14 +82,16 @@ export function multiplyPairs(
   scale1: v128,
   laneScales: usize,
 ): void {
-  let c00 = i32x4.splat(0);
-  let c01 = i32x4.splat(0);
-  let c02 = i32x4.splat(0);
-  let c03 = i32x4.splat(0);
-  let c10 = i32x4.splat(0);
-  let c11 = i32x4.splat(0);
-  let c12 = i32x4.splat(0);
-  let c13 = i32x4.splat(0);
+  const mask = i32x4.splat(kept);
+  const zero = v128.andnot(mask, mask); // as a literal it takes 18 bytes wherever it is used
+  let c00 = zero;
+  let c01 = zero;
+  let c02 = zero;
+  let c03 = zero;
+  let c10 = zero;
+  let c11 = zero;
+  let c12 = zero;
+  let c13 = zero;
   for (let at: usize = 0; b < bEnd; b += LANE_BYTES, at += aStep) {
     const b0 = v128.load(b, 0);
     const b1 = v128.load(b, 16);
@@ -92,7 +108,6 @@ export function multiplyPairs(
     c12 = i32x4.add(c12, i32x4.dot_i16x8_s(x, b2));
     c13 = i32x4.add(c13, i32x4.dot_i16x8_s(x, b3));
   }
-  const mask = i32x4.splat(kept);
   const s0 = v128.load(laneScales, 0);
   const s1 = v128.load(laneScales, 16);
   const s2 = v128.load(laneScales, 32);

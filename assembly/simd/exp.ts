@@ -3,7 +3,8 @@
 // V8 rebuilds a v128 literal at every use (three instructions, never hoisted out of a loop): with ten literals an exp
 // took 4.2 cycles a score, with the constants read from memory into locals before the loop it takes 1.7.
 
-import { madd, maxNumber } from "./lanes";
+import { P_BITS, sidePairs } from "./dot";
+import { LANE_BYTES, madd, maxNumber } from "./lanes";
 
 // The table: one f32 each, splatted as it is loaded.
 // @ts-ignore: decorator
@@ -11,7 +12,7 @@ import { madd, maxNumber } from "./lanes";
 // @ts-ignore: decorator
 @inline const ROUND: usize = 4;
 // @ts-ignore: decorator
-@inline const ONE: usize = 8;
+@inline export const ONE: usize = 8;
 // @ts-ignore: decorator
 @inline const EXP2: usize = 12; // c1 … c6
 // @ts-ignore: decorator
@@ -29,17 +30,29 @@ import { madd, maxNumber } from "./lanes";
 // @ts-ignore: decorator
 @inline export const ZERO: usize = 68;
 
+/** 1.5·2²³: adding it rounds to an integer, and leaves that integer in the low 16 bits. */
+// @ts-ignore: decorator
+@inline export const INTEGER: usize = 72;
+
 /** Sign, and exponent and fraction of a binary16 at their places in f32. */
 // @ts-ignore: decorator
 @inline export const WIDENED_BITS: i32 = 0x8fffe000;
 
+/** 2ᶠ in three terms. */
+// @ts-ignore: decorator
+@inline const SHORT: usize = 76; // c1 … c3
+
 /** Bytes of the table of constants. */
 // @ts-ignore: decorator
-@inline export const CONSTANT_BYTES: i32 = 72;
+@inline export const CONSTANT_BYTES: i32 = 88;
 
 /** log₂ e, for callers that fold it into a factor of their own. */
 // @ts-ignore: decorator
 @inline export const LOG2_E: f32 = 1.44269504088896340736;
+
+/** ln 2. */
+// @ts-ignore: decorator
+@inline export const LN_2: f32 = 0.693147180559945;
 
 /** Writes the table of constants: once for each memory, before any kernel runs. */
 export function writeConstants(table: usize): void {
@@ -64,6 +77,11 @@ export function writeConstants(table: usize): void {
   i32.store(table, 0x00002000, F16_EVEN); // 2¹³ and 0
   i32.store(table, 0x20000000, F16_ODD); // 0 and 2¹³
   i32.store(table, 0, ZERO);
+  f32.store(table, 12582912, INTEGER);
+  // 2ᶠ = 1 + f·(c1 + …) as above.
+  f32.store(table, 0.693282961845398, SHORT);
+  f32.store(table, 0.24221131205558777, SHORT + 4);
+  f32.store(table, 0.05500902235507965, SHORT + 8);
 }
 
 /**
@@ -162,6 +180,55 @@ export function expColumn(
     count -= head;
   }
   return total;
+}
+
+/**
+ * P of one column of vectors and the keys of one block, for prefill/half.ts:
+ *
+ *     w → P = 2^(w − n), n so that the largest P is 2¹³ → integers
+ *
+ *   w        [count] vectors, LANE_BYTES apart; pairs of the integers take the place of the first half. The vector behind
+ *            the last one is overwritten where count is odd
+ *   m        one vector
+ *   weights  [count] floats
+ *   unit     the largest w in, 2^(n − m) out: what one unit of P is worth
+ *
+ * Returns Σ 2^(w − m)·weight. The relative error of a power is at most 1e-4: what the integers lose is more.
+ */
+export function expPairs(w: usize, count: i32, m: v128, table: usize, weights: usize, unit: usize): v128 {
+  if (count & 1) v128.store(w + <usize>count * LANE_BYTES, f32x4.splat(-Infinity));
+  const n = f32x4.sub(v128.load(unit), f32x4.splat(P_BITS));
+  const floor = v128.load32_splat(table, FLOOR);
+  const round = v128.load32_splat(table, ROUND);
+  const integer = v128.load32_splat(table, INTEGER);
+  const c1 = v128.load32_splat(table, SHORT);
+  const c2 = v128.load32_splat(table, SHORT + 4);
+  const c3 = v128.load32_splat(table, SHORT + 8);
+  let sum = v128.load32_splat(table, ZERO);
+  for (let from = w; count > 0; count -= 2) {
+    const a = shortExp2(f32x4.sub(v128.load(from), n), floor, round, c1, c2, c3);
+    const b = shortExp2(f32x4.sub(v128.load(from, LANE_BYTES), n), floor, round, c1, c2, c3);
+    sum = madd(a, v128.load32_splat(weights), sum);
+    sum = madd(b, v128.load32_splat(weights, 4), sum);
+    v128.store(w, sidePairs(f32x4.add(a, integer), f32x4.add(b, integer)));
+    w += LANE_BYTES;
+    from += 2 * LANE_BYTES;
+    weights += 8;
+  }
+  const power = exp(f32x4.mul(f32x4.sub(n, m), f32x4.splat(LN_2)), table);
+  v128.store(unit, power);
+  return f32x4.mul(sum, power);
+}
+
+/** 2ᶻ like {@link exp2}, in three terms. */
+// @ts-ignore: decorator
+@inline function shortExp2(z: v128, floor: v128, round: v128, c1: v128, c2: v128, c3: v128): v128 {
+  z = maxNumber(z, floor);
+  const biased = f32x4.add(z, round);
+  const f = f32x4.sub(z, f32x4.sub(biased, round));
+  const power = i32x4.shl(biased, 23);
+  const p = madd(madd(c3, f, c2), f, c1);
+  return madd(f32x4.mul(p, f), power, power);
 }
 
 /** x ← f and powers ← 2ⁿ, where (x − m)·factor = n + f, as in {@link exp2}. */

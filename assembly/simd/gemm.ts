@@ -171,22 +171,24 @@ function multiply6x1(c: usize, a: usize, b: usize, rows: i32, count: i32, aRow: 
   V: i32,
 ): void {
   const mask = i32x4.splat(kept);
-  let c00 = f32x4.splat(0);
-  let c01 = f32x4.splat(0);
-  let c02 = f32x4.splat(0);
-  let c03 = f32x4.splat(0);
-  let c10 = f32x4.splat(0);
-  let c11 = f32x4.splat(0);
-  let c12 = f32x4.splat(0);
-  let c13 = f32x4.splat(0);
-  let c20 = f32x4.splat(0);
-  let c21 = f32x4.splat(0);
-  let c30 = f32x4.splat(0);
-  let c31 = f32x4.splat(0);
-  let c40 = f32x4.splat(0);
-  let c41 = f32x4.splat(0);
-  let c50 = f32x4.splat(0);
-  let c51 = f32x4.splat(0);
+  // As a literal it takes 18 bytes wherever it is used.
+  const zero = v128.andnot(mask, mask);
+  let c00 = zero;
+  let c01 = zero;
+  let c02 = zero;
+  let c03 = zero;
+  let c10 = zero;
+  let c11 = zero;
+  let c12 = zero;
+  let c13 = zero;
+  let c20 = zero;
+  let c21 = zero;
+  let c30 = zero;
+  let c31 = zero;
+  let c40 = zero;
+  let c41 = zero;
+  let c50 = zero;
+  let c51 = zero;
   for (let at: usize = 0; b < bEnd; b += LANE_BYTES, at += aStep) {
     const b0 = v128.load(b, 0);
     const b1 = V > 1 ? v128.load(b, 16) : b0;

@@ -160,6 +160,7 @@ export function attendArgsOf(
     useTile6x2: Number(useTile6x2),
     careful: 0,
     reproducible: Number(problem.reproducible),
+    half: Number(problem.half),
     queryOffset,
     left: problem.left,
     right: problem.right,

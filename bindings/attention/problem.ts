@@ -1,5 +1,6 @@
 import {
   checkBoolean,
+  checkChoice,
   checkFinite,
   checkInteger,
   checkLength,
@@ -60,10 +61,14 @@ export interface Problem extends Queries {
   readonly alibiSlopes: Floats | undefined;
   readonly sinks: Floats | undefined;
   readonly reproducible: boolean;
+  /** Products in integers of 13 bits. */
+  readonly half: boolean;
   /** Floats of out and of lse. */
   readonly outLength: number;
   readonly lseLength: number;
 }
+
+const PRECISIONS = ["full", "half"] as const;
 
 /** What the length of lse is made of. */
 export const LSE_SHAPE = "batch × numHeads × seqLenQ";
@@ -118,6 +123,7 @@ export function checkProblem(
   const { left, right } = checkWindow(options);
   const target = [batch, numHeads, rowsQ, rowsKv];
   const { scale = 1 / Math.sqrt(headDim), softcap, keepMask, bias, alibiSlopes, sinks, reproducible = false } = options;
+  const { precision = "full" } = options;
   return {
     // Written out: V8 takes longer to spread an object of this size than a small call takes for all its checks.
     q,
@@ -139,6 +145,7 @@ export function checkProblem(
     alibiSlopes: alibiSlopes === undefined ? undefined : checkSlopes(alibiSlopes, arena, numHeads, count),
     sinks: sinks === undefined ? undefined : checkFloatsOf("sinks", sinks, arena, numHeads, "numHeads"),
     reproducible: checkBoolean("reproducible", reproducible),
+    half: checkChoice("precision", precision, PRECISIONS) === "half",
     outLength: batch * rowsQ * numHeads * valueDim,
     lseLength: batch * rowsQ * numHeads,
   };

@@ -35,7 +35,7 @@ export const BLOCK_ROWS = 132;
  * others floats.
  */
 export const ATTEND_ARGS = {
-  integers: 47,
+  integers: 48,
   fields: [
     "out",
     "lse",
@@ -81,6 +81,7 @@ export const ATTEND_ARGS = {
     "useTile6x2",
     "careful",
     "reproducible",
+    "half",
     "queryOffset",
     "left",
     "right",

@@ -35,7 +35,7 @@ export type LayerRotary = RotaryForm;
  */
 export type LayerDefaults = Pick<
   AttentionOptions,
-  "scale" | "causal" | "window" | "softcap" | "alibiSlopes" | "sinks" | "reproducible"
+  "scale" | "causal" | "window" | "softcap" | "alibiSlopes" | "sinks" | "reproducible" | "precision"
 >;
 
 /**
@@ -86,6 +86,7 @@ export const DEFAULT_NAMES: Names<LayerDefaults> = {
   alibiSlopes: 0,
   sinks: 0,
   reproducible: 0,
+  precision: 0,
 };
 
 /** The options of `createMultiHeadAttention`. */

@@ -86,6 +86,7 @@ export function partOf(whole: Problem, { sequence, kvHeads, queries }: Cut): Par
     causal: options.causal,
     window: options.window,
     reproducible: options.reproducible,
+    precision: options.precision,
     queryOffset: offset + queries[0],
     keepMask: keepMask && { data: cellsOf(keepMask.data, keepMask.shape, new Uint8Array(cells)), shape: ownShape },
     bias: bias && { data: cellsOf(bias.data, bias.shape, new Float32Array(cells)), shape: ownShape },

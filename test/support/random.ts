@@ -23,3 +23,9 @@ export function floats(length: number, next: () => number): Float32Array<ArrayBu
 export function integer(low: number, high: number, next: () => number): number {
   return low + Math.floor(next() * (high - low + 1));
 }
+
+/** Normal numbers of mean 0 and variance 1 (G. Box, M. Muller). */
+export function normals(seed: number): () => number {
+  const next = uniform(seed);
+  return () => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
+}
