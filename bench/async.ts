@@ -3,7 +3,7 @@ import { availableParallelism } from "node:os";
 import { type AsyncResult, measureAsync } from "./cases/async.ts";
 import { formatFigures } from "./harness/figure.ts";
 import { progress } from "./harness/report.ts";
-import type { Options } from "./options.ts";
+import { type Options, matches } from "./options.ts";
 import { headOf, print, writeRun } from "./results.ts";
 
 const SHAPE = "1×8×8192×8192×64";
@@ -13,8 +13,9 @@ export async function runAsync(options: Options, file: string): Promise<void> {
   const started = performance.now();
   const processors = availableParallelism();
   console.log(headOf(`1 and ${processors} threads on ${processors} logical processors`));
+  const shape = options.quick ? QUICK_SHAPE : SHAPE;
   const results: AsyncResult[] = [];
-  for await (const result of measureAsync(options.quick ? QUICK_SHAPE : SHAPE, processors, progress)) {
+  for await (const result of measureAsync(shape, processors, (name) => matches(name, options.peer), progress)) {
     const { title, figures, notes } = result;
     print(title, [...(figures.length > 0 ? [formatFigures(figures)] : []), ...notes].join("\n"));
     results.push(result);

@@ -15,7 +15,8 @@ Which tables:
                     every table but that one
   --threads [LIST]  only calls on several threads, as many for heed as for its peers, and what threads cost; LIST is
                     like 1,2,all, which is the default, where "all" are the logical processors
-  --async           only heed.attentionAsync in the browsers of the system: longest task, abort, time in all
+  --async           only heed.attentionAsync in the browsers of the system: longest task, abort, time in all;
+                    with --peer Firefox in that one alone
   --caches          only what sharing and saving a KV cache cost; needs no peers
   --micro           only how close heed comes to what the machine can do: multiply-adds on registers, bare tiles,
                     heed itself, and heed beside a program that takes the second-level cache away

@@ -14,6 +14,7 @@ await build({
     // Programs of workers and of processes beside the first one.
     stand: "peers/stand.ts",
     "team-worker": "harness/team-worker.ts",
+    "beside-worker": "cases/beside-worker.ts",
     pinned: "cases/pinned.ts",
     walker: "harness/walker.ts",
   },

@@ -6,6 +6,8 @@ import type { ThreadCase } from "./shapes.ts";
 /** What an entrant took with a number of threads. */
 export interface Measured extends Timing {
   threads: number;
+  /** The calls of one thread, made by as many instances side by side: a figure of the machine, and no line of its own. */
+  isBeside?: boolean;
 }
 
 /** One line. */
@@ -17,6 +19,8 @@ export interface ThreadRow extends Measured {
   /** How many times as fast as the same with one thread, by the medians and by the best calls. */
   overOne: number;
   overOneBest: number;
+  /** How many calls as many instances make side by side in the time of one alone: what the machine lets threads gain. */
+  besideOne: number | undefined;
   /** How many times as fast as onnxruntime-web with as many threads. */
   overWeb: number | undefined;
   maxError: number;
@@ -43,22 +47,26 @@ export function threadResult(
   errors: ReadonlyMap<string, number>,
 ): ThreadResult {
   const find = (name: string, threads: number): Measured | undefined =>
-    measured.find((one) => one.name === name && one.threads === threads);
-  const rows = measured.map((one): ThreadRow => {
-    const { name, threads, median, best } = one;
-    const rate = amount / median / 1e6;
-    const alone = find(name, 1);
-    const web = find("onnxruntime-web", threads);
-    return {
-      ...one,
-      rate,
-      percentOfLimit: (100 * rate) / limits.find((limit) => limit.threads === threads)!.rate,
-      overOne: alone ? alone.median / median : NaN,
-      overOneBest: alone ? alone.best / best : NaN,
-      overWeb: web && web.median / median,
-      maxError: errors.get(`${name}, ${threads}`) ?? NaN,
-    };
-  });
+    measured.find((one) => one.name === name && one.threads === threads && !one.isBeside);
+  const rows = measured
+    .filter(({ isBeside }) => !isBeside)
+    .map((one): ThreadRow => {
+      const { name, threads, median, best } = one;
+      const rate = amount / median / 1e6;
+      const alone = find(name, 1);
+      const beside = measured.find((other) => other.isBeside && other.name === name && other.threads === threads);
+      const web = find("onnxruntime-web", threads);
+      return {
+        ...one,
+        rate,
+        percentOfLimit: (100 * rate) / limits.find((limit) => limit.threads === threads)!.rate,
+        overOne: alone ? alone.median / median : NaN,
+        overOneBest: alone ? alone.best / best : NaN,
+        besideOne: alone && beside && (threads * alone.median) / beside.median,
+        overWeb: web && web.median / median,
+        maxError: errors.get(`${name}, ${threads}`) ?? NaN,
+      };
+    });
   return { what, unit: kind === "decode" ? "GB/s" : "GFLOP/s", limits, rows };
 }
 
@@ -79,6 +87,7 @@ export function formatThreads({ what, unit, limits, rows }: ThreadResult): strin
       "% of limit",
       "× one thread",
       "by best",
+      "side by side",
       "× ort-web",
       "error",
       "form",
@@ -92,6 +101,7 @@ export function formatThreads({ what, unit, limits, rows }: ThreadResult): strin
       row.percentOfLimit.toFixed(0),
       row.overOne.toFixed(2),
       row.overOneBest.toFixed(2),
+      row.besideOne?.toFixed(2) ?? "",
       row.overWeb?.toFixed(2) ?? "–",
       row.maxError.toExponential(0),
       row.form,
@@ -108,11 +118,12 @@ export function threadBars(results: readonly ThreadResult[], cases: readonly Thr
   const bars: Bar[] = [];
   for (const { what, rows } of results) {
     const { atLeast } = cases.find((one) => one.what === what)!;
-    for (const { name, kind, threads, overOne, overOneBest, overWeb } of rows) {
+    for (const { name, kind, threads, overOne, overOneBest, overWeb, besideOne } of rows) {
       if (kind !== "heed" || threads === 1 || Number.isNaN(overOne)) continue;
       const label = `${what}, ${name}, ${threads} threads`;
       const bar = threads === 2 ? atLeast : Math.min(atLeast, 0.97);
-      bars.push({ what: `${label} × one`, value: Math.max(overOne, overOneBest), atLeast: bar });
+      const machine = besideOne === undefined ? "" : ` (side by side ${besideOne.toFixed(2)})`;
+      bars.push({ what: `${label} × one${machine}`, value: Math.max(overOne, overOneBest), atLeast: bar });
       const alone = rows.find((row) => row.name === name && row.threads === 1)?.overWeb;
       if (overWeb === undefined || alone === undefined) continue;
       bars.push({ what: `${label} × onnxruntime-web ÷ the same of one`, value: overWeb / alone, atLeast: 1 });

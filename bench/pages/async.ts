@@ -1,5 +1,6 @@
 // The page of `--async`: calls of heed on the main thread, and how long they hold it up. cases/async.ts drives it.
 import { type AsyncOptions, type Heed, load } from "heed";
+import { openTurns } from "../../bindings/steps/give-way.ts";
 import { makeProblem, shape } from "../harness/problem.ts";
 
 /** What cases/async.ts calls in the page. */
@@ -8,6 +9,8 @@ export interface AsyncPage {
   open(dims: string, threads: number): Promise<{ variant: string; threads: number; reason: string }>;
   /** Milliseconds of one call. With `watched` between two marks, with a heartbeat beside it. */
   call(how: "attention" | "attentionAsync", watched: boolean): Promise<Call>;
+  /** A loop of as many milliseconds that computes nothing, and gives the thread back as often and by the same way. */
+  idle(ms: number): Promise<Idle>;
   /** A call with an abort that is due `after` milliseconds into it. */
   abort(after: number): Promise<Aborted>;
   close(): void;
@@ -22,6 +25,13 @@ export interface Call {
   frameGap: number;
 }
 
+export interface Idle {
+  /** The time in all by that in the loop: what the page and the browser take between two slices. */
+  overLoop: number;
+  /** The longest time without a message. */
+  messageGap: number;
+}
+
 export interface Aborted {
   /** Milliseconds from when the abort was due until the promise settled: that a timer waits for the thread counts. */
   ms: number;
@@ -31,6 +41,9 @@ export interface Aborted {
 
 /** The marks around a watched call. */
 export const MARKS = { start: "heed-start", end: "heed-end" } as const;
+
+/** As `budgetMs` is by default. */
+const SLICE_MS = 8;
 
 let heed: Heed | undefined;
 let problem: ReturnType<typeof makeProblem>;
@@ -63,6 +76,28 @@ const page: AsyncPage = {
     if (heart) await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
     performance.mark(MARKS.end);
     return { ms, slices, ...(heart?.stop() ?? { messageGap: 0, frameGap: 0 }) };
+  },
+  async idle(ms) {
+    const loop = async (): Promise<number> => {
+      const turns = openTurns();
+      const start = performance.now();
+      let inLoop = 0;
+      for (let now = start; now - start < ms; now = performance.now()) {
+        const end = now + SLICE_MS;
+        while (performance.now() < end);
+        inLoop += performance.now() - now;
+        await turns.give();
+      }
+      turns.close();
+      return (performance.now() - start) / inLoop;
+    };
+    // Once without a heartbeat, which takes time itself.
+    const overLoop = await loop();
+    const heart = startHeart();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    heart.reset();
+    await loop();
+    return { overLoop, messageGap: heart.stop().messageGap };
   },
   async abort(after) {
     const controller = new AbortController();

@@ -28,13 +28,11 @@ import type { CallScope } from "../memory/call-scope.ts";
 import { STEP_WORK, type Share, type Steps, fractionAt, now } from "../steps/steps.ts";
 import { type CallPointers, attendArgsOf, withoutPadding } from "./call.ts";
 import type { KvSource } from "./kv-source.ts";
-import { LEAST_ROWS, SPLIT_KEYS, TILE_ROWS, fromQuery } from "./on-threads.ts";
+import { LEAST_ROWS, LEAST_WORK_ROWS, SPLIT_KEYS, TILE_ROWS, fromQuery } from "./on-threads.ts";
 import { type Problem, maxRowsPerKvHead, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
 import { mergeParts, setPart, partsBytes, splitsOf } from "./splits.ts";
 
-/** Fewer query rows count as these, since reading K and V takes as long. */
-const LEAST_WORK_ROWS = 4;
 /** More query rows than a pass has. */
 const MANY_ROWS = 2 ** 20;
 /** Lanes of which the threads know at a time, at most. */

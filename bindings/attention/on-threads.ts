@@ -10,6 +10,9 @@ const MOST_ROWS = 768;
 /** Query rows of an item are a multiple of this, as those of a query tile. */
 export const TILE_ROWS = 16;
 
+/** Fewer query rows of a KV head count as these, since reading K and V takes as long. */
+export const LEAST_WORK_ROWS = 4;
+
 /** Few query rows go through so many keys at a time (splits.ts): a multiple of those of a page. */
 export const SPLIT_KEYS = 2048;
 
@@ -22,7 +25,7 @@ export const SPLIT_KEYS = 2048;
 export function attendOnThreads({ arena, kernels }: Instance, pool: Threads, args: AttendArgs): boolean {
   const { seqLenQ, seqLenKv, numKvHeads, group, headDim, valueDim } = args;
   const rows = seqLenQ * group;
-  const wanted = pool.itemsFor(rows * numKvHeads * seqLenKv * (headDim + valueDim));
+  const wanted = pool.itemsFor(Math.max(LEAST_WORK_ROWS, rows) * numKvHeads * seqLenKv * (headDim + valueDim));
   if (wanted === 0) return false;
   const rowsPerItem = Math.max(LEAST_ROWS, Math.min(MOST_ROWS, (rows * numKvHeads) / wanted));
   const most = Math.max(1, Math.round(rowsPerItem / group / TILE_ROWS));

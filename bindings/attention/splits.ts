@@ -14,12 +14,10 @@ import type { Instance } from "../engine/instance.ts";
 import { structBytes, writeStruct } from "../engine/kernels.ts";
 import { floatsAt, integersAt } from "../memory/arena.ts";
 import { MAX_ITEMS } from "../threads/control.ts";
-import { SPLIT_KEYS } from "./on-threads.ts";
+import { LEAST_WORK_ROWS, SPLIT_KEYS } from "./on-threads.ts";
 import { type Problem, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
 
-/** Fewer query rows take as long as these, to read K and V. */
-const LEAST_ROWS = 4;
 /** l of a row in a split that it sees with scores of −Infinity alone: lse becomes −FLT_MAX, and out NaN. */
 const LOST_SUM = 2 ** -149;
 const LOST_BITS = 1;
@@ -124,7 +122,7 @@ export function attendSplits(
 function attendOnThreads({ kernels, pool }: Instance, args: AttendArgs, count: number, parts: number): boolean {
   const { seqLenQ, seqLenKv, numKvHeads, group, headDim, valueDim } = args;
   const rows = seqLenQ * group;
-  if (!pool?.itemsFor(Math.max(LEAST_ROWS, rows) * numKvHeads * seqLenKv * (headDim + valueDim))) return false;
+  if (!pool?.itemsFor(Math.max(LEAST_WORK_ROWS, rows) * numKvHeads * seqLenKv * (headDim + valueDim))) return false;
   // More than one where the table has no room for each.
   const heads = Math.min(numKvHeads, Math.ceil(numKvHeads / Math.floor(MAX_ITEMS / count)));
   const items: number[][] = [];

@@ -52,6 +52,7 @@ test("threads gain on one thread, and are compared with as many of onnxruntime-w
     measured("heed simd", 2, 5, 4),
     measured("onnxruntime-web", 1, 16),
     measured("onnxruntime-web", 2, 7.5),
+    { ...measured("heed simd", 2, 10), isBeside: true },
   ];
   const result = threadResult(one!, 2e8, all, limits, new Map([["heed simd, 2", 1e-7]]));
   expect(result.unit).toBe("GFLOP/s");
@@ -60,11 +61,13 @@ test("threads gain on one thread, and are compared with as many of onnxruntime-w
     percentOfLimit: 40,
     overOne: 1.6,
     overOneBest: 2,
+    besideOne: 1.6,
     overWeb: 1.5,
     maxError: 1e-7,
   });
+  expect(result.rows).toHaveLength(4);
   expect(threadBars([result], THREAD_CASES)).toEqual([
-    { what: `${one!.what}, heed simd, 2 threads × one`, value: 2, atLeast: one!.atLeast },
+    { what: `${one!.what}, heed simd, 2 threads × one (side by side 1.60)`, value: 2, atLeast: one!.atLeast },
     { what: `${one!.what}, heed simd, 2 threads × onnxruntime-web ÷ the same of one`, value: 0.75, atLeast: 1 },
   ]);
   const [head] = formatThreads(result).split("\n");

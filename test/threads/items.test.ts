@@ -1,6 +1,7 @@
 // A call is cut into items in such a way that the cut shows in no bit, and that an item can be done twice.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { INSTANCE } from "../../bindings/engine/module.ts";
 import { KERNELS } from "../../bindings/threads/control.ts";
 import { forEachBuild } from "../support/builds.ts";
 import { combinations } from "../support/combinations.ts";
@@ -38,6 +39,23 @@ forEachBuild((name, open) => {
       for (const [call, act] of Object.entries(everyCall(problem)))
         expect(difference(act(shared), act(alone)), call).toBeUndefined();
       for (const heed of [alone, shared]) heed.dispose();
+    });
+
+    it("counts a row that reads K and V as four, since that takes as long", () => {
+      const heed = open();
+      shareOut(heed);
+      const work: number[] = [];
+      heed[INSTANCE].pool!.itemsFor = (amount) => {
+        work.push(amount);
+        return 0;
+      };
+      const cache = heed.createKvCache({ numKvHeads: 3, headDim: 64, capacity: 200 });
+      const { q, k, v } = problemOf({ batch: 1, numHeads: 3, seqLenQ: 5, seqLenKv: 200, headDim: 64 });
+      cache.append(k, v);
+      work.length = 0;
+      for (const rows of [1, 2, 4, 5]) cache.attention(q.subarray(0, rows * 3 * 64), { numHeads: 3 });
+      expect(work).toEqual([4, 4, 4, 5].map((rows) => rows * 3 * 200 * 128));
+      heed.dispose();
     });
 
     it("in any combination of options, by every kernel that has items", () => {
