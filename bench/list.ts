@@ -40,6 +40,7 @@ export function formatList(): string {
       ],
     ],
     ["--async: what a page notices of a long call", ["longest task, abort, time in all, in Chromium and Firefox"]],
+    ["--precision: attention at half precision beside full", ["speed of both, and how far their results are apart"]],
     [
       "--caches: shared and saved KV caches",
       ["forks, and the first append after one", "decoding from shared pages", "save and restore"],

@@ -43,6 +43,10 @@ async function main(options: Options): Promise<void> {
     compileHeed();
     const { runCaches } = await import("./caches.ts");
     await runCaches(options, results("caches.json"));
+  } else if (options.precision) {
+    compileHeed();
+    const { runPrecision } = await import("./precision.ts");
+    await runPrecision(options, results("precision.json"));
   } else {
     compileHeed();
     installPeers();

@@ -17,6 +17,7 @@ Which tables:
                     like 1,2,all, which is the default, where "all" are the logical processors
   --async           only heed.attentionAsync in the browsers of the system: longest task, abort, time in all;
                     with --peer Firefox in that one alone
+  --precision       only attention at half precision beside full; needs no peers
   --caches          only what sharing and saving a KV cache cost; needs no peers
   --micro           only how close heed comes to what the machine can do: multiply-adds on registers, bare tiles,
                     heed itself, and heed beside a program that takes the second-level cache away
@@ -58,6 +59,7 @@ export function parseOptions(args: readonly string[]) {
       async: { type: "boolean", default: false },
       micro: { type: "boolean", default: false },
       caches: { type: "boolean", default: false },
+      precision: { type: "boolean", default: false },
       cold: { type: "boolean", default: false },
       baseline: { type: "string" },
       chart: { type: "string" },

@@ -19,7 +19,7 @@ export function formatFigures(figures: readonly Figure[]): string {
       what,
       `${Math.abs(value) < 1 ? value.toFixed(3) : milliseconds(value)} ${unit}`,
       bar,
-      bar === "" ? "" : holds ? "ok" : "above",
+      bar === "" || holds ? bar && "ok" : bar.startsWith("≥") ? "below" : "above",
     ]),
     2,
   );

@@ -23,7 +23,8 @@ Usage: npm start -- [options]
   --text <text>     read this text
   --chapter <n>     read chapter n of Moby-Dick: ${listOf(CHAPTERS, "or")} (default 1)
   --tokens <n>      read n tokens at most (default 8192): time grows with their square, memory in step with them
-  --threads <n>   compute on n threads (default 1)
+  --threads <n>     compute on n threads (default 1)
+  --precision half  multiply in integers of 13 bits, and say how far that is from full precision
   --html <path>     also write a page to this file: the heads on this text, which can be edited there
   --help            this help
 
@@ -46,12 +47,15 @@ const WORTH_WATCHING = 2;
 /** Tokens of the call that a longer one is estimated from. */
 const PROBED_TOKENS = 1024;
 
+type Precision = "full" | "half";
+
 interface Options {
   file?: string | undefined;
   text?: string | undefined;
   chapter?: string | undefined;
   tokens?: string | undefined;
   threads?: string | undefined;
+  precision?: string | undefined;
   html?: string | undefined;
   help?: boolean | undefined;
 }
@@ -65,6 +69,7 @@ async function main(): Promise<void> {
   if (options.html === "") throw new TextError("--html expected the path of a file to write");
   const limit = parseCount("--tokens", options.tokens, DEFAULT_TOKENS, MOST_TOKENS);
   const threads = parseCount("--threads", options.threads, 1, MOST_THREADS);
+  const precision = parsePrecision(options.precision);
   const source = await chooseSource(options);
   if (source.text.trim() === "") throw new TextError(`nothing to read: ${source.title} is empty or blank`);
 
@@ -72,7 +77,7 @@ async function main(): Promise<void> {
   const { tokens, covered } = tokenise(source.text, limit);
   stage(`building four heads for ${count(tokens.length, "token")}`);
   const built = buildHeads(tokens);
-  const { out, lse, run } = await attend(built, threads);
+  const { out, lse, run } = await attend(built, threads, precision);
   const reading = "reading the answers back";
   stage(reading);
   const text = attended(tokens, tokens.map(tokenLabel), built, { out, lse }, (i) => step(reading, i, tokens.length));
@@ -104,15 +109,22 @@ async function main(): Promise<void> {
   await show(first, rest);
 }
 
-async function attend(built: Built, threads: number): Promise<{ out: Float32Array; lse: Float32Array; run: Run }> {
+async function attend(
+  built: Built,
+  threads: number,
+  precision: Precision,
+): Promise<{ out: Float32Array; lse: Float32Array; run: Run }> {
   const heed = await load({ threads });
   try {
     const attending = `attending, ${count(lengthOf(built), "token")} in one call`;
     const expected = expectedSeconds(heed, built);
     if (expected < WORTH_WATCHING) stage(attending);
     const first =
-      expected < WORTH_WATCHING ? call(heed, built) : await watch(attending, expected, () => call(heed, built));
-    const warm = first.seconds < WORTH_REPEATING ? call(heed, built).seconds : undefined;
+      expected < WORTH_WATCHING
+        ? call(heed, built, precision)
+        : await watch(attending, expected, () => call(heed, built, precision));
+    const warm = first.seconds < WORTH_REPEATING ? call(heed, built, precision).seconds : undefined;
+    const half = precision === "half" ? compareWithFull(heed, built, first.out) : undefined;
     const { variant, memory, threadsReason } = heed;
     const replaying = "attending again, token by token";
     stage(replaying);
@@ -120,7 +132,7 @@ async function attend(built: Built, threads: number): Promise<{ out: Float32Arra
     return {
       out: first.out,
       lse: first.lse,
-      run: { variant, threads: heed.threads, threadsReason, first: first.seconds, warm, memory, replayed },
+      run: { variant, threads: heed.threads, threadsReason, first: first.seconds, warm, half, memory, replayed },
     };
   } finally {
     heed.dispose();
@@ -128,7 +140,7 @@ async function attend(built: Built, threads: number): Promise<{ out: Float32Arra
 }
 
 /** The one call that all this is about, and how long it took. */
-function call(heed: Heed, { q, k, v, alibiSlopes, sinks }: Built) {
+function call(heed: Heed, { q, k, v, alibiSlopes, sinks }: Built, precision: Precision = "full") {
   const start = performance.now();
   const answer = heed.attention(q, k, v, {
     numHeads: HEADS.length,
@@ -137,9 +149,18 @@ function call(heed: Heed, { q, k, v, alibiSlopes, sinks }: Built) {
     causal: true,
     alibiSlopes,
     sinks,
+    precision,
     lse: true,
   });
   return { ...answer, seconds: (performance.now() - start) / 1000 };
+}
+
+/** The same call in full precision: how long it takes, and how far any float of `out` is from its own. */
+function compareWithFull(heed: Heed, built: Built, out: Float32Array): { seconds: number; difference: number } {
+  call(heed, built);
+  const full = call(heed, built);
+  const difference = full.out.reduce((most, x, i) => Math.max(most, Math.abs(x - out[i]!)), 0);
+  return { seconds: full.seconds, difference };
 }
 
 /**
@@ -170,6 +191,7 @@ function parseOptions(): Options {
         chapter: { type: "string" },
         tokens: { type: "string" },
         threads: { type: "string" },
+        precision: { type: "string" },
         html: { type: "string" },
         help: { type: "boolean", short: "h" },
       },
@@ -178,6 +200,13 @@ function parseOptions(): Options {
     const [first] = (error as Error).message.split(/\. |\n/);
     throw new TextError(`${first!} (--help lists the options)`);
   }
+}
+
+function parsePrecision(given: string = "full"): Precision {
+  if (given !== "full" && given !== "half") {
+    throw new TextError(`--precision expected "full" or "half", got ${JSON.stringify(given)}`);
+  }
+  return given;
 }
 
 async function chooseSource({ file, text, chapter }: Options): Promise<Source> {

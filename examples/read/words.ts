@@ -26,6 +26,8 @@ export interface Run {
   /** Seconds of the first call, and of the second where there was one. */
   first: number;
   warm: number | undefined;
+  /** In half precision: seconds of the same call in full, and the largest difference of any float of out. */
+  half: { seconds: number; difference: number } | undefined;
   memory: { used: number; peak: number; reserved: number };
   replayed: Replay;
 }
@@ -126,6 +128,14 @@ export function inOneCall(length: number, run: Run): string {
   return `One call, ${time(seconds)}: ${speed} GFLOP/s on ${threadsOf(run)}, without the ${scores} of scores.`;
 }
 
+/** What half precision gained, and what it cost. */
+function precisionOf({ half }: Run, seconds: number): [string, string][] {
+  if (!half) return [];
+  const gain = (half.seconds / seconds).toPrecision(3);
+  const difference = half.difference.toExponential(1);
+  return [["precision", `half: ${gain} times as fast as full, no value further than ${difference} from it`]];
+}
+
 /** The call as one would write it, its time, speed and memory. */
 export function theCall(length: number, run: Run, width: number, paint: Paint): string[] {
   const flop = flopOf(length, HEAD_DIM);
@@ -136,6 +146,7 @@ export function theCall(length: number, run: Run, width: number, paint: Paint): 
     ["work", `${HEADS.length} heads × ${count(length, "query", "queries")}, causal: ${amount(flop, "FLOP")}`],
     ["time", `${time(seconds)} (${timing})`],
     ["speed", `${(flop / seconds / 1e9).toPrecision(3)} GFLOP/s on ${threadsOf(run)}, variant "${run.variant}"`],
+    ...precisionOf(run, seconds),
     [
       "memory",
       `${amount(run.memory.peak, "B")} at the peak: q, k, v, out and lse, and ` +

@@ -59,6 +59,16 @@ describe("the command", () => {
     expect(stdout).toMatch(/GFLOP\/s on (2 threads|one thread \(a worker gave no answer within 1000 ms\)), variant/);
   });
 
+  it("computes in half precision, and says how far from full that is", () => {
+    const { stdout, status } = read(["--precision", "half"]);
+    expect(status).toBe(0);
+    const [, difference] = /precision +half: [\d.]+ times as fast as full, no value further than (\S+) from/.exec(
+      stdout,
+    )!;
+    expect(Number(difference)).toBeGreaterThan(1e-6);
+    expect(Number(difference)).toBeLessThan(0.05);
+  });
+
   it("colours where it is told to", () => {
     expect(read(["--text", "a b a"], "", { FORCE_COLOR: "3" }).stdout).toContain(`${ESCAPE}[38;2;`);
   });
@@ -156,7 +166,7 @@ describe("the command", () => {
   it("has help", () => {
     const { stdout, status } = read(["--help"]);
     expect(status).toBe(0);
-    for (const option of ["--file", "--text", "--chapter", "--tokens", "--threads", "--html"])
+    for (const option of ["--file", "--text", "--chapter", "--tokens", "--threads", "--precision", "--html"])
       expect(stdout).toContain(option);
   });
 
@@ -186,6 +196,7 @@ describe("the command", () => {
       [["--chapter", "2"], '--chapter expected 1, 36, 42, 54 or 135, got "2"'],
       [["--tokens", "0"], '--tokens expected a number from 1 to 32768, got "0"'],
       [["--threads", "0"], '--threads expected a number from 1 to 64, got "0"'],
+      [["--precision", "f16"], '--precision expected "full" or "half", got "f16"'],
       [["--html", ""], "--html expected the path of a file to write"],
       [["--html", folder], `cannot write ${JSON.stringify(folder)}: it is a directory`],
       [

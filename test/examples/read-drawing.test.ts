@@ -79,6 +79,7 @@ describe("the drawing", () => {
       threadsReason: undefined,
       first: 0.1,
       warm: 0.05,
+      half: { seconds: 0.09, difference: 1e-4 },
       memory: { used: 0, peak: 1e6, reserved: 2e6 },
       replayed,
     };
