@@ -243,9 +243,12 @@ export function scoreKeysHalf(
 /** S → w of `count` keys, after the scores are adjusted. */
 export function weighScores(s: usize, count: i32, scales: usize): void {
   const scale = f32x4.splat(LOG2_E);
-  for (const end = s + <usize>count * LANE_BYTES; s != end; s += 16) {
-    v128.store(s, madd(v128.load(s), scale, v128.load32_splat(scales, WEIGHT_BYTES)));
-    if ((s & (LANE_BYTES - 1)) == LANE_BYTES - 16) scales += 4;
+  for (const end = s + <usize>count * LANE_BYTES; s != end; s += LANE_BYTES) {
+    const weight = v128.load32_splat(scales, WEIGHT_BYTES);
+    for (let offset: usize = 0; offset != LANE_BYTES; offset += 16) {
+      v128.store(s + offset, madd(v128.load(s + offset), scale, weight));
+    }
+    scales += 4;
   }
 }
 

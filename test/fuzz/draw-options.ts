@@ -52,6 +52,7 @@ export function scoreOptions(draw: Draw, world: World, s: Sizes, options: Option
   maybe(draw, options, 6, "alibiSlopes", () => floats(draw, world, chance(draw, 2) ? heads : heads * s.batch));
   maybe(draw, options, 6, "sinks", () => floats(draw, world, heads));
   maybe(draw, options, 6, "reproducible", () => literal(chance(draw, 2)));
+  maybe(draw, options, 6, "precision", () => literal(chance(draw, 2) ? "half" : "full"));
 }
 
 export function sizeOptions(draw: Draw, s: Sizes): Options {

@@ -60,6 +60,10 @@ export const goldenCalls: Record<string, (heed: Heed) => Numbers[] | Promise<Num
     const { out, lse } = heed.attention(...operandsOf(200), options);
     return [out, lse];
   },
+  "attention at half precision": (heed) => {
+    const { out, lse } = heed.attention(...operandsOf(70), { ...options, precision: "half" });
+    return [out, lse];
+  },
   attentionAsync: async (heed) => {
     const { out, lse } = await heed.attentionAsync(...operandsOf(70), options);
     return [out, lse];
@@ -151,6 +155,7 @@ export const goldenHashes: Record<string, number> = {
   attention: 167496515,
   "attention of few rows": 1865560468,
   "attention of many rows": -18837107,
+  "attention at half precision": 2084213224,
   attentionAsync: -1338606811,
   "attentionAsync of many rows": -18837107,
   "attention of few rows over many keys": 1564431974,

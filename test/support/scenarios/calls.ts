@@ -85,6 +85,21 @@ export const calls: Scenarios = {
     const options = { numHeads: 2, numKvHeads: 1, headDim: 8, layout: "bhld", lse: true, ...lengths } as const;
     return stateless(() => copies(heed.attention(q.subarray(0, 48), kLong, vLong, options)));
   },
+  "attention at half precision": (heed) => {
+    const values = v.slice();
+    values[140 * 32 + 5] = NaN;
+    const options = { ...everyOption, precision: "half", lse: true } as const;
+    return stateless(() => copies(heed.attention(q, k, values, options)));
+  },
+  "attention at half precision, K and V in pieces": (heed) => {
+    const [qLong, kLong, vLong] = [random(24 * 32, 21), random(2600 * 64, 22), random(2600 * 64, 23)];
+    vLong[2500 * 64] = Infinity;
+    const options = { numHeads: 2, headDim: 16, numKvHeads: 2, precision: "half" } as const;
+    const shape = { ...options, window: { left: 2590 }, causal: true };
+    return stateless(() =>
+      copies(heed.attention(qLong, kLong.subarray(0, 2600 * 32), vLong.subarray(0, 2600 * 32), shape)),
+    );
+  },
   "attention, odd sizes, NaN behind a mask": (heed) => {
     const values = random(9 * 5, 3);
     values[3 * 5] = NaN;
