@@ -20,6 +20,7 @@ const attentionCases = {
     alibiSlopes: Float32Array.of(0.5, 0.25, 0.125, 0.0625),
     sinks: Float32Array.of(1, -1, 0, 2),
   }),
+  "half precision": problemOf(sizes, { causal: true, precision: "half" }),
   "a mask and a bias of every cell": problemOf(sizes, {
     keepMask: randomMask([b, h, m, n]),
     bias: randomBias([b, h, m, n], 0.1),
