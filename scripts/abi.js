@@ -16,6 +16,7 @@ const CONSTANTS = {
   "assembly/prefill/passes.ts": ["MAX_PIECE_ROWS"],
   "assembly/decode/products.ts": ["MAX_DECODE_ROWS"],
   "assembly/ops/linear.ts": ["PANEL_FEATURES", "BLOCK_ROWS"],
+  "assembly/ops/epilogue.ts": ["ACT_RELU", "ACT_SILU", "ACT_GELU_TANH", "ACT_GELU"],
 };
 
 /** Structs that TypeScript writes, of fields of four bytes. */

@@ -30,6 +30,18 @@ export const PANEL_FEATURES = 16;
 /** Rows of x that pass over a panel before the next panel comes. (assembly/ops/linear.ts) */
 export const BLOCK_ROWS = 132;
 
+/** max(x, 0) (assembly/ops/epilogue.ts) */
+export const ACT_RELU = 1;
+
+/** x / (1 + e^−x) (assembly/ops/epilogue.ts) */
+export const ACT_SILU = 2;
+
+/** ½·x·(1 + tanh u) = x / (1 + e^−2u) with u = √(2/π)·(x + 0.044715·x³) (assembly/ops/epilogue.ts) */
+export const ACT_GELU_TANH = 3;
+
+/** x·Φ(x) (assembly/ops/epilogue.ts) */
+export const ACT_GELU = 4;
+
 /**
  * AttendArgs (assembly/args.ts) in memory: its fields, of four bytes each. The first `integers` are integers, the
  * others floats.
@@ -119,7 +131,10 @@ export interface Kernels {
   workItems(args: number): number;
   /** Writes the table of constants. (assembly/simd/exp.ts) */
   writeConstants(table: number): void;
-  /** out = x·Wᵀ + bias (assembly/ops/linear.ts) */
+  /**
+   * out = act(x·Wᵀ + bias) + residual; gated, with upPanels, out = act(x·Wᵀ + bias)·(x·Upᵀ + upBias) + residual.
+   * (assembly/ops/linear.ts)
+   */
   linear(
     out: number,
     x: number,
@@ -132,9 +147,17 @@ export interface Kernels {
     outRowStride: number,
     xRowStride: number,
     useTile6x2: boolean,
+    table: number,
+    residual: number,
+    activation: number,
+    upPanels: number,
+    upBias: number,
+    upLane: number,
+    group: number,
+    isInt4: boolean,
   ): void;
   /** Bytes of scratch that `linear` needs. (assembly/ops/linear.ts) */
-  linearScratchBytes(): number;
+  linearScratchBytes(rows: number, inFeatures: number, group: number, isGated: boolean): number;
   /** Packs W into panels. (assembly/ops/linear.ts) */
   packPanels(
     panels: number,

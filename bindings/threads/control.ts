@@ -33,7 +33,7 @@ export const MAX_THREADS = 64;
 /** The most items of a call. */
 export const MAX_ITEMS = 256;
 /** The most arguments of an item: those of packPanels and linear, one after the other. */
-const ITEM_NUMBERS = 17;
+const ITEM_NUMBERS = 25;
 
 /** Items that nobody has taken; 0 or less where there are none. */
 export const LEFT = 0;

@@ -18,6 +18,9 @@ type Name =
   | "out"
   | "x"
   | "panels"
+  | "residual"
+  | "upPanels"
+  | "upBias"
   | "bias"
   | "weight"
   | "to"
@@ -79,7 +82,10 @@ const kernels: Partial<Record<keyof Kernels, (word: Word, named: Named) => Point
   },
   workItems: (_, { args }) => ({ reads: [args], writes: [] }),
   writeConstants: (_, { table }) => ({ reads: [], writes: [table] }),
-  linear: (_, { out, x, panels, bias, scratch }) => ({ reads: [x, panels, bias], writes: [out, scratch] }),
+  linear: (_, { out, x, panels, bias, scratch, table, residual, upPanels, upBias }) => ({
+    reads: [x, panels, bias, table, residual, upPanels, upBias],
+    writes: [out, scratch],
+  }),
   packPanels: (_, { panels, weight }) => ({ reads: [weight], writes: [panels] }),
   storeRows: (_, { to, scales, from }) => ({ reads: [from], writes: [to, scales] }),
   rotate: (_, { out, x, cos, sin, angles }) => ({ reads: [x, cos, sin, angles], writes: [out] }),
