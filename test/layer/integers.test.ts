@@ -118,6 +118,27 @@ forEachBuild((name, open) => {
     }
   });
 
+  it("does not overflow where every integer is the largest", () => {
+    const [inFeatures, outFeatures] = [256, 17];
+    const bytes = Uint8Array.from({ length: (inFeatures / 32) * outFeatures * 34 }, (_, n) => {
+      return n % 34 === 0 ? 0 : n % 34 === 1 ? 0x3c : 0x80; // d = 1, q = −128
+    });
+    const weights = [
+      heed.packLinear(new Float32Array(inFeatures * outFeatures).fill(-1), undefined, { inFeatures, dtype: "int8" }),
+      heed.packLinear(new Float32Array(inFeatures * outFeatures).fill(-1), undefined, { inFeatures, dtype: "q4" }),
+      heed.packLinear({ data: bytes, dtype: "q8_0" }, undefined, { inFeatures }),
+    ];
+    weights.forEach((weight, n) => {
+      const exact = [-256, -256, -256 * 128][n]!;
+      for (const rows of [1, 3]) {
+        for (const value of heed.linear(new Float32Array(rows * inFeatures).fill(1), weight).out) {
+          expect(Math.abs(value - exact)).toBeLessThanOrEqual(10 * 2 ** -24 * -exact);
+        }
+      }
+      weight.dispose();
+    });
+  });
+
   it("makes a row with NaN or Infinity NaN, and changes no other", () => {
     const next = uniform(9);
     const x = floats(5 * 70, next);

@@ -59,7 +59,7 @@ it("knows of assembly/ what its sources say: structs, constants and kernels", ()
 const namesOf = (name: string) => /^export \{(.*?)\};/ms.exec(read(`dist/${name}.js`).toString())![1]!.trim();
 
 describe("the bundle", () => {
-  it("has at most 124.5 kB of minified JavaScript without the wasm", async () => {
+  it("has at most 129.3 kB of minified JavaScript without the wasm", async () => {
     const { outputFiles } = await build({
       entryPoints: [new URL("bindings/index.ts", root).pathname],
       bundle: true,
@@ -69,7 +69,7 @@ describe("the bundle", () => {
       target: "es2022",
       external: ["*.wasm"],
     });
-    expect(outputFiles[0]!.contents.length).toBeLessThanOrEqual(124_500);
+    expect(outputFiles[0]!.contents.length).toBeLessThanOrEqual(129_300);
   });
 
   it("leaves out the readers of other libraries' weights and configs where they are not imported", async () => {
@@ -108,7 +108,7 @@ describe("the bundle", () => {
     const source = read("dist/slim.js").toString();
     expect(source).not.toMatch(/AGFzbQ|^import /m);
     const { code } = transformSync(source, { minify: true });
-    expect(code.length).toBeLessThanOrEqual(128_300);
+    expect(code.length).toBeLessThanOrEqual(133_200);
     expect(namesOf("slim")).toBe(namesOf("index"));
   });
 
