@@ -4,7 +4,8 @@
 //
 //     out[row][o] = Σ_group xScale[row][group] · wScale[group][o] · Σ_t x[row][t] · W[o][t]
 //
-//     a group of a panel       scales f32 [LANES] │ pairs of input features [group/2][LANES][2], int8 or int4
+//     a group of a panel       scales f32 [LANES] │ pairs of input features [group/2][LANES][2], int8 or int4, of which
+//                              there is an even number: zeros stand behind the last input feature
 //     a group of x, in scratch scales f32 [rows]  │ pairs [rows][group/2][2], i16
 //
 // x goes to −32767 … 32767, so it is off by 1/65534 of the largest value of its group at most: less than a hundredth of
@@ -36,7 +37,7 @@ import { LANE_BYTES, VECTORS, maxMagnitudeBits, vectorBytes } from "../simd/lane
 /** Bytes of a panel. */
 // @ts-ignore: decorator
 @inline export function panelBytes(inFeatures: i32, group: i32, isInt4: bool): usize {
-  const pairs = (<usize>inFeatures + 1) >> 1;
+  const pairs = ((<usize>inFeatures + 3) >> 2) << 1;
   return <usize>((inFeatures + group - 1) / group) * LANE_BYTES + pairs * (PAIR_BYTES >> (<usize>isInt4));
 }
 
@@ -109,7 +110,7 @@ export function multiplyIntegers(
 ): void {
   memory.fill(c, 0, <usize>rows * LANE_BYTES);
   for (; inFeatures > 0; inFeatures -= group) {
-    const pairs = (min(group, inFeatures) + 1) >> 1;
+    const pairs = ((min(group, inFeatures) + 3) >> 2) << 1;
     const scales = panel;
     const pairsOfX = x + ((<usize>rows) << 2);
     let bytes = panel + LANE_BYTES;
@@ -153,12 +154,17 @@ function multiplyOneRow(c: usize, a: usize, b: usize, pairs: i32, rowScale: usiz
   let c1 = i32x4.splat(0);
   let c2 = i32x4.splat(0);
   let c3 = i32x4.splat(0);
-  for (const end = b + <usize>pairs * PAIR_BYTES; b != end; b += PAIR_BYTES, a += 4) {
-    const x = v128.load32_splat(a);
+  for (const end = b + <usize>pairs * PAIR_BYTES; b != end; b += 2 * PAIR_BYTES, a += 8) {
+    let x = v128.load32_splat(a);
     c0 = i32x4.add(c0, i32x4.dot_i16x8_s(x, v128.load8x8_s(b, 0)));
     c1 = i32x4.add(c1, i32x4.dot_i16x8_s(x, v128.load8x8_s(b, 8)));
     c2 = i32x4.add(c2, i32x4.dot_i16x8_s(x, v128.load8x8_s(b, 16)));
     c3 = i32x4.add(c3, i32x4.dot_i16x8_s(x, v128.load8x8_s(b, 24)));
+    x = v128.load32_splat(a, 4);
+    c0 = i32x4.add(c0, i32x4.dot_i16x8_s(x, v128.load8x8_s(b, 32)));
+    c1 = i32x4.add(c1, i32x4.dot_i16x8_s(x, v128.load8x8_s(b, 40)));
+    c2 = i32x4.add(c2, i32x4.dot_i16x8_s(x, v128.load8x8_s(b, 48)));
+    c3 = i32x4.add(c3, i32x4.dot_i16x8_s(x, v128.load8x8_s(b, 56)));
   }
   const scale = v128.load32_splat(rowScale);
   v128.store(c, f32x4.add(v128.load(c, 0), scaled(c0, scale, v128.load(laneScales, 0))), 0);

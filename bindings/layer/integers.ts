@@ -41,7 +41,7 @@ export function packIntegers(arena: Arena, to: number, weight: CheckedWeight, fo
         scales[at / 4 + lane] = isInt4 ? scale / INT4_FACTOR : scale;
         store(bytes, at + 4 * PANEL_FEATURES, integers, lane, count, isInt4);
       }
-      at += 4 * PANEL_FEATURES + Math.ceil(count / 2) * (isInt4 ? PANEL_FEATURES : 2 * PANEL_FEATURES);
+      at += 4 * PANEL_FEATURES + Math.ceil(count / 4) * (isInt4 ? 2 : 4) * PANEL_FEATURES;
     }
   }
 }

@@ -70,7 +70,7 @@ export function formOf(
   if (dtype === "f32") return { group: 0, isInt4: false, panelBytes: PANEL_FEATURES * inFeatures * 4 };
   const isInt4 = dtype === "q4";
   const group = isInt4 || blocks ? BLOCK_FEATURES : 2 * BLOCK_FEATURES;
-  const integers = Math.ceil(inFeatures / 2) * (isInt4 ? 1 : 2);
+  const integers = Math.ceil(inFeatures / 4) * (isInt4 ? 2 : 4);
   return { group, isInt4, panelBytes: PANEL_FEATURES * (Math.ceil(inFeatures / group) * 4 + integers) };
 }
 
