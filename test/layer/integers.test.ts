@@ -259,7 +259,7 @@ forEachBuild((name, open) => {
       const options = { numHeads: 4, numKvHeads: 2, headDim: 16, scale: 0.25 };
       const attended = reference(
         ...([q.exact, k.exact, v.exact] as unknown as [Float32Array, Float32Array, Float32Array]),
-        options as never,
+        options,
       ).out;
       // A score is off by scale·Σ |Δq·k| + |q·Δk| + |Δq·Δk|, a probability by its e^(2Δ) − 1, and out by what v is off.
       const score = 0.25 * 16 * (q.off * k.most + k.off * q.most + q.off * k.off);

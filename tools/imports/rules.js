@@ -59,7 +59,18 @@ const ASSEMBLY = [
 /** The benchmark: the commands, what is measured, who is measured, and how. */
 const BENCH = [
   ["main.ts"],
-  ["async.ts", "baseline.ts", "caches.ts", "chart.ts", "list.ts", "micro.ts", "prepare.ts", "run.ts", "threads.ts"],
+  [
+    "async.ts",
+    "baseline.ts",
+    "caches.ts",
+    "chart.ts",
+    "list.ts",
+    "micro.ts",
+    "prepare.ts",
+    "run.ts",
+    "threads.ts",
+    "weights-dtype.ts",
+  ],
   ["options.ts", "results.ts"],
   ["cases/"],
   // What runs in a browser.
