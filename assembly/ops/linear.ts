@@ -14,10 +14,8 @@
 // The sum runs over t in blocks of BLOCK_IN, in order whatever the number of rows, so that a row has the same bits in
 // every batch.
 
+import { LANES, LANE_BYTES, madd, storeTransposed } from "../simd/lanes";
 import { ROWS_OVER, multiply } from "../simd/gemm";
-import { LANES, LANE_BYTES, VECTORS, madd, storeTransposed } from "../simd/lanes";
-import { storeBlock } from "./epilogue";
-import { groupBytes, multiplyIntegers, panelBytes, roundRows, xGroupBytes } from "./linear-integers";
 
 /** Output features in one panel of a packed weight. */
 // @ts-ignore: decorator
@@ -35,23 +33,9 @@ import { groupBytes, multiplyIntegers, panelBytes, roundRows, xGroupBytes } from
 // @ts-ignore: decorator
 @inline const BLOCK_IN: i32 = 384;
 
-/** Bytes of the products of one block of rows with one panel, and with one more where those are a gate. */
-// @ts-ignore: decorator
-@inline function productBytes(isGated: bool): usize {
-  return (<usize>(BLOCK_ROWS + ROWS_OVER) * LANE_BYTES) << (<usize>isGated);
-}
-
-/**
- * Bytes of scratch that `linear` needs: the products of one block of rows with one panel, or two, and where W is of
- * integers a group of it and the block of rows.
- */
-export function linearScratchBytes(rows: f64, inFeatures: f64, group: i32, isGated: bool): f64 {
-  let bytes = <f64>productBytes(isGated);
-  if (group) {
-    const groups = ceil(inFeatures / <f64>group);
-    bytes += <f64>groupBytes(group) + groups * <f64>xGroupBytes(<i32>min<f64>(rows, BLOCK_ROWS), group);
-  }
-  return bytes;
+/** Bytes of scratch that `linear` needs: the products of one block of rows with one panel. */
+export function linearScratchBytes(): f64 {
+  return (BLOCK_ROWS + ROWS_OVER) * <f64>LANE_BYTES;
 }
 
 /**
@@ -122,21 +106,14 @@ export function packPanels(
 }
 
 /**
- * out = act(x·Wᵀ + bias) + residual; gated, with upPanels, out = act(x·Wᵀ + bias)·(x·Upᵀ + upBias) + residual.
+ * out = x·Wᵀ + bias
  *
- *   out      [rows] rows of outFeatures floats, outRowStride bytes apart, overwritten; apart from everything else but
- *            residual
+ *   out      [rows] rows of outFeatures floats, outRowStride bytes apart, overwritten; apart from everything else
  *   x        [rows] rows of inFeatures floats, xRowStride bytes apart
- *   panels   W as packed by packPanels, or in groups of integers (linear-integers.ts)
+ *   panels   W as packed by packPanels
  *   bias     [outFeatures], or 0
- *   scratch  linearScratchBytes(rows, inFeatures, group, isGated) bytes, overwritten
+ *   scratch  linearScratchBytes() bytes, overwritten
  *   useTile6x2  see simd/gemm.ts
- *   table    the table of simd/exp.ts; only read with an activation
- *   residual [rows] rows like those of out, or 0; may be out
- *   activation  see epilogue.ts
- *   upPanels the panel that has the first row of Up, or 0, and upLane its place there: the others stand behind it
- *   group    input features of a group of integers; 0: the panels are f32
- *   isInt4   whether these are int4, and no int8
  */
 export function linear(
   out: usize,
@@ -150,75 +127,46 @@ export function linear(
   outRowStride: usize,
   xRowStride: usize,
   useTile6x2: bool,
-  table: usize,
-  residual: usize,
-  activation: i32,
-  upPanels: usize,
-  upBias: usize,
-  upLane: i32,
-  group: i32,
-  isInt4: bool,
 ): void {
   assert(inFeatures > 0 && outFeatures > 0, "a weight must not be empty");
   assert(
-    ((out | x | panels | bias | residual | upPanels | upBias | outRowStride | xRowStride) & 3) == 0,
+    ((out | x | panels | bias | outRowStride | xRowStride) & 3) == 0,
     "pointers and strides must be aligned to 4 bytes",
   );
-  const panelStep = group ? panelBytes(inFeatures, group, isInt4) : <usize>inFeatures * LANE_BYTES;
-  const upProducts = scratch + productBytes(false);
-  const integers = scratch + productBytes(upPanels != 0);
-  const xIntegers = integers + groupBytes(group);
   for (; rows > 0; rows -= BLOCK_ROWS) {
     const count = min(BLOCK_ROWS, rows);
-    if (group) roundRows(xIntegers, x, integers, count, inFeatures, group, xRowStride);
-    let panel: usize = 0;
+    let panel = panels;
     for (let feature = 0; feature < outFeatures; feature += LANES) {
-      const end = min(feature + LANES, outFeatures);
-      let c = scratch;
-      let from = panels + panel;
-      let lane = 0;
-      let gate: usize = 0;
-      let partBias = bias;
-      let act = activation;
-      // The gate first; what goes through it may stand in two panels.
-      for (let at = feature; at < end;) {
-        if (group) multiplyIntegers(c, xIntegers, from, integers, count, inFeatures, group, isInt4);
-        else {
-          let part = from;
-          for (let t = 0; t < inFeatures; t += BLOCK_IN) {
-            const steps = min(BLOCK_IN, inFeatures - t);
-            const xPart = x + ((<usize>t) << 2);
-            const kept = -i32(t > 0);
-            const vectors = min((lane + end - at + 3) >> 2, VECTORS);
-            if (count == 1) multiplyOneRow(c, xPart, part, steps, kept);
-            else multiply(c, xPart, part, count, steps, vectors, useTile6x2, xRowStride, 4, kept);
-            part += <usize>steps * LANE_BYTES;
-          }
-        }
-        const column = (<usize>at) << 2;
-        if (upPanels && !gate) {
-          storeBlock(c - column, c, 0, bias, 0, count, column, (<usize>end) << 2, LANE_BYTES, act, table);
-          gate = c;
-          c = upProducts;
-          from = upPanels + panel;
-          lane = upLane;
-          partBias = upBias;
-          act = 0;
-        } else {
-          const first = c + ((<usize>lane) << 2);
-          at = min(at + LANES - lane, end);
-          const stop = (<usize>at) << 2;
-          storeBlock(out, first, gate, partBias, residual, count, column, stop, outRowStride, act, table);
-          gate += gate ? stop - column : 0;
-          from += panelStep;
-          lane = 0;
-        }
-      }
-      panel += panelStep;
+      const width = min(LANES, outFeatures - feature);
+      multiplyPanel(scratch, x, panel, count, inFeatures, width, useTile6x2, xRowStride);
+      panel += <usize>inFeatures * LANE_BYTES;
+      const column = (<usize>feature) << 2;
+      storeBlock(out + column, scratch, bias ? bias + column : 0, count, width, outRowStride);
     }
     out += <usize>BLOCK_ROWS * outRowStride;
     x += <usize>BLOCK_ROWS * xRowStride;
-    if (residual) residual += <usize>BLOCK_ROWS * outRowStride;
+  }
+}
+
+/** C[rows][LANES] = the products of `rows` rows of x with a panel, of which `width` features are wanted. */
+// @ts-ignore: decorator
+@inline export function multiplyPanel(
+  c: usize,
+  x: usize,
+  panel: usize,
+  rows: i32,
+  inFeatures: i32,
+  width: i32,
+  useTile6x2: bool,
+  xRowStride: usize,
+): void {
+  for (let t = 0; t < inFeatures; t += BLOCK_IN) {
+    const steps = min(BLOCK_IN, inFeatures - t);
+    const xPart = x + ((<usize>t) << 2);
+    const kept = -i32(t > 0);
+    if (rows == 1) multiplyOneRow(c, xPart, panel, steps, kept);
+    else multiply(c, xPart, panel, rows, steps, (width + 3) >> 2, useTile6x2, xRowStride, 4, kept);
+    panel += <usize>steps * LANE_BYTES;
   }
 }
 
@@ -244,4 +192,21 @@ export function linear(
   v128.store(c, f32x4.add(v128.and(v128.load(c, 16), mask), c1), 16);
   v128.store(c, f32x4.add(v128.and(v128.load(c, 32), mask), c2), 32);
   v128.store(c, f32x4.add(v128.and(v128.load(c, 48), mask), c3), 48);
+}
+
+/** out[row][width] = C[row][LANES] + bias */
+function storeBlock(out: usize, c: usize, bias: usize, rows: i32, width: i32, outRowStride: usize): void {
+  for (; rows > 0; rows--) {
+    let n: usize = 0;
+    for (const end = (<usize>(width & ~3)) << 2; n < end; n += 16) {
+      const sum = v128.load(c + n);
+      v128.store(out + n, bias ? f32x4.add(sum, v128.load(bias + n)) : sum);
+    }
+    for (const end = (<usize>width) << 2; n < end; n += 4) {
+      const sum = load<f32>(c + n);
+      store<f32>(out + n, bias ? sum + load<f32>(bias + n) : sum);
+    }
+    c += LANE_BYTES;
+    out += outRowStride;
+  }
 }

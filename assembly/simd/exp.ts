@@ -34,20 +34,9 @@ import { LANE_BYTES, madd, maxNumber } from "./lanes";
 // @ts-ignore: decorator
 @inline export const INTEGER: usize = 72;
 
-/** ops/epilogue.ts: p and the coefficients of GELU, the last one first. */
+/** Where the constants of activations begin, which modules/linear/epilogue.ts writes. */
 // @ts-ignore: decorator
-@inline export const GELU: usize = 88;
-// @ts-ignore: decorator
-@inline export const GELU_TERMS: usize = 8;
-/** ops/epilogue.ts: the two factors of GELU by tanh. */
-// @ts-ignore: decorator
-@inline export const GELU_TANH: usize = 124;
-/** ops/epilogue.ts: −½. */
-// @ts-ignore: decorator
-@inline export const MINUS_HALF: usize = 132;
-/** ops/epilogue.ts: 88.8. */
-// @ts-ignore: decorator
-@inline export const LARGE: usize = 136;
+@inline export const ACTIVATIONS: usize = 88;
 
 /** Sign, and exponent and fraction of a binary16 at their places in f32. */
 // @ts-ignore: decorator
@@ -57,7 +46,7 @@ import { LANE_BYTES, madd, maxNumber } from "./lanes";
 // @ts-ignore: decorator
 @inline const SHORT: usize = 76; // c1 … c3
 
-/** Bytes of the table of constants. */
+/** Bytes of the table of constants: with those of activations. */
 // @ts-ignore: decorator
 @inline export const CONSTANT_BYTES: i32 = 140;
 
@@ -97,12 +86,6 @@ export function writeConstants(table: usize): void {
   f32.store(table, 0.693282961845398, SHORT);
   f32.store(table, 0.24221131205558777, SHORT + 4);
   f32.store(table, 0.05500902235507965, SHORT + 8);
-  // Four at once are fewer bytes of code.
-  f32.store(table, 0.2329999953508377, GELU);
-  v128.store(table, f32x4(-0.06880665570497513, 0.2360612154006958, -0.18501941859722137, 0.21244502067565918), 92);
-  v128.store(table, f32x4(0.01940159872174263, 0.1017194464802742, 0.09114453196525574, 0.09305423498153687), 108);
-  // 2·√(2/π), and that times 0.044715.
-  v128.store(table, f32x4(1.595769122, 0.07135481282, -0.5, 88.8), 124);
 }
 
 /**

@@ -1,4 +1,4 @@
-// Weights in int8 and int4, packed as assembly/ops/linear-integers.ts reads them: panels of PANEL_FEATURES output
+// Weights in int8 and int4, packed as assembly/modules/linear/integers.ts reads them: panels of PANEL_FEATURES output
 // features, in them groups of input features, in these a scale for each output feature and then pairs of integers.
 import { wrongValue } from "../check.ts";
 import { PANEL_FEATURES } from "../engine/abi.ts";

@@ -1,6 +1,7 @@
 import { checkAbsent, checkChoice, checkRows, disposed, isObject, notOurs, wrongKind, wrongValue } from "../check.ts";
 import { PANEL_FEATURES } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
+import { linearKernels } from "../engine/module.ts";
 import { type Arena, floatsAt } from "../memory/arena.ts";
 import { type CallScope, withScope } from "../memory/call-scope.ts";
 import { type Floats, checkFloats, checkFloatsOf, floatsOf, shaped } from "../memory/data.ts";
@@ -21,7 +22,7 @@ import {
   isBlocks,
   readWeight,
 } from "./linear-weights.ts";
-import { pack, runLinear, runRaw, scratchBytesOf } from "./run-linear.ts";
+import { type Epilogue, pack, runLinear, runRaw, scratchBytesOf } from "./run-linear.ts";
 
 /** How a weight is stored. @category Layer and linear */
 export interface WeightOptions extends Features {
@@ -97,6 +98,7 @@ export class PackedLinear {
     this.dtype = blocks === undefined ? dtype : blocks === "q8_0" ? "int8" : "q4";
     this.#arena = arena;
     const form = formOf(this.dtype, weight);
+    if (form.group) linearKernels(instance);
     this.#form = form;
     const panelBytes = Math.ceil(outFeatures / PANEL_FEATURES) * form.panelBytes;
     this.#bytes = panelBytes + (bias ? outFeatures * 4 : 0);
@@ -219,6 +221,9 @@ export function linear(
     { x: xIn, weight, bias: biasIn, residual: isInPlace ? undefined : residualIn },
   );
 
+  const isFused = activation !== 0 || residual !== undefined;
+  if (isFused) linearKernels(instance);
+
   return withScope(arena, (scope) => {
     const xPtr = scope.input(x);
     const biasPtr = scope.input(bias);
@@ -228,21 +233,23 @@ export function linear(
     // A gate has two panels for one of out, so all are packed before.
     const panelCount = isGated ? Math.ceil((2 * outFeatures) / PANEL_FEATURES) : 1;
     const panels = packed?.panels ?? scope.reserve(panelCount * panelBytes);
-    const epilogue = {
-      residual: scope.input(residual),
-      isInPlace,
-      activation,
-      upPanels: isGated ? panels + Math.floor(outFeatures / PANEL_FEATURES) * panelBytes : 0,
-      upLane: isGated ? outFeatures % PANEL_FEATURES : 0,
-      upBias: isGated && bias ? biasPtr + outFeatures * 4 : 0,
-    };
+    const epilogue: Epilogue | undefined = isFused
+      ? {
+          residual: scope.input(residual),
+          isInPlace,
+          activation,
+          upPanels: isGated ? panels + Math.floor(outFeatures / PANEL_FEATURES) * panelBytes : 0,
+          upLane: isGated ? outFeatures % PANEL_FEATURES : 0,
+          upBias: isGated && bias ? biasPtr + outFeatures * 4 : 0,
+        }
+      : undefined;
     const sizes = { rows, inFeatures, outFeatures };
     const call = { out: 0, x: xPtr, panels, bias: biasPtr, ...sizes, group, isInt4, panelBytes, epilogue };
     const scratch = scope.reserve(scratchBytesOf(instance, call, rows));
     call.out = out.reserve(scope);
     // Threads read a copy of what is written over, unless there is no memory for one.
     const copy = isInPlace && instance.pool ? scope.attempt(() => copyOf(scope, arena, residual)) : undefined;
-    if (copy !== undefined) {
+    if (epilogue && copy !== undefined) {
       epilogue.residual = copy;
       epilogue.isInPlace = false;
     }

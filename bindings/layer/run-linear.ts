@@ -1,5 +1,6 @@
 import { BLOCK_ROWS, PANEL_FEATURES } from "../engine/abi.ts";
 import { type Instance, type Threads, WORK_OF_FLOAT } from "../engine/instance.ts";
+import { linearKernels } from "../engine/module.ts";
 import { computeItems, itemsAtOnce } from "../steps/items.ts";
 import { STEP_WORK, type Share, type Steps, fractionAt } from "../steps/steps.ts";
 import { MAX_ITEMS } from "../threads/control.ts";
@@ -36,9 +37,15 @@ export interface Epilogue {
 
 const NO_EPILOGUE: Epilogue = { residual: 0, activation: 0, upPanels: 0, upLane: 0, upBias: 0, isInPlace: false };
 
+/** The kernel of a call: that of the core multiplies floats, and has no epilogue. */
+function kernelOf({ group, epilogue }: LinearCall): "linear" | "linearFused" {
+  return group || epilogue ? "linearFused" : "linear";
+}
+
 /** Bytes of the scratch of a call of `rows` rows. */
-export function scratchBytesOf({ kernels }: Instance, call: Omit<LinearCall, "x" | "out">, rows: number): number {
-  return kernels.linearScratchBytes(rows, call.inFeatures, call.group, (call.epilogue?.upPanels ?? 0) !== 0);
+export function scratchBytesOf(instance: Instance, call: LinearCall, rows: number): number {
+  if (kernelOf(call) === "linear") return instance.kernels.linearScratchBytes();
+  return linearKernels(instance).fusedScratchBytes(rows, call.inFeatures, call.group, !!call.epilogue?.upPanels);
 }
 
 /** Runs `linear`, on all threads where that pays: an item is some rows of x, or some panels where the rows are few. */
@@ -46,10 +53,14 @@ export function runLinear(instance: Instance, call: LinearCall, scratch: number)
   const { kernels, pool, useTile6x2, constants } = instance;
   if (pool && !call.epilogue?.isInPlace && linearOnThreads(instance, pool, call)) return;
   const { out, x, panels, bias, rows, inFeatures, outFeatures, group, isInt4, epilogue = NO_EPILOGUE } = call;
-  const { residual, activation, upPanels, upLane, upBias } = epilogue;
   const [outStride, xStride] = [outFeatures * 4, inFeatures * 4];
+  if (kernelOf(call) === "linear") {
+    kernels.linear(out, x, panels, bias, scratch, rows, inFeatures, outFeatures, outStride, xStride, useTile6x2);
+    return;
+  }
+  const { residual, activation, upPanels, upLane, upBias } = epilogue;
   // Written out: a spread takes V8 longer than a small product.
-  kernels.linear(
+  linearKernels(instance).linearFused(
     out,
     x,
     panels,
@@ -81,6 +92,8 @@ export function* linearInSteps(
 ): Steps<void> {
   let scratchBytes = 0;
   const items: number[][] = [];
+  // That of floats and integers gives floats the same bits, so one kernel does for all.
+  const kernel = calls.some((call) => kernelOf(call) === "linearFused") ? "linearFused" : "linear";
   for (const call of calls) {
     const panelWork = Math.min(call.rows, BLOCK_ROWS) * call.inFeatures * PANEL_FEATURES;
     // Products of integers take about half as long, and every step rounds x anew.
@@ -91,7 +104,7 @@ export function* linearInSteps(
   for (let done = 0; done < items.length;) {
     yield fractionAt(share, done, items.length);
     const next = items.slice(done, done + itemsAtOnce(instance));
-    computeItems(instance, "linear", scratch, scratchBytes, next);
+    computeItems(instance, kernel, scratch, scratchBytes, next);
     done += next.length;
   }
   yield share.to;
@@ -111,7 +124,7 @@ function linearOnThreads(instance: Instance, pool: Threads, call: LinearCall): b
   const few = Math.ceil(panels / Math.min(MAX_ITEMS, 2 * wanted));
   const featureStep = byRows ? outFeatures : few * PANEL_FEATURES;
   const items = [...itemsOf(instance, call, rowStep, featureStep)];
-  return pool.run("linear", scratchBytesOf(instance, call, rowStep), items) !== undefined;
+  return pool.run(kernelOf(call), scratchBytesOf(instance, call, rowStep), items) !== undefined;
 }
 
 /** The arguments of `linear` for `rowStep` rows and `featureStep` features at a time. */
@@ -136,6 +149,7 @@ function argumentsOf(
 ): number[] {
   const { residual, activation, upPanels, upLane, upBias } = epilogue;
   const [outStride, xStride] = [outFeatures * 4, inFeatures * 4];
+  // What `linear` takes, and behind that what linearFused takes besides.
   const place = row * outStride + feature * 4;
   const panel = (feature / PANEL_FEATURES) * panelBytes;
   return [
@@ -216,7 +230,7 @@ export function runRaw(
       product[PANELS_ARGUMENT] = -1 - linearBytes;
       return [-1 - linearBytes, weight + first * outBytes, inFeatures, features, outBytes, inBytes, ...product];
     });
-    if (pool.run("packPanels", scratchBytes, items.reverse(), "linear", PACK_ARGUMENTS)) return;
+    if (pool.run("packPanels", scratchBytes, items.reverse(), kernelOf(call), PACK_ARGUMENTS)) return;
   }
   const [outStride, xStride] = [outFeatures * 4, inFeatures * 4];
   for (let o = 0; o < outFeatures; o += PANEL_FEATURES) {
@@ -225,7 +239,11 @@ export function runRaw(
     const part = bias && bias + o * 4;
     const added = residual && residual + o * 4;
     kernels.packPanels(panels, weight + o * outBytes, inFeatures, features, outBytes, inBytes);
-    kernels.linear(
+    if (!call.epilogue) {
+      kernels.linear(to, x, panels, part, scratch, rows, inFeatures, features, outStride, xStride, useTile6x2);
+      continue;
+    }
+    linearKernels(instance).linearFused(
       to,
       x,
       panels,

@@ -15,7 +15,7 @@ const weight = heap.alloc((<usize>MAX_OUT * MAX_IN) << 2);
 const bias = heap.alloc((<usize>MAX_OUT) << 2);
 const panels = heap.alloc((<usize>(MAX_OUT + LANES) * MAX_IN) << 2);
 const out = heap.alloc((<usize>MAX_ROWS * (MAX_OUT + GAP)) << 2);
-const scratch = heap.alloc(<usize>linearScratchBytes(MAX_ROWS, MAX_IN, 0, false));
+const scratch = heap.alloc(<usize>linearScratchBytes());
 
 function at(array: usize, index: i32): usize {
   return array + ((<usize>index) << 2);
@@ -56,14 +56,6 @@ function wrongCells(
     (<usize>outRow) << 2,
     (<usize>xRow) << 2,
     useTile6x2,
-    0,
-    0,
-    0,
-    0,
-    0,
-    0,
-    0,
-    false,
   );
   let wrong = 0;
   for (let row = 0; row < rows; row++) {
@@ -126,7 +118,7 @@ describe("linear", () => {
       store<f32>(at(x, 4 + GAP), NaN);
       const row = (<usize>(4 + GAP)) << 2;
       const outRow = (<usize>(LANES + 1 + GAP)) << 2;
-      linear(out, x, panels, bias, scratch, rows, 4, LANES + 1, outRow, row, false, 0, 0, 0, 0, 0, 0, 0, false);
+      linear(out, x, panels, bias, scratch, rows, 4, LANES + 1, outRow, row, false);
       for (let i = 0; i < rows; i++) {
         for (let o = 0; o <= LANES; o++) {
           const y = load<f32>(at(out, i * (LANES + 1 + GAP) + o));
@@ -144,7 +136,7 @@ describe("linear", () => {
       packPanels(panels, weight, 2, 2, 8, 8);
     }).toThrow();
     expect(() => {
-      linear(out, x, panels, 0, scratch, 1, 1, 0, 4, 4, false, 0, 0, 0, 0, 0, 0, 0, false);
+      linear(out, x, panels, 0, scratch, 1, 1, 0, 4, 4, false);
     }).toThrow();
   });
 });

@@ -114,8 +114,8 @@ describe("the checker", async () => {
     const [out, x] = [arena.allocate(64), arena.allocate(64)];
     const linear = (rowStride: number) => () =>
       call(() => {
-        const [panels, scratch] = [arena.allocate(64), arena.allocate(kernels.linearScratchBytes(2, 1, 0, false))];
-        kernels.linear(out, x, panels, 0, scratch, 2, 1, 1, rowStride, 4, false, 0, 0, 0, 0, 0, 0, 0, false);
+        const [panels, scratch] = [arena.allocate(64), arena.allocate(kernels.linearScratchBytes())];
+        kernels.linear(out, x, panels, 0, scratch, 2, 1, 1, rowStride, 4, false);
       });
     linear(4)();
     expect(linear(x - out)).toThrow(/^linear: write of 4 bytes/);

@@ -83,7 +83,7 @@ export function randomBlocks(
       const q =
         dtype === "q8_0"
           ? (data[at + 2 + i]! << 24) >> 24
-          : ((i < 16 ? data[at + 2 + i]! & 15 : data[at + 2 + i - 16]! >> 4)) - 8;
+          : (i < 16 ? data[at + 2 + i]! & 15 : data[at + 2 + i - 16]! >> 4) - 8;
       values[32 * block + i] = d * q;
     }
   }

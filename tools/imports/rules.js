@@ -45,8 +45,10 @@ const BINDINGS = [
 /** AssemblyScript: mathematics on pointers. */
 const ASSEMBLY = [
   ["index.ts"],
-  // Kernels beside attention, and those of further wasm files (docs/decisions/modules.md).
-  ["ops/", "modules/"],
+  // The kernels of further wasm files (docs/decisions/modules.md).
+  ["modules/"],
+  // Kernels beside attention.
+  ["ops/"],
   ["attend.ts"],
   ["decode/"],
   ["prefill/"],
@@ -66,6 +68,7 @@ const BENCH = [
     "chart.ts",
     "list.ts",
     "micro.ts",
+    "precision.ts",
     "prepare.ts",
     "run.ts",
     "threads.ts",

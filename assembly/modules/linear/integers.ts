@@ -15,8 +15,8 @@
 // The sum over t is exact, and groups are added up in order, each on its own: so a row has the same bits whatever rows
 // are beside it, although one row has a loop of its own, which reads W where it stands.
 
-import { multiplyPairs } from "../simd/dot";
-import { LANE_BYTES, VECTORS, maxMagnitudeBits, vectorBytes } from "../simd/lanes";
+import { multiplyPairs } from "../../simd/dot";
+import { LANE_BYTES, VECTORS, maxMagnitudeBits, vectorBytes } from "../../simd/lanes";
 
 /** Bytes of int8 in one pair of input features of a panel. */
 // @ts-ignore: decorator

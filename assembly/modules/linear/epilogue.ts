@@ -3,8 +3,23 @@
 //
 //     out = act(C + bias) + residual        or, gated,        out = act(C₀ + bias₀) · (C + bias) + residual
 
-import { GELU, GELU_TERMS, GELU_TANH, LARGE, MINUS_HALF, ONE, ZERO, exp } from "../simd/exp";
-import { LANE_BYTES, madd, maxNumber } from "../simd/lanes";
+import { ACTIVATIONS, ONE, ZERO, exp } from "../../simd/exp";
+import { LANE_BYTES, madd, maxNumber } from "../../simd/lanes";
+
+/** In the table of simd/exp.ts: p and the coefficients of GELU, the last one first. */
+// @ts-ignore: decorator
+@inline const GELU: usize = ACTIVATIONS;
+// @ts-ignore: decorator
+@inline const GELU_TERMS: usize = 8;
+/** The two factors of GELU by tanh. */
+// @ts-ignore: decorator
+@inline const GELU_TANH: usize = ACTIVATIONS + 36;
+/** −½ */
+// @ts-ignore: decorator
+@inline const MINUS_HALF: usize = ACTIVATIONS + 44;
+/** 88.8 */
+// @ts-ignore: decorator
+@inline const LARGE: usize = ACTIVATIONS + 48;
 
 /** max(x, 0) */
 // @ts-ignore: decorator
@@ -18,6 +33,24 @@ import { LANE_BYTES, madd, maxNumber } from "../simd/lanes";
 /** x·Φ(x) */
 // @ts-ignore: decorator
 @inline export const ACT_GELU: i32 = 4;
+
+/** Writes the constants of activations into the table of constants. */
+export function writeActivations(table: usize): void {
+  // Four at once are fewer bytes of code.
+  f32.store(table, 0.2329999953508377, GELU);
+  v128.store(
+    table,
+    f32x4(-0.06880665570497513, 0.2360612154006958, -0.18501941859722137, 0.21244502067565918),
+    GELU + 4,
+  );
+  v128.store(
+    table,
+    f32x4(0.01940159872174263, 0.1017194464802742, 0.09114453196525574, 0.09305423498153687),
+    GELU + 20,
+  );
+  // 2·√(2/π), and that times 0.044715.
+  v128.store(table, f32x4(1.595769122, 0.07135481282, -0.5, 88.8), GELU_TANH);
+}
 
 /**
  * act(x) on four lanes.
