@@ -10,6 +10,7 @@ import {
   WEIGHTS_SHAPES,
   nameOfProduct,
 } from "./cases/shapes.ts";
+import { DTYPE_PRODUCTS } from "./cases/weights-dtype.ts";
 import { PEERS } from "./peers/registry.ts";
 
 export function formatList(): string {
@@ -44,6 +45,10 @@ export function formatList(): string {
     [
       "--caches: shared and saved KV caches",
       ["forks, and the first append after one", "decoding from shared pages", "save and restore"],
+    ],
+    [
+      "--weights-dtype: the linear layer over weights in int8 and int4",
+      DTYPE_PRODUCTS.map(({ product }) => nameOfProduct(product)),
     ],
     [
       "--micro: how close heed comes to what the machine can do",

@@ -39,6 +39,10 @@ async function main(options: Options): Promise<void> {
     installPeers();
     const { runMicro } = await import("./micro.ts");
     await runMicro(options, results("micro.json"));
+  } else if (options["weights-dtype"]) {
+    compileHeed();
+    const { runDtypes } = await import("./weights-dtype.ts");
+    await runDtypes(options, results("weights-dtype.json"));
   } else if (options.caches) {
     compileHeed();
     const { runCaches } = await import("./caches.ts");

@@ -19,6 +19,7 @@ Which tables:
                     with --peer Firefox in that one alone
   --precision       only attention at half precision beside full; needs no peers
   --caches          only what sharing and saving a KV cache cost; needs no peers
+  --weights-dtype   only the linear layer over weights in int8 and int4 beside f32; needs no peers
   --micro           only how close heed comes to what the machine can do: multiply-adds on registers, bare tiles,
                     heed itself, and heed beside a program that takes the second-level cache away
   --cold            only cold starts: import, load and first call in every host of test/runtimes/
@@ -60,6 +61,7 @@ export function parseOptions(args: readonly string[]) {
       micro: { type: "boolean", default: false },
       caches: { type: "boolean", default: false },
       precision: { type: "boolean", default: false },
+      "weights-dtype": { type: "boolean", default: false },
       cold: { type: "boolean", default: false },
       baseline: { type: "string" },
       chart: { type: "string" },

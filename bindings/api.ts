@@ -9,7 +9,8 @@ export type { ForwardOptions, ForwardResult, LayerWeights } from "./layer/forwar
 export type { Heed } from "./heed.ts";
 export type { ImportOptions, ImportedLayer, OnnxAttributes, StateDict, TorchOptions } from "./importers/index.ts";
 export type { LayerRotary, MultiHeadAttentionOptions, MultiHeadWeights } from "./layer/options.ts";
-export type { LinearOptions, LinearResult, PackedLinear, WeightOptions } from "./layer/linear.ts";
+export type { Activation } from "./layer/epilogue.ts";
+export type { LinearOptions, LinearResult, PackOptions, PackedLinear, WeightOptions } from "./layer/linear.ts";
 export { KvCache } from "./kv-cache/kv-cache.ts";
 export type { SaveOptions } from "./kv-cache/saved.ts";
 export type {
@@ -38,7 +39,7 @@ export type {
 export type { RotaryForm, RotaryOptions, RotaryResult } from "./rotary/options.ts";
 export type { ModuleSource } from "./engine/source.ts";
 export type { Tensor } from "./memory/tensor.ts";
-export type { LinearWeights, Weight } from "./layer/linear-weights.ts";
+export type { BlockDtype, BlockWeight, LinearWeights, Weight, WeightDtype } from "./layer/linear-weights.ts";
 export type { Stage, WeightsOptions, WeightsResult } from "./attention-weights/options.ts";
 
 // `MultiHeadAttention` is a value and a type to a caller, as the name of a class is: the value holds the importers, the

@@ -10,12 +10,12 @@ import { INSTANCE } from "./engine/module.ts";
 import type { Variant } from "./engine/kernels.ts";
 import { KvCache } from "./kv-cache/kv-cache.ts";
 import { CACHE_NAMES, type KvCacheOptions } from "./kv-cache/options.ts";
-import type { LinearWeights } from "./layer/linear-weights.ts";
+import type { BlockWeight, LinearWeights } from "./layer/linear-weights.ts";
 import {
   type LinearOptions,
   type LinearResult,
+  type PackOptions,
   type PackedLinear,
-  type WeightOptions,
   linear,
   packLinear,
 } from "./layer/linear.ts";
@@ -189,22 +189,24 @@ export class Heed {
   }
 
   /**
-   * The linear layer: out = x·Wᵀ + bias. The bits of a row do not depend on how many rows the call has.
+   * The linear layer: out = act(x·Wᵀ + bias) + residual. The bits of a row do not depend on how many rows the call has.
    *
    * @param x [rows, inFeatures]
    * @param weight [outFeatures, inFeatures], or as `transposed` says; what `packLinear` returned is read in place
    * @param bias [outFeatures]
-   * @returns `out` [rows, outFeatures]
+   * @returns `out` [rows, outFeatures], with a gate (`swiglu`, `geglu`, `geglu-tanh`) [rows, outFeatures / 2]
    * @throws as {@link attention}, and a ReferenceError for a disposed PackedLinear
    * @example
    * const weight = Float32Array.of(1, 0, 0, 1, 1, 1); // three features of two
    * const { out } = heed.linear(Float32Array.of(1, 2), weight, undefined, { inFeatures: 2 });
    * console.log(out); // → Float32Array(3) [ 1, 2, 3 ]
+   * heed.linear(Float32Array.of(-1, 2), weight, undefined, { inFeatures: 2, activation: "relu", residual: out, out });
+   * console.log(out); // → Float32Array(3) [ 1, 4, 4 ]
    * @category Layer and linear
    */
   linear<const Out extends Rows | undefined = undefined>(
     x: Float32Array | Tensor,
-    weight: LinearWeights["weight"] | PackedLinear,
+    weight: Exclude<LinearWeights["weight"], BlockWeight> | PackedLinear,
     bias?: LinearWeights["bias"],
     options: LinearOptions<Out> = {},
   ): NoInfer<LinearResult<Out>> {
@@ -212,18 +214,21 @@ export class Heed {
   }
 
   /**
-   * Packs a weight, with its bias if there is one, once for all later calls of `linear`.
+   * Packs a weight, with its bias if there is one, once for all later calls of `linear`; as f32, or as int8 or int4
+   * (`dtype`).
    *
-   * @param weight [outFeatures, inFeatures], or as `transposed` says
+   * @param weight [outFeatures, inFeatures], or as `transposed` says; or blocks of GGUF, `{ data, dtype: "q8_0" | "q4_0"
+   * }`, whose inFeatures are a multiple of 32
    * @param bias [outFeatures]
-   * @throws as {@link attention}
+   * @throws as {@link attention}, and a RangeError for values that are not finite where they become int8 or int4
    * @example
    * const packed = heed.packLinear(new Float32Array(768 * 64), new Float32Array(64)); // [64, 768] and its bias
    * const { out } = heed.linear(q, packed); // 128 rows of 768
-   * console.log(out.length); // → 8192
+   * const { bytes } = heed.packLinear(new Float32Array(768 * 64), undefined, { inFeatures: 768, dtype: "int8" });
+   * console.log(out.length, bytes / packed.bytes < 0.27); // → 8192 true
    * @category Layer and linear
    */
-  packLinear(weight: LinearWeights["weight"], bias?: LinearWeights["bias"], options: WeightOptions = {}): PackedLinear {
+  packLinear(weight: LinearWeights["weight"], bias?: LinearWeights["bias"], options: PackOptions = {}): PackedLinear {
     return packLinear(this.#instance, weight, bias, options);
   }
 

@@ -3,10 +3,12 @@
  * The example of a method goes on from that of its class.
  *
  * This file is what Node, browsers, Deno, Bun and every bundler get: both builds travel inside the JavaScript, decoded
- * when one is loaded.
+ * when one is loaded, and those of the module of `linear` beside them.
  *
  * @module heed
  */
+import linearRelaxed from "../dist/linear.relaxed.wasm";
+import linearSimd from "../dist/linear.simd.wasm";
 import relaxed from "../dist/relaxed.wasm";
 import simd from "../dist/simd.wasm";
 import { fromBase64 } from "./engine/base64.ts";
@@ -19,6 +21,7 @@ export * from "./api.ts";
 
 const host: Host = {
   source: (variant) => fromBase64(variant === "relaxed" ? relaxed : simd),
+  linear: (variant) => fromBase64(variant === "relaxed" ? linearRelaxed : linearSimd),
   maxMemory: MAX_MEMORY,
   startThreads,
 };

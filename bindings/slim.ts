@@ -12,17 +12,24 @@ import { startThreads } from "./start-threads.ts";
 export * from "./api.ts";
 
 /** How to load, where the build is the caller's. @category Loading */
-export interface SlimLoadOptions extends Omit<LoadOptions, "module"> {
+export interface SlimLoadOptions extends Omit<LoadOptions, "module" | "linear"> {
   /**
    * `heed/simd.wasm` or `heed/relaxed.wasm`: a compiled module, its bytes, a Response, a URL, or a promise of these.
    */
   module: NonNullable<LoadOptions["module"]>;
+  /**
+   * `heed/linear.simd.wasm` or `heed/linear.relaxed.wasm`, the same build as `module`, in the same forms: for weights in
+   * int8 and int4, activations and residuals of `linear`. Without it these throw an Error that names the file.
+   */
+  linear?: LoadOptions["linear"];
 }
 
 /** How to load without a promise, where the build is the caller's. @category Loading */
-export interface SlimLoadSyncOptions extends Omit<LoadSyncOptions, "module"> {
+export interface SlimLoadSyncOptions extends Omit<LoadSyncOptions, "module" | "linear"> {
   /** `heed/simd.wasm` or `heed/relaxed.wasm`, compiled or as bytes. */
   module: NonNullable<LoadSyncOptions["module"]>;
+  /** `heed/linear.simd.wasm` or `heed/linear.relaxed.wasm`, as {@link SlimLoadOptions} says; compiled or as bytes. */
+  linear?: LoadSyncOptions["linear"];
 }
 
 const host: Host = {

@@ -1,7 +1,7 @@
 // What `load({ threads })` does in hosts that compile bytes: index.ts and slim.ts hand it to load.ts, so that the
 // entries of edge hosts, which have neither workers nor bytes, carry none of it.
-import { INSTANCE } from "./engine/module.ts";
-import { compile } from "./engine/source.ts";
+import { INSTANCE, LINEAR, addLinear } from "./engine/module.ts";
+import { compile, stampOf } from "./engine/source.ts";
 import type { Heed } from "./heed.ts";
 import { type CheckedOptions, start } from "./load.ts";
 import { whyNoThreads } from "./threads/host.ts";
@@ -15,23 +15,30 @@ import { shareMemory } from "./threads/shared-memory.ts";
  */
 export async function startThreads(
   source: WebAssembly.Module | Uint8Array,
+  linear: WebAssembly.Module | Uint8Array | undefined,
   options: CheckedOptions,
 ): Promise<Heed | string> {
   const reason = whyNoThreads();
   if (reason !== undefined) return reason;
-  if (!(source instanceof Uint8Array)) return "the build came compiled";
+  if (!(source instanceof Uint8Array) || (linear && !(linear instanceof Uint8Array))) return "the build came compiled";
   const shared = shareMemory(source);
   if (!shared) return "the build does not take shared memory";
   const module = await compile(shared);
   let heed: Heed;
   try {
-    heed = start(module, options, true);
+    heed = start(module, options, undefined, true);
   } catch (error) {
     // No address space for shared memory. Without threads there may be; if not, that error is the one to see.
     return String(error);
   }
   const instance = heed[INSTANCE];
-  const pool = await Pool.start(instance, module, options.threads, options.worker);
+  // Workers must have its kernels before an item calls them.
+  const own = linear ?? instance.fusedSource?.();
+  const sharedLinear = own instanceof Uint8Array ? shareMemory(own) : undefined;
+  if (own && !sharedLinear) return "the build does not take shared memory";
+  const further = sharedLinear && (await compile(sharedLinear, stampOf(LINEAR), LINEAR));
+  if (further) addLinear(instance, further);
+  const pool = await Pool.start(instance, [module, further], options.threads, options.worker);
   if (typeof pool === "string") return pool;
   instance.pool = pool;
   abandoned.register(heed, pool);

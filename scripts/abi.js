@@ -16,6 +16,7 @@ const CONSTANTS = {
   "assembly/prefill/passes.ts": ["MAX_PIECE_ROWS"],
   "assembly/decode/products.ts": ["MAX_DECODE_ROWS"],
   "assembly/ops/linear.ts": ["PANEL_FEATURES", "BLOCK_ROWS"],
+  "assembly/modules/linear/epilogue.ts": ["ACT_RELU", "ACT_SILU", "ACT_GELU_TANH", "ACT_GELU"],
 };
 
 /** Structs that TypeScript writes, of fields of four bytes. */
@@ -187,9 +188,11 @@ function jsType(type, isResult) {
   return name === "void" ? "void" : "number";
 }
 
-/** The kernels that assembly/index.ts exports. */
-function kernels() {
-  const index = "assembly/index.ts";
+/**
+ * The kernels that an entry of assembly/ exports.
+ * @param {string} index
+ */
+function kernels(index) {
   const names = parse(index).statements.flatMap((statement) => {
     if (ts.isFunctionDeclaration(statement)) return statement.name?.text ?? [];
     if (!ts.isExportDeclaration(statement) || !statement.exportClause || !("elements" in statement.exportClause)) {
@@ -213,7 +216,12 @@ ${Object.entries(STRUCTS)
   .join("")}
 /** What the compiled module exports; pointers are byte offsets into the imported memory. */
 export interface Kernels {
-${kernels().join("\n")}
+${kernels("assembly/index.ts").join("\n")}
+}
+
+/** What the module of \`linear\` exports (docs/decisions/modules.md). */
+export interface LinearKernels {
+${kernels("assembly/modules/linear/index.ts").join("\n")}
 }
 `;
 const wanted = await format(text, { ...(await resolveConfig(OUTPUT)), parser: "typescript" });

@@ -12,11 +12,16 @@ import { stamp } from "./stamp.js";
 const root = fileURLToPath(new URL("..", import.meta.url));
 process.chdir(root);
 const targets = process.argv.length > 2 ? process.argv.slice(2) : ["debug", "simd", "relaxed"];
-const stale = targets.filter((target) => !isCurrent(root, target));
+/** The core and the modules beside it (docs/decisions/modules.md). */
+const parts = [undefined, "linear"];
+const all = targets.flatMap((target) => parts.map((name) => ({ target, name })));
+const stale = all.filter(({ target, name }) => !isCurrent(root, target, name));
 if (stale.length > 0) {
-  process.stderr.write(`heed: compiling assembly/ (${stale.join(", ")}), once until it changes …\n`);
+  process.stderr.write(
+    `heed: compiling assembly/ (${stale.map(({ target, name }) => (name ? `${name}.${target}` : target)).join(", ")}), once until it changes …\n`,
+  );
   const start = performance.now();
-  const compiled = await Promise.all(stale.map((target) => compile(root, target)));
+  const compiled = await Promise.all(stale.map(({ target, name }) => compile(root, target, name)));
   for (const { said } of compiled) process.stderr.write(said);
   if (compiled.some(({ succeeded }) => !succeeded)) process.exit(1);
   process.stderr.write(`heed: compiled in ${((performance.now() - start) / 1000).toFixed(1)} s\n`);
@@ -29,7 +34,10 @@ mkdirSync("dist");
 const manifest = /** @type {unknown} */ (JSON.parse(readFileSync("package.json", "utf8")));
 const { version } = /** @type {{ version: string }} */ (manifest);
 for (const variant of ["simd", "relaxed"]) {
-  writeFileSync(`dist/${variant}.wasm`, stamp(readFileSync(`build/${variant}.wasm`), version));
+  for (const name of parts) {
+    const file = `${name === undefined ? "" : `${name}.`}${variant}.wasm`;
+    writeFileSync(`dist/${file}`, stamp(readFileSync(`build/${file}`), version, name));
+  }
 }
 for (const file of ["wasm-file.d.ts", "worker-file.d.ts"]) copyFileSync(`bindings/${file}`, `dist/${file}`);
 

@@ -8,6 +8,7 @@ import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { argumentsFor } from "./module.js";
 
 const asc = fileURLToPath(import.meta.resolve("assemblyscript/bin/asc.js"));
 /** asc and the optimiser it calls: another version of either may make other bytes. */
@@ -18,18 +19,19 @@ const tools = [join(dirname(asc), ".."), dirname(createRequire(asc).resolve("bin
  * @typedef {{ inputs: string, outputs: Record<string, string> }} Made
  */
 
-/** @param {string} root @param {string} target */
-const recordOf = (root, target) => join(root, `build/${target}.made.json`);
+/** @param {string} root @param {string} target @param {string} [name] */
+const recordOf = (root, target, name) => join(root, `build/${name === undefined ? "" : `${name}.`}${target}.made.json`);
 
 /**
- * The files that a target of asconfig.json writes.
- * @param {string} root @param {string} target
+ * The files that a target of asconfig.json writes, for the core or for a further module.
+ * @param {string} root @param {string} target @param {string} [name]
  */
-function outputsOf(root, target) {
+function outputsOf(root, target, name) {
   /** @type {unknown} */
   const config = JSON.parse(readFileSync(join(root, "asconfig.json"), "utf8"));
   const { targets } = /** @type {{ targets: Record<string, { outFile: string, textFile?: string }> }} */ (config);
   if (targets[target] === undefined) throw new Error(`asconfig.json has no target ${JSON.stringify(target)}`);
+  if (name !== undefined) return [`build/${name}.${target}.wasm`, `build/${name}.${target}.wat`];
   const { outFile, textFile } = targets[target];
   return textFile === undefined ? [outFile] : [outFile, textFile];
 }
@@ -61,11 +63,13 @@ const hashFile = (file) => createHash("sha256").update(readFileSync(file)).diges
  * Whether the files of a target are there, untouched, and made from what is there now.
  * @param {string} root the folder of asconfig.json
  * @param {string} target
+ * @param {string} [name] of a module in assembly/modules/; by default the core
  */
-export function isCurrent(root, target) {
-  const files = outputsOf(root, target);
-  if (!existsSync(recordOf(root, target))) return false;
-  const made = /** @type {unknown} */ (JSON.parse(readFileSync(recordOf(root, target), "utf8")));
+export function isCurrent(root, target, name) {
+  const files = outputsOf(root, target, name);
+  const record = recordOf(root, target, name);
+  if (!existsSync(record)) return false;
+  const made = /** @type {unknown} */ (JSON.parse(readFileSync(record, "utf8")));
   const { inputs, outputs } = /** @type {Made} */ (made);
   return (
     inputs === hashInputs(root, target) &&
@@ -77,18 +81,23 @@ export function isCurrent(root, target) {
  * Compiles a target, and notes what from. Gives whether it could, and what the compiler said.
  * @param {string} root the folder of asconfig.json
  * @param {string} target
+ * @param {string} [name] of a module in assembly/modules/; by default the core
  */
-export async function compile(root, target) {
-  const record = recordOf(root, target);
+export async function compile(root, target, name) {
+  const record = recordOf(root, target, name);
   rmSync(record, { force: true });
   const inputs = hashInputs(root, target);
   try {
-    const { stdout, stderr } = await promisify(execFile)(process.execPath, [asc, "--target", target], { cwd: root });
+    const args =
+      name === undefined
+        ? ["--target", target]
+        : argumentsFor(join(root, "/"), name, `assembly/modules/${name}/index.ts`, target);
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, [asc, ...args], { cwd: root });
     // A source that was saved meanwhile may be in the files or not: then they count for nothing.
     if (hashInputs(root, target) === inputs) {
       /** @type {Record<string, string>} */
       const outputs = {};
-      for (const file of outputsOf(root, target)) outputs[file] = hashFile(join(root, file));
+      for (const file of outputsOf(root, target, name)) outputs[file] = hashFile(join(root, file));
       writeFileSync(record, JSON.stringify({ inputs, outputs }));
     }
     return { succeeded: true, said: stdout + stderr };

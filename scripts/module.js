@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const asc = fileURLToPath(import.meta.resolve("assemblyscript/bin/asc.js"));
 
 /** @param {string} file @returns {unknown} */
-const parse = (file) => JSON.parse(readFileSync(`${root}${file}`, "utf8"));
+const parse = (file) => JSON.parse(readFileSync(file, "utf8"));
 
 /**
  * The bytes of a module, stamped. What it is made of goes through build/, under its name.
@@ -20,16 +20,27 @@ const parse = (file) => JSON.parse(readFileSync(`${root}${file}`, "utf8"));
  * @returns {Promise<Uint8Array<ArrayBuffer>>}
  */
 export async function buildModule(name, entry, variant) {
-  const { version } = /** @type {{ version: string }} */ (parse("package.json"));
+  const { version } = /** @type {{ version: string }} */ (parse(`${root}package.json`));
+  const args = argumentsFor(root, name, entry, variant);
+  await promisify(execFile)(process.execPath, [asc, ...args], { cwd: root });
+  return new Uint8Array(stamp(readFileSync(`${root}build/${name}.${variant}.wasm`), version, name));
+}
+
+/**
+ * What asc is called with to compile a module to build/NAME.TARGET.wasm.
+ * @param {string} root the folder of asconfig.json, with a slash behind it
+ * @param {string} name
+ * @param {string} entry its index.ts, seen from the root
+ * @param {string} target of asconfig.json
+ */
+export function argumentsFor(root, name, entry, target) {
   const { options, targets } = /** @type {{ options: object; targets: Record<string, object> }} */ (
-    parse("asconfig.json")
+    parse(`${root}asconfig.json`)
   );
-  const outFile = `build/${name}.${variant}.wasm`;
-  const target = { ...targets[variant], outFile: `../${outFile}`, textFile: `../build/${name}.${variant}.wat` };
-  const config = { entries: [`../${entry}`], options, targets: { [variant]: target } };
+  const files = { outFile: `../build/${name}.${target}.wasm`, textFile: `../build/${name}.${target}.wat` };
+  const config = { entries: [`../${entry}`], options, targets: { [target]: { ...targets[target], ...files } } };
   mkdirSync(`${root}build`, { recursive: true });
-  const file = `build/${name}.${variant}.asconfig.json`;
+  const file = `build/${name}.${target}.asconfig.json`;
   writeFileSync(`${root}${file}`, JSON.stringify(config));
-  await promisify(execFile)(process.execPath, [asc, "--config", file, "--target", variant], { cwd: root });
-  return new Uint8Array(stamp(readFileSync(`${root}${outFile}`), version, name));
+  return ["--config", file, "--target", target];
 }

@@ -65,13 +65,14 @@ function fileSizes() {
 
 /** What an application gets by importing heed. */
 async function bundleSizes() {
-  const [simd, relaxed] = ["simd", "relaxed"].map((variant) => readFileSync(`dist/${variant}.wasm`));
+  const names = ["simd", "relaxed", "linear.simd", "linear.relaxed"];
+  const wasm = names.map((name) => readFileSync(`dist/${name}.wasm`));
   const rows = [
     sizesOf("a page, with both builds inside", await minified("dist/index.js")),
-    sizesOf("a Worker, with both wasm files", await minified("dist/workerd.js"), simd, relaxed),
+    sizesOf("a Worker, with its wasm files", await minified("dist/workerd.js"), ...wasm),
   ];
   if (exported.includes("./dist/slim.js")) {
-    rows.splice(1, 0, sizesOf("a page with `heed/slim` and one wasm file", await minified("dist/slim.js"), relaxed));
+    rows.splice(1, 0, sizesOf("a page with `heed/slim` and one wasm file", await minified("dist/slim.js"), wasm[1]));
   }
   return table(["what you ship, minified", "raw", "gzip", "brotli"], ...rows);
 }

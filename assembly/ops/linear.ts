@@ -138,19 +138,35 @@ export function linear(
     let panel = panels;
     for (let feature = 0; feature < outFeatures; feature += LANES) {
       const width = min(LANES, outFeatures - feature);
-      for (let t = 0; t < inFeatures; t += BLOCK_IN) {
-        const steps = min(BLOCK_IN, inFeatures - t);
-        const xPart = x + ((<usize>t) << 2);
-        const kept = -i32(t > 0);
-        if (count == 1) multiplyOneRow(scratch, xPart, panel, steps, kept);
-        else multiply(scratch, xPart, panel, count, steps, (width + 3) >> 2, useTile6x2, xRowStride, 4, kept);
-        panel += <usize>steps * LANE_BYTES;
-      }
+      multiplyPanel(scratch, x, panel, count, inFeatures, width, useTile6x2, xRowStride);
+      panel += <usize>inFeatures * LANE_BYTES;
       const column = (<usize>feature) << 2;
       storeBlock(out + column, scratch, bias ? bias + column : 0, count, width, outRowStride);
     }
     out += <usize>BLOCK_ROWS * outRowStride;
     x += <usize>BLOCK_ROWS * xRowStride;
+  }
+}
+
+/** C[rows][LANES] = the products of `rows` rows of x with a panel, of which `width` features are wanted. */
+// @ts-ignore: decorator
+@inline export function multiplyPanel(
+  c: usize,
+  x: usize,
+  panel: usize,
+  rows: i32,
+  inFeatures: i32,
+  width: i32,
+  useTile6x2: bool,
+  xRowStride: usize,
+): void {
+  for (let t = 0; t < inFeatures; t += BLOCK_IN) {
+    const steps = min(BLOCK_IN, inFeatures - t);
+    const xPart = x + ((<usize>t) << 2);
+    const kept = -i32(t > 0);
+    if (rows == 1) multiplyOneRow(c, xPart, panel, steps, kept);
+    else multiply(c, xPart, panel, rows, steps, (width + 3) >> 2, useTile6x2, xRowStride, 4, kept);
+    panel += <usize>steps * LANE_BYTES;
   }
 }
 

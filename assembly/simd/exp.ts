@@ -34,6 +34,10 @@ import { LANE_BYTES, madd, maxNumber } from "./lanes";
 // @ts-ignore: decorator
 @inline export const INTEGER: usize = 72;
 
+/** Where the constants of activations begin, which modules/linear/epilogue.ts writes. */
+// @ts-ignore: decorator
+@inline export const ACTIVATIONS: usize = 88;
+
 /** Sign, and exponent and fraction of a binary16 at their places in f32. */
 // @ts-ignore: decorator
 @inline export const WIDENED_BITS: i32 = 0x8fffe000;
@@ -42,9 +46,9 @@ import { LANE_BYTES, madd, maxNumber } from "./lanes";
 // @ts-ignore: decorator
 @inline const SHORT: usize = 76; // c1 … c3
 
-/** Bytes of the table of constants. */
+/** Bytes of the table of constants: with those of activations. */
 // @ts-ignore: decorator
-@inline export const CONSTANT_BYTES: i32 = 88;
+@inline export const CONSTANT_BYTES: i32 = 140;
 
 /** log₂ e, for callers that fold it into a factor of their own. */
 // @ts-ignore: decorator

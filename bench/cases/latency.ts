@@ -12,7 +12,7 @@ const WARM_UP = 2000;
 const LARGE = 2 ** 30;
 
 /** `linear` over no rows reads and writes nothing: out, x, panels, bias, scratch, rows, inFeatures, outFeatures, … */
-const EMPTY = [0, 0, 0, 0, -1, 0, 1, 1, 4, 4, 0];
+const EMPTY = [0, 0, 0, 0, -1, 0, 1, 1, 4, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const SCRATCH_BYTES = 64;
 
 /** Figures of heed with `threads` threads, and why some are not there. */

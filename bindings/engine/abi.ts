@@ -30,6 +30,18 @@ export const PANEL_FEATURES = 16;
 /** Rows of x that pass over a panel before the next panel comes. (assembly/ops/linear.ts) */
 export const BLOCK_ROWS = 132;
 
+/** max(x, 0) (assembly/modules/linear/epilogue.ts) */
+export const ACT_RELU = 1;
+
+/** x / (1 + e^−x) (assembly/modules/linear/epilogue.ts) */
+export const ACT_SILU = 2;
+
+/** ½·x·(1 + tanh u) = x / (1 + e^−2u) with u = √(2/π)·(x + 0.044715·x³) (assembly/modules/linear/epilogue.ts) */
+export const ACT_GELU_TANH = 3;
+
+/** x·Φ(x) (assembly/modules/linear/epilogue.ts) */
+export const ACT_GELU = 4;
+
 /**
  * AttendArgs (assembly/args.ts) in memory: its fields, of four bytes each. The first `integers` are integers, the
  * others floats.
@@ -225,4 +237,39 @@ export interface Kernels {
   heapBase(): number;
   /** Whether this is the relaxed build. (assembly/index.ts) */
   isRelaxed(): number;
+}
+
+/** What the module of `linear` exports (docs/decisions/modules.md). */
+export interface LinearKernels {
+  /** Writes the constants of activations into the table of constants. (assembly/modules/linear/epilogue.ts) */
+  writeActivations(table: number): void;
+  /** Bytes of scratch that `linearFused` needs. (assembly/modules/linear/linear.ts) */
+  fusedScratchBytes(rows: number, inFeatures: number, group: number, isGated: boolean): number;
+  /**
+   * out = act(x·Wᵀ + bias) + residual; gated, with upPanels, out = act(x·Wᵀ + bias)·(x·Upᵀ + upBias) + residual.
+   * (assembly/modules/linear/linear.ts)
+   */
+  linearFused(
+    out: number,
+    x: number,
+    panels: number,
+    bias: number,
+    scratch: number,
+    rows: number,
+    inFeatures: number,
+    outFeatures: number,
+    outRowStride: number,
+    xRowStride: number,
+    useTile6x2: boolean,
+    table: number,
+    residual: number,
+    activation: number,
+    upPanels: number,
+    upBias: number,
+    upLane: number,
+    group: number,
+    isInt4: boolean,
+  ): void;
+  /** Whether this is the relaxed build of the module. (assembly/modules/linear/index.ts) */
+  isRelaxedModule(): number;
 }

@@ -1,5 +1,5 @@
 import { Arena } from "../memory/arena.ts";
-import type { Kernels } from "./abi.ts";
+import type { Kernels, LinearKernels } from "./abi.ts";
 import { keepsTile6x2 } from "./features.ts";
 import type { ThreadKernel } from "./items.ts";
 
@@ -48,6 +48,11 @@ export class Instance {
   readonly constants: number;
   /** Whether the engine keeps the 6 × 2 tile of assembly/simd/gemm.ts in registers. */
   readonly useTile6x2: boolean;
+
+  /** The kernels of the module of `linear`, from its first use on: see linearKernels of module.ts. */
+  fused: LinearKernels | undefined;
+  /** What that module is made from, a function where it is inside the package. */
+  fusedSource: (() => WebAssembly.Module | Uint8Array) | undefined;
 
   /** Workers on the same memory, where there are any. */
   pool: Threads | undefined;

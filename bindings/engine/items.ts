@@ -1,8 +1,16 @@
-import type { Kernels } from "./abi.ts";
+import type { Kernels, LinearKernels } from "./abi.ts";
 
 /** The kernels that may run on all threads. Done once more, each gives the same; normalizeRows after scoreRows alone. */
 export type ThreadKernel =
-  "attend" | "linear" | "packPanels" | "scoreRows" | "normalizeRows" | "topOfRow" | "storeRows" | "mergeRows";
+  | "attend"
+  | "linear"
+  | "linearFused"
+  | "packPanels"
+  | "scoreRows"
+  | "normalizeRows"
+  | "topOfRow"
+  | "storeRows"
+  | "mergeRows";
 
 /**
  * Calls a kernel with the arguments of an item, and then `next`, whose arguments are those from argument `at` on. Among
@@ -11,7 +19,7 @@ export type ThreadKernel =
  * @returns what the last of them returned; 0 where that is nothing
  */
 export function callItem(
-  kernels: Kernels,
+  kernels: Kernels | LinearKernels,
   scratch: number,
   item: ArrayLike<number>,
   kernel: ThreadKernel,

@@ -1,6 +1,8 @@
 // A further wasm module beside the kernels, on the memory of an instance: the place for what not every user needs
 // (gradients, norms, quantised weights), so that the kernels stay small. docs/decisions/modules.md says how one is
 // built, stamped and loaded.
+import { wrongValue } from "../check.ts";
+import type { LinearKernels } from "./abi.ts";
 import type { Instance } from "./instance.ts";
 import { compile, compileSync, stampOf } from "./source.ts";
 
@@ -26,4 +28,42 @@ export function addModuleSync(instance: Instance, name: string, source: unknown)
 
 function instantiateBeside({ arena }: Instance, module: WebAssembly.Module): unknown {
   return new WebAssembly.Instance(module, { env: { memory: arena.memory } }).exports;
+}
+
+/** How `load` names the module of `linear`, and its stamp. */
+export const LINEAR = "linear";
+
+/**
+ * The kernels of weights in integers and of the epilogue of `linear`. The first call compiles them, a few kilobytes,
+ * unless `load` was handed them.
+ *
+ * @throws Error where neither the package nor the caller has brought them
+ */
+export function linearKernels(instance: Instance): LinearKernels {
+  return instance.fused ?? addLinear(instance, sourceOf(instance));
+}
+
+/** Hands an instance the module of `linear`, compiled. Throws a RangeError where that is of the other build. */
+export function addLinear(instance: Instance, module: WebAssembly.Module): LinearKernels {
+  return useLinear(instance, instantiateBeside(instance, module) as LinearKernels);
+}
+
+/** {@link addLinear} of what it exports. */
+export function useLinear(instance: Instance, fused: LinearKernels): LinearKernels {
+  const [wanted, got] = [instance.kernels.isRelaxed(), fused.isRelaxedModule()].map(variantName);
+  if (got !== wanted) throw wrongValue(LINEAR, `the "${wanted}" build`, got);
+  fused.writeActivations(instance.constants);
+  return (instance.fused = fused);
+}
+
+function variantName(isRelaxed: number): string {
+  return isRelaxed ? "relaxed" : "simd";
+}
+
+function sourceOf({ fusedSource, kernels }: Instance): WebAssembly.Module {
+  if (fusedSource) return compileSync(fusedSource(), stampOf(LINEAR), LINEAR);
+  throw new Error(
+    "weights in int8 and int4, activations and residuals are a wasm file of their own: " +
+      `load({ ${LINEAR} }) with heed/${LINEAR}.${variantName(kernels.isRelaxed())}.wasm`,
+  );
 }

@@ -14,7 +14,7 @@ export function readRow(memory: ArrayBuffer, type: number, ptr: number, scale: n
 }
 
 /** The value of a binary16, which is finite. */
-function fromBinary16(bits: number): number {
+export function fromBinary16(bits: number): number {
   const exponent = (bits >> 10) & 31;
   const fraction = bits & 1023;
   const magnitude = exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25);

@@ -11,14 +11,67 @@ import {
   wrongValue,
 } from "../check.ts";
 import type { Arena } from "../memory/arena.ts";
-import { type Floats, checkFloats, isRows, shaped } from "../memory/data.ts";
+import { PANEL_FEATURES } from "../engine/abi.ts";
+import { type Bytes, type Floats, checkBytes, checkFloats, isRows, shaped } from "../memory/data.ts";
 import { type Tensor, isTensor } from "../memory/tensor.ts";
-import { nested } from "../options.ts";
+import { MOST_DIMENSIONS, list, nested } from "../options.ts";
 
 /** A weight as checkpoints store it: the floats of an array of `shape`, in C order. @category Layer and linear */
 export interface Weight {
   data: Float32Array | Tensor;
   shape: readonly number[];
+}
+
+/**
+ * A weight in blocks of 32 input features, as GGUF stores it, row by row in C order: `q8_0` is a binary16 scale d and 32
+ * bytes, w = d·q; `q4_0` a binary16 scale and 16 bytes, w = d·(q − 8), of which the low nibbles are the first 16 values.
+ * They are packed without loss (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
+ *
+ * @category Layer and linear
+ */
+export interface BlockWeight {
+  data: Uint8Array;
+  dtype: BlockDtype;
+  /** [outFeatures, inFeatures] */
+  shape?: readonly number[] | undefined;
+}
+
+/** Quantised blocks of GGUF. @category Layer and linear */
+export type BlockDtype = "q8_0" | "q4_0";
+
+/** How a packed weight is stored. @category Layer and linear */
+export type WeightDtype = "f32" | "int8" | "q4";
+
+/** The names of WeightDtype. */
+export const WEIGHT_DTYPES: readonly WeightDtype[] = ["f32", "int8", "q4"];
+
+/** Input features in a block of GGUF. */
+export const BLOCK_FEATURES = 32;
+
+/** Bytes of a block of GGUF. */
+export function blockBytes(dtype: BlockDtype): number {
+  return dtype === "q8_0" ? 34 : 18;
+}
+
+/** How a weight stands in panels. */
+export interface PackedForm {
+  /** Input features that share a scale; 0 for f32. */
+  group: number;
+  isInt4: boolean;
+  /** Bytes of a panel of PANEL_FEATURES output features. */
+  panelBytes: number;
+}
+
+/** The form of a packed weight. */
+export function formOf(
+  dtype: WeightDtype,
+  { inFeatures, blocks }: Pick<CheckedWeight, "inFeatures" | "blocks">,
+): PackedForm {
+  if (dtype === "f32") return { group: 0, isInt4: false, panelBytes: PANEL_FEATURES * inFeatures * 4 };
+  const isInt4 = dtype === "q4";
+  const group = isInt4 || blocks ? BLOCK_FEATURES : 2 * BLOCK_FEATURES;
+  const integers = Math.ceil(inFeatures / 4) * (isInt4 ? 2 : 4);
+  return { group, isInt4, panelBytes: PANEL_FEATURES * (Math.ceil(inFeatures / group) * 4 + integers) };
 }
 
 /** The matrix and the bias of a linear layer. @category Layer and linear */
@@ -27,14 +80,27 @@ export interface LinearWeights {
    * [outFeatures, inFeatures]. Floats without a shape get one from `bias`, or from the sizes that are given beside
    * them.
    */
-  weight: Float32Array | Tensor | Weight;
+  weight: Float32Array | Tensor | Weight | BlockWeight;
   /** [outFeatures]. Default none. */
   bias?: Float32Array | Tensor | Weight | undefined;
   /** Whether `weight` is [inFeatures, outFeatures], as Keras and ONNX have it. Default false. */
   transposed?: boolean | undefined;
 }
 
-const readWeights = /* @__PURE__ */ nested<LinearWeights>({ weight: shaped, bias: shaped, transposed: 0 });
+const readWeights = /* @__PURE__ */ nested<LinearWeights>({ weight: readWeight, bias: shaped, transposed: 0 });
+
+/** Reads a weight: { data, shape } as {@link shaped}, and blocks. */
+export function readWeight(value: unknown): unknown {
+  if (!isObject(value) || isRows(value)) return value;
+  const { data, shape, dtype } = value as { data?: unknown; shape?: unknown; dtype?: unknown };
+  if (dtype !== "q8_0" && dtype !== "q4_0") return shaped({ data, shape });
+  return { data, shape: list(shape, MOST_DIMENSIONS), dtype };
+}
+
+/** Whether a weight that has been read is one of blocks. */
+export function isBlocks(weight: unknown): weight is { data: unknown; shape: unknown; dtype: BlockDtype } {
+  return isObject(weight) && !isRows(weight) && "dtype" in weight;
+}
 
 /** How { weight, bias, transposed } is read. */
 export function readLinearWeights(given: unknown, name: string): unknown {
@@ -53,7 +119,9 @@ export interface Features {
 
 /** A checked weight. W[o][i] is the float o·outStride + i·inStride of `data`. */
 export interface CheckedWeight {
-  data: Floats;
+  data: Floats | Bytes;
+  /** What `data` is where it is no floats. */
+  blocks: BlockDtype | undefined;
   bias: Floats | undefined;
   inFeatures: number;
   outFeatures: number;
@@ -120,11 +188,11 @@ export function checkWeight(
   prefix = "",
 ): CheckedWeight {
   const title = `${prefix}weight`;
-  checkBoolean(`${prefix}transposed`, transposed);
+  const isTransposed = checkBoolean(`${prefix}transposed`, transposed);
   for (const name of ["inFeatures", "outFeatures"] as const) {
     if (known[name] !== undefined) checkInteger(name, known[name], 1);
   }
-  const { data, shape } = checkShaped(title, weight, arena);
+  const { data, shape, length, blocks } = checkData(title, weight, isTransposed, arena);
   const bias = biasIn === undefined ? undefined : checkShaped(`${prefix}bias`, biasIn, arena).data;
   const dimensions = transposed ? "[inFeatures, outFeatures]" : "[outFeatures, inFeatures]";
   if (shape) checkSizes(title, shape, dimensions, [undefined, undefined]);
@@ -137,16 +205,39 @@ export function checkWeight(
   if (outKnown === undefined && inKnown === undefined) {
     throw wrongKind(title, "a shape, a bias beside it, or inFeatures or outFeatures", weight);
   }
-  const outFeatures = outKnown ?? otherSize(title, data.length, inKnown!, "inFeatures");
-  const inFeatures = inKnown ?? otherSize(title, data.length, outFeatures, "outFeatures");
+  const outFeatures = outKnown ?? otherSize(title, length, inKnown!, "inFeatures");
+  const inFeatures = inKnown ?? otherSize(title, length, outFeatures, "outFeatures");
   if (shape) checkSizes(title, shape, dimensions, inOrder([outFeatures, inFeatures]));
-  if (data.length !== outFeatures * inFeatures || data.length === 0) {
+  if (length !== outFeatures * inFeatures || length === 0) {
     const expected = `a length of ${outFeatures * inFeatures} (outFeatures × inFeatures), and not 0`;
-    throw wrongValue(title, expected, data.length);
+    throw wrongValue(title, expected, length);
+  }
+  if (blocks && inFeatures % BLOCK_FEATURES !== 0) {
+    throw wrongValue("inFeatures", `a multiple of ${BLOCK_FEATURES} (a block of ${blocks})`, inFeatures);
   }
   if (bias) checkLength(`${prefix}bias`, bias.length, outFeatures, "outFeatures");
   const [outStride, inStride] = transposed ? [1, outFeatures] : [inFeatures, 1];
-  return { data, bias, inFeatures, outFeatures, outStride, inStride };
+  return { data, blocks, bias, inFeatures, outFeatures, outStride, inStride };
+}
+
+/** Checks the values of a weight, floats or blocks; `length` counts values. */
+function checkData(
+  title: string,
+  weight: unknown,
+  transposed: boolean,
+  arena: Arena,
+): { data: Floats | Bytes; shape: readonly number[] | undefined; length: number; blocks: BlockDtype | undefined } {
+  if (!isBlocks(weight)) {
+    const { data, shape } = checkShaped(title, weight, arena);
+    return { data, shape, length: data.length, blocks: undefined };
+  }
+  const { dtype: blocks, shape } = weight;
+  if (transposed) throw wrongValue(`transposed`, `false beside blocks of ${blocks}`, transposed);
+  const data = checkBytes(`${title}.data`, weight.data, arena);
+  const size = blockBytes(blocks);
+  const length = checkRows(`${title}.data`, data.length, size, `bytes of a block of ${blocks}`) * BLOCK_FEATURES;
+  if (shape !== undefined) checkShapeHolds(title, shape, length);
+  return { data, shape, length, blocks };
 }
 
 /** The size of a weight of `length` floats whose other size is `size`. */

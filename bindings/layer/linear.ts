@@ -1,14 +1,28 @@
-import { checkAbsent, checkRows, disposed, isObject, notOurs, wrongValue } from "../check.ts";
+import { checkAbsent, checkChoice, checkRows, disposed, isObject, notOurs, wrongKind, wrongValue } from "../check.ts";
 import { PANEL_FEATURES } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
-import type { Arena } from "../memory/arena.ts";
-import { withScope } from "../memory/call-scope.ts";
-import { type Floats, checkFloats, shaped } from "../memory/data.ts";
+import { linearKernels } from "../engine/module.ts";
+import { type Arena, floatsAt } from "../memory/arena.ts";
+import { type CallScope, withScope } from "../memory/call-scope.ts";
+import { type Floats, checkFloats, checkFloatsOf, floatsOf, shaped } from "../memory/data.ts";
 import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
 import type { Tensor } from "../memory/tensor.ts";
 import { type Names, readOptions } from "../options.ts";
-import { type CheckedWeight, type Features, checkBias, checkWeight } from "./linear-weights.ts";
-import { pack, runLinear, runRaw } from "./run-linear.ts";
+import { type Activation, checkActivation } from "./epilogue.ts";
+import { packIntegers } from "./integers.ts";
+import {
+  type CheckedWeight,
+  type Features,
+  type PackedForm,
+  type WeightDtype,
+  WEIGHT_DTYPES,
+  checkBias,
+  checkWeight,
+  formOf,
+  isBlocks,
+  readWeight,
+} from "./linear-weights.ts";
+import { type Epilogue, pack, runLinear, runRaw, scratchBytesOf } from "./run-linear.ts";
 
 /** How a weight is stored. @category Layer and linear */
 export interface WeightOptions extends Features {
@@ -16,21 +30,36 @@ export interface WeightOptions extends Features {
   transposed?: boolean | undefined;
 }
 
+/** How a weight is packed. @category Layer and linear */
+export interface PackOptions extends WeightOptions {
+  /**
+   * How the weight is stored. `"int8"` rounds it to −127 … 127 in units of max|w|/127 over 64 input features of an output
+   * feature; `"q4"` to −8 … 7 over 32, as GGUF's q4_0. A quarter, and five 32nds, of the memory of `"f32"`, the default.
+   */
+  dtype?: WeightDtype | undefined;
+}
+
 const WEIGHT_NAMES: Names<WeightOptions> = { inFeatures: 0, outFeatures: 0, transposed: 0 };
+const PACK_NAMES: Names<PackOptions> = { ...WEIGHT_NAMES, dtype: 0 };
 
 /** What `linear` takes besides x, the weight and the bias. @category Layer and linear */
 export interface LinearOptions<Out extends Rows | undefined = Rows | undefined> extends WeightOptions {
-  /** Where to write, [rows, outFeatures]. Default a fresh Float32Array. */
+  /** What becomes of x·Wᵀ + bias. A gate halves the features of out: those of the gate come first in W. Default none. */
+  activation?: Activation | undefined;
+  /** [rows, features of out], added at the end. May be `out`. Default none. */
+  residual?: Rows | undefined;
+  /** Where to write, [rows, features of out]. Default a fresh Float32Array. */
   out?: Out | undefined;
 }
 
 /** Options that a packed weight settles. */
 const SETTLED = ["inFeatures", "outFeatures", "transposed"] as const;
-const LINEAR_NAMES: Names<LinearOptions> = { ...WEIGHT_NAMES, out: 0 };
+/** `dtype` is known, for an error that says where it belongs. */
+const LINEAR_NAMES: Names<LinearOptions & PackOptions> = { ...PACK_NAMES, out: 0, activation: 0, residual: 0 };
 
 /** What `linear` returns. @category Layer and linear */
 export interface LinearResult<Out = Rows | undefined> {
-  /** [rows, outFeatures] */
+  /** [rows, outFeatures], with a gate [rows, outFeatures / 2] */
   out: Written<Out>;
 }
 
@@ -49,28 +78,43 @@ export interface LinearResult<Out = Rows | undefined> {
 export class PackedLinear {
   readonly inFeatures: number;
   readonly outFeatures: number;
+  /** How the weight is stored. */
+  readonly dtype: WeightDtype;
   readonly #arena: Arena;
+  readonly #form: PackedForm;
   /** The address of the panels, and of the bias behind them where there is one. */
   readonly #ptr: number;
   readonly #bytes: number;
   readonly #bias: Floats | undefined;
   #disposed = false;
 
-  /** @internal */
-  constructor(instance: Instance, weight: CheckedWeight) {
+  /** @internal `title` is what errors call the weight. */
+  constructor(instance: Instance, weight: CheckedWeight, dtype: WeightDtype, title: string) {
     const { arena } = instance;
     arena.check();
-    const { data, bias, inFeatures, outFeatures } = weight;
+    const { data, bias, inFeatures, outFeatures, blocks } = weight;
     this.inFeatures = inFeatures;
     this.outFeatures = outFeatures;
+    this.dtype = blocks === undefined ? dtype : blocks === "q8_0" ? "int8" : "q4";
     this.#arena = arena;
-    const panelBytes = Math.ceil(outFeatures / PANEL_FEATURES) * PANEL_FEATURES * inFeatures * 4;
+    const form = formOf(this.dtype, weight);
+    if (form.group) linearKernels(instance);
+    this.#form = form;
+    const panelBytes = Math.ceil(outFeatures / PANEL_FEATURES) * form.panelBytes;
     this.#bytes = panelBytes + (bias ? outFeatures * 4 : 0);
     this.#ptr = withScope(arena, (scope) => {
-      const weightPtr = scope.input(data);
+      const weightPtr = form.group ? 0 : scope.input(data);
       const biasPtr = scope.input(bias);
       const ptr = arena.allocate(this.#bytes);
-      pack(instance, ptr, weightPtr, weight);
+      if (!form.group) pack(instance, ptr, weightPtr, weight);
+      else {
+        try {
+          packIntegers(arena, ptr, weight, form, title);
+        } catch (error) {
+          arena.release(ptr);
+          throw error;
+        }
+      }
       if (bias) new Uint8Array(arena.buffer).copyWithin(ptr + panelBytes, biasPtr, biasPtr + outFeatures * 4);
       return ptr;
     });
@@ -91,16 +135,17 @@ export class PackedLinear {
   }
 
   /**
-   * @internal The address of the panels, and the bias, for the instance that owns `arena`.
+   * @internal The address of the panels, their form, and the bias, for the instance that owns `arena`.
    *
    * @param title the name of the argument in errors
    * @throws ReferenceError after `dispose`, TypeError for another instance
    */
-  addressesIn(arena: Arena, title: string): { panels: number; bias: Floats | undefined } {
+  addressesIn(arena: Arena, title: string): Packed {
     if (this.#disposed) throw disposed(title, "PackedLinear");
     if (arena !== this.#arena) throw notOurs(title, "PackedLinear");
     arena.check();
-    return { panels: this.#ptr, bias: this.#bias };
+    const { group, isInt4, panelBytes } = this.#form;
+    return { panels: this.#ptr, bias: this.#bias, group, isInt4, panelBytes };
   }
 
   /**
@@ -122,14 +167,24 @@ export class PackedLinear {
   }
 }
 
-/** Packs a weight and its bias, see `Heed.packLinear`. */
-export function packLinear(instance: Instance, weight: unknown, bias: unknown, given: WeightOptions): PackedLinear {
-  const options = readOptions("packLinear", given, WEIGHT_NAMES);
-  const linear = { ...options, weight: shaped(weight), bias: shaped(bias) };
-  return new PackedLinear(instance, checkWeight(instance.arena, linear, options));
+/** Where a packed weight is. */
+interface Packed extends PackedForm {
+  panels: number;
+  bias: Floats | undefined;
 }
 
-/** out = x·Wᵀ + bias, see `Heed.linear`: check, copy in, run, copy out, release. */
+/** Packs a weight and its bias, see `Heed.packLinear`. */
+export function packLinear(instance: Instance, weightIn: unknown, bias: unknown, given: PackOptions): PackedLinear {
+  const options = readOptions("packLinear", given, PACK_NAMES);
+  const weight = readWeight(weightIn);
+  const { dtype = "f32" } = options;
+  checkChoice("dtype", dtype, WEIGHT_DTYPES);
+  if (isBlocks(weight)) checkAbsent(options, ["dtype"], `nothing beside blocks of ${weight.dtype}`, wrongValue);
+  const linear = { ...options, weight, bias: shaped(bias) };
+  return new PackedLinear(instance, checkWeight(instance.arena, linear, options), dtype, "weight");
+}
+
+/** out = act(x·Wᵀ + bias) + residual, see `Heed.linear`: check, copy in, run, copy out, release. */
 export function linear(
   instance: Instance,
   xIn: unknown,
@@ -137,30 +192,81 @@ export function linear(
   biasGiven: unknown,
   given: LinearOptions,
 ): { out: Float32Array | Tensor } {
-  const { arena, kernels } = instance;
+  const { arena } = instance;
   const options = readOptions("linear", given, LINEAR_NAMES);
-  const weight = PackedLinear.isPacked(weightIn) ? weightIn : shaped(weightIn);
+  checkAbsent(options, ["dtype"], "nothing: packLinear(weight, bias, { dtype }) stores a weight as int8 or q4");
+  const weight = PackedLinear.isPacked(weightIn) ? weightIn : readWeight(weightIn);
+  if (!PackedLinear.isPacked(weight) && isBlocks(weight))
+    throw wrongKind("weight", "floats, or what packLinear made of blocks", weight);
   const biasIn = shaped(biasGiven);
   const x = checkFloats("x", xIn, arena);
   const packed = PackedLinear.isPacked(weight) ? checkPacked(arena, weight, biasIn, options) : undefined;
   const raw = packed ? undefined : checkWeight(arena, { ...options, weight, bias: biasIn }, options);
-  const { inFeatures, outFeatures, bias } = packed ?? raw!;
+  const { inFeatures, bias } = packed ?? raw!;
+  const { number: activation, isGated } = checkActivation(options.activation);
+  const outFeatures = (packed ?? raw!).outFeatures / (isGated ? 2 : 1);
+  if (!Number.isInteger(outFeatures)) {
+    throw wrongValue("weight", "an even number of output features (a gate)", 2 * outFeatures);
+  }
   const rows = checkRows("x", x.length, inFeatures, "inFeatures");
-  const out = new Output(arena, "out", options.out, rows * outFeatures, "rows of x × outFeatures");
-  checkApart(arena, { out: options.out }, { x: xIn, weight, bias: biasIn });
+  const what = `rows of x × outFeatures${isGated ? " / 2" : ""}`;
+  const out = new Output(arena, "out", options.out, rows * outFeatures, what);
+  const { residual: residualIn } = options;
+  const residual =
+    residualIn === undefined ? undefined : checkFloatsOf("residual", residualIn, arena, rows * outFeatures, what);
+  const isInPlace = residual?.ptr !== undefined && residual.ptr === out.place?.ptr;
+  checkApart(
+    arena,
+    { out: options.out },
+    { x: xIn, weight, bias: biasIn, residual: isInPlace ? undefined : residualIn },
+  );
+
+  const isFused = activation !== 0 || residual !== undefined;
+  if (isFused) linearKernels(instance);
 
   return withScope(arena, (scope) => {
     const xPtr = scope.input(x);
     const biasPtr = scope.input(bias);
     const weightPtr = scope.input(raw?.data);
-    const panels = packed?.panels ?? scope.reserve(PANEL_FEATURES * inFeatures * 4);
-    const scratch = scope.reserve(kernels.linearScratchBytes());
-    const outPtr = out.reserve(scope);
-    const call = { out: outPtr, x: xPtr, panels, bias: biasPtr, rows, inFeatures, outFeatures };
-    if (raw) runRaw(instance, call, weightPtr, raw, scratch);
-    else runLinear(instance, call, scratch);
+    const form = packed ?? formOf("f32", raw!);
+    const { group, isInt4, panelBytes } = form;
+    // A gate has two panels for one of out, so all are packed before.
+    const panelCount = isGated ? Math.ceil((2 * outFeatures) / PANEL_FEATURES) : 1;
+    const panels = packed?.panels ?? scope.reserve(panelCount * panelBytes);
+    const epilogue: Epilogue | undefined = isFused
+      ? {
+          residual: scope.input(residual),
+          isInPlace,
+          activation,
+          upPanels: isGated ? panels + Math.floor(outFeatures / PANEL_FEATURES) * panelBytes : 0,
+          upLane: isGated ? outFeatures % PANEL_FEATURES : 0,
+          upBias: isGated && bias ? biasPtr + outFeatures * 4 : 0,
+        }
+      : undefined;
+    const sizes = { rows, inFeatures, outFeatures };
+    const call = { out: 0, x: xPtr, panels, bias: biasPtr, ...sizes, group, isInt4, panelBytes, epilogue };
+    const scratch = scope.reserve(scratchBytesOf(instance, call, rows));
+    call.out = out.reserve(scope);
+    // Threads read a copy of what is written over, unless there is no memory for one.
+    const copy = isInPlace && instance.pool ? scope.attempt(() => copyOf(scope, arena, residual)) : undefined;
+    if (epilogue && copy !== undefined) {
+      epilogue.residual = copy;
+      epilogue.isInPlace = false;
+    }
+    if (raw && !isGated) runRaw(instance, call, weightPtr, raw, scratch);
+    else {
+      if (raw) pack(instance, panels, weightPtr, raw);
+      runLinear(instance, call, scratch);
+    }
     return { out: out.take()! };
   });
+}
+
+/** The address of a copy. */
+function copyOf(scope: CallScope, arena: Arena, floats: Floats): number {
+  const copy = scope.reserve(floats.length * 4);
+  floatsAt(arena, copy, floats.length).set(floatsOf(arena, floats));
+  return copy;
 }
 
 /** Checks a packed weight, and that no option beside it says what it settles. */
@@ -169,12 +275,13 @@ function checkPacked(
   weight: PackedLinear,
   biasIn: unknown,
   options: LinearOptions,
-): { panels: number; bias: Floats | undefined; inFeatures: number; outFeatures: number } {
+): Packed & Pick<PackedLinear, "inFeatures" | "outFeatures"> {
   const { inFeatures, outFeatures } = weight;
-  const { panels, bias } = weight.addressesIn(arena, "weight");
+  const { panels, bias, group, isInt4, panelBytes } = weight.addressesIn(arena, "weight");
   checkAbsent(options, SETTLED, "nothing beside a packed weight", wrongValue);
   // Written out, as a spread takes V8 far longer.
-  if (biasIn === undefined) return { panels, bias, inFeatures, outFeatures };
+  if (biasIn === undefined) return { panels, bias, inFeatures, outFeatures, group, isInt4, panelBytes };
   if (bias) throw wrongValue("bias", "nothing beside a packed weight that brings one", biasIn);
-  return { panels, bias: checkBias("bias", biasIn, arena, outFeatures), inFeatures, outFeatures };
+  const own = checkBias("bias", biasIn, arena, outFeatures);
+  return { panels, bias: own, inFeatures, outFeatures, group, isInt4, panelBytes };
 }

@@ -1,5 +1,5 @@
 import { checkProblem, checkQueries } from "../attention/problem.ts";
-import { checkBoolean, disposed, wrongKind } from "../check.ts";
+import { checkBoolean, checkChoice, disposed, wrongKind } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
 import { KvCache } from "../kv-cache/kv-cache.ts";
 import { type KvCacheOptions, STORE_NAMES } from "../kv-cache/options.ts";
@@ -11,6 +11,7 @@ import { type AsyncOptions, runAsync } from "../steps/run-async.ts";
 import { finish } from "../steps/steps.ts";
 import { ASYNC_FORWARD_NAMES, FORWARD_NAMES, type ForwardOptions, type ForwardResult } from "./forward-options.ts";
 import { type ForwardCall, checkForward, withCopies } from "./forward.ts";
+import { type WeightDtype, WEIGHT_DTYPES } from "./linear-weights.ts";
 import { PackedLinear } from "./linear.ts";
 import {
   type LayerDefaults,
@@ -19,6 +20,7 @@ import {
   type LayerRotary,
   type MultiHeadAttentionOptions,
   type MultiHeadWeights,
+  PROJECTIONS,
   WEIGHTS_NAMES,
   checkDims,
   checkSwitch,
@@ -56,6 +58,7 @@ export class MultiHeadAttention implements LayerDims {
   readonly #instance: Instance;
   /** Whether every projection must have a bias, or none may. */
   readonly #biasRule: boolean | undefined;
+  readonly #weightDtype: WeightDtype;
   readonly #rotary: LayerRotary | undefined;
   /** With the sizes of the layer. Inherits nothing, like the options of a call. */
   readonly #defaults: LayerDefaults;
@@ -73,7 +76,8 @@ export class MultiHeadAttention implements LayerDims {
     this.#instance = instance;
     Object.assign(this, checkDims(options));
     Object.freeze(this.kvDim);
-    const { bias, rotary } = options;
+    const { bias, rotary, weightDtype = "f32" } = options;
+    this.#weightDtype = checkChoice("weightDtype", weightDtype, WEIGHT_DTYPES);
     this.#biasRule = bias === undefined ? undefined : checkBoolean("bias", bias);
     // The sizes and the defaults are checked as options of a call without rows.
     const defaults: LayerDefaults & LayerDims = record(this as LayerDims);
@@ -110,7 +114,10 @@ export class MultiHeadAttention implements LayerDims {
     const checked = checkWeights(this.#instance.arena, weights, this, this.#biasRule);
     const packed: PackedLinear[] = [];
     try {
-      for (const weight of checked) if (weight) packed.push(new PackedLinear(this.#instance, weight));
+      for (const [n, weight] of checked.entries()) {
+        const title = `weights.${PROJECTIONS[n]!}.weight`;
+        if (weight) packed.push(new PackedLinear(this.#instance, weight, this.#weightDtype, title));
+      }
     } catch (error) {
       for (const one of packed) one.dispose();
       throw error;

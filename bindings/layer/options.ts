@@ -10,6 +10,7 @@ import {
   type CheckedWeight,
   type Features,
   type LinearWeights,
+  type WeightDtype,
   checkWeight,
   readLinearWeights,
 } from "./linear-weights.ts";
@@ -65,6 +66,11 @@ export interface MultiHeadAttentionOptions extends LayerDefaults {
   bias?: boolean | undefined;
   /** Rotary embedding of q and k. True is the default form of `Heed.rotary`. Default false. */
   rotary?: boolean | LayerRotary | undefined;
+  /**
+   * How the weights are stored, see `packLinear`. Weights that come in blocks of GGUF stay what they are. Default
+   * `"f32"`.
+   */
+  weightDtype?: WeightDtype | undefined;
   /** May be given later, by `setWeights`. */
   weights?: MultiHeadWeights | undefined;
 }
@@ -101,6 +107,7 @@ export const LAYER_NAMES: Names<MultiHeadAttentionOptions> = {
   outDim: 0,
   bias: 0,
   rotary: nested(FORM_NAMES),
+  weightDtype: 0,
   weights: nested(WEIGHTS_NAMES),
 };
 
@@ -118,7 +125,8 @@ export interface LayerDims {
   outDim: number;
 }
 
-const PROJECTIONS = ["q", "k", "v", "out"] as const;
+/** The projections of a layer, in the order in which they are packed. */
+export const PROJECTIONS = ["q", "k", "v", "out"] as const;
 
 /**
  * Settles the sizes of a layer: each from its option, else from the shape of a weight, else from its default. Whether

@@ -2,7 +2,7 @@ import { BLOCK_ROWS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { Share, Steps } from "../steps/steps.ts";
 import type { PackedLinear } from "./linear.ts";
-import { type LinearCall, linearInSteps, runLinear } from "./run-linear.ts";
+import { type LinearCall, linearInSteps, runLinear, scratchBytesOf } from "./run-linear.ts";
 
 /** One projection: out = x·Wᵀ + bias. */
 export interface Projection {
@@ -18,7 +18,7 @@ export interface Projection {
  * Runs projections side by side, BLOCK_ROWS rows at a time where there is one thread: those of the same x read these
  * rows while they are in the processor's cache. With a `share` they run in steps, one after the other.
  *
- * @param scratch address of linearScratchBytes
+ * @param scratch address of {@link projectionBytes}
  * @throws ReferenceError where a weight is disposed
  */
 export function* project(
@@ -46,6 +46,12 @@ export function* project(
   }
 }
 
+/** Bytes of the scratch of projections. */
+export function projectionBytes(instance: Instance, projections: readonly Projection[]): number {
+  const bytes = projections.map((one) => scratchBytesOf(instance, callOf(instance, one), one.rows));
+  return Math.max(...bytes);
+}
+
 /** The call for `rows` rows from `start` on. */
 function callOf(
   { arena }: Instance,
@@ -54,7 +60,8 @@ function callOf(
   rows: number = all,
 ): LinearCall {
   const { inFeatures, outFeatures } = linear;
-  const { panels, bias } = linear.addressesIn(arena, "weights");
+  const { panels, bias, group, isInt4, panelBytes } = linear.addressesIn(arena, "weights");
   const [outPtr, xPtr] = [out + start * outFeatures * 4, x + start * inFeatures * 4];
-  return { out: outPtr, x: xPtr, panels, bias: bias?.ptr ?? 0, rows, inFeatures, outFeatures };
+  const biasPtr = bias?.ptr ?? 0;
+  return { out: outPtr, x: xPtr, panels, bias: biasPtr, rows, inFeatures, outFeatures, group, isInt4, panelBytes };
 }

@@ -12,7 +12,7 @@ import type { Share, Steps } from "../steps/steps.ts";
 import type { ForwardOptions } from "./forward-options.ts";
 import type { ForwardCall } from "./forward.ts";
 import type { PackedLinear } from "./linear.ts";
-import { type Projection, project } from "./projections.ts";
+import { type Projection, project, projectionBytes } from "./projections.ts";
 
 /** q, k and v, and what attention makes of them, in the memory of a call. */
 interface Heads {
@@ -35,7 +35,7 @@ export function* runForward(
   options: ForwardOptions,
   inSteps: boolean,
 ): Steps<object> {
-  const { arena, kernels } = instance;
+  const { arena } = instance;
   const { x, kSource, vSource, batch, rowsQ, rowsKv, weights, cache, lengths, layer } = call;
   const { numHeads, numKvHeads, headDim, valueDim } = layer.dims;
   const [qLinear, kLinear, vLinear, outLinear] = layer.packed as PackedLayer;
@@ -61,7 +61,6 @@ export function* runForward(
     const v = reserve(batch * rowsKv * numKvHeads * valueDim);
     // The outputs of attention stay in the scope until nothing can fail any more.
     const attended = reserve(headsLength);
-    const scratch = scope.reserve(kernels.linearScratchBytes());
     const outPtr = out.reserve(scope);
     const lsePtr = lse.reserve(scope);
     const heads: Heads = { q, k, v, out: attended, lse: lsePtr || weights ? reserve(rows * numHeads) : undefined };
@@ -70,6 +69,7 @@ export function* runForward(
     if (kSource) projections.push({ linear: kLinear, x: kPtr, out: addressOf(arena, k), rows: batch * rowsKv });
     if (vSource) projections.push({ linear: vLinear, x: vPtr, out: addressOf(arena, v), rows: batch * rowsKv });
     const back = outLinear && [{ linear: outLinear, x: addressOf(arena, attended), out: outPtr, rows }];
+    const scratch = scope.reserve(projectionBytes(instance, [...projections, ...(back ?? [])]));
     const shares = inSteps ? sharesOf(call, projections, back ?? []) : [];
 
     yield* project(instance, projections, scratch, shares[0]);

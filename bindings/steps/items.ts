@@ -1,4 +1,5 @@
 import type { Instance } from "../engine/instance.ts";
+import { linearKernels } from "../engine/module.ts";
 import { type ThreadKernel, callItem } from "../engine/items.ts";
 
 /** How many items are best computed at once: four for each thread, so that none waits long for the last one. */
@@ -20,7 +21,8 @@ export function computeItems(
   scratchBytes: number,
   items: readonly number[][],
 ): number[] {
-  const { pool, kernels } = instance;
+  const { pool } = instance;
   const returned = pool && items.length > 1 ? pool.run(kernel, scratchBytes, items) : undefined;
+  const kernels = kernel === "linearFused" ? linearKernels(instance) : instance.kernels;
   return returned ?? items.map((item) => callItem(kernels, scratch, item, kernel));
 }

@@ -20,6 +20,7 @@ import { lanesAt, stepLane } from "../engine/lanes.ts";
 export const KERNELS = [
   "attend",
   "linear",
+  "linearFused",
   "packPanels",
   "scoreRows",
   "normalizeRows",
@@ -32,8 +33,8 @@ export const KERNELS = [
 export const MAX_THREADS = 64;
 /** The most items of a call. */
 export const MAX_ITEMS = 256;
-/** The most arguments of an item: those of packPanels and linear, one after the other. */
-const ITEM_NUMBERS = 17;
+/** The most arguments of an item: those of packPanels and linearFused, one after the other. */
+const ITEM_NUMBERS = 25;
 
 /** Items that nobody has taken; 0 or less where there are none. */
 export const LEFT = 0;

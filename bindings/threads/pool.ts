@@ -35,21 +35,22 @@ export class Pool implements Threads {
   /** Whether this thread may sleep. */
   #sleeps = true;
 
-  private constructor({ arena, kernels }: Instance, control: Control) {
+  private constructor({ arena, kernels, fused }: Instance, control: Control) {
     this.#arena = arena;
-    this.#kernels = kernels;
+    this.#kernels = { ...kernels, ...fused };
     this.#control = control;
   }
 
   /**
    * Starts `threads − 1` workers, and waits until each has answered and the caller sees what they have written.
    *
+   * @param modules the build, and the module of `linear` where the instance has it
    * @param url the file of the worker, where the page wants one
    * @returns the pool, or why there is none
    */
   static async start(
     instance: Instance,
-    module: WebAssembly.Module,
+    modules: Start["modules"],
     threads: number,
     url: string | URL | undefined,
   ): Promise<Pool | string> {
@@ -80,7 +81,7 @@ export class Pool implements Threads {
             }),
           };
           pool.#workers.push(worker);
-          worker.send({ module, memory, control: address, thread } satisfies Start);
+          worker.send({ modules, memory, control: address, thread } satisfies Start);
         }
       } catch (error) {
         settle(String(error));

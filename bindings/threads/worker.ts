@@ -6,7 +6,8 @@ import { Control, EPOCH, READY } from "./control.ts";
 
 /** What a worker is sent once. */
 export interface Start {
-  module: WebAssembly.Module;
+  /** The build, and the module of `linear` where the instance has it. */
+  modules: readonly [WebAssembly.Module, WebAssembly.Module | undefined];
   memory: WebAssembly.Memory;
   control: number;
   thread: number;
@@ -24,8 +25,11 @@ interface Node {
 const port: Port = (globalThis as Node).process?.getBuiltinModule?.("worker_threads").parentPort ?? globalThis;
 
 /** Waits for calls and takes part in them, until the worker is terminated. */
-function start({ module, memory, control: address, thread }: Start): void {
-  const kernels = new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as Kernels;
+function start({ modules, memory, control: address, thread }: Start): void {
+  const [kernels, fused] = modules.map(
+    (module) => module && new WebAssembly.Instance(module, { env: { memory } }).exports,
+  );
+  const all = { ...kernels, ...fused } as unknown as Kernels;
   const control = new Control(memory.buffer, address);
   let epoch = Atomics.load(control.words, EPOCH);
   Atomics.add(control.words, READY, 1);
@@ -33,8 +37,8 @@ function start({ module, memory, control: address, thread }: Start): void {
   for (;;) {
     Atomics.wait(control.words, EPOCH, epoch);
     epoch = Atomics.load(control.words, EPOCH);
-    control.work(kernels, thread);
-    control.follow(kernels, memory, thread);
+    control.work(all, thread);
+    control.follow(all, memory, thread);
   }
 }
 

@@ -1,5 +1,5 @@
 // A checkpoint as the forward pass reads it: its matrices packed in heed's linear memory, once for all texts.
-import type { Heed, PackedLinear } from "heed";
+import type { Heed, PackedLinear, WeightDtype } from "heed";
 import type { Checkpoint, Config, Layer } from "./checkpoint.ts";
 
 const MATRICES = ["wq", "wk", "wv", "wo", "w1", "w2", "w3"] as const;
@@ -18,9 +18,16 @@ export class Model {
   /** All that is packed. */
   readonly #packed: PackedLinear[] = [];
 
-  /** @throws RangeError where linear memory cannot hold the weights */
-  constructor(heed: Heed, { config, embeddings, layers, norm, classifier }: Checkpoint) {
+  readonly #dtype: WeightDtype;
+
+  /**
+   * `dtype` is how the matrices are stored.
+   *
+   * @throws RangeError where linear memory cannot hold the weights
+   */
+  constructor(heed: Heed, { config, embeddings, layers, norm, classifier }: Checkpoint, dtype: WeightDtype = "f32") {
     this.heed = heed;
+    this.#dtype = dtype;
     this.config = config;
     this.embeddings = embeddings;
     this.norm = norm;
@@ -48,7 +55,7 @@ export class Model {
 
   /** A matrix [outFeatures, inFeatures]. */
   #pack(matrix: Float32Array, outFeatures: number): PackedLinear {
-    const packed = this.heed.packLinear(matrix, undefined, { outFeatures });
+    const packed = this.heed.packLinear(matrix, undefined, { outFeatures, dtype: this.#dtype });
     this.#packed.push(packed);
     return packed;
   }

@@ -76,11 +76,16 @@ export const MAKERS: Record<string, Maker> = {
     return { given: [x, object(options)], run: method(world, "rotary") };
   },
   linear: (draw, world, s) => {
-    const [inFeatures, outFeatures] = [s.headDim, s.valueDim];
+    const activation = pick(draw, [undefined, "relu", "silu", "gelu", "gelu-tanh", "swiglu", "geglu", "geglu-tanh"]);
+    const [inFeatures, features] = [s.headDim, s.valueDim];
+    const outFeatures = activation?.includes("glu") ? 2 * features : features;
     const options: Options = { inFeatures: literal(inFeatures) };
+    if (activation) options["activation"] = literal(activation);
     maybe(draw, options, 2, "outFeatures", () => literal(outFeatures));
     maybe(draw, options, 3, "transposed", () => literal(chance(draw, 2)));
-    output(draw, world, s.rowsQ * outFeatures, "out", options);
+    output(draw, world, s.rowsQ * features, "out", options);
+    maybe(draw, options, 3, "residual", () => floats(draw, world, s.rowsQ * features));
+    if (options["out"] && chance(draw, 4)) options["residual"] = options["out"];
     const bias = chance(draw, 2) ? floats(draw, world, outFeatures) : literal(undefined);
     const given = [floats(draw, world, s.rowsQ * inFeatures), floats(draw, world, inFeatures * outFeatures), bias];
     return { given: [...given, object(options)], run: method(world, "linear") };
@@ -89,7 +94,10 @@ export const MAKERS: Record<string, Maker> = {
     given: [
       floats(draw, world, s.headDim * s.valueDim),
       chance(draw, 2) ? floats(draw, world, s.valueDim) : literal(undefined),
-      object({ inFeatures: literal(s.headDim) }),
+      object({
+        inFeatures: literal(s.headDim),
+        ...(chance(draw, 2) && { dtype: literal(pick(draw, ["f32", "int8", "q4"])) }),
+      }),
     ],
     run: method(world, "packLinear"),
   }),
@@ -231,6 +239,7 @@ export const MAKERS: Record<string, Maker> = {
       numKvHeads: literal(s.numKvHeads),
     };
     maybe(draw, options, 2, "weights", () => weightsOf(draw, world, features));
+    maybe(draw, options, 3, "weightDtype", () => literal(pick(draw, ["f32", "int8", "q4"])));
     if (s.headDim > 1) maybe(draw, options, 3, "rotary", () => object(rotaryForm(draw, world, s.headDim, 20)));
     maybe(draw, options, 3, "causal", () => literal(true));
     maybe(draw, options, 4, "sinks", () => floats(draw, world, heads));

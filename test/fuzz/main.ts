@@ -4,9 +4,8 @@ import { readFileSync } from "node:fs";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import fc from "fast-check";
-import type { Kernels } from "../../bindings/engine/abi.ts";
-import { instantiate } from "../../bindings/engine/kernels.ts";
-import { INSTANCE } from "../../bindings/engine/module.ts";
+import type { Kernels, LinearKernels } from "../../bindings/engine/abi.ts";
+import { INSTANCE, useLinear } from "../../bindings/engine/module.ts";
 import { Heed } from "../../bindings/heed.ts";
 import { guard } from "../support/guarded.ts";
 import { FUNCTIONS, callOf } from "./draw-call.ts";
@@ -33,20 +32,18 @@ if (values.function !== undefined && !FUNCTIONS.includes(values.function)) {
 }
 
 function open(build: string): Heed {
-  const module = new WebAssembly.Module(readFileSync(new URL(`../build/${build}.wasm`, import.meta.url)));
-  const { kernels, memory } = build === "debug" ? instantiateDebug(module) : instantiate(module, 2 ** 26);
-  const heed = new Heed(kernels, memory);
-  guard(heed[INSTANCE].arena);
-  return heed;
-}
-
-function instantiateDebug(module: WebAssembly.Module): ReturnType<typeof instantiate> {
   const memory = new WebAssembly.Memory({ initial: 1, maximum: 2 ** 10 });
   const abort = (): never => {
     throw new Error("an assertion of the debug build failed");
   };
-  const { exports } = new WebAssembly.Instance(module, { env: { memory, abort } });
-  return { kernels: exports as unknown as Kernels, memory };
+  const [kernels, fused] = [build, `linear.${build}`].map((name): unknown => {
+    const module = new WebAssembly.Module(readFileSync(new URL(`../build/${name}.wasm`, import.meta.url)));
+    return new WebAssembly.Instance(module, { env: { memory, abort } }).exports;
+  });
+  const heed = new Heed(kernels as Kernels, memory);
+  useLinear(heed[INSTANCE], fused as LinearKernels);
+  guard(heed[INSTANCE].arena);
+  return heed;
 }
 
 const builds = (values.build === undefined ? ["simd", "relaxed", "debug"] : [values.build]).filter((build) =>

@@ -5,9 +5,8 @@
 // outside its blocks, and only then on the build itself.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { Kernels } from "../../bindings/engine/abi.ts";
-import { Heed } from "../../bindings/heed.ts";
-import { bytesOf } from "../support/builds.ts";
+import type { Heed } from "../../bindings/heed.ts";
+import { bytesOf, heedOf, linearBytesOf } from "../support/builds.ts";
 import { checkedBuild } from "../support/checked-build.ts";
 import { combinations } from "../support/combinations.ts";
 import { type Edge, putAtEdge, wholeMemory } from "../support/edges.ts";
@@ -34,7 +33,7 @@ describe.each(isFull ? (["simd", "relaxed"] as const) : (["simd"] as const))("%s
     return;
   }
   const openChecked = await checkedBuild(build);
-  const module = new WebAssembly.Module(bytesOf(build));
+  const modules = [bytesOf(build), linearBytesOf(build)].map((bytes) => new WebAssembly.Module(bytes));
 
   const run = (scenario: Scenario) => [scenario.act(), scenario.state()];
 
@@ -45,8 +44,8 @@ describe.each(isFull ? (["simd", "relaxed"] as const) : (["simd"] as const))("%s
     return { seen: run(make(heed)), blocks: count() };
   };
   const runPlain = (make: (heed: Heed) => Scenario, n: number, edge: Edge) => {
-    const { exports } = new WebAssembly.Instance(module, { env: { memory } });
-    const heed = new Heed(exports as unknown as Kernels, memory);
+    const [kernels, fused] = modules.map((module) => new WebAssembly.Instance(module, { env: { memory } }).exports);
+    const heed = heedOf(kernels!, fused!, memory);
     putAtEdge(heed, n, edge);
     return run(make(heed));
   };

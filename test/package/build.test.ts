@@ -23,16 +23,21 @@ const edit = (name: string, from: string, to: string): void => {
   writeFileSync(at(name), before.replace(from, to));
 };
 
-function answer(): number {
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(readFileSync(at("build/small.wasm"))));
+function answer(file = "small"): number {
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(readFileSync(at(`build/${file}.wasm`))));
   return (exports["answer"] as () => number)();
 }
 
 /** A project as small as can be, compiled once. */
 beforeAll(async () => {
-  mkdirSync(join(original, "assembly/parts"), { recursive: true });
+  for (const folder of ["parts", "modules/further"]) mkdirSync(join(original, "assembly", folder), { recursive: true });
   writeFileSync(join(original, "package.json"), JSON.stringify({ version: "1.0.0" }));
   writeFileSync(join(original, "assembly/index.ts"), 'export { answer } from "./parts/answer";\n');
+  const further = 'import { answer as first } from "../../parts/answer";\n';
+  writeFileSync(
+    join(original, "assembly/modules/further/index.ts"),
+    `${further}export function answer(): i32 {\n  return first() + 100;\n}\n`,
+  );
   writeFileSync(join(original, "assembly/parts/answer.ts"), "export function answer(): i32 {\n  return 41;\n}\n");
   const target = (name: string) => ({ outFile: `./build/${name}.wasm`, textFile: `./build/${name}.wat` });
   const targets = { small: target("small"), other: target("other") };
@@ -108,7 +113,21 @@ describe("a target", () => {
     expect(isCurrent(root, "small")).toBe(false);
   });
 
+  it("has a further module, which is current or stale by itself", async () => {
+    expect(isCurrent(root, "small", "further")).toBe(false);
+    expect(await compile(root, "small", "further")).toEqual({ succeeded: true, said: "" });
+    expect([answer("further.small"), answer()]).toEqual([141, 41]);
+    expect(isCurrent(root, "small", "further")).toBe(true);
+    rmSync(at("build/further.small.wasm"));
+    expect([isCurrent(root, "small", "further"), isCurrent(root, "small")]).toEqual([false, true]);
+    edit("assembly/parts/answer.ts", "41", "42");
+    expect((await compile(root, "small", "further")).succeeded).toBe(true);
+    expect(answer("further.small")).toBe(142);
+    expect(isCurrent(root, "small")).toBe(false);
+  });
+
   it("that nobody configured is refused by name", () => {
+    expect(() => isCurrent(root, "none", "further")).toThrow('asconfig.json has no target "none"');
     expect(() => isCurrent(root, "none")).toThrow('asconfig.json has no target "none"');
   });
 });

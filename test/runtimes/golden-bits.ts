@@ -123,6 +123,18 @@ export const goldenCalls: Record<string, (heed: Heed) => Numbers[] | Promise<Num
     packed.dispose();
     return [many.out, one.out];
   },
+  "linear over int8 and int4": (heed) =>
+    (["int8", "q4"] as const).flatMap((dtype) => {
+      const packed = heed.packLinear(square(1).weight, square(1).bias, { inFeatures: 48, dtype });
+      const many = heed.linear(numbers(7 * 48, 2), packed, undefined, { activation: "gelu" });
+      const one = heed.linear(numbers(48, 3), packed, undefined, { activation: "swiglu", residual: numbers(24, 4) });
+      packed.dispose();
+      return [many.out, one.out];
+    }),
+  "linear with activations": (heed) =>
+    (["relu", "silu", "gelu", "gelu-tanh", "swiglu", "geglu", "geglu-tanh"] as const).map(
+      (activation) => heed.linear(numbers(7 * 48, 2), square(1).weight, square(1).bias, { activation }).out,
+    ),
   "a layer": (heed) => {
     const layer = layerOf(heed);
     const { out, weights } = layer.forward(numbers(30 * 48, 3), { weights: true });
@@ -167,6 +179,8 @@ export const goldenHashes: Record<string, number> = {
   rotary: 274332814,
   "rotary by frequencies and sections": -1311649558,
   linear: 1170520576,
+  "linear over int8 and int4": -688149558,
+  "linear with activations": 938356202,
   "a layer": -332395419,
   forwardAsync: -1090491766,
 };

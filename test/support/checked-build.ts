@@ -4,10 +4,9 @@
 // call under test has allocated itself, or in one that the arguments of the kernel point to: tables of pages and of
 // parts, and the fields of AttendArgs and ScoreRow included. So another Tensor is foreign, though its block is in use.
 import { instantiateSync } from "@assemblyscript/loader";
-import type { Kernels } from "../../bindings/engine/abi.ts";
 import { INSTANCE } from "../../bindings/engine/module.ts";
-import { Heed } from "../../bindings/heed.ts";
-import { type Build, bytesOf } from "./builds.ts";
+import type { Heed } from "../../bindings/heed.ts";
+import { type Build, bytesOf, heedOf, linearBytesOf } from "./builds.ts";
 import { type Access, instrument } from "./instrument.ts";
 import { pointersOf } from "./kernel-pointers.ts";
 import { READABLE_BEHIND } from "./poison.ts";
@@ -27,7 +26,12 @@ export interface CheckedHeed {
   checked: () => number;
 }
 
-const modules: Partial<Record<Build, Promise<WebAssembly.Module>>> = {};
+/** The build, and the module of `linear`. */
+type Modules = readonly WebAssembly.Module[];
+
+const modules: Partial<Record<Build, Promise<Modules>>> = {};
+
+type Kernel = (...args: number[]) => unknown;
 
 /** How a checked instance is made. */
 interface Setup {
@@ -39,11 +43,13 @@ interface Setup {
 
 /** Makes instances of a checked build. */
 export async function checkedBuild(name: Build): Promise<(setup?: Setup) => CheckedHeed> {
-  const module = await (modules[name] ??= instrument(bytesOf(name)).then((bytes) => new WebAssembly.Module(bytes)));
-  return (setup = {}) => open(module, setup);
+  const instrumented = async (bytes: Uint8Array) => new WebAssembly.Module(await instrument(bytes));
+  const both = (modules[name] ??= Promise.all([bytesOf(name), linearBytesOf(name)].map(instrumented)));
+  const compiled = await both;
+  return (setup = {}) => open(compiled, setup);
 }
 
-function open(module: WebAssembly.Module, setup: Setup): CheckedHeed {
+function open(compiled: Modules, setup: Setup): CheckedHeed {
   const blocks = new Map<number, Block>();
   let count = 0;
   let firstOfCall = 0;
@@ -72,11 +78,9 @@ function open(module: WebAssembly.Module, setup: Setup): CheckedHeed {
   };
 
   const { memory = new WebAssembly.Memory({ initial: 1, maximum: 2 ** 14 }), prepare } = setup;
-  const raw = instantiateSync(module, { env: { memory }, checked: { access } }).exports;
-  const kernels: Record<string, (...args: number[]) => unknown> = {};
-  for (const [name, run] of Object.entries(raw as unknown as typeof kernels)) {
-    if (typeof run !== "function") continue;
-    kernels[name] = (...args) => {
+  const watched =
+    (name: string, run: Kernel): Kernel =>
+    (...args) => {
       const { reads, writes } = pointersOf(name, args, memory.buffer);
       const holds = (pointers: number[]) => (block: Block) =>
         block.number >= firstOfCall || pointers.some((ptr) => block.start <= ptr >>> 0 && ptr >>> 0 <= block.end);
@@ -85,13 +89,19 @@ function open(module: WebAssembly.Module, setup: Setup): CheckedHeed {
       kernel = name;
       return run(...args);
     };
-  }
+  const [kernels, fused] = compiled.map((module) => {
+    const { exports } = instantiateSync(module, { env: { memory }, checked: { access } });
+    const found = Object.entries(exports as unknown as Record<string, Kernel>);
+    return Object.fromEntries(
+      found.filter(([, run]) => typeof run === "function").map(([name, run]) => [name, watched(name, run)]),
+    );
+  });
 
-  const heed = new Heed(kernels as unknown as Kernels, memory);
+  const heed = heedOf(kernels!, fused!, memory);
   prepare?.(heed);
   const { arena, constants } = heed[INSTANCE];
   const add = (start: number, bytes: number) => blocks.set(start, { start, end: start + bytes, number: count++ });
-  add(constants, (raw as unknown as Kernels).constantBytes());
+  add(constants, heed[INSTANCE].kernels.constantBytes());
   const [allocate, release] = [arena.allocate.bind(arena), arena.release.bind(arena)];
   arena.allocate = (bytes) => {
     const ptr = allocate(bytes);

@@ -63,6 +63,7 @@ export function everyCall({ q, k, v, options }: Problem): Record<string, (heed: 
       return [
         ...copies(heed.linear(q, packed)),
         ...copies(heed.linear(q, packedToo, bias)),
+        ...copies(heed.linear(q, packed, undefined, { activation: "silu" })),
         ...copies(heed.linear(q, weight, bias, sizes)),
         ...copies(heed.linear(q, turned, undefined, { ...sizes, transposed: true })),
       ];

@@ -1,7 +1,14 @@
 // Which addresses a kernel is handed: its parameters, by the names that they have in bindings/engine/abi.ts, and what the
 // structs and tables hold to which they point.
 import { readFileSync } from "node:fs";
-import { ATTEND_ARGS, type AttendArgs, type Kernels, SCORE_ROW, type ScoreRow } from "../../bindings/engine/abi.ts";
+import {
+  ATTEND_ARGS,
+  type AttendArgs,
+  type Kernels,
+  type LinearKernels,
+  SCORE_ROW,
+  type ScoreRow,
+} from "../../bindings/engine/abi.ts";
 
 /** Addresses that a kernel may read, and such that it may write too. 0 is none. */
 export interface Pointers {
@@ -18,6 +25,9 @@ type Name =
   | "out"
   | "x"
   | "panels"
+  | "residual"
+  | "upPanels"
+  | "upBias"
   | "bias"
   | "weight"
   | "to"
@@ -72,14 +82,19 @@ function scoreRows(word: Word, rows: number, count: number): number[] {
   return Array.from({ length: count }, (_, row) => [field(row, "weights"), field(row, "entropy")]).flat();
 }
 
-const kernels: Partial<Record<keyof Kernels, (word: Word, named: Named) => Pointers>> = {
+const kernels: Partial<Record<keyof Kernels | keyof LinearKernels, (word: Word, named: Named) => Pointers>> = {
   attend: (word, { args, scratch }) => {
     const { reads, writes } = attendArgs(word, args);
     return { reads, writes: [scratch, ...writes] };
   },
   workItems: (_, { args }) => ({ reads: [args], writes: [] }),
   writeConstants: (_, { table }) => ({ reads: [], writes: [table] }),
+  writeActivations: (_, { table }) => ({ reads: [], writes: [table] }),
   linear: (_, { out, x, panels, bias, scratch }) => ({ reads: [x, panels, bias], writes: [out, scratch] }),
+  linearFused: (_, { out, x, panels, bias, scratch, table, residual, upPanels, upBias }) => ({
+    reads: [x, panels, bias, table, residual, upPanels, upBias],
+    writes: [out, scratch],
+  }),
   packPanels: (_, { panels, weight }) => ({ reads: [weight], writes: [panels] }),
   storeRows: (_, { to, scales, from }) => ({ reads: [from], writes: [to, scales] }),
   rotate: (_, { out, x, cos, sin, angles }) => ({ reads: [x, cos, sin, angles], writes: [out] }),
@@ -117,5 +132,5 @@ export function pointersOf(kernel: string, args: readonly number[], buffer: Arra
       return values.get(name);
     },
   });
-  return kernels[kernel as keyof Kernels]?.(word, named) ?? { reads: [], writes: [] };
+  return kernels[kernel as keyof typeof kernels]?.(word, named) ?? { reads: [], writes: [] };
 }

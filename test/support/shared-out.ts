@@ -35,10 +35,11 @@ export function shareOut(heed: Heed): Runs {
       // 7 and 256 are coprime, so this is each item, first here and then there.
       const order = items.map((_, n) => n).sort((a, b) => ((a * 7) % 256) - ((b * 7) % 256));
       const results: number[] = [];
+      const all = { ...instance.kernels, ...instance.fused };
       for (const item of [...order, ...order.reverse()]) {
         const thread = item % THREADS;
         if (scratch.length > 0) new Uint8Array(arena.buffer, scratch[thread], scratchBytes).fill(0xff);
-        results[item] = control.compute(instance.kernels, thread, item);
+        results[item] = control.compute(all, thread, item);
       }
       for (const ptr of scratch) arena.release(ptr);
       for (const each of next ? [kernel, next] : [kernel]) runs[each] = (runs[each] ?? 0) + 1;

@@ -103,6 +103,29 @@ describe.each(["simd", "relaxed"] as const)("%s", (variant) => {
       });
     });
 
+    it.each([
+      ["int8", 1, 2048, 2500, "silu"],
+      ["q4", 37, 512, 402, "swiglu"],
+      ["int8", 3000, 128, 132, "geglu"],
+      ["f32", 300, 300, 402, "geglu-tanh"],
+    ] as const)(
+      "linear over %s: %s rows, %s features to %s, %s, in place",
+      (dtype, rows, inFeatures, outFeatures, activation) => {
+        const next = uniform(rows);
+        const [x, weight] = [floats(rows * inFeatures, next), floats(inFeatures * outFeatures, next)];
+        const [bias, residual] = [floats(outFeatures, next), floats(rows * outFeatures, next)];
+        const width = activation.includes("glu") ? outFeatures / 2 : outFeatures;
+        expectEqual((heed) => {
+          using packed = heed.packLinear(weight, bias, { inFeatures, outFeatures, dtype });
+          using out = heed.tensor(rows * width);
+          out.data.set(residual.subarray(0, out.length));
+          heed.linear(x, packed, undefined, { activation, residual: out, out });
+          const raw = dtype === "f32" && heed.linear(x, weight, bias, { activation, inFeatures }).out;
+          return { out: out.data.slice(), ...(raw && { raw }) };
+        });
+      },
+    );
+
     it("a layer", () => {
       const next = uniform(5);
       const weight = () => ({ weight: floats(256 * 256, next), bias: floats(256, next) });
@@ -110,7 +133,9 @@ describe.each(["simd", "relaxed"] as const)("%s", (variant) => {
       const x = floats(2 * 300 * 256, next);
       expectEqual((heed) => {
         using layer = heed.createMultiHeadAttention({ embedDim: 256, numHeads: 4, weights });
-        return layer.forward(x, { batch: 2, causal: true });
+        using small = heed.createMultiHeadAttention({ embedDim: 256, numHeads: 4, weights, weightDtype: "int8" });
+        const { out: ofSmall } = small.forward(x, { batch: 2, causal: true });
+        return { ...layer.forward(x, { batch: 2, causal: true }), ofSmall };
       });
     });
   });

@@ -91,7 +91,7 @@ function kernelsOf(call: string): (keyof Runs)[] {
   if (call.startsWith("attentionWeights")) return ["scoreRows", "normalizeRows"];
   if (call.startsWith("a cache")) return ["storeRows", "attend", "scoreRows", "normalizeRows"];
   if (call === "merge") return ["mergeRows"];
-  if (call === "linear") return ["linear"];
+  if (call === "linear") return ["linear", "linearFused"];
   if (call === "packLinear") return ["packPanels"];
   return ["attend"];
 }

@@ -45,8 +45,10 @@ const BINDINGS = [
 /** AssemblyScript: mathematics on pointers. */
 const ASSEMBLY = [
   ["index.ts"],
-  // Kernels beside attention, and those of further wasm files (docs/decisions/modules.md).
-  ["ops/", "modules/"],
+  // The kernels of further wasm files (docs/decisions/modules.md).
+  ["modules/"],
+  // Kernels beside attention.
+  ["ops/"],
   ["attend.ts"],
   ["decode/"],
   ["prefill/"],
@@ -59,7 +61,19 @@ const ASSEMBLY = [
 /** The benchmark: the commands, what is measured, who is measured, and how. */
 const BENCH = [
   ["main.ts"],
-  ["async.ts", "baseline.ts", "caches.ts", "chart.ts", "list.ts", "micro.ts", "prepare.ts", "run.ts", "threads.ts"],
+  [
+    "async.ts",
+    "baseline.ts",
+    "caches.ts",
+    "chart.ts",
+    "list.ts",
+    "micro.ts",
+    "precision.ts",
+    "prepare.ts",
+    "run.ts",
+    "threads.ts",
+    "weights-dtype.ts",
+  ],
   ["options.ts", "results.ts"],
   ["cases/"],
   // What runs in a browser.

@@ -9,12 +9,13 @@ const consumer = `
 import { type AttentionOptions, type Heed, type LoadOptions, load, loadSync } from "heed";
 import { onnxAttention } from "heed/onnx";
 import { Shard, ShardedCache } from "heed/shard";
+import linear from "heed/linear.relaxed.wasm";
 import relaxed from "heed/relaxed.wasm";
 import simd from "heed/simd.wasm";
 
 const options: LoadOptions = { variant: "simd", module: simd };
 const heed: Heed = await load(options);
-loadSync({ module: relaxed });
+loadSync({ module: relaxed, linear });
 loadSync({ module: new Uint8Array(8) });
 // @ts-expect-error there is no such build
 await load({ variant: "fast" });

@@ -202,6 +202,40 @@ export const calls: Scenarios = {
       return copies(heed.linear(q, packedWeight));
     }),
 
+  "linear with a gate and a residual, in place": (heed) => {
+    const out = randomTensor(heed, 14 * 11, 19);
+    const weight = { data: random(22 * 64, 20), shape: [22, 64] };
+    // What is written in place may be half done where the call fails, so nothing is compared then.
+    return stateless(() => {
+      out.data.set(random(14 * 11, 19));
+      return copies(heed.linear(q, weight, random(22, 21), { activation: "geglu", residual: out, out }));
+    });
+  },
+  "linear over int8, with an activation": (heed) => {
+    const packedWeight = heed.packLinear({ data: random(23 * 64, 20), shape: [23, 64] }, random(23, 21), {
+      dtype: "int8",
+    });
+    const out = random(14 * 23, 19);
+    return {
+      act: () =>
+        copies(heed.linear(q, packedWeight, undefined, { activation: "gelu", out, residual: random(14 * 23) })),
+      state: () => [out.slice()],
+    };
+  },
+  "linear over int4, with a gate": (heed) => {
+    const packedWeight = heed.packLinear({ data: random(46 * 33, 20), shape: [46, 33] }, undefined, { dtype: "q4" });
+    return stateless(() => [
+      ...copies(heed.linear(random(33, 2), packedWeight, random(46, 21), { activation: "swiglu" })),
+      ...copies(heed.linear(random(3 * 33, 2), packedWeight, undefined, { activation: "silu" })),
+    ]);
+  },
+  "packLinear of blocks": (heed) =>
+    stateless(() => {
+      const data = Uint8Array.from({ length: 5 * 2 * 18 }, (_, n) => (n % 18 === 1 ? 0x2c : (n * 37) % 256));
+      using packedWeight = heed.packLinear({ data, dtype: "q4_0", shape: [5, 64] }, random(5, 21));
+      return copies(heed.linear(q, packedWeight));
+    }),
+
   onnxAttention: (heed) => {
     const inputs = { Q: onnx(4, 3, 22), K: onnx(2, 4, 23), V: onnx(2, 4, 24) };
     const past = { past_key: onnx(2, 5, 25), past_value: onnx(2, 5, 26) };

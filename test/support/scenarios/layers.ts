@@ -23,6 +23,11 @@ export const layers: Scenarios = {
       using layer = make(heed, { rotary: tables });
       return copies(layer.forward(x, { batch: 2, causal: true }));
     }),
+  "create a layer with weights in int8": (heed) =>
+    stateless(() => {
+      using layer = make(heed, { weightDtype: "int8" });
+      return copies(layer.forward(x, { batch: 2 }));
+    }),
   setWeights: (heed) => {
     const layer = make(heed, { rotary: tables });
     return { act: () => (layer.setWeights(others), []), state: () => copies(layer.forward(x)) };
