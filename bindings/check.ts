@@ -98,7 +98,17 @@ const getBytes = getterOf("byteLength");
 const getKeys = TYPED_ARRAY.keys;
 
 /** The kinds of typed arrays that calls take. */
-const KINDS = { Float32Array, Float64Array, Int32Array, Uint8Array, Int8Array, BigInt64Array };
+const KINDS = {
+  Float32Array,
+  Float64Array,
+  Int32Array,
+  Uint8Array,
+  Int8Array,
+  Uint16Array,
+  BigInt64Array,
+  /** Of engines that have it: its bits. */
+  Float16Array: Uint16Array,
+};
 type Kinds = typeof KINDS;
 
 /** Whether a value is a typed array of this kind, of any realm. */

@@ -11,7 +11,7 @@
 
 import { AttendArgs } from "../args";
 import { LANE_BYTES } from "../simd/lanes";
-import { BIAS_ROW, FROM, MASK_ROW, QueryTile, TO, lanes } from "./query-tile";
+import { BIAS_ROW, FROM, MASK_ROW, QueryTile, TO, biasAsF32, lanes } from "./query-tile";
 
 /** Whether keepMask and bias leave `key` to the row in `lane`. */
 export function keeps(tile: QueryTile, args: AttendArgs, lane: i32, key: i32): bool {
@@ -22,7 +22,7 @@ export function keeps(tile: QueryTile, args: AttendArgs, lane: i32, key: i32): b
   }
   if (args.bias) {
     const row = load<usize>(lanes(tile, BIAS_ROW) + laneOffset);
-    if (load<f32>(row + <usize>key * args.biasKeyStride) == -Infinity) return false;
+    if (load<f32>(biasAsF32(tile, args, row + <usize>key * args.biasKeyStride, 1)) == -Infinity) return false;
   }
   return true;
 }

@@ -11,7 +11,9 @@
 // and store, the same values again.
 
 import { AttendArgs } from "../args";
-import { LANES, LANE_BYTES, storeTransposed } from "../simd/lanes";
+import { convertHalves, rowAsF32, storeHalves } from "../kv/half";
+import { isHalves } from "../kv/rows";
+import { LANES, LANE_BYTES, storeTransposed, vectorBytes } from "../simd/lanes";
 import { ROWS_OVER } from "../simd/gemm";
 
 
@@ -121,6 +123,12 @@ export function queryTileBytes(headDim: i32, valueDim: i32): u64 {
   return args.seqLenQ * args.group;
 }
 
+/** `count` biases, at most four, as f32. ALPHA is free where biases are read: before the softmax writes it, or after. */
+// @ts-ignore: decorator
+@inline export function biasAsF32(tile: QueryTile, args: AttendArgs, bias: usize, count: i32): usize {
+  return rowAsF32(bias, lanes(tile, ALPHA), count, args.biasType);
+}
+
 // @ts-ignore: decorator
 @inline export function pointerAt(array: usize, lane: i32): usize {
   return load<usize>(array + ((<usize>lane) << 2));
@@ -128,14 +136,21 @@ export function queryTileBytes(headDim: i32, valueDim: i32): u64 {
 
 /**
  * Opens a tile at row `firstRow` of a KV head: writes its lane arrays, packs its queries, forgets every key. `written`
- * is as for openLanes.
+ * is as for openLanes. `scratch` has LANES rows of headDim floats, in whole vectors.
  */
-export function openTile(tile: QueryTile, args: AttendArgs, kvHead: i32, firstRow: i32, written: i32): void {
+export function openTile(
+  tile: QueryTile,
+  args: AttendArgs,
+  kvHead: i32,
+  firstRow: i32,
+  written: i32,
+  scratch: usize,
+): void {
   openLanes(tile, args, kvHead, firstRow, written);
   tile.o = queries(tile) + <usize>args.headDim * LANE_BYTES;
   tile.oBytes = <usize>args.valueDim * LANE_BYTES;
   tile.totals = tile.o + tile.oBytes + <usize>ROWS_OVER * LANE_BYTES;
-  packQueries(tile, args);
+  packQueries(tile, args, scratch);
 }
 
 /**
@@ -218,11 +233,18 @@ export function clearOutput(tile: QueryTile, args: AttendArgs): void {
 }
 
 /** Qᵗ[d][lane] = q[lane][d] · queryScale */
-function packQueries(tile: QueryTile, args: AttendArgs): void {
+function packQueries(tile: QueryTile, args: AttendArgs, scratch: usize): void {
   const headDim = args.headDim;
   const rows = lanes(tile, Q_ROW);
   const factor = args.queryScale;
   const scale = f32x4.splat(factor);
+  if (isHalves(args.qType)) {
+    for (let row = rows; row != rows + LANE_BYTES; row += 4) {
+      convertHalves(scratch, load<usize>(row), headDim, args.qType);
+      store<usize>(row, scratch);
+      scratch += vectorBytes(headDim);
+    }
+  }
   for (let lane = 0; lane < LANES; lane += 4) {
     const r0 = pointerAt(rows, lane);
     const r1 = pointerAt(rows, lane + 1);
@@ -255,17 +277,19 @@ function packQueries(tile: QueryTile, args: AttendArgs): void {
   }
 }
 
-/** out[lane][column] = Oᵗ[column][lane] · ALPHA[lane] */
-export function unpackOutput(tile: QueryTile, args: AttendArgs): void {
+/** out[lane][column] = Oᵗ[column][lane] · ALPHA[lane]; to 16 bits by way of `scratch`, four rows of whole eights. */
+export function unpackOutput(tile: QueryTile, args: AttendArgs, scratch: usize): void {
   const valueDim = args.valueDim;
+  const type = args.outType;
+  const step = (<usize>(valueDim + 7)) << 2;
   const rows = lanes(tile, OUT_ROW);
   for (let lane = 0; lane < tile.vectors << 2; lane += 4) {
     const factors = lanes(tile, ALPHA) + ((<usize>lane) << 2);
     const factor = v128.load(factors);
-    const r0 = pointerAt(rows, lane);
-    const r1 = pointerAt(rows, lane + 1);
-    const r2 = pointerAt(rows, lane + 2);
-    const r3 = pointerAt(rows, lane + 3);
+    const r0 = isHalves(type) ? scratch : pointerAt(rows, lane);
+    const r1 = isHalves(type) ? scratch + step : pointerAt(rows, lane + 1);
+    const r2 = isHalves(type) ? scratch + 2 * step : pointerAt(rows, lane + 2);
+    const r3 = isHalves(type) ? scratch + 3 * step : pointerAt(rows, lane + 3);
     let o = tile.o + ((<usize>lane) << 2);
     let column = 0;
     for (; column + 4 <= valueDim; column += 4) {
@@ -290,6 +314,9 @@ export function unpackOutput(tile: QueryTile, args: AttendArgs): void {
       v128.store_lane<f32>(r2 + offset, x, 2);
       v128.store_lane<f32>(r3 + offset, x, 3);
       o += LANE_BYTES;
+    }
+    for (let n = 0; n < 4 && isHalves(type); n++) {
+      storeHalves(pointerAt(rows, lane + n), scratch + <usize>n * step, valueDim, type);
     }
   }
 }

@@ -18,8 +18,6 @@
 // The kernels of decode/ keep q, and O, in that order as well ("even-odd order"), and restore the order of O at the
 // end.
 
-import { WIDENED_BITS } from "../simd/exp";
-
 /** What a widened binary16 is multiplied by to have its size: 2¹¹². */
 // @ts-ignore: decorator
 @inline export const F16_SCALE: f32 = reinterpret<f32>(0x77800000);
@@ -68,17 +66,6 @@ export function fromEvenOdd(row: usize, count: i32): void {
     const odd = v128.load(row, 16);
     v128.store(row, v128.shuffle<f32>(even, odd, 0, 4, 1, 5));
     v128.store(row, v128.shuffle<f32>(even, odd, 2, 6, 3, 7), 16);
-  }
-}
-
-/** to [count] = binary16 at `from`, in the order of the values; whole eights are read and written. */
-export function convertF16(to: usize, from: usize, count: i32): void {
-  const mask = i32x4.splat(WIDENED_BITS);
-  const scale = f32x4.splat(F16_SCALE);
-  for (const end = to + ((<usize>((count + 7) & ~7)) << 2); to != end; to += 32) {
-    v128.store(to, f32x4.mul(v128.and(i32x4.shl(v128.load16x4_s(from), 13), mask), scale));
-    v128.store(to, f32x4.mul(v128.and(i32x4.shl(v128.load16x4_s(from, 8), 13), mask), scale), 16);
-    from += 16;
   }
 }
 

@@ -1,17 +1,20 @@
-// Rows of f32 on their way into a KV cache: as they are, as binary16, or as bytes with a scale.
+// Rows of f32 on their way into a KV cache: as they are, as binary16, or as bytes with a scale. And into an output of 16
+// bits.
 
 import { maxLaneI32 } from "../simd/lanes";
 import { narrowToF16 } from "./float16";
 import { copyRow } from "./gather";
-import { F16, F32, INT8 } from "./rows";
+import { storeHalves } from "./half";
+import { BF16, F16, F32, INT8 } from "./rows";
 
 /**
- * Stores `count` rows of `dim` floats as rows of a cache.
+ * Stores `count` rows of `dim` floats as rows of a cache, or of an output.
  *
- *   to      [count] rows of whole eights of values, toRowStride bytes apart
+ *   to      [count] rows, toRowStride bytes apart: of whole eights of values; of HALF and BF16 of `dim` values
  *   scales  [count] f32, written for int8 alone
- *   from    [count] rows of dim floats, fromRowStride bytes apart; up to three floats behind a row are read
- *   type    F32, F16 or INT8
+ *   from    [count] rows of dim floats, fromRowStride bytes apart; up to three floats behind a row are read. For HALF and
+ *           BF16 up to seven; and the last few of a row are overwritten where it has no whole eights
+ *   type    F32, F16, INT8, HALF or BF16
  */
 export function storeRows(
   to: usize,
@@ -23,11 +26,12 @@ export function storeRows(
   fromRowStride: usize,
   type: i32,
 ): void {
-  assert(type == F32 || type == F16 || type == INT8, "type must be F32, F16 or INT8");
+  assert(type >= F32 && type <= BF16, "type must be F32, F16, INT8, HALF or BF16");
   for (; count > 0; count--) {
     if (type == F32) copyRow(to, from, dim);
     else if (type == F16) storeF16(to, from, dim);
-    else store<f32>(scales, storeInt8(to, from, dim));
+    else if (type == INT8) store<f32>(scales, storeInt8(to, from, dim));
+    else storeHalves(to, from, dim, type);
     to += toRowStride;
     from += fromRowStride;
     scales += 4;

@@ -2,6 +2,7 @@ import { ATTEND_ARGS, type AttendArgs, PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { writeStruct } from "../engine/kernels.ts";
 import { stridesOf } from "../memory/layout.ts";
+import { bytesOf } from "../memory/tensor.ts";
 import { keptLength } from "./broadcast.ts";
 import type { KvSource } from "./kv-source.ts";
 import { attendOnThreads } from "./on-threads.ts";
@@ -19,6 +20,9 @@ export interface CallPointers {
   /** Room for the parts of the sequences that splits.ts splits. */
   parts: number;
   q: number;
+  /** The numbers of the types of q and out. */
+  qType: number;
+  outType: number;
   keepMask: number;
   bias: number;
   alibiSlopes: number;
@@ -108,8 +112,9 @@ export function attendArgsOf(
 ): AttendArgs {
   const { numHeads, numKvHeads, headDim, valueDim, layout, rowsQ, keepMask, bias } = problem;
   const { batch, startQ, startKv, seqLenQ, seqLenKv, queryOffset, masked } = sequence;
-  const q = stridesOf(layout, rowsQ, numHeads, headDim);
-  const out = stridesOf(layout, rowsQ, numHeads, valueDim);
+  const { qType, outType } = pointers;
+  const q = stridesOf(layout, rowsQ, numHeads, headDim, bytesOf(qType));
+  const out = stridesOf(layout, rowsQ, numHeads, valueDim, bytesOf(outType));
   const slopesPerSequence = problem.alibiSlopes && problem.alibiSlopes.length > numHeads ? numHeads * 4 : 0;
   const { queryScale, scoreScale } = splitScale(problem.scale);
   // The address of the first query of the sequence, and of its first key, in the array at `ptr`.
@@ -129,6 +134,9 @@ export function attendArgsOf(
     pageCount: 0,
     kType: 0,
     vType: 0,
+    qType,
+    biasType: bias?.data.type ?? 0,
+    outType,
     kScales: 0,
     vScales: 0,
     keepMask: sequencePtr(masked ? pointers.keepMask : 0, keepMask),
