@@ -1,7 +1,7 @@
 // q, k, v, bias and out in 16 bits: the bits of floats converted first, under every option, however they come.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { HalfArray } from "../../bindings/memory/data.ts";
+import type { Float16ArrayLike, HalfArray } from "../../bindings/memory/data.ts";
 import type { FloatDtype, Tensor } from "../../bindings/memory/tensor.ts";
 import { forEachBuild } from "../support/builds.ts";
 import { combinationsOf } from "../support/combinations.ts";
@@ -10,13 +10,15 @@ import {
   type HalfDtype,
   bitsOfFloats,
   bitsOfHalves,
-  floatsOf,
+  floatsOf as floatsIn,
   forms,
   fromBits,
   halvesOf,
   inForm,
+  tensorOf,
   toBits,
 } from "../support/halves.ts";
+import { problemOf } from "../support/problems.ts";
 import { runs } from "../support/sweep.ts";
 
 const DTYPES = ["f16", "bf16"] as const;
@@ -139,9 +141,90 @@ forEachBuild((name, open) => {
     await fc.assert(property, { seed: 20261302, numRuns: count(60) });
   });
 
+  it("takes half the memory of f32, and none for Tensors", () => {
+    const { q, k, v, options } = problemOf({ batch: 1, seqLenQ: 200, seqLenKv: 2000, headDim: 64 });
+    const peakOf = (call: (fresh: typeof heed) => unknown): number => {
+      using fresh = open();
+      call(fresh);
+      return fresh.memory.peak;
+    };
+    const halves = [q, k, v].map((rows) => halvesOf(rows, "bf16"));
+    const copied = 4 * (q.length + k.length + v.length);
+    const wide = peakOf((fresh) => fresh.attention(q, k, v, options));
+    const narrow = peakOf((fresh) => fresh.attention(halves[0]!, halves[1]!, halves[2]!, options));
+    expect(wide - narrow).toBeGreaterThan(0.49 * copied);
+    const resident = peakOf((fresh) => {
+      const [a, b, c] = halves.map((rows) => tensorOf(fresh, rows));
+      const before = fresh.memory.used;
+      const out = fresh.tensor(q.length, "bf16");
+      fresh.attention(a!, b!, c!, { ...options, out });
+      // Neither the operands nor the output are copied: what is left is scratch.
+      expect(fresh.memory.peak - before).toBeLessThan(2 * q.length + 2 ** 20);
+    });
+    expect(resident).toBeLessThan(wide);
+  });
+
+  it.skipIf(!("Float16Array" in globalThis))("takes a Float16Array (Node 24 and later), and writes to one", () => {
+    const Float16 = (globalThis as unknown as { Float16Array: new (from: ArrayBuffer) => Float16ArrayLike })
+      .Float16Array;
+    const { q, k, v, options } = problemOf({});
+    const [a, b, c] = [q, k, v].map((rows) => halvesOf(rows, "f16"));
+    const out = new Float16(new ArrayBuffer(2 * q.length));
+    const got = heed.attention(new Float16(a!.data.buffer), b!, new Float16(c!.data.buffer), { ...options, out });
+    expect(got.out).toBe(out);
+    const { out: expected } = heed.attention(floatsIn(a!), floatsIn(b!), floatsIn(c!), options);
+    expectRounded({ data: new Uint16Array(out.buffer as ArrayBuffer), dtype: "f16" }, expected);
+  });
+
+  describe("refuses, and changes nothing", () => {
+    const half = { data: new Uint16Array(8), dtype: "bf16" } as const;
+    const bits = new Uint16Array(8);
+    it.each<[string, object, typeof TypeError | typeof RangeError, string]>([
+      ["a bare Uint16Array as q", { q: bits }, TypeError, '"q" expected a Float32Array or a Tensor, or 16 bits'],
+      [
+        "an unknown dtype",
+        { v: { data: bits, dtype: "f8" } },
+        RangeError,
+        '"v.dtype" expected "f16" or "bf16", got "f8"',
+      ],
+      ["a dtype of the wrong kind", { v: { data: bits, dtype: 16 } }, TypeError, '"v.dtype" expected "f16" or "bf16"'],
+      [
+        "a bias without its dtype",
+        { bias: { data: bits.subarray(1, 2), shape: [1] } },
+        TypeError,
+        '"bias.data" expected',
+      ],
+      ["lse in 16 bits", { lse: half }, TypeError, '"lse" expected a Float32Array or a Tensor'],
+      [
+        "out of a wrong length",
+        { out: { data: new Uint16Array(7), dtype: "f16" } },
+        RangeError,
+        '"out" expected a length of 8',
+      ],
+    ])("%s", (_, wrong, error, message) => {
+      const { q, k, v, ...others } = { q: half, k: half, v: half, ...wrong };
+      const { used: before } = heed.memory;
+      const call = (): unknown => heed.attention(q, k, v, { ...COPY, ...others });
+      expect(call).toThrow(error);
+      expect(call).toThrow(message);
+      expect(heed.memory.used).toBe(before);
+    });
+
+    it.each<[string, (rows: Float32Array) => unknown]>([
+      ["linear", (x) => heed.linear(x, new Float32Array(8))],
+      ["rotary", (x) => heed.rotary(x, { numHeads: 1, headDim: 8 })],
+      ["merge", (out) => heed.merge([{ out, lse: new Float32Array(1) }], { numHeads: 1, headDim: 8 })],
+    ])("%s, which takes f32 alone", (_, call) => {
+      using tensor = heed.tensor(8, "f16");
+      for (const rows of [half, tensor]) {
+        expect(() => call(rows as unknown as Float32Array)).toThrow(/expected a Float32Array or a Tensor/);
+      }
+    });
+  });
+
   it("attentionWeights has the bits of f32", () => {
     const property = fc.property(problems, operands, fc.boolean(), (problem, drawnForms, softmax) => {
-      const { sinks, ...options } = problem.options;
+      const options = { ...problem.options, sinks: undefined };
       const [q, k] = (["q", "k"] as const).map((operand) => inForm(heed, problem[operand], drawnForms[operand]));
       const all = { ...options, stage: softmax ? "softmax" : "scores" } as const;
       const expected = heed.attentionWeights(q!.floats, k!.floats, all).weights;
@@ -159,9 +242,15 @@ function asData(rows: Float32Array | HalfArray | Tensor<FloatDtype>): { data: Fl
 
 /** Expects an output, of whatever type, to have the floats `expected`, rounded to it. */
 function expectRounded(out: Float32Array | HalfArray | Tensor<FloatDtype>, expected: Float32Array): void {
-  if (out instanceof Float32Array) return expect(bitsOfFloats(out)).toEqual(bitsOfFloats(expected));
-  if (out.dtype === "f32") return expectRounded(out.data as unknown as Float32Array, expected);
-  const dtype = out.dtype as HalfDtype;
+  if (out instanceof Float32Array) {
+    expect(bitsOfFloats(out)).toEqual(bitsOfFloats(expected));
+    return;
+  }
+  if (out.dtype === "f32") {
+    expectRounded(out.data as unknown as Float32Array, expected);
+    return;
+  }
+  const dtype = out.dtype;
   const rounded = Uint16Array.from(expected, (x) => bitsOr(toBits(x, dtype)));
   expect(bitsOfHalves(out.data as Uint16Array, dtype)).toEqual(bitsOfHalves(rounded, dtype));
 }
@@ -185,7 +274,7 @@ function boundaries(dtype: HalfDtype): number[] {
 
 describe("the reference itself", () => {
   it.each(DTYPES)("goes from %s to f32 and back", (dtype) => {
-    expect(bitsOfHalves(halvesOf(floatsOf({ data: ALL_BITS, dtype }), dtype).data, dtype)).toEqual(
+    expect(bitsOfHalves(halvesOf(floatsIn({ data: ALL_BITS, dtype }), dtype).data, dtype)).toEqual(
       bitsOfHalves(ALL_BITS, dtype),
     );
   });

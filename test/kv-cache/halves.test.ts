@@ -69,7 +69,7 @@ forEachBuild((name, open) => {
     ])("%s", (_, k, error, message) => {
       using cache = heed.createKvCache(rows);
       const { used } = heed.memory;
-      const append = (): void => cache.append(k as Float32Array, new Float32Array(4));
+      const append = (): void => cache.append(k as unknown as Float32Array, new Float32Array(4));
       expect(append).toThrow(error);
       expect(append).toThrow(message);
       expect(cache.length).toBe(0);

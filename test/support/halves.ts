@@ -73,7 +73,7 @@ export function tensorOf(heed: Heed, rows: Float32Array | HalfArray): Tensor<Flo
     return tensor;
   }
   const tensor = heed.tensor(rows.data.length, rows.dtype);
-  tensor.data.set(rows.data as Uint16Array);
+  tensor.data.set(rows.data);
   return tensor;
 }
 
@@ -91,7 +91,7 @@ export function inForm(
   { dtype, place }: Form,
 ): { rows: Float32Array | HalfArray | Tensor<FloatDtype>; floats: Float32Array; end: () => void } {
   const rounded = dtype === "f32" ? floats : halvesOf(floats, dtype);
-  const exact = rounded instanceof Float32Array ? rounded : floatsOf(rounded as Parameters<typeof floatsOf>[0]);
+  const exact = rounded instanceof Float32Array ? rounded : floatsOf(rounded);
   if (place === "Tensor") {
     const tensor = tensorOf(heed, rounded);
     return { rows: tensor, floats: exact, end: () => tensor.dispose() };
@@ -103,7 +103,7 @@ export function inForm(
     return { rows: shared, floats: exact, end: () => {} };
   }
   const data = new Uint16Array(new SharedArrayBuffer(2 * exact.length));
-  data.set(rounded.data as Uint16Array);
+  data.set(rounded.data);
   return { rows: { data, dtype: rounded.dtype }, floats: exact, end: () => {} };
 }
 
