@@ -30,7 +30,7 @@ export class AttendArgs {
    * [numHeads][seqLenQ][seqLenKv] bytes, 0 = masked; a stride of 0 broadcasts; three bytes behind the end are readable.
    */
   keepMask: usize;
-  /** [numHeads][seqLenQ][seqLenKv] values; a stride of 0 broadcasts; three values behind the end are readable. */
+  /** [numHeads][seqLenQ][seqLenKv] floats; a stride of 0 broadcasts; three floats behind the end are readable. */
   bias: usize;
   /** [numHeads] floats. */
   alibiSlopes: usize;
@@ -49,7 +49,6 @@ export class AttendArgs {
   vType: i32;
   /** F32, HALF or BF16. */
   qType: i32;
-  biasType: i32;
   outType: i32;
   /** int8: one f32 scale for each key, [numKvHeads][PAGE_KEYS]; else 0. */
   kScales: usize;

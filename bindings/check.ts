@@ -129,6 +129,16 @@ export function checkTypedArray<Kind extends keyof Kinds>(
   expected: string,
 ): InstanceType<Kinds[Kind]> {
   if (!isTypedArray(kind, value)) throw wrongKind(title, expected, value);
+  return viewOf(title, value, kind, expected);
+}
+
+/** {@link checkTypedArray} of what {@link isTypedArray} of this kind. */
+export function viewOf<Kind extends keyof Kinds>(
+  title: string,
+  value: unknown,
+  kind: Kind,
+  expected: string,
+): InstanceType<Kinds[Kind]> {
   const length = getLength.call(value) as number;
   if (length === 0) {
     try {

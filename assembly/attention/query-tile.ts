@@ -11,7 +11,7 @@
 // and store, the same values again.
 
 import { AttendArgs } from "../args";
-import { convertHalves, rowAsF32, storeHalves } from "../kv/half";
+import { convertHalves, storeHalves } from "../kv/half";
 import { isHalves } from "../kv/rows";
 import { LANES, LANE_BYTES, storeTransposed, vectorBytes } from "../simd/lanes";
 import { ROWS_OVER } from "../simd/gemm";
@@ -121,12 +121,6 @@ export function queryTileBytes(headDim: i32, valueDim: i32): u64 {
 // @ts-ignore: decorator
 @inline export function rowsPerKvHead(args: AttendArgs): i32 {
   return args.seqLenQ * args.group;
-}
-
-/** `count` biases, at most four, as f32. ALPHA is free where biases are read: before the softmax writes it, or after. */
-// @ts-ignore: decorator
-@inline export function biasAsF32(tile: QueryTile, args: AttendArgs, bias: usize, count: i32): usize {
-  return rowAsF32(bias, lanes(tile, ALPHA), count, args.biasType);
 }
 
 // @ts-ignore: decorator
@@ -277,19 +271,32 @@ function packQueries(tile: QueryTile, args: AttendArgs, scratch: usize): void {
   }
 }
 
-/** out[lane][column] = Oᵗ[column][lane] · ALPHA[lane]; to 16 bits by way of `scratch`, four rows of whole eights. */
-export function unpackOutput(tile: QueryTile, args: AttendArgs, scratch: usize): void {
+/** out = O, in 16 bits by way of `scratch`: LANES rows of whole eights of floats. Q_ROW is lost. */
+export function unpackHalves(tile: QueryTile, args: AttendArgs, scratch: usize): void {
+  const to = lanes(tile, Q_ROW);
+  const from = lanes(tile, OUT_ROW);
+  memory.copy(to, from, LANE_BYTES);
+  for (let offset: usize = 0; offset < LANE_BYTES; offset += 4) {
+    store<usize>(from + offset, scratch);
+    scratch += (<usize>(args.valueDim + 7)) << 2;
+  }
+  unpackOutput(tile, args);
+  for (let lane = 0; lane < tile.rows; lane++) {
+    storeHalves(pointerAt(to, lane), pointerAt(from, lane), args.valueDim, args.outType);
+  }
+}
+
+/** out[lane][column] = Oᵗ[column][lane] · ALPHA[lane] */
+export function unpackOutput(tile: QueryTile, args: AttendArgs): void {
   const valueDim = args.valueDim;
-  const type = args.outType;
-  const step = (<usize>(valueDim + 7)) << 2;
   const rows = lanes(tile, OUT_ROW);
   for (let lane = 0; lane < tile.vectors << 2; lane += 4) {
     const factors = lanes(tile, ALPHA) + ((<usize>lane) << 2);
     const factor = v128.load(factors);
-    const r0 = isHalves(type) ? scratch : pointerAt(rows, lane);
-    const r1 = isHalves(type) ? scratch + step : pointerAt(rows, lane + 1);
-    const r2 = isHalves(type) ? scratch + 2 * step : pointerAt(rows, lane + 2);
-    const r3 = isHalves(type) ? scratch + 3 * step : pointerAt(rows, lane + 3);
+    const r0 = pointerAt(rows, lane);
+    const r1 = pointerAt(rows, lane + 1);
+    const r2 = pointerAt(rows, lane + 2);
+    const r3 = pointerAt(rows, lane + 3);
     let o = tile.o + ((<usize>lane) << 2);
     let column = 0;
     for (; column + 4 <= valueDim; column += 4) {
@@ -314,9 +321,6 @@ export function unpackOutput(tile: QueryTile, args: AttendArgs, scratch: usize):
       v128.store_lane<f32>(r2 + offset, x, 2);
       v128.store_lane<f32>(r3 + offset, x, 3);
       o += LANE_BYTES;
-    }
-    for (let n = 0; n < 4 && isHalves(type); n++) {
-      storeHalves(pointerAt(rows, lane + n), scratch + <usize>n * step, valueDim, type);
     }
   }
 }

@@ -6,7 +6,7 @@
 import { AttendArgs } from "../args";
 import { LANE_BYTES, VECTORS, scaleRow, storeTransposed } from "../simd/lanes";
 import { softcap } from "../simd/exp";
-import { ALPHA, BIAS_ROW, POSITION, QueryTile, SLOPE, biasAsF32, lanes } from "./query-tile";
+import { ALPHA, BIAS_ROW, POSITION, QueryTile, SLOPE, lanes } from "./query-tile";
 
 /** Whether {@link adjustScores} has anything to do. */
 // @ts-ignore: decorator
@@ -78,10 +78,10 @@ export function addBias(tile: QueryTile, args: AttendArgs, s: usize, first: i32,
         four + 16,
         four + 32,
         four + 48,
-        loadBiases(tile, args, r0),
-        loadBiases(tile, args, r1),
-        loadBiases(tile, args, r2),
-        loadBiases(tile, args, r3),
+        loadBiases(r0, keyStride),
+        loadBiases(r1, keyStride),
+        loadBiases(r2, keyStride),
+        loadBiases(r3, keyStride),
       );
       r0 += 4 * keyStride;
       r1 += 4 * keyStride;
@@ -100,17 +100,16 @@ function addBiasToRow(tile: QueryTile, args: AttendArgs, s: usize, lane: i32, fi
   const keyStride = args.biasKeyStride;
   let bias = load<usize>(lanes(tile, BIAS_ROW) + ((<usize>lane) << 2)) + <usize>first * keyStride;
   for (let key = 0; key < count; key++, s += 4) {
-    const added = load<f32>(biasAsF32(tile, args, bias, 1));
+    const added = load<f32>(bias);
     store<f32>(s, added == -Infinity ? added : load<f32>(s) + added);
     bias += keyStride;
   }
 }
 
-/** The biases of four keys; a bias that is the same for every key has a stride of 0. */
+/** The biases of four keys, keyStride bytes apart; a bias that is the same for every key has a stride of 0. */
 // @ts-ignore: decorator
-@inline function loadBiases(tile: QueryTile, args: AttendArgs, bias: usize): v128 {
-  const four = biasAsF32(tile, args, bias, 4);
-  return args.biasKeyStride ? v128.load(four) : v128.load32_splat(four);
+@inline function loadBiases(bias: usize, keyStride: usize): v128 {
+  return keyStride ? v128.load(bias) : v128.load32_splat(bias);
 }
 
 /** score + bias; a bias of −Infinity masks, whatever the score. */

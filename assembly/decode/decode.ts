@@ -207,12 +207,13 @@ function packRows(tile: QueryTile, args: AttendArgs, q: usize, rows: i32): void 
 
 /** out[row] = O[row]·ALPHA[row] */
 function storeRowsOfO(tile: QueryTile, args: AttendArgs, o: usize, rows: i32): void {
+  const type = args.outType;
   for (let row = 0; row < rows; row++) {
     if (args.vType == F16) fromEvenOdd(o, args.valueDim);
     const factor = load<f32>(lanes(tile, ALPHA) + ((<usize>row) << 2));
     const to = pointerAt(lanes(tile, OUT_ROW), row);
-    scaleRow(args.outType == F32 ? to : o, o, args.valueDim, factor);
-    if (args.outType != F32) storeHalves(to, o, args.valueDim, args.outType);
+    scaleRow(type == F32 ? to : o, o, args.valueDim, factor);
+    if (type != F32) storeHalves(to, o, args.valueDim, type);
     o += (<usize>args.valueDim) << 2;
   }
 }

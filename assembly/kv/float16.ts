@@ -78,9 +78,9 @@ export function fromEvenOdd(row: usize, count: i32): void {
  */
 export function narrowToF16(x: v128): v128 {
   const magnitude = f32x4.pmin(f32x4.splat(65504), f32x4.abs(x));
-  const odd = v128.and(i32x4.shr_u(magnitude, 13), i32x4.splat(1));
-  const normal = i32x4.shr_u(i32x4.add(i32x4.add(magnitude, i32x4.splat(0xfff - 0x38000000)), odd), 13);
+  const odd = i32x4.shr_s(i32x4.shl(magnitude, 18), 31); // −1 where the last of the bits that stay is 1
+  const normal = i32x4.shr_u(i32x4.sub(i32x4.add(magnitude, i32x4.splat(0xfff - 0x38000000)), odd), 13);
   const subnormal = i32x4.sub(f32x4.add(magnitude, f32x4.splat(0.5)), i32x4.splat(0x3f000000));
   const half = v128.bitselect(subnormal, normal, f32x4.lt(magnitude, f32x4.splat(6.103515625e-5)));
-  return v128.or(half, v128.and(i32x4.shr_u(x, 16), i32x4.splat(0x8000)));
+  return v128.or(half, i32x4.shl(i32x4.shr_u(x, 31), 15));
 }

@@ -112,10 +112,20 @@ export function gatherRows(
  * Rows as f32, `dim` floats apart: those at `from` where they are no halves, and then fromRowStride apart; else converted
  * at `to`. `dim` is a multiple of four.
  */
-export function rowsAsF32(to: usize, from: usize, count: i32, dim: i32, fromRowStride: usize, type: i32): usize {
-  if (!isHalves(type)) return from;
-  gatherRows(to, from, 0, count, dim, (<usize>dim) << 2, fromRowStride, type);
-  return to;
+// @ts-ignore: decorator
+@inline export function rowsAsF32(
+  to: usize,
+  from: usize,
+  count: i32,
+  dim: i32,
+  fromRowStride: usize,
+  type: i32,
+): usize {
+  if (isHalves(type)) {
+    gatherRows(to, from, 0, count, dim, (<usize>dim) << 2, fromRowStride, type);
+    from = to;
+  }
+  return from;
 }
 
 /** to = `dim` floats, in whole vectors. */

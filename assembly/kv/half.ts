@@ -35,10 +35,13 @@ function widen(to: usize, from: usize, count: i32, shift: i32, mask: i32, scale:
 }
 
 /** A row as f32: the one at `row` where it is such, else converted at `to`. */
-export function rowAsF32(row: usize, to: usize, dim: i32, type: i32): usize {
-  if (!isHalves(type)) return row;
-  convertHalves(to, row, dim, type);
-  return to;
+// @ts-ignore: decorator
+@inline export function rowAsF32(row: usize, to: usize, dim: i32, type: i32): usize {
+  if (isHalves(type)) {
+    convertHalves(to, row, dim, type);
+    row = to;
+  }
+  return row;
 }
 
 /** Four floats in 16 bits, each in the low half of its lane. */

@@ -41,7 +41,11 @@ export function storeRows(
 /** Four floats at `from`, of which the first `count` are wanted: 0 stands for the others. */
 // @ts-ignore: decorator
 @inline function loadFirst(from: usize, count: i32): v128 {
-  if (count > 3) return v128.load(from);
+  return count > 3 ? v128.load(from) : loadPart(from, count);
+}
+
+/** The same where there are no four. A function of its own: its literals take many bytes. */
+function loadPart(from: usize, count: i32): v128 {
   if (count <= 0) return i32x4.splat(0);
   const lanes = i32x4.add(i32x4.splat(-count), i32x4(0, 1, 2, 3));
   return v128.and(v128.load(from), i32x4.shr_s(lanes, 31));

@@ -14,11 +14,19 @@
 //     └─────────────┴─────────────┴───────────────────┴───────────────────┴─────────────────────────┘
 
 import { AttendArgs, isFirstPiece, isLastPiece } from "../args";
-import { QueryTile, clearOutput, openTile, queryTileBytes, rowsPerKvHead, unpackOutput } from "../attention/query-tile";
+import {
+  QueryTile,
+  clearOutput,
+  openTile,
+  queryTileBytes,
+  rowsPerKvHead,
+  unpackHalves,
+  unpackOutput,
+} from "../attention/query-tile";
 import { closeLanes } from "../attention/softmax";
 import { keysOfBlock, takeTotals } from "../attention/totals";
 import { canPickKeys, fetchRows, gatherKept, gatherKeys, gatheredRowStride } from "../kv/gather";
-import { F32, PAGE_KEYS, kAddress, vAddress } from "../kv/rows";
+import { F32, PAGE_KEYS, isHalves, kAddress, vAddress } from "../kv/rows";
 import { LN_2 } from "../simd/exp";
 import { LANES } from "../simd/lanes";
 import { isHalf, lostLanes, quantizeKeys, quantizeQueries } from "./half";
@@ -236,9 +244,10 @@ function closeTiles(args: AttendArgs, scratch: usize, firstRow: i32, tiles: usiz
   return written;
 }
 
-/** Closes a tile: writes out and lse. `unit` is what one unit of m is worth as a score, `scratch` as for unpackOutput. */
+/** Closes a tile: writes out and lse. `unit` is what one unit of m is worth as a score, `scratch` as for unpackHalves. */
 function closeTile(tile: QueryTile, args: AttendArgs, unit: f32, scratch: usize): void {
   if (tile.steps == 0) clearOutput(tile, args);
   closeLanes(tile, args, unit);
-  unpackOutput(tile, args, scratch);
+  if (isHalves(args.outType)) unpackHalves(tile, args, scratch);
+  else unpackOutput(tile, args);
 }

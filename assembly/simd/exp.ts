@@ -164,9 +164,10 @@ export function expColumn(
   const c4 = v128.load32_splat(table, EXP2 + 12);
   const c5 = v128.load32_splat(table, EXP2 + 16);
   const c6 = v128.load32_splat(table, EXP2 + 20);
-  let total = f32x4.splat(0);
+  const zero = v128.load32_splat(table, ZERO);
+  let total = zero;
   for (; count > 0; head = count) {
-    let sum = f32x4.splat(0);
+    let sum = zero;
     for (const end = x + <usize>head * step; x != end; x += step) {
       const f = v128.load(x);
       const power = v128.load(powers);

@@ -125,7 +125,7 @@ export function planCall(
     qType: F32,
     outType: F32,
     keepMask: scope.input(problem.keepMask?.data),
-    bias: scope.input(problem.bias?.data),
+    bias: inputAsF32(arena, kernels, scope, problem.bias?.data),
     alibiSlopes: inputAsF32(arena, kernels, scope, problem.alibiSlopes),
     sinks: inputAsF32(arena, kernels, scope, problem.sinks),
     out: 0,

@@ -137,7 +137,7 @@ export function* computeAttention(
       qType: q.type,
       outType: out.type,
       keepMask: scope.input(keepMask?.data),
-      bias: scope.input(bias?.data),
+      bias: inputAsF32(arena, kernels, scope, bias?.data),
       alibiSlopes: inputAsF32(arena, kernels, scope, problem.alibiSlopes),
       sinks: inputAsF32(arena, kernels, scope, problem.sinks),
       out: out.reserve(scope),

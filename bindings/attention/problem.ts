@@ -14,7 +14,6 @@ import { MAX_DIM, MAX_ROWS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type Bytes, type Floats, checkAnyFloats, checkBytes, checkFloatsOf } from "../memory/data.ts";
 import { type Arrangement, checkArrangement } from "../memory/layout.ts";
-import { bytesOf } from "../memory/tensor.ts";
 import { type ScoreStrides, checkBroadcast } from "./broadcast.ts";
 import type { AttentionOptions } from "./options.ts";
 import { type Sequence, checkSequences } from "./sequences.ts";
@@ -141,8 +140,8 @@ export function checkProblem(
     left: Math.min(left, reach),
     right,
     softcap: softcap === undefined ? 0 : checkFinite("softcap", softcap, 0),
-    keepMask: keepMask === undefined ? undefined : checkOverScores("keepMask", keepMask, checkBytes, target, arena),
-    bias: bias === undefined ? undefined : checkOverScores("bias", bias, checkAnyFloats, target, arena),
+    keepMask: keepMask === undefined ? undefined : checkOverScores("keepMask", keepMask, checkBytes, 1, target, arena),
+    bias: bias === undefined ? undefined : checkOverScores("bias", bias, checkAnyFloats, 4, target, arena),
     alibiSlopes: alibiSlopes === undefined ? undefined : checkSlopes(alibiSlopes, arena, numHeads, count),
     sinks: sinks === undefined ? undefined : checkFloatsOf("sinks", sinks, arena, numHeads, "numHeads", checkAnyFloats),
     reproducible: checkBoolean("reproducible", reproducible),
@@ -172,12 +171,12 @@ function checkOverScores<Data extends Bytes | Floats>(
   title: string,
   value: { data: unknown; shape: unknown; dtype?: unknown },
   checkData: (title: string, value: unknown, arena: Arena, dtype?: unknown) => Data,
+  elementBytes: number,
   target: readonly number[],
   arena: Arena,
 ): Broadcast<Data> {
   checkObject(title, value);
   const data = checkData(`${title}.data`, value.data, arena, value.dtype);
-  const elementBytes = "type" in data ? bytesOf(data.type) : 1;
   return { data, ...checkBroadcast(title, value.shape, data.length, target, elementBytes) };
 }
 

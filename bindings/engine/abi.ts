@@ -53,7 +53,7 @@ export const ACT_GELU = 4;
  * others floats.
  */
 export const ATTEND_ARGS = {
-  integers: 51,
+  integers: 50,
   fields: [
     "out",
     "lse",
@@ -69,7 +69,6 @@ export const ATTEND_ARGS = {
     "kType",
     "vType",
     "qType",
-    "biasType",
     "outType",
     "kScales",
     "vScales",

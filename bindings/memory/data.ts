@@ -6,6 +6,7 @@ import {
   isObject,
   isTypedArray,
   spanOfArray,
+  viewOf,
   wrongKind,
 } from "../check.ts";
 import { BF16, F32, HALF } from "../engine/abi.ts";
@@ -97,6 +98,10 @@ export function checkFloats(title: string, value: unknown, arena: Arena, expecte
  * {@link Halves} or in `dtype` (which counts for nothing else). Throws as `checkFloats`.
  */
 export function checkAnyFloats(title: string, given: unknown, arena: Arena, dtype?: unknown): Floats {
+  // First what most calls have, and small calls are to find at once.
+  if (isTypedArray("Float32Array", given)) {
+    return floatsIn(viewOf(title, given, "Float32Array", HALVES), arena, F32);
+  }
   const inner = given instanceof Halves;
   const value = inner ? given.data : given;
   if (isTensor(value) && !inner) return { ptr: value.ptrIn(arena, title), length: value.length, type: value.type };
@@ -105,7 +110,7 @@ export function checkAnyFloats(title: string, given: unknown, arena: Arena, dtyp
     return checkFloats(title, given, arena, HALVES);
   }
   const name = inner ? `${title}.data` : title;
-  const array = checkTypedArray(name, value, isHalf ? "Float16Array" : "Uint16Array", HALVES);
+  const array = viewOf(name, value, isHalf ? "Float16Array" : "Uint16Array", HALVES);
   if (inner) dtype = given.dtype;
   if (isHalf) dtype ??= "f16";
   const place = title.replace(/\.data$/, "");

@@ -95,10 +95,13 @@ forEachBuild((name, open) => {
     ["values that are not finite", problems, 150],
     ["pieces", wide, 25],
     ["splits", split, 25],
+    ["half precision", problems, 200],
+    ["half precision, values that are not finite", problems, 150],
+    ["half precision, pieces", wide, 25],
   ] as const)("has the bits of f32: %s", (what, drawn, numRuns) => {
     const property = fc.property(drawn, operands, fc.boolean(), fc.integer(), (problem, drawnForms, lse, seed) => {
-      if (what === "values that are not finite") spoil(problem, seed);
-      const { options } = problem;
+      if (what.includes("not finite")) spoil(problem, seed);
+      const options = { ...problem.options, precision: what.startsWith("half") ? "half" : "full" } as const;
       const ends: (() => void)[] = [];
       const take = (operand: "q" | "k" | "v" | "bias" | "out", given: Float32Array) => {
         const { rows, floats, end } = inForm(heed, given, drawnForms[operand]);
