@@ -1,5 +1,6 @@
 // q, k, v, bias and out in 16 bits: the bits of floats converted first, under every option, however they come.
 import fc from "fast-check";
+import { onnxAttention } from "heed/onnx";
 import { describe, expect, it } from "vitest";
 import type { Float16ArrayLike, HalfArray } from "../../bindings/memory/data.ts";
 import type { FloatDtype, Tensor } from "../../bindings/memory/tensor.ts";
@@ -182,6 +183,9 @@ forEachBuild((name, open) => {
   describe("refuses, and changes nothing", () => {
     const half = { data: new Uint16Array(8), dtype: "bf16" } as const;
     const bits = new Uint16Array(8);
+    const weight = new Float32Array(64);
+    const [q, k, v, out] = [{ weight }, { weight }, { weight }, { weight }];
+    const layer = heed.createMultiHeadAttention({ embedDim: 8, numHeads: 1, weights: { q, k, v, out } });
     it.each<[string, object, typeof TypeError | typeof RangeError, string]>([
       ["a bare Uint16Array as q", { q: bits }, TypeError, '"q" expected a Float32Array or a Tensor, or 16 bits'],
       [
@@ -215,13 +219,25 @@ forEachBuild((name, open) => {
 
     it.each<[string, (rows: Float32Array) => unknown]>([
       ["linear", (x) => heed.linear(x, new Float32Array(8))],
+      ["the weight of linear", (weight) => heed.linear(new Float32Array(8), weight)],
+      ["a layer", (x) => layer.forward(x)],
       ["rotary", (x) => heed.rotary(x, { numHeads: 1, headDim: 8 })],
       ["merge", (out) => heed.merge([{ out, lse: new Float32Array(1) }], { numHeads: 1, headDim: 8 })],
     ])("%s, which takes f32 alone", (_, call) => {
       using tensor = heed.tensor(8, "f16");
       for (const rows of [half, tensor]) {
-        expect(() => call(rows as unknown as Float32Array)).toThrow(/expected a Float32Array or a Tensor/);
+        const refused = (): unknown => call(rows as unknown as Float32Array);
+        expect(refused).toThrow(TypeError);
+        expect(refused).toThrow(/^"(x|weight|weight\.data|parts\[0\]\.out)" expected a Float32Array or a Tensor/);
       }
+    });
+
+    it("an operator of ONNX, which takes f32 alone", () => {
+      const data = bits as unknown as Float32Array;
+      const rows = { data, shape: [1, 1, 1, 8] };
+      const refused = (): unknown => onnxAttention(heed, { Q: rows, K: rows, V: rows }, {});
+      expect(refused).toThrow(TypeError);
+      expect(refused).toThrow('"Q.data" expected Float32Array, got a value of type Uint16Array');
     });
   });
 

@@ -22,24 +22,28 @@ forEachBuild((name, open) => {
       queries: fc.integer({ min: 1, max: 7 }),
       layout: fc.constantFrom("blhd" as const, "bhld" as const),
       rotary: fc.boolean(),
+      precision: fc.constantFrom("full" as const, "half" as const),
       seed: fc.integer(),
     });
-    const property = fc.property(drawn, ({ headDim, valueDim, tokens, queries, layout, rotary, seed, ...form }) => {
-      const next = uniform(seed);
-      const sizes = { ...SIZES, headDim, valueDim, dtype, ...(rotary ? { rotary: {} } : {}) };
-      const rows = 2 * SIZES.batch * tokens;
-      const k = inForm(heed, floats(rows * headDim, next), form.k);
-      const v = inForm(heed, floats(rows * valueDim, next), form.v);
-      const q = inForm(heed, floats(2 * SIZES.batch * queries * headDim, next), form.q);
-      using cache = heed.createKvCache(sizes);
-      using plain = heed.createKvCache(sizes);
-      cache.append(k.rows, v.rows, { layout });
-      plain.append(k.floats, v.floats, { layout });
-      const options = { numHeads: 2, causal: true, queryOffset: 0 };
-      const expected = plain.attention(q.floats, options).out;
-      expect(bitsOfFloats(cache.attention(q.rows, options).out)).toEqual(bitsOfFloats(expected));
-      for (const each of [k, v, q]) each.end();
-    });
+    const property = fc.property(
+      drawn,
+      ({ headDim, valueDim, tokens, queries, layout, rotary, precision, seed, ...form }) => {
+        const next = uniform(seed);
+        const sizes = { ...SIZES, headDim, valueDim, dtype, ...(rotary ? { rotary: {} } : {}) };
+        const rows = 2 * SIZES.batch * tokens;
+        const k = inForm(heed, floats(rows * headDim, next), form.k);
+        const v = inForm(heed, floats(rows * valueDim, next), form.v);
+        const q = inForm(heed, floats(2 * SIZES.batch * queries * headDim, next), form.q);
+        using cache = heed.createKvCache(sizes);
+        using plain = heed.createKvCache(sizes);
+        cache.append(k.rows, v.rows, { layout });
+        plain.append(k.floats, v.floats, { layout });
+        const options = { numHeads: 2, causal: true, queryOffset: 0, precision };
+        const expected = plain.attention(q.floats, options).out;
+        expect(bitsOfFloats(cache.attention(q.rows, options).out)).toEqual(bitsOfFloats(expected));
+        for (const each of [k, v, q]) each.end();
+      },
+    );
     fc.assert(property, { seed: 20261310, numRuns: runs(name === "debug" ? 20 : 100) });
   });
 
