@@ -83,10 +83,12 @@ function storeInt8(to: usize, from: usize, dim: i32): f32 {
   // Bits of magnitudes have the order of the magnitudes; NaN is above all.
   let top = i32x4.splat(0);
   let x = from;
-  for (let left = dim; left > 0; left -= 4) {
-    top = i32x4.max_s(top, f32x4.abs(loadFirst(x, left)));
+  let left = dim;
+  for (; left > 3; left -= 4) {
+    top = i32x4.max_s(top, f32x4.abs(v128.load(x)));
     x += 16;
   }
+  top = i32x4.max_s(top, f32x4.abs(loadPart(x, left)));
   const largest = reinterpret<f32>(maxLaneI32(top));
   const scale = largest / 127;
   if (!(scale > 0 && largest <= f32.MAX_VALUE)) {
@@ -95,8 +97,15 @@ function storeInt8(to: usize, from: usize, dim: i32): f32 {
   }
   const unit = f32x4.splat(scale);
   for (; dim > 0; dim -= 8) {
-    const low = loadFirst(from, dim);
-    const high = loadFirst(from + 16, dim - 4);
+    let low: v128;
+    let high: v128;
+    if (dim > 7) {
+      low = v128.load(from);
+      high = v128.load(from, 16);
+    } else {
+      low = loadPart(from, dim);
+      high = loadPart(from + 16, dim - 4);
+    }
     storeBytes(to, roundToScale(low, unit), roundToScale(high, unit));
     to += 8;
     from += 32;
