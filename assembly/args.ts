@@ -14,13 +14,13 @@
 @unmanaged
 export class AttendArgs {
   // outputs
-  /** [seqLenQ][numHeads] rows of valueDim floats. */
+  /** [seqLenQ][numHeads] rows of valueDim values. */
   out: usize;
   /** [numHeads][seqLenQ] floats, or 0. */
   lse: usize;
 
   // inputs
-  /** [seqLenQ][numHeads] rows of headDim floats. */
+  /** [seqLenQ][numHeads] rows of headDim values. */
   q: usize;
   /** [seqLenKv][numKvHeads] rows of headDim values. */
   k: usize;
@@ -37,16 +37,19 @@ export class AttendArgs {
   /** [numHeads] floats. */
   sinks: usize;
 
-  // how k and v are stored (kv/rows.ts)
+  // how rows are stored (kv/rows.ts)
   /**
    * [pageCount] addresses of pages, or 0: k and v are contiguous. With pages, k, v and the scales are offsets in a
    * page.
    */
   pages: usize;
   pageCount: i32;
-  /** F32, F16 or INT8. */
+  /** F32, F16, INT8, HALF or BF16. */
   kType: i32;
   vType: i32;
+  /** F32, HALF or BF16. */
+  qType: i32;
+  outType: i32;
   /** int8: one f32 scale for each key, [numKvHeads][PAGE_KEYS]; else 0. */
   kScales: usize;
   vScales: usize;

@@ -3,6 +3,7 @@ import { CONSTANT_BYTES } from "./simd/exp";
 export { attend, pieceTileBytes, scratchBytes, workItems } from "./attend";
 export { writeConstants } from "./simd/exp";
 export { linear, linearScratchBytes, packPanels } from "./ops/linear";
+export { gatherRows } from "./kv/gather";
 export { storeRows } from "./kv/store";
 export { rotate } from "./ops/rotary";
 export { mergeBytes, mergeRows } from "./ops/merge";

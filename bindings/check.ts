@@ -98,7 +98,17 @@ const getBytes = getterOf("byteLength");
 const getKeys = TYPED_ARRAY.keys;
 
 /** The kinds of typed arrays that calls take. */
-const KINDS = { Float32Array, Float64Array, Int32Array, Uint8Array, Int8Array, BigInt64Array };
+const KINDS = {
+  Float32Array,
+  Float64Array,
+  Int32Array,
+  Uint8Array,
+  Int8Array,
+  Uint16Array,
+  BigInt64Array,
+  /** Of engines that have it: its bits. */
+  Float16Array: Uint16Array,
+};
 type Kinds = typeof KINDS;
 
 /** Whether a value is a typed array of this kind, of any realm. */
@@ -119,6 +129,16 @@ export function checkTypedArray<Kind extends keyof Kinds>(
   expected: string,
 ): InstanceType<Kinds[Kind]> {
   if (!isTypedArray(kind, value)) throw wrongKind(title, expected, value);
+  return viewOf(title, value, kind, expected);
+}
+
+/** {@link checkTypedArray} of what {@link isTypedArray} of this kind. */
+export function viewOf<Kind extends keyof Kinds>(
+  title: string,
+  value: unknown,
+  kind: Kind,
+  expected: string,
+): InstanceType<Kinds[Kind]> {
   const length = getLength.call(value) as number;
   if (length === 0) {
     try {

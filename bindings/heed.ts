@@ -3,7 +3,7 @@ import type { WeightsOptions, WeightsResult } from "./attention-weights/options.
 import { type AttentionResult, attention, attentionAsync } from "./attention/attention.ts";
 import { type MergeOptions, type MergeResult, type Part, merge } from "./attention/merge.ts";
 import type { AttentionOptions } from "./attention/options.ts";
-import { checkInteger } from "./check.ts";
+import { checkChoice, checkInteger } from "./check.ts";
 import type { Kernels } from "./engine/abi.ts";
 import { Instance } from "./engine/instance.ts";
 import { INSTANCE } from "./engine/module.ts";
@@ -21,8 +21,9 @@ import {
 } from "./layer/linear.ts";
 import { MultiHeadAttention } from "./layer/multi-head-attention.ts";
 import { LAYER_NAMES, type MultiHeadAttentionOptions } from "./layer/options.ts";
+import type { FloatRows } from "./memory/data.ts";
 import type { Rows } from "./memory/output.ts";
-import { Tensor } from "./memory/tensor.ts";
+import { type FloatDtype, Tensor } from "./memory/tensor.ts";
 import { readOptions } from "./options.ts";
 import type { AsyncOptions } from "./steps/run-async.ts";
 import type { RotaryOptions, RotaryResult } from "./rotary/options.ts";
@@ -66,7 +67,8 @@ export class Heed {
    * Exact multi-head attention (https://arxiv.org/abs/1706.03762): out = softmax(scale·q·kᵀ, masked)·v for each head.
    * The scores never stand in memory as a whole (FlashAttention-2, https://arxiv.org/abs/2307.08691).
    *
-   * @param q [batch, seqLenQ, numHeads, headDim], or as `layout` says
+   * @param q [batch, seqLenQ, numHeads, headDim], or as `layout` says. Each of q, k, v, bias and out may have 16 bits: a
+   * Float16Array, `{ data: Uint16Array, dtype: "f16" | "bf16" }` or a Tensor; the bits are those of floats converted first.
    * @param k [batch, seqLenKv, numKvHeads, headDim]
    * @param v [batch, seqLenKv, numKvHeads, valueDim]
    * @returns `out` [batch, seqLenQ, numHeads, valueDim] and, on request, `lse` [batch, numHeads, seqLenQ]. A query that
@@ -79,12 +81,10 @@ export class Heed {
    * console.log(out.length, lse.length); // → 98304 1536
    * @category Attention
    */
-  attention<const Out extends Rows | undefined = undefined, const Lse extends boolean | Rows | undefined = undefined>(
-    q: Float32Array | Tensor,
-    k: Float32Array | Tensor,
-    v: Float32Array | Tensor,
-    options: AttentionOptions<Out, Lse>,
-  ): NoInfer<AttentionResult<Out, Lse>> {
+  attention<
+    const Out extends FloatRows | undefined = undefined,
+    const Lse extends boolean | Rows | undefined = undefined,
+  >(q: FloatRows, k: FloatRows, v: FloatRows, options: AttentionOptions<Out, Lse>): NoInfer<AttentionResult<Out, Lse>> {
     return attention(this.#instance, q, k, v, options) as NoInfer<AttentionResult<Out, Lse>>;
   }
 
@@ -100,12 +100,12 @@ export class Heed {
    * @category Attention
    */
   async attentionAsync<
-    const Out extends Rows | undefined = undefined,
+    const Out extends FloatRows | undefined = undefined,
     const Lse extends boolean | Rows | undefined = undefined,
   >(
-    q: Float32Array | Tensor,
-    k: Float32Array | Tensor,
-    v: Float32Array | Tensor,
+    q: FloatRows,
+    k: FloatRows,
+    v: FloatRows,
     options: AttentionOptions<Out, Lse> & AsyncOptions,
   ): Promise<NoInfer<AttentionResult<Out, Lse>>> {
     return (await attentionAsync(this.#instance, q, k, v, options)) as NoInfer<AttentionResult<Out, Lse>>;
@@ -134,8 +134,8 @@ export class Heed {
     const TopK extends number | undefined = undefined,
     const Entropy extends boolean | Rows | undefined = undefined,
   >(
-    q: Float32Array | Tensor,
-    k: Float32Array | Tensor,
+    q: FloatRows,
+    k: FloatRows,
     options: WeightsOptions<Weights, TopK, Entropy>,
   ): NoInfer<WeightsResult<Weights, TopK, Entropy>> {
     const result = attentionWeights(this.#instance, q, k, options);
@@ -233,7 +233,10 @@ export class Heed {
   }
 
   /**
-   * Floats in linear memory, zero at first. Where a Float32Array is expected, pass a Tensor, and nothing is copied.
+   * Floats in linear memory, zero at first. Where a Float32Array is expected, pass a Tensor, and nothing is copied. A
+   * Tensor of "f16" or "bf16" has the bits of its floats as `data`, a Uint16Array in every engine.
+   *
+   * @param dtype "f32", "f16" (IEEE 754 binary16) or "bf16" (bfloat16)
    * @throws as {@link attention}
    * @example
    * const x = heed.tensor(seqLen * numHeads * headDim);
@@ -241,10 +244,14 @@ export class Heed {
    * x.data.set(q);
    * heed.attention(x, x, x, { numHeads, headDim, out }); // nothing is copied in or out
    * console.log(out.data.length); // → 98304
+   * const half = heed.tensor(x.length, "bf16"); // two bytes each, rounded as they are written
+   * heed.attention(x, x, x, { numHeads, headDim, out: half });
+   * console.log(half.data instanceof Uint16Array); // → true
    * @category Memory
    */
-  tensor(length: number): Tensor {
-    return Tensor.allocate(this.#instance.arena, checkInteger("length", length, 0));
+  tensor<const Dtype extends FloatDtype = "f32">(length: number, dtype?: Dtype): Tensor<Dtype> {
+    const type = dtype === undefined ? "f32" : checkChoice<FloatDtype>("dtype", dtype, ["f32", "f16", "bf16"]);
+    return Tensor.allocate(this.#instance.arena, checkInteger("length", length, 0), type) as Tensor<Dtype>;
   }
 
   /**

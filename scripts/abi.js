@@ -11,7 +11,7 @@ const OUTPUT = "bindings/engine/abi.ts";
 
 /** Constants for TypeScript, by the file that declares them. */
 const CONSTANTS = {
-  "assembly/kv/rows.ts": ["F32", "F16", "INT8", "PAGE_KEYS"],
+  "assembly/kv/rows.ts": ["F32", "F16", "INT8", "HALF", "BF16", "PAGE_KEYS"],
   "assembly/args.ts": ["MAX_OFFSET", "UNLIMITED"],
   "assembly/prefill/passes.ts": ["MAX_PIECE_ROWS"],
   "assembly/decode/products.ts": ["MAX_DECODE_ROWS"],

@@ -10,6 +10,7 @@
 // Within it, keepMask and a bias of −Infinity take single keys away.
 
 import { AttendArgs } from "../args";
+import { ZERO } from "../simd/exp";
 import { LANE_BYTES } from "../simd/lanes";
 import { BIAS_ROW, FROM, MASK_ROW, QueryTile, TO, lanes } from "./query-tile";
 
@@ -108,6 +109,7 @@ function maskIntervals(tile: QueryTile, s: usize, first: i32, count: i32): void 
 /** Lane form of keepMask, four keys of four rows at a time; the last four may run into the scratch rows of S. */
 function maskUnkept(tile: QueryTile, args: AttendArgs, s: usize, first: i32, count: i32): void {
   const keyStride = args.maskKeyStride;
+  const zero = v128.load32_splat(args.constants, ZERO);
   for (let lane = 0; lane < tile.vectors << 2; lane += 4) {
     const rows = lanes(tile, MASK_ROW) + ((<usize>lane) << 2);
     const skip = <usize>first * keyStride;
@@ -128,7 +130,7 @@ function maskUnkept(tile: QueryTile, args: AttendArgs, s: usize, first: i32, cou
       r2 += 4 * keyStride;
       r3 += 4 * keyStride;
       for (const next = column + 4 * LANE_BYTES; column != next; column += LANE_BYTES) {
-        const gone = i32x4.eq(v128.and(bytes, i32x4.splat(0xff)), i32x4.splat(0));
+        const gone = i32x4.eq(i32x4.shl(bytes, 24), zero);
         v128.store(column, v128.bitselect(f32x4.splat(-Infinity), v128.load(column), gone));
         bytes = i32x4.shr_u(bytes, 8);
       }

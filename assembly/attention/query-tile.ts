@@ -11,7 +11,9 @@
 // and store, the same values again.
 
 import { AttendArgs } from "../args";
-import { LANES, LANE_BYTES, storeTransposed } from "../simd/lanes";
+import { convertHalves, storeHalves } from "../kv/half";
+import { isHalves } from "../kv/rows";
+import { LANES, LANE_BYTES, storeTransposed, vectorBytes } from "../simd/lanes";
 import { ROWS_OVER } from "../simd/gemm";
 
 
@@ -128,14 +130,21 @@ export function queryTileBytes(headDim: i32, valueDim: i32): u64 {
 
 /**
  * Opens a tile at row `firstRow` of a KV head: writes its lane arrays, packs its queries, forgets every key. `written`
- * is as for openLanes.
+ * is as for openLanes. `scratch` has LANES rows of headDim floats, in whole vectors.
  */
-export function openTile(tile: QueryTile, args: AttendArgs, kvHead: i32, firstRow: i32, written: i32): void {
+export function openTile(
+  tile: QueryTile,
+  args: AttendArgs,
+  kvHead: i32,
+  firstRow: i32,
+  written: i32,
+  scratch: usize,
+): void {
   openLanes(tile, args, kvHead, firstRow, written);
   tile.o = queries(tile) + <usize>args.headDim * LANE_BYTES;
   tile.oBytes = <usize>args.valueDim * LANE_BYTES;
   tile.totals = tile.o + tile.oBytes + <usize>ROWS_OVER * LANE_BYTES;
-  packQueries(tile, args);
+  packQueries(tile, args, scratch);
 }
 
 /**
@@ -218,11 +227,18 @@ export function clearOutput(tile: QueryTile, args: AttendArgs): void {
 }
 
 /** Qᵗ[d][lane] = q[lane][d] · queryScale */
-function packQueries(tile: QueryTile, args: AttendArgs): void {
+function packQueries(tile: QueryTile, args: AttendArgs, scratch: usize): void {
   const headDim = args.headDim;
   const rows = lanes(tile, Q_ROW);
   const factor = args.queryScale;
   const scale = f32x4.splat(factor);
+  if (isHalves(args.qType)) {
+    for (let row = rows; row != rows + LANE_BYTES; row += 4) {
+      convertHalves(scratch, load<usize>(row), headDim, args.qType);
+      store<usize>(row, scratch);
+      scratch += vectorBytes(headDim);
+    }
+  }
   for (let lane = 0; lane < LANES; lane += 4) {
     const r0 = pointerAt(rows, lane);
     const r1 = pointerAt(rows, lane + 1);
@@ -252,6 +268,21 @@ function packQueries(tile: QueryTile, args: AttendArgs): void {
       store<f32>(column, load<f32>(r3 + offset) * factor, 12);
       column += LANE_BYTES;
     }
+  }
+}
+
+/** out = O, in 16 bits by way of `scratch`: LANES rows of whole eights of floats. Q_ROW is lost. */
+export function unpackHalves(tile: QueryTile, args: AttendArgs, scratch: usize): void {
+  const to = lanes(tile, Q_ROW);
+  const from = lanes(tile, OUT_ROW);
+  memory.copy(to, from, LANE_BYTES);
+  for (let offset: usize = 0; offset < LANE_BYTES; offset += 4) {
+    store<usize>(from + offset, scratch);
+    scratch += (<usize>(args.valueDim + 7)) << 2;
+  }
+  unpackOutput(tile, args);
+  for (let lane = 0; lane < tile.rows; lane++) {
+    storeHalves(pointerAt(to, lane), pointerAt(from, lane), args.valueDim, args.outType);
   }
 }
 

@@ -8,7 +8,7 @@
 
 import { AttendArgs } from "../args";
 import { LANE_BYTES, maxLane, maxNumber, sumLanes } from "../simd/lanes";
-import { LOG2_E, exp, expColumn, expPairs, log } from "../simd/exp";
+import { FLOOR, LOG2_E, ONE, ZERO, exp, expColumn, expPairs, log } from "../simd/exp";
 import { ALPHA, L, LSE_ROW, M, P_SCALES, QueryTile, SINK, lanes, pointerAt } from "./query-tile";
 import { addToTotal, roundTotal, scaleTotals } from "./totals";
 
@@ -47,14 +47,15 @@ export function softmaxStep(
   const end = (<usize>tile.vectors) << 4;
 
   // All maxima come first: an exponential waits for its maximum, and these do not wait for each other.
-  let risen = f32x4.splat(0);
+  const zero = v128.load32_splat(constants, ZERO);
+  let risen = zero;
   for (let offset: usize = 0; offset < end; offset += 16) {
     const m = v128.load(mPtr + offset);
     let top = m;
     if (weights) {
-      // P of each block has a unit of its own. Less than 2⁻¹⁰⁰ of what the row has weighs nothing.
+      // P of each block has a unit of its own. Less than 2⁻¹²⁷ of what the row has weighs nothing.
       const scales = lanes(tile, P_SCALES) + offset;
-      const low = f32x4.sub(m, f32x4.splat(100));
+      const low = f32x4.add(m, v128.load32_splat(constants, FLOOR));
       const first = columnMax(s + offset, head, low);
       const second = columnMax(s + offset + <usize>head * LANE_BYTES, count - head, low);
       v128.store(scales, first);
@@ -71,7 +72,7 @@ export function softmaxStep(
   }
   const rescale = v128.any_true(risen);
   if (rescale) {
-    expColumn(alphaPtr, powers, 16, tile.vectors, tile.vectors, f32x4.splat(0), factor, constants);
+    expColumn(alphaPtr, powers, 16, tile.vectors, tile.vectors, zero, factor, constants);
     for (let offset: usize = 0; offset < end; offset += 16) {
       scaleTotals(lPtr + 2 * offset, 0, 1, v128.load(alphaPtr + offset));
     }
@@ -149,12 +150,12 @@ export function closeLanes(tile: QueryTile, args: AttendArgs, unit: f32): void {
   tile.closed = 1;
   const natural = f32x4.splat(unit);
   const lowest = f32x4.splat(-f32.MAX_VALUE);
-  const zero = f32x4.splat(0);
+  const zero = v128.load32_splat(args.constants, ZERO);
   for (let vector = 0; vector < tile.vectors; vector++) {
     const offset = (<usize>vector) << 4;
     const m = maxNumber(f32x4.mul(v128.load(lanes(tile, M) + offset), natural), lowest);
     let l = roundTotal(lanes(tile, L) + 2 * offset);
-    let shrink = f32x4.splat(1);
+    let shrink = v128.load32_splat(args.constants, ONE);
     if (args.sinks) {
       const sink = v128.load(lanes(tile, SINK) + offset);
       const top = maxNumber(m, sink);

@@ -12,7 +12,8 @@
 //
 //     scratch of the thread       S, P [MAX_DECODE_ROWS][PAGE_KEYS]
 //                                 work of products.ts; also the powers of expColumn
-//                                 where prefill gathers K and V: the rows of V that a query row sees
+//                                 where prefill gathers K and V: K, then V, of a page, where they come in 16 bits; the
+//                                 rows of V that a query row sees
 //     query tile, behind its      q [MAX_DECODE_ROWS][headDim]
 //     lane arrays                 O [MAX_DECODE_ROWS][valueDim]
 //                                 totals [MAX_DECODE_ROWS][valueDim] of f64
@@ -37,7 +38,9 @@ import { adjustRow } from "../attention/scores";
 import { closeLanes, softmaxRow } from "../attention/softmax";
 import { enterSpan, scaleTotals, takeTotals } from "../attention/totals";
 import { fromEvenOdd } from "../kv/float16";
-import { F16, F32, PAGE_KEYS, vAddress, vScaleAddress } from "../kv/rows";
+import { rowsAsF32 } from "../kv/gather";
+import { rowAsF32, storeHalves } from "../kv/half";
+import { F16, F32, PAGE_KEYS, typeAsRead, vAddress, vScaleAddress } from "../kv/rows";
 import { SCORE_BYTES } from "../prefill/kv-tile";
 import { markLostRows, mustDecodeAgain } from "../prefill/nonfinite";
 import { scaleRow } from "../simd/lanes";
@@ -97,8 +100,9 @@ export function decode(tile: QueryTile, args: AttendArgs, kvHead: i32, scratch: 
       tile.span = tile.first >> spanBitsOf(args);
       tile.steps = 1;
     }
-    let refused = prepareQuery(prepared, q, rows, args.headDim, args.kType);
-    refused |= decodeKeys(tile, args, scratch, args.kType == F32 ? q : prepared, sums, rows, careful);
+    const type = typeAsRead(args.kType);
+    let refused = prepareQuery(prepared, q, rows, args.headDim, type);
+    refused |= decodeKeys(tile, args, scratch, type == F32 ? q : prepared, sums, rows, careful);
     if (refused && !(isFirstPiece(args) && isLastPiece(args))) return 0;
     if (!isLastPiece(args)) return ALL_WRITTEN;
     takeTotals(tile);
@@ -136,8 +140,9 @@ function decodeKeys(tile: QueryTile, args: AttendArgs, s: usize, q: usize, sums:
     const count = last - key;
     if (count == 0) continue;
     enterSpan(tile, key >> spanBitsOf(args));
-    scoreRowsOfPage(args, tile.kvHead, s, q, work, key, count, rows);
-    const v = vAddress(args, tile.kvHead, key);
+    scoreRowsOfPage(args, tile.kvHead, s, q, work, seen, key, count, rows);
+    let v = vAddress(args, tile.kvHead, key);
+    if (!careful) v = rowsAsF32(seen, v, count, args.valueDim, args.vRowStride, args.vType);
     const vScales = vScaleAddress(args, tile.kvHead, key);
     for (let row = 0; row < rows; row++) {
       const sRow = s + <usize>row * SCORE_ROW_BYTES;
@@ -155,7 +160,8 @@ function decodeKeys(tile: QueryTile, args: AttendArgs, s: usize, q: usize, sums:
         refused |= accumulateRows(args, oRow, seen, sRow, work, sums, key, count, 1, rowBytes) << row;
       }
     }
-    if (!careful) refused |= accumulateRows(args, o, v, s, work, sums, key, count, rows, args.vRowStride);
+    if (!careful)
+      refused |= accumulateRows(args, o, v, s, work, sums, key, count, rows, v == seen ? oRowStride : args.vRowStride);
   }
   return refused;
 }
@@ -174,10 +180,10 @@ function copySeenRows(
   key: i32,
   count: i32,
 ): usize {
-  const rowBytes = ((<usize>args.valueDim) << 2) >> args.vType; // F32, F16 or INT8
+  const rowBytes = ((<usize>args.valueDim) << 2) >> typeAsRead(args.vType); // F32, F16 or INT8
   for (; count > 0; count--) {
     if (sees(tile, args, lane, key)) {
-      memory.copy(to, v, rowBytes);
+      memory.copy(to, rowAsF32(v, to, args.valueDim, args.vType), rowBytes);
     } else {
       memory.fill(to, 0, rowBytes);
       store<f32>(p, 0);
@@ -193,17 +199,21 @@ function copySeenRows(
 /** q [rows][headDim] = the query rows · queryScale */
 function packRows(tile: QueryTile, args: AttendArgs, q: usize, rows: i32): void {
   for (let row = 0; row < rows; row++) {
-    scaleRow(q, pointerAt(lanes(tile, Q_ROW), row), args.headDim, args.queryScale);
+    const from = rowAsF32(pointerAt(lanes(tile, Q_ROW), row), q, args.headDim, args.qType);
+    scaleRow(q, from, args.headDim, args.queryScale);
     q += (<usize>args.headDim) << 2;
   }
 }
 
 /** out[row] = O[row]·ALPHA[row] */
 function storeRowsOfO(tile: QueryTile, args: AttendArgs, o: usize, rows: i32): void {
+  const type = args.outType;
   for (let row = 0; row < rows; row++) {
     if (args.vType == F16) fromEvenOdd(o, args.valueDim);
     const factor = load<f32>(lanes(tile, ALPHA) + ((<usize>row) << 2));
-    scaleRow(pointerAt(lanes(tile, OUT_ROW), row), o, args.valueDim, factor);
+    const to = pointerAt(lanes(tile, OUT_ROW), row);
+    scaleRow(type == F32 ? to : o, o, args.valueDim, factor);
+    if (type != F32) storeHalves(to, o, args.valueDim, type);
     o += (<usize>args.valueDim) << 2;
   }
 }

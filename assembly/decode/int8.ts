@@ -111,12 +111,13 @@ function writeUnits(to: usize, from: usize, count: i32): bool {
 export function dotInt8(sums: usize, k: usize, q: usize, count: i32, dim: i32, kRowStride: usize): void {
   const qFirst = q + UNIT_BYTES;
   const qEnd = qFirst + ((<usize>dim) << 2);
+  const unit = v128.load(q);
   for (; count > 0; count -= 2) {
     const second = count > 1 ? kRowStride : 0;
-    let h0 = i32x4.splat(0);
-    let h1 = i32x4.splat(0);
-    let l0 = i32x4.splat(0);
-    let l1 = i32x4.splat(0);
+    let h0 = v128.andnot(unit, unit); // 0, which as a literal takes 18 bytes
+    let h1 = h0;
+    let l0 = h0;
+    let l1 = h0;
     let row = k;
     for (let qd = qFirst; qd != qEnd; qd += 32) {
       const high = v128.load(qd);

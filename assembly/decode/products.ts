@@ -8,7 +8,8 @@
 
 import { AttendArgs } from "../args";
 import { SPAN_BITS } from "../attention/totals";
-import { F16, F32, INT8, kAddress, kScaleAddress } from "../kv/rows";
+import { rowsAsF32 } from "../kv/gather";
+import { F16, F32, INT8, kAddress, kScaleAddress, typeAsRead } from "../kv/rows";
 import { UNIT_BYTES, accumulateInt8, dotInt8, splitInt16, splitInt16Bytes, splitInt16Pairs } from "./int8";
 import { accumulateOneRow, accumulateRowPairs, apartBitsOf } from "./pv";
 import { vectorBytes } from "../simd/lanes";
@@ -52,7 +53,8 @@ export function prepareQuery(to: usize, q: usize, rows: i32, dim: i32, type: i32
 }
 
 /**
- * S [rows][count] = q·Kᵀ for keys of one page, from `first` on. `q` is as prepareQuery gives it, `work` has WORK_BYTES.
+ * S [rows][count] = q·Kᵀ for keys of one page, from `first` on. `q` is as prepareQuery gives it, `work` has WORK_BYTES,
+ * `gathered` room for the keys as f32.
  */
 export function scoreRowsOfPage(
   args: AttendArgs,
@@ -60,11 +62,15 @@ export function scoreRowsOfPage(
   s: usize,
   q: usize,
   work: usize,
+  gathered: usize,
   first: i32,
   count: i32,
   rows: i32,
 ): void {
-  scoreStored(args, s, q, work, kAddress(args, kvHead, first), count, rows, args.kRowStride, args.kType);
+  const type = args.kType;
+  const k = rowsAsF32(gathered, kAddress(args, kvHead, first), count, args.headDim, args.kRowStride, type);
+  const kRowStride = k == gathered ? (<usize>args.headDim) << 2 : args.kRowStride;
+  scoreStored(args, s, q, work, k, count, rows, kRowStride, typeAsRead(type));
   const scales = kScaleAddress(args, kvHead, first);
   if (!scales) return;
   for (let row = 0; row < rows; row++) scaleByKey(s + <usize>row * SCORE_ROW_BYTES, scales, count);

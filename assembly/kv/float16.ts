@@ -18,8 +18,6 @@
 // The kernels of decode/ keep q, and O, in that order as well ("even-odd order"), and restore the order of O at the
 // end.
 
-import { WIDENED_BITS } from "../simd/exp";
-
 /** What a widened binary16 is multiplied by to have its size: 2¹¹². */
 // @ts-ignore: decorator
 @inline export const F16_SCALE: f32 = reinterpret<f32>(0x77800000);
@@ -71,17 +69,6 @@ export function fromEvenOdd(row: usize, count: i32): void {
   }
 }
 
-/** to [count] = binary16 at `from`, in the order of the values; whole eights are read and written. */
-export function convertF16(to: usize, from: usize, count: i32): void {
-  const mask = i32x4.splat(WIDENED_BITS);
-  const scale = f32x4.splat(F16_SCALE);
-  for (const end = to + ((<usize>((count + 7) & ~7)) << 2); to != end; to += 32) {
-    v128.store(to, f32x4.mul(v128.and(i32x4.shl(v128.load16x4_s(from), 13), mask), scale));
-    v128.store(to, f32x4.mul(v128.and(i32x4.shl(v128.load16x4_s(from, 8), 13), mask), scale), 16);
-    from += 16;
-  }
-}
-
 /**
  * Four floats as binary16, each in the low half of its lane, rounded to nearest even. Beyond ±65504, and for NaN, they
  * saturate.
@@ -91,9 +78,9 @@ export function convertF16(to: usize, from: usize, count: i32): void {
  */
 export function narrowToF16(x: v128): v128 {
   const magnitude = f32x4.pmin(f32x4.splat(65504), f32x4.abs(x));
-  const odd = v128.and(i32x4.shr_u(magnitude, 13), i32x4.splat(1));
-  const normal = i32x4.shr_u(i32x4.add(i32x4.add(magnitude, i32x4.splat(0xfff - 0x38000000)), odd), 13);
+  const odd = i32x4.shr_s(i32x4.shl(magnitude, 18), 31); // −1 where the last of the bits that stay is 1
+  const normal = i32x4.shr_u(i32x4.sub(i32x4.add(magnitude, i32x4.splat(0xfff - 0x38000000)), odd), 13);
   const subnormal = i32x4.sub(f32x4.add(magnitude, f32x4.splat(0.5)), i32x4.splat(0x3f000000));
   const half = v128.bitselect(subnormal, normal, f32x4.lt(magnitude, f32x4.splat(6.103515625e-5)));
-  return v128.or(half, v128.and(i32x4.shr_u(x, 16), i32x4.splat(0x8000)));
+  return v128.or(half, i32x4.shl(i32x4.shr_u(x, 31), 15));
 }

@@ -3,8 +3,8 @@
 
 import { AttendArgs } from "../args";
 import { vectorBytes } from "../simd/lanes";
-import { convertF16 } from "./float16";
-import { F16, F32, kAddress, kScaleAddress, vAddress, vScaleAddress } from "./rows";
+import { convertHalves } from "./half";
+import { F32, INT8, isHalves, kAddress, kScaleAddress, vAddress, vScaleAddress } from "./rows";
 
 /**
  * Bytes from one gathered row to the next: an odd number of cache lines, so that the rows of a tile fall on all sets.
@@ -97,14 +97,35 @@ export function gatherRows(
       from += 8 * fromRowStride;
     }
   }
+  if (isHalves(type)) fetchRows(from, count, dim >> 1, fromRowStride, to);
   for (; count > 0; count--) {
     if (type == F32) copyRow(to, from, dim);
-    else if (type == F16) convertF16(to, from, dim);
-    else convertInt8(to, from, dim, load<f32>(scales));
+    else if (type == INT8) convertInt8(to, from, dim, load<f32>(scales));
+    else convertHalves(to, from, dim, type);
     to += toRowStride;
     from += fromRowStride;
     scales += 4;
   }
+}
+
+/**
+ * Rows as f32, `dim` floats apart: those at `from` where they are no halves, and then fromRowStride apart; else converted
+ * at `to`. `dim` is a multiple of four.
+ */
+// @ts-ignore: decorator
+@inline export function rowsAsF32(
+  to: usize,
+  from: usize,
+  count: i32,
+  dim: i32,
+  fromRowStride: usize,
+  type: i32,
+): usize {
+  if (isHalves(type)) {
+    gatherRows(to, from, 0, count, dim, (<usize>dim) << 2, fromRowStride, type);
+    from = to;
+  }
+  return from;
 }
 
 /** to = `dim` floats, in whole vectors. */

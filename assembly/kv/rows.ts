@@ -1,10 +1,14 @@
-// Where the rows of K and V stand, and how they are stored: f32 anywhere, f16 and int8 in the pages of a KV cache.
+// Where the rows of K and V stand, and how they are stored: f32 anywhere, f16 and int8 in the pages of a KV cache, and
+// 16 bits as a caller has them, whatever their values.
 //
 //     f32    4 bytes a value
 //     f16    2 bytes a value, IEEE 754 binary16, finite (float16.ts)
 //     int8   1 byte a value: value = byte · scale, with one f32 scale for each key and head
+//     half   2 bytes a value, IEEE 754 binary16, NaN and Infinity too (half.ts)
+//     bf16   2 bytes a value, the upper half of an f32 (half.ts)
 //
-// The kernels convert as they load, eight values at a time: stored f16 and int8 rows have a multiple of eight values.
+// The kernels convert f16 and int8 as they load, eight values at a time: such rows have a multiple of eight values. half
+// and bf16 become f32 page by page, so that they have the bits of f32.
 //
 //     contiguous    key j at base + j·rowStride
 //     paged         ┌ page ───────────────────────────────────────────┐   key j is key j % PAGE_KEYS
@@ -23,6 +27,24 @@ import { AttendArgs } from "../args";
 /** Stored as bytes with a scale for each row. */
 // @ts-ignore: decorator
 @inline export const INT8: i32 = 2;
+/** binary16 of any value; rows stand anywhere, as q, bias and out may too. */
+// @ts-ignore: decorator
+@inline export const HALF: i32 = 3;
+/** bfloat16, likewise. */
+// @ts-ignore: decorator
+@inline export const BF16: i32 = 4;
+
+/** Whether rows are in 16 bits as a caller has them, and so are read as f32 once they have been converted. */
+// @ts-ignore: decorator
+@inline export function isHalves(type: i32): bool {
+  return type > INT8;
+}
+
+/** How such rows, and all others, are stored where the kernels of decode/ read them. */
+// @ts-ignore: decorator
+@inline export function typeAsRead(type: i32): i32 {
+  return isHalves(type) ? F32 : type;
+}
 
 /** Keys in a page; also the most that one kv tile takes. */
 // @ts-ignore: decorator

@@ -24,7 +24,7 @@ import {
 } from "../decode/products";
 import { SCORE_ROW_BYTES } from "../decode/qk";
 import { gatherRows } from "../kv/gather";
-import { F32, PAGE_KEYS, kAddress, kScaleAddress } from "../kv/rows";
+import { F32, PAGE_KEYS, kAddress, kScaleAddress, typeAsRead } from "../kv/rows";
 import { maxLane, maxNumber, vectorBytes } from "../simd/lanes";
 
 /**
@@ -127,7 +127,8 @@ function scoreSomeRows(
   high = max(low, high);
 
   // Where int8.ts does not take a row, the others are to have the scores that they have without it.
-  const refused = prepareQuery(prepared, q, count, args.headDim, args.kType);
+  const type = typeAsRead(args.kType);
+  const refused = prepareQuery(prepared, q, count, args.headDim, type);
   if (refused && count > 1) {
     for (let r = 0; r < count; r++) {
       const qRow = q + <usize>r * ((<usize>args.headDim) << 2);
@@ -135,11 +136,11 @@ function scoreSomeRows(
     }
     return;
   }
-  const asStored = !refused && (dim == args.headDim || args.kType != F32);
-  const ready = args.kType == F32 ? q : prepared;
+  const asStored = !refused && (dim == args.headDim || type != F32);
+  const ready = type == F32 ? q : prepared;
   for (let key = low; key < high;) {
     const keys = min(PAGE_KEYS - (key % PAGE_KEYS), high - key);
-    if (asStored) scoreRowsOfPage(args, 0, scores, ready, work, key, keys, count);
+    if (asStored) scoreRowsOfPage(args, 0, scores, ready, work, gathered, key, keys, count);
     else scoreGathered(args, scores, q, work, gathered, key, keys, dim, count);
     for (let r = 0; r < count; r++) {
       const s = scores + <usize>r * SCORE_ROW_BYTES;

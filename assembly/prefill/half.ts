@@ -199,7 +199,8 @@ export function quantizeKeys(
   }
   if ((odd + count) & 1) {
     store<f32>(scales, 0, 2 * WEIGHT_BYTES);
-    toPairs(toV, before, before, args.valueDim >> 2, 16, 16, f32x4.splat(factorBefore), f32x4.splat(0), args);
+    const none = v128.load32_splat(args.constants, ZERO);
+    toPairs(toV, before, before, args.valueDim >> 2, 16, 16, f32x4.splat(factorBefore), none, args);
   }
 }
 

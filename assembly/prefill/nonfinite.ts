@@ -27,6 +27,7 @@ import { addBias } from "../attention/scores";
 import { BLOCK_KEYS, SPAN_BITS, enterSpan, keysOfBlock } from "../attention/totals";
 import { gatherKeys, gatheredRowStride } from "../kv/gather";
 import { PAGE_KEYS } from "../kv/rows";
+import { ZERO } from "../simd/exp";
 import { LANE_BYTES, isFinite, madd } from "../simd/lanes";
 import { scoreKeys, softmaxAndRescale } from "./kv-tile";
 
@@ -90,7 +91,7 @@ function accumulateSeen(tile: QueryTile, args: AttendArgs, s: usize, seen: usize
     let o = tile.o + offset;
     for (let column = 0; column < args.valueDim; column++) {
       let x = v + ((<usize>column) << 2);
-      let sum = f32x4.splat(0);
+      let sum = v128.load32_splat(args.constants, ZERO);
       for (let at = offset; at != rows + offset; at += LANE_BYTES) {
         const sees = f32x4.ne(v128.load(seen + at), f32x4.splat(-Infinity));
         sum = v128.bitselect(madd(v128.load32_splat(x), v128.load(s + at), sum), sum, sees);

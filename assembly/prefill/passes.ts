@@ -14,11 +14,19 @@
 //     └─────────────┴─────────────┴───────────────────┴───────────────────┴─────────────────────────┘
 
 import { AttendArgs, isFirstPiece, isLastPiece } from "../args";
-import { QueryTile, clearOutput, openTile, queryTileBytes, rowsPerKvHead, unpackOutput } from "../attention/query-tile";
+import {
+  QueryTile,
+  clearOutput,
+  openTile,
+  queryTileBytes,
+  rowsPerKvHead,
+  unpackHalves,
+  unpackOutput,
+} from "../attention/query-tile";
 import { closeLanes } from "../attention/softmax";
 import { keysOfBlock, takeTotals } from "../attention/totals";
 import { canPickKeys, fetchRows, gatherKept, gatherKeys, gatheredRowStride } from "../kv/gather";
-import { F32, PAGE_KEYS, kAddress, vAddress } from "../kv/rows";
+import { F32, PAGE_KEYS, isHalves, kAddress, vAddress } from "../kv/rows";
 import { LN_2 } from "../simd/exp";
 import { LANES } from "../simd/lanes";
 import { isHalf, lostLanes, quantizeKeys, quantizeQueries } from "./half";
@@ -98,19 +106,27 @@ export function attendPass(args: AttendArgs, kvHead: i32, pass: i32, scratch: us
   const firstRow = pass * perPass * LANES;
   const count = min(perPass, (rows - firstRow + LANES - 1) / LANES);
   const end = tiles + <usize>count * <usize>queryTileBytes(args.headDim, args.valueDim);
-  if (isFirstPiece(args)) openTiles(args, kvHead, firstRow, tiles, end, written);
+  if (isFirstPiece(args)) openTiles(args, kvHead, firstRow, tiles, end, written, scratch + SCORE_BYTES);
   if (!args.careful) attendKeys(args, kvHead, scratch, tiles, end);
   if (!args.careful && !isLastPiece(args)) return true;
   return closeTiles(args, scratch, firstRow, tiles, end);
 }
 
-/** Opens the query tiles [tiles, end), but for those that an earlier round has closed. */
-function openTiles(args: AttendArgs, kvHead: i32, firstRow: i32, tiles: usize, end: usize, written: i32): void {
+/** Opens the query tiles [tiles, end), but for those that an earlier round has closed; `scratch` is as for openTile. */
+function openTiles(
+  args: AttendArgs,
+  kvHead: i32,
+  firstRow: i32,
+  tiles: usize,
+  end: usize,
+  written: i32,
+  scratch: usize,
+): void {
   const bytes = <usize>queryTileBytes(args.headDim, args.valueDim);
   for (let t = tiles; t != end; t += bytes, firstRow += LANES) {
     const tile = changetype<QueryTile>(t);
     if (args.careful && tile.closed) continue;
-    openTile(tile, args, kvHead, firstRow, args.careful ? tile.written : written);
+    openTile(tile, args, kvHead, firstRow, args.careful ? tile.written : written, scratch);
     if (isHalf(args)) quantizeQueries(tile, args);
   }
 }
@@ -209,7 +225,7 @@ function closeTiles(args: AttendArgs, scratch: usize, firstRow: i32, tiles: usiz
     if (args.careful || lost || (!half && mustRepeat(tile, args))) {
       if (half) {
         // The rows beside the lost ones keep their bits.
-        closeTile(tile, args, unit);
+        closeTile(tile, args, unit, gatheredV);
         tile.closed = 0;
         tile.written = ~lost;
       }
@@ -217,20 +233,21 @@ function closeTiles(args: AttendArgs, scratch: usize, firstRow: i32, tiles: usiz
         written = false;
         continue;
       }
-      if (half) openTile(tile, args, tile.kvHead, firstRow, ~lost);
+      if (half) openTile(tile, args, tile.kvHead, firstRow, ~lost, gatheredK);
       unit = scoreUnit(args);
       attendCarefully(tile, args, scratch, gatheredK, gatheredV);
     }
     if (!isLastPiece(args)) continue;
     takeTotals(tile);
-    closeTile(tile, args, unit);
+    closeTile(tile, args, unit, gatheredV);
   }
   return written;
 }
 
-/** Closes a tile: writes out and lse. `unit` is what one unit of m is worth as a score. */
-function closeTile(tile: QueryTile, args: AttendArgs, unit: f32): void {
+/** Closes a tile: writes out and lse. `unit` is what one unit of m is worth as a score, `scratch` as for unpackHalves. */
+function closeTile(tile: QueryTile, args: AttendArgs, unit: f32, scratch: usize): void {
   if (tile.steps == 0) clearOutput(tile, args);
   closeLanes(tile, args, unit);
-  unpackOutput(tile, args);
+  if (isHalves(args.outType)) unpackHalves(tile, args, scratch);
+  else unpackOutput(tile, args);
 }

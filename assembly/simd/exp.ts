@@ -8,7 +8,7 @@ import { LANE_BYTES, madd, maxNumber } from "./lanes";
 
 // The table: one f32 each, splatted as it is loaded.
 // @ts-ignore: decorator
-@inline const FLOOR: usize = 0;
+@inline export const FLOOR: usize = 0;
 // @ts-ignore: decorator
 @inline const ROUND: usize = 4;
 // @ts-ignore: decorator
@@ -164,9 +164,10 @@ export function expColumn(
   const c4 = v128.load32_splat(table, EXP2 + 12);
   const c5 = v128.load32_splat(table, EXP2 + 16);
   const c6 = v128.load32_splat(table, EXP2 + 20);
-  let total = f32x4.splat(0);
+  const zero = v128.load32_splat(table, ZERO);
+  let total = zero;
   for (; count > 0; head = count) {
-    let sum = f32x4.splat(0);
+    let sum = zero;
     for (const end = x + <usize>head * step; x != end; x += step) {
       const f = v128.load(x);
       const power = v128.load(powers);

@@ -6,6 +6,7 @@ import { UNLIMITED } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { withScope } from "../memory/call-scope.ts";
 import { type Arena, integersAt } from "../memory/arena.ts";
+import { halves } from "../memory/data.ts";
 import { Output, checkApart, freshArray, optionalOutput } from "../memory/output.ts";
 import { readOptions } from "../options.ts";
 import { WEIGHTS_NAMES, type WeightsOptions, type WeightsResult } from "./options.ts";
@@ -14,9 +15,15 @@ import { runPlan } from "./run.ts";
 import { type Selection, checkSelection, checkStage, throughStage } from "./selection.ts";
 
 /** The attention weights of q over the array or Tensor k; see `Heed.attentionWeights` for shapes and errors. */
-export function attentionWeights(instance: Instance, q: unknown, k: unknown, given: WeightsOptions): WeightsResult {
+export function attentionWeights(
+  instance: Instance,
+  qGiven: unknown,
+  kGiven: unknown,
+  given: WeightsOptions,
+): WeightsResult {
   const { arena } = instance;
   const options = readOptions("attentionWeights", given, WEIGHTS_NAMES);
+  const [q, k] = [halves(qGiven), halves(kGiven)];
   const queries = checkQueries(arena, q, options);
   const keys = checkKeys(arena, k, queries);
   const checked = checkProblem(arena, options, queries, keys.rowsKv);

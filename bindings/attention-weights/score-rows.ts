@@ -1,9 +1,11 @@
 import { splitScale } from "../attention/call.ts";
-import { SCORE_ROW } from "../engine/abi.ts";
+import { F32, SCORE_ROW } from "../engine/abi.ts";
 import { writeStruct } from "../engine/kernels.ts";
 import { floatsAt } from "../memory/arena.ts";
-import { floatsOf } from "../memory/data.ts";
+import { elementsOf, floatsOf } from "../memory/data.ts";
 import { stridesOf } from "../memory/layout.ts";
+import { halvesIn, widen } from "../memory/staged-rows.ts";
+import { bytesOf } from "../memory/tensor.ts";
 import { type Plan, SCORE_ROW_BYTES } from "./plan.ts";
 import type { Pass } from "./row-heads.ts";
 
@@ -15,15 +17,16 @@ const LOWEST = -3.4028234663852886e38;
  * queryScale in Plan.queries, with zeros behind it up to paddedDim.
  */
 export function writeScoreRows(plan: Plan, { sequenceIndex, kvHead, rowHeads, place }: Pass): void {
-  const { arena, problem, selection, outputs, paddedDim, weightRows } = plan;
+  const { arena, kernels, problem, selection, outputs, paddedDim, weightRows } = plan;
   const { numHeads, numKvHeads, headDim, layout, rowsQ, rowsKv } = problem;
   const { rows, heads, lse } = selection;
   const { batch, startQ, startKv } = plan.sequences[sequenceIndex]!;
   const group = numHeads / numKvHeads;
   const lses = lse && floatsOf(arena, lse);
-  const q = floatsOf(arena, plan.q);
+  const { type } = plan.q;
+  const q = elementsOf(arena, plan.q);
   const queries = floatsAt(arena, plan.queries + place * paddedDim * 4, rowHeads.length * paddedDim);
-  const strides = stridesOf(layout, rowsQ, numHeads, headDim);
+  const strides = stridesOf(layout, rowsQ, numHeads, headDim, bytesOf(type));
   const { queryScale } = splitScale(problem.scale);
   rowHeads.forEach(({ row, head, resultRow }, n) => {
     const queryRow = rows[row]!;
@@ -40,9 +43,19 @@ export function writeScoreRows(plan: Plan, { sequenceIndex, kvHead, rowHeads, pl
       magnitude: 0,
     });
 
-    const from = (batch * strides.batch + queryRow * strides.row + queryHead * strides.head) / 4;
+    const from = (batch * strides.batch + queryRow * strides.row + queryHead * strides.head) / bytesOf(type);
     const to = n * paddedDim;
-    for (let d = 0; d < headDim; d++) queries[to + d] = q[from + d]! * queryScale;
+    let x: Float32Array | Uint16Array = q;
+    let at = from;
+    if (type !== F32) {
+      const row = plan.queries + (place + n) * paddedDim * 4;
+      const bits = new Uint16Array(arena.buffer, halvesIn(row, paddedDim), headDim);
+      bits.set(q.subarray(from, from + headDim));
+      widen(kernels, row, paddedDim, type);
+      x = queries;
+      at = to;
+    }
+    for (let d = 0; d < headDim; d++) queries[to + d] = x[at + d]! * queryScale;
     queries.fill(0, to + headDim, to + paddedDim);
   });
 }

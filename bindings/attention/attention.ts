@@ -12,7 +12,9 @@ import { ATTEND_ARGS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { structBytes } from "../engine/kernels.ts";
 import { CallScope } from "../memory/call-scope.ts";
+import { type FloatRows, checkAnyFloats, halves } from "../memory/data.ts";
 import { Output, type Rows, type Written, checkApart, optionalOutput } from "../memory/output.ts";
+import { inputAsF32 } from "../memory/staged-rows.ts";
 import { holdTensors } from "../memory/tensor.ts";
 import { type Names, readOptions } from "../options.ts";
 import { type AsyncOptions, ASYNC_NAMES, runAsync } from "../steps/run-async.ts";
@@ -33,7 +35,7 @@ import {
 import { partsBytes } from "./splits.ts";
 
 /** What `attention` returns; `Out` and `Lse` are the types of these two options. @category Attention */
-export type AttentionResult<Out = Rows | undefined, Lse = boolean | Rows | undefined> = {
+export type AttentionResult<Out = FloatRows | undefined, Lse = boolean | Rows | undefined> = {
   /** [batch, seqLenQ, numHeads, valueDim] in the layout of the call. */
   out: Written<Out>;
 } & ([Lse] extends [true | Rows]
@@ -54,19 +56,21 @@ export function attention(
   v: unknown,
   given: AttentionOptions,
 ): AttentionResult {
-  return finish(attentionSteps(instance, q, k, v, readOptions("attention", given, ATTENTION_NAMES)));
+  const options = readOptions("attention", given, ATTENTION_NAMES);
+  return finish(attentionSteps(instance, halves(q), halves(k), halves(v), options));
 }
 
 /** {@link attention} that gives the thread back between its steps; see `Heed.attentionAsync`. */
 export async function attentionAsync(
   instance: Instance,
-  q: unknown,
-  k: unknown,
-  v: unknown,
+  qGiven: unknown,
+  kGiven: unknown,
+  vGiven: unknown,
   given: AttentionOptions & AsyncOptions,
 ): Promise<AttentionResult> {
   const { arena } = instance;
   const options = readOptions("attentionAsync", given, ASYNC_ATTENTION_NAMES);
+  const [q, k, v] = [halves(qGiven), halves(kGiven), halves(vGiven)];
   const steps = attentionSteps(instance, q, k, v, options, WHOLE);
   return runAsync(arena, steps, options, () => holdTensors([q, k, v, options]));
 }
@@ -109,7 +113,8 @@ export function* computeAttention(
 ): Steps<AttentionResult> {
   const { arena, kernels } = instance;
   const { headDim, valueDim, numKvHeads, keepMask, bias, outLength, lseLength } = problem;
-  const out = new Output(arena, "out", options.out, outLength, "batch × seqLenQ × numHeads × valueDim");
+  const what = "batch × seqLenQ × numHeads × valueDim";
+  const out = new Output<FloatRows>(arena, "out", options.out, outLength, what, checkAnyFloats);
   const lse = optionalOutput(arena, "lse", options.lse, lseLength, LSE_SHAPE);
   checkApart(arena, { out: options.out, lse: options.lse }, options, operands.given);
 
@@ -129,10 +134,12 @@ export function* computeAttention(
       tiles: inPieces ? scope.reserve(numKvHeads * kernels.pieceTileBytes(...dims)) : 0,
       parts: parts && scope.reserve(parts),
       q: scope.input(q),
+      qType: q.type,
+      outType: out.type,
       keepMask: scope.input(keepMask?.data),
-      bias: scope.input(bias?.data),
-      alibiSlopes: scope.input(problem.alibiSlopes),
-      sinks: scope.input(problem.sinks),
+      bias: inputAsF32(arena, kernels, scope, bias?.data),
+      alibiSlopes: inputAsF32(arena, kernels, scope, problem.alibiSlopes),
+      sinks: inputAsF32(arena, kernels, scope, problem.sinks),
       out: out.reserve(scope),
       lse: lse.reserve(scope),
     };

@@ -2,6 +2,7 @@ import { ATTEND_ARGS, type AttendArgs, PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { writeStruct } from "../engine/kernels.ts";
 import { stridesOf } from "../memory/layout.ts";
+import { bytesOf } from "../memory/tensor.ts";
 import { keptLength } from "./broadcast.ts";
 import type { KvSource } from "./kv-source.ts";
 import { attendOnThreads } from "./on-threads.ts";
@@ -19,6 +20,9 @@ export interface CallPointers {
   /** Room for the parts of the sequences that splits.ts splits. */
   parts: number;
   q: number;
+  /** The numbers of the types of q and out. */
+  qType: number;
+  outType: number;
   keepMask: number;
   bias: number;
   alibiSlopes: number;
@@ -108,42 +112,42 @@ export function attendArgsOf(
 ): AttendArgs {
   const { numHeads, numKvHeads, headDim, valueDim, layout, rowsQ, keepMask, bias } = problem;
   const { batch, startQ, startKv, seqLenQ, seqLenKv, queryOffset, masked } = sequence;
-  const q = stridesOf(layout, rowsQ, numHeads, headDim);
-  const out = stridesOf(layout, rowsQ, numHeads, valueDim);
+  const { qType, outType } = pointers;
+  const q = stridesOf(layout, rowsQ, numHeads, headDim, bytesOf(qType));
+  const out = stridesOf(layout, rowsQ, numHeads, valueDim, bytesOf(outType));
   const slopesPerSequence = problem.alibiSlopes && problem.alibiSlopes.length > numHeads ? numHeads * 4 : 0;
   const { queryScale, scoreScale } = splitScale(problem.scale);
   // The address of the first query of the sequence, and of its first key, in the array at `ptr`.
   const sequencePtr = (ptr: number, strides: { batch: number; row: number; key?: number } | undefined): number =>
     ptr && strides ? ptr + batch * strides.batch + startQ * strides.row + startKv * (strides.key ?? 0) : 0;
+  // In the order of the struct, for writeStruct.
   return {
     out: sequencePtr(pointers.out, out),
     lse: pointers.lse && pointers.lse + (batch * numHeads * rowsQ + startQ) * 4,
     q: sequencePtr(pointers.q, q),
     k: 0,
     v: 0,
-    kRowStride: 0,
-    kHeadStride: 0,
-    vRowStride: 0,
-    vHeadStride: 0,
-    pages: 0,
-    pageCount: 0,
-    kType: 0,
-    vType: 0,
-    kScales: 0,
-    vScales: 0,
     keepMask: sequencePtr(masked ? pointers.keepMask : 0, keepMask),
     bias: sequencePtr(pointers.bias, bias),
     alibiSlopes: pointers.alibiSlopes && pointers.alibiSlopes + sequenceIndex * slopesPerSequence,
     sinks: pointers.sinks,
+    pages: 0,
+    pageCount: 0,
+    kType: 0,
+    vType: 0,
+    qType,
+    outType,
+    kScales: 0,
+    vScales: 0,
     tiles: pointers.tiles,
     constants,
     numKvHeads,
     group: numHeads / numKvHeads,
     seqLenQ,
     seqLenKv,
+    firstKey: 0,
     headDim,
     valueDim,
-    firstKey: 0,
     fromKey: 0,
     toKey: seqLenKv,
     outRowStride: out.row,
@@ -151,6 +155,10 @@ export function attendArgsOf(
     lseHeadStride: rowsQ * 4,
     qRowStride: q.row,
     qHeadStride: q.head,
+    kRowStride: 0,
+    kHeadStride: 0,
+    vRowStride: 0,
+    vHeadStride: 0,
     maskRowStride: keepMask?.row ?? 0,
     maskHeadStride: keepMask?.head ?? 0,
     maskKeyStride: keepMask?.key ?? 0,

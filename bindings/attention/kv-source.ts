@@ -1,10 +1,11 @@
 import { type AttendArgs, MAX_PIECE_ROWS, PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
-import { type Arena, floatsAt } from "../memory/arena.ts";
+import type { Arena } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { Floats } from "../memory/data.ts";
 import { type Strides, stridesOf } from "../memory/layout.ts";
 import { type TakeRows, stageRows } from "../memory/staged-rows.ts";
+import { bytesOf, viewAt } from "../memory/tensor.ts";
 import { type KeysAndValues, type Problem, maxRowsPerKvHead, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
 
@@ -53,14 +54,15 @@ export function stageKeysAndValues(
 ): KvSource {
   const { numKvHeads, headDim, valueDim, layout, rowsKv, sequences } = problem;
   // A call in steps keeps all rows until it ends.
-  const k = scope.inSteps ? { ptr: scope.input(kv.k), length: kv.k.length } : kv.k;
-  const v = scope.inSteps ? { ptr: scope.input(kv.v), length: kv.v.length } : kv.v;
+  const k = scope.inSteps ? { ptr: scope.input(kv.k), length: kv.k.length, type: kv.k.type } : kv.k;
+  const v = scope.inSteps ? { ptr: scope.input(kv.v), length: kv.v.length, type: kv.v.type } : kv.v;
   const longest = sequences.reduce((most, sequence) => {
     const [first, end] = seenKeys(problem, sequence);
     return Math.max(most, end - first);
   }, 0);
   const floats = numKvHeads * (headDim + valueDim);
-  const pieceKeys = wholePages(KV_PIECE_BYTES, floats * 4);
+  const keyBytes = numKvHeads * (headDim * bytesOf(k.type) + valueDim * bytesOf(v.type));
+  const pieceKeys = wholePages(KV_PIECE_BYTES, keyBytes);
   const rows = maxRowsPerKvHead(problem);
   const inPieces = (k.array ?? v.array) !== undefined && rows <= MAX_PIECE_ROWS && pieceKeys < longest;
   const stage = (most: number): KvStage => {
@@ -73,7 +75,7 @@ export function stageKeysAndValues(
     inPieces &&
     rows >= SHARED_ROWS &&
     numKvHeads > 1 &&
-    longest * floats * 4 <= SHARED_BYTES &&
+    longest * keyBytes <= SHARED_BYTES &&
     pool?.itemsFor(rows * longest * floats);
   const whole = isShared ? scope.attempt(() => stage(Infinity)) : undefined;
   const { maxKeys, takeKeys, takeValues } = whole ?? stage(inPieces ? pieceKeys : Infinity);
@@ -84,6 +86,8 @@ export function stageKeysAndValues(
       const vRows = takeValues(batch, startKv + first, end - first);
       setKeys(args, kRows.ptr - first * kRows.rowStride, kRows.rowStride, kRows.headStride);
       setValues(args, vRows.ptr - first * vRows.rowStride, vRows.rowStride, vRows.headStride);
+      args.kType = k.type;
+      args.vType = v.type;
     },
   };
 }
@@ -98,16 +102,21 @@ const K_SHARED_BYTES = 2 ** 22;
  */
 export function stageKeys(arena: Arena, scope: CallScope, problem: Problem, k: Floats, shared: boolean): KvSource {
   const { layout, rowsKv, numKvHeads, headDim } = problem;
-  const strides = stridesOf(layout, rowsKv, numKvHeads, headDim);
+  const { type } = k;
+  const bytes = bytesOf(type);
+  const strides = stridesOf(layout, rowsKv, numKvHeads, headDim, bytes);
   if (k.array === undefined) {
     const { ptr } = k;
     return {
       maxKeys: Infinity,
-      locate: (args, sequence) => setKeys(args, ptr + sequenceOffset(sequence, strides), strides.row, strides.head),
+      locate: (args, sequence) => {
+        setKeys(args, ptr + sequenceOffset(sequence, strides), strides.row, strides.head);
+        args.kType = type;
+      },
     };
   }
   const { array } = k;
-  const rowBytes = headDim * 4;
+  const rowBytes = headDim * bytes;
   const pieceOf = (bytes: number) => {
     const maxKeys = wholePages(bytes, rowBytes);
     return { maxKeys, piece: scope.reserve(Math.min(maxKeys, rowsKv) * rowBytes) };
@@ -119,17 +128,18 @@ export function stageKeys(arena: Arena, scope: CallScope, problem: Problem, k: F
   return {
     maxKeys,
     locate: (args, sequence, _, first, end, kvHead) => {
-      const from = (sequenceOffset(sequence, strides) + kvHead * strides.head + first * strides.row) / 4;
+      const from = (sequenceOffset(sequence, strides) + kvHead * strides.head + first * strides.row) / bytes;
       const length = (end - first) * headDim;
       if (from !== heldFrom || length !== heldLength) {
-        const to = floatsAt(arena, piece, length);
+        const to = viewAt(arena, piece, length, type);
         if (strides.row === rowBytes) to.set(array.subarray(from, from + length));
-        else copyRows(to, array, from, strides.row / 4, headDim);
+        else copyRows(to, array, from, strides.row / bytes, headDim);
         heldFrom = from;
         heldLength = length;
       }
       // The piece holds one KV head, so every KV head has the same address.
       setKeys(args, piece - first * rowBytes, rowBytes, 0);
+      args.kType = type;
     },
   };
 }
@@ -159,7 +169,13 @@ function sequenceOffset({ batch, startKv }: Sequence, strides: Strides): number 
 }
 
 /** Fills `to` with rows of `dim` floats that are `rowStride` floats apart in `from`, the first at element `start`. */
-function copyRows(to: Float32Array, from: Float32Array, start: number, rowStride: number, dim: number): void {
+function copyRows(
+  to: Float32Array | Uint16Array,
+  from: Float32Array | Uint16Array,
+  start: number,
+  rowStride: number,
+  dim: number,
+): void {
   for (let n = 0; n < to.length; start += rowStride) {
     for (let d = 0; d < dim; d++) to[n++] = from[start + d]!;
   }

@@ -1,7 +1,6 @@
-import { shaped } from "../memory/data.ts";
+import { type FloatRows, type HalfArray, halves, shaped } from "../memory/data.ts";
 import { ARRANGEMENT_NAMES, type Layout } from "../memory/layout.ts";
 import type { Rows } from "../memory/output.ts";
-import type { Tensor } from "../memory/tensor.ts";
 import { type Names, nested } from "../options.ts";
 
 /**
@@ -11,7 +10,7 @@ import { type Names, nested } from "../options.ts";
  * @category Attention
  */
 export interface AttentionOptions<
-  Out extends Rows | undefined = Rows | undefined,
+  Out extends FloatRows | undefined = FloatRows | undefined,
   Lse extends boolean | Rows | undefined = boolean | Rows | undefined,
 > {
   /** Query heads. */
@@ -50,17 +49,23 @@ export interface AttentionOptions<
    * seqLenKv] ([1, numHeads, totalQ, totalKv] if packed).
    */
   keepMask?: { data: Uint8Array; shape: readonly number[] } | undefined;
-  /** Added to the scores, broadcast like keepMask; −Infinity masks a key. */
-  bias?: { data: Float32Array | Tensor; shape: readonly number[] } | undefined;
+  /**
+   * Added to the scores, broadcast like keepMask; −Infinity masks a key. A Uint16Array comes with its `dtype`: "f16" or
+   * "bf16".
+   */
+  bias?:
+    | { data: Exclude<FloatRows, HalfArray>; shape: readonly number[] }
+    | (HalfArray & { shape: readonly number[] })
+    | undefined;
   /** [numHeads] or [batch·numHeads]: score −= slope·|i + queryOffset − j| (ALiBi, https://arxiv.org/abs/2108.12409). */
-  alibiSlopes?: Float32Array | Tensor | undefined;
+  alibiSlopes?: FloatRows | undefined;
   /** c > 0: score = c·tanh(score/c) (Gemma 2, https://arxiv.org/abs/2408.00118). Default off. */
   softcap?: number | undefined;
   /**
    * Shape [numHeads]: one more logit for each query head, which counts in the denominator only; it is not scaled,
    * capped or masked (gpt-oss, https://arxiv.org/abs/2508.10925).
    */
-  sinks?: Float32Array | Tensor | undefined;
+  sinks?: FloatRows | undefined;
   /**
    * True: a call with at most four query rows a KV head adds up in the order of a call with more, so that a token has
    * the bits that it has as part of a prompt, at the price of speed. Nothing to `attentionWeights`. Default false.
@@ -80,7 +85,10 @@ export interface AttentionOptions<
   cuSeqlensQ?: Int32Array | undefined;
   /** The same for the rows of k and v. Default cuSeqlensQ. */
   cuSeqlensKv?: Int32Array | undefined;
-  /** Where to write the result, [batch, seqLenQ, numHeads, valueDim] in `layout`. Default a fresh Float32Array. */
+  /**
+   * Where to write the result, [batch, seqLenQ, numHeads, valueDim] in `layout`. Floats of 16
+   * bits are rounded to nearest even; f16 saturates finite values at ±65 504. Default a fresh Float32Array.
+   */
   out?: Out | undefined;
   /**
    * Where to write the natural logarithm of each softmax denominator, [batch, numHeads, seqLenQ] ([numHeads, totalQ] if
@@ -100,9 +108,9 @@ export const SCORE_NAMES = {
   window: nested(WINDOW_NAMES),
   keepMask: shaped,
   bias: shaped,
-  alibiSlopes: 0,
+  alibiSlopes: halves,
   softcap: 0,
-  sinks: 0,
+  sinks: halves,
   reproducible: 0,
   precision: 0,
 } as const;
@@ -120,4 +128,4 @@ export const PROBLEM_NAMES = {
 } as const;
 
 /** The options of `attention`. */
-export const ATTENTION_NAMES: Names<AttentionOptions> = { ...PROBLEM_NAMES, out: 0, lse: 0 };
+export const ATTENTION_NAMES: Names<AttentionOptions> = { ...PROBLEM_NAMES, out: halves, lse: 0 };

@@ -12,7 +12,7 @@ import {
 import { UNLIMITED } from "../engine/abi.ts";
 import { MAX_DIM, MAX_ROWS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
-import { type Bytes, type Floats, checkBytes, checkFloats, checkFloatsOf } from "../memory/data.ts";
+import { type Bytes, type Floats, checkAnyFloats, checkBytes, checkFloatsOf } from "../memory/data.ts";
 import { type Arrangement, checkArrangement } from "../memory/layout.ts";
 import { type ScoreStrides, checkBroadcast } from "./broadcast.ts";
 import type { AttentionOptions } from "./options.ts";
@@ -82,7 +82,7 @@ export function checkQueries(arena: Arena, qIn: unknown, options: AttentionOptio
   if (numHeads % numKvHeads !== 0) throw wrongValue("numKvHeads", `a divisor of ${numHeads} (numHeads)`, numKvHeads);
   checkInteger("valueDim", valueDim, 1, MAX_DIM);
 
-  const q = checkFloats("q", qIn, arena);
+  const q = checkAnyFloats("q", qIn, arena);
   const what = `${perBatch(batch)}numHeads × headDim`;
   const rowsQ = checkRows("q", q.length, batch * numHeads * headDim, what, MAX_ROWS / (numHeads / numKvHeads));
   return { q, batch, numHeads, numKvHeads, headDim, valueDim, layout, rowsQ };
@@ -91,7 +91,7 @@ export function checkQueries(arena: Arena, qIn: unknown, options: AttentionOptio
 /** Checks k: [batch, rowsKv, numKvHeads, headDim]. */
 export function checkKeys(arena: Arena, kIn: unknown, dims: Dims): { k: Floats; rowsKv: number } {
   const { batch, numKvHeads, headDim } = dims;
-  const k = checkFloats("k", kIn, arena);
+  const k = checkAnyFloats("k", kIn, arena);
   const what = `${perBatch(batch)}numKvHeads × headDim`;
   const rowsKv = checkRows("k", k.length, batch * numKvHeads * headDim, what, MAX_ROWS);
   return { k, rowsKv };
@@ -101,7 +101,7 @@ export function checkKeys(arena: Arena, kIn: unknown, dims: Dims): { k: Floats; 
 export function checkKeysAndValues(arena: Arena, kIn: unknown, vIn: unknown, dims: Dims): KeysAndValues {
   const { batch, numKvHeads, valueDim } = dims;
   const { k, rowsKv } = checkKeys(arena, kIn, dims);
-  const v = checkFloats("v", vIn, arena);
+  const v = checkAnyFloats("v", vIn, arena);
   const vLength = batch * rowsKv * numKvHeads * valueDim;
   checkLength("v", v.length, vLength, `${perBatch(batch)}${rowsKv} rows of k × numKvHeads × valueDim`);
   return { k, v, rowsKv };
@@ -141,9 +141,9 @@ export function checkProblem(
     right,
     softcap: softcap === undefined ? 0 : checkFinite("softcap", softcap, 0),
     keepMask: keepMask === undefined ? undefined : checkOverScores("keepMask", keepMask, checkBytes, 1, target, arena),
-    bias: bias === undefined ? undefined : checkOverScores("bias", bias, checkFloats, 4, target, arena),
+    bias: bias === undefined ? undefined : checkOverScores("bias", bias, checkAnyFloats, 4, target, arena),
     alibiSlopes: alibiSlopes === undefined ? undefined : checkSlopes(alibiSlopes, arena, numHeads, count),
-    sinks: sinks === undefined ? undefined : checkFloatsOf("sinks", sinks, arena, numHeads, "numHeads"),
+    sinks: sinks === undefined ? undefined : checkFloatsOf("sinks", sinks, arena, numHeads, "numHeads", checkAnyFloats),
     reproducible: checkBoolean("reproducible", reproducible),
     half: checkChoice("precision", precision, PRECISIONS) === "half",
     outLength: batch * rowsQ * numHeads * valueDim,
@@ -169,20 +169,20 @@ function checkReach(title: string, value: number = Infinity): number {
 /** Checks a keepMask or bias; `checkData` checks its elements, `target` is the shape of the scores. */
 function checkOverScores<Data extends Bytes | Floats>(
   title: string,
-  value: { data: unknown; shape: unknown },
-  checkData: (title: string, value: unknown, arena: Arena) => Data,
+  value: { data: unknown; shape: unknown; dtype?: unknown },
+  checkData: (title: string, value: unknown, arena: Arena, dtype?: unknown) => Data,
   elementBytes: number,
   target: readonly number[],
   arena: Arena,
 ): Broadcast<Data> {
   checkObject(title, value);
-  const data = checkData(`${title}.data`, value.data, arena);
+  const data = checkData(`${title}.data`, value.data, arena, value.dtype);
   return { data, ...checkBroadcast(title, value.shape, data.length, target, elementBytes) };
 }
 
 /** Checks alibiSlopes: one for each head, or one for each head of each sequence. */
 function checkSlopes(value: unknown, arena: Arena, numHeads: number, sequences: number): Floats {
-  const slopes = checkFloats("alibiSlopes", value, arena);
+  const slopes = checkAnyFloats("alibiSlopes", value, arena);
   if (slopes.length !== numHeads && slopes.length !== sequences * numHeads) {
     const expected = `a length of ${numHeads} (numHeads) or ${sequences * numHeads} (batch × numHeads)`;
     throw wrongValue("alibiSlopes", expected, slopes.length);

@@ -9,10 +9,11 @@
 //
 //     AttendArgs [n] │ scratch of the merge │ addresses of out [n], of lse [n] │ merged lse │ out and lse of each part
 
-import { ATTEND_ARGS, type AttendArgs, MAX_DECODE_ROWS } from "../engine/abi.ts";
+import { ATTEND_ARGS, type AttendArgs, F32, MAX_DECODE_ROWS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { structBytes, writeStruct } from "../engine/kernels.ts";
 import { floatsAt, integersAt } from "../memory/arena.ts";
+import { bytesOf } from "../memory/tensor.ts";
 import { MAX_ITEMS } from "../threads/control.ts";
 import { LEAST_WORK_ROWS, SPLIT_KEYS } from "./on-threads.ts";
 import { type Problem, seenKeys } from "./problem.ts";
@@ -29,6 +30,8 @@ const PART_FIELDS = [
   "seqLenKv",
   "toKey",
   "out",
+  "outType",
+  "outRowStride",
   "outHeadStride",
   "lse",
   "lseHeadStride",
@@ -70,14 +73,25 @@ export function partsBytes(problem: Problem, sequence: Sequence): number {
 
 /** PART_FIELDS of part number `n`, where the arguments for all keys are `whole` and partsBytes are at `parts`. */
 function partOf(whole: AttendArgs, splits: readonly number[], n: number, parts: number): number[] {
-  const { seqLenQ, seqLenKv, numKvHeads, group, valueDim, outRowStride, outHeadStride, sinks } = whole;
+  const { seqLenQ, seqLenKv, numKvHeads, group, valueDim, sinks } = whole;
   const first = splits[n]! * SPLIT_KEYS;
   const end = Math.min(seqLenKv, first + SPLIT_KEYS);
   const out = partAt(whole, splits.length, n, parts);
-  // Rows stand as in the result: head by head, or all heads of a query together.
-  const headStride = outRowStride === valueDim * 4 ? seqLenQ * outRowStride : outHeadStride;
+  const [rowStride, headStride] = partStrides(whole);
   const lse = out + seqLenQ * numKvHeads * group * valueDim * 4;
-  return [first, first, end, end, out, headStride, lse, seqLenQ * 4, first === 0 ? sinks : 0];
+  return [first, first, end, end, out, F32, rowStride, headStride, lse, seqLenQ * 4, first === 0 ? sinks : 0];
+}
+
+/** Whether the rows of the result stand head by head, rather than all heads of a query together. */
+function isByHead({ outRowStride, valueDim, outType }: AttendArgs): boolean {
+  return outRowStride === valueDim * bytesOf(outType);
+}
+
+/** Bytes from row to row and from head to head of a part: rows of f32 that stand as in the result. */
+function partStrides(whole: AttendArgs): [row: number, head: number] {
+  const { seqLenQ, numKvHeads, group, valueDim } = whole;
+  const rowBytes = valueDim * 4;
+  return isByHead(whole) ? [rowBytes, seqLenQ * rowBytes] : [numKvHeads * group * rowBytes, rowBytes];
 }
 
 /** The arguments for part number `n`: those for all keys, `args`, become them. */
@@ -137,12 +151,25 @@ function attendOnThreads({ kernels, pool }: Instance, args: AttendArgs, count: n
 }
 
 /** Puts the parts together, in the order of the keys: out and lse of `args`. */
-export function mergeParts({ arena, kernels }: Instance, args: AttendArgs, count: number, parts: number): void {
+export function mergeParts(instance: Instance, args: AttendArgs, count: number, parts: number): void {
+  const { arena, kernels } = instance;
+  if (args.outType !== F32) {
+    // Merged where the first part stands, and rounded from there.
+    const from = partAt(args, count, 0, parts);
+    const [row, head] = partStrides(args);
+    const merged = { ...args, out: from, outType: F32, outRowStride: row, outHeadStride: head };
+    mergeParts(instance, merged, count, parts);
+    for (let h = 0; h < args.numKvHeads * args.group; h++) {
+      const to = args.out + h * args.outHeadStride;
+      kernels.storeRows(to, 0, from + h * head, args.seqLenQ, args.valueDim, args.outRowStride, row, args.outType);
+    }
+    return;
+  }
   const { seqLenQ, valueDim, outHeadStride } = args;
   const numHeads = args.numKvHeads * args.group;
   const rows = seqLenQ * numHeads;
   const rowBytes = valueDim * 4;
-  const byHead = args.outRowStride === rowBytes;
+  const byHead = isByHead(args);
   const scratch = parts + count * structBytes(ATTEND_ARGS);
   const outs = scratch + count * 16;
   const lses = outs + count * 4;

@@ -9,6 +9,12 @@ export const F16 = 1;
 /** Stored as bytes with a scale for each row. (assembly/kv/rows.ts) */
 export const INT8 = 2;
 
+/** binary16 of any value; rows stand anywhere, as q, bias and out may too. (assembly/kv/rows.ts) */
+export const HALF = 3;
+
+/** bfloat16, likewise. (assembly/kv/rows.ts) */
+export const BF16 = 4;
+
 /** Keys in a page; also the most that one kv tile takes. (assembly/kv/rows.ts) */
 export const PAGE_KEYS = 128;
 
@@ -47,7 +53,7 @@ export const ACT_GELU = 4;
  * others floats.
  */
 export const ATTEND_ARGS = {
-  integers: 48,
+  integers: 50,
   fields: [
     "out",
     "lse",
@@ -62,6 +68,8 @@ export const ATTEND_ARGS = {
     "pageCount",
     "kType",
     "vType",
+    "qType",
+    "outType",
     "kScales",
     "vScales",
     "tiles",
@@ -156,7 +164,18 @@ export interface Kernels {
     outStride: number,
     inStride: number,
   ): void;
-  /** Stores `count` rows of `dim` floats as rows of a cache. (assembly/kv/store.ts) */
+  /** to = `count` rows of `dim` values as f32, toRowStride bytes apart. (assembly/kv/gather.ts) */
+  gatherRows(
+    to: number,
+    from: number,
+    scales: number,
+    count: number,
+    dim: number,
+    toRowStride: number,
+    fromRowStride: number,
+    type: number,
+  ): void;
+  /** Stores `count` rows of `dim` floats as rows of a cache, or of an output. (assembly/kv/store.ts) */
   storeRows(
     to: number,
     scales: number,

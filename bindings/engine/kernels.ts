@@ -53,7 +53,7 @@ export function structBytes({ fields }: Struct<string>): number {
   return fields.length * 4;
 }
 
-/** Writes the values of a struct at `ptr`. */
+/** Writes the values of a struct at `ptr`; `values` has them in the order of the fields. */
 export function writeStruct<Field extends string>(
   buffer: ArrayBuffer,
   ptr: number,
@@ -62,8 +62,13 @@ export function writeStruct<Field extends string>(
 ): void {
   const words = new Int32Array(buffer, ptr, fields.length);
   const floats = new Float32Array(buffer, ptr, fields.length);
-  for (let i = 0; i < integers; i++) words[i] = values[fields[i]!];
-  for (let i = integers; i < fields.length; i++) floats[i] = values[fields[i]!];
+  let i = 0;
+  // By the order of the properties: V8 takes several times as long to look each of these names up.
+  for (const name in values) {
+    if (i < integers) words[i] = values[name];
+    else floats[i] = values[name];
+    i++;
+  }
 }
 
 /** The stored types of K and V: how the kernels number them, and the bytes of one value. */

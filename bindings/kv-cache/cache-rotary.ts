@@ -1,11 +1,11 @@
 import type { Problem } from "../attention/problem.ts";
 import { checkObject, wrongValue } from "../check.ts";
-import { PAGE_KEYS } from "../engine/abi.ts";
+import { F32, PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { Floats } from "../memory/data.ts";
 import { stridesOf } from "../memory/layout.ts";
-import type { RowsInMemory } from "../memory/staged-rows.ts";
+import { type RowsInMemory, inputAsF32 } from "../memory/staged-rows.ts";
 import { record } from "../options.ts";
 import { AngleTable, modulo } from "../rotary/angles.ts";
 import { type RotaryForm, checkForm, checkInRows, checkInTables } from "../rotary/options.ts";
@@ -190,9 +190,9 @@ export class CacheRotary {
    */
   placeQueries(scope: CallScope, problem: Problem, runsOf: RunsOf): Floats {
     const { q, sequences, layout, rowsQ, numHeads, headDim } = problem;
-    const from = scope.input(q);
-    // An array has just been copied in, so it is rotated in place. A Tensor is the caller's.
-    const to = q.array ? from : scope.reserve(q.length * 4);
+    const from = inputAsF32(this.#instance.arena, this.#instance.kernels, scope, q);
+    // What has just been copied in is rotated in place. A Tensor is the caller's.
+    const to = q.array || q.type !== F32 ? from : scope.reserve(q.length * 4);
     const strides = stridesOf(layout, rowsQ, numHeads, headDim);
     const shape = { rowStride: strides.row, headStride: strides.head, heads: numHeads, dim: headDim };
     // Queries mostly stand at tokens of the cache, whose angles are reserved.
@@ -209,6 +209,6 @@ export class CacheRotary {
       const offset = batch * strides.batch;
       this.rotateRuns(to + offset, { ...shape, ptr: from + offset }, runs[n]!, spare);
     });
-    return { ptr: to, length: q.length };
+    return { ptr: to, length: q.length, type: F32 };
   }
 }

@@ -11,6 +11,7 @@ import { checkBoolean, checkChoice, wrongValue } from "../check.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
 import { WORK_OF_FLOAT } from "../engine/instance.ts";
 import { withScope } from "../memory/call-scope.ts";
+import { halves } from "../memory/data.ts";
 import { stageRows } from "../memory/staged-rows.ts";
 import { holdTensors } from "../memory/tensor.ts";
 import { readOptions } from "../options.ts";
@@ -47,7 +48,7 @@ export function beginAppend(
   v: unknown,
   { layout = "blhd", lengths, positions }: AppendOptions,
 ): Appended {
-  const { arena, pool } = store.instance;
+  const { arena, pool, kernels: widenBy } = store.instance;
   const { numKvHeads, headDim, valueDim, window } = sizes;
   checkChoice("layout", layout, ["blhd", "bhld"]);
   if (sizes.batch === 0) throw wrongValue("batch", "at least 1 (add sequences first)", 0);
@@ -60,7 +61,7 @@ export function beginAppend(
   const before = store.lengths;
   withScope(arena, (scope) => {
     const stage = (rows: typeof kIn, dim: number, maxRows: number, alwaysCopy: boolean) =>
-      stageRows(arena, scope, rows, { layout, rows: newTokens, heads: numKvHeads, maxRows, dim, alwaysCopy });
+      stageRows(arena, scope, rows, { layout, rows: newTokens, heads: numKvHeads, maxRows, dim, alwaysCopy, widenBy });
     const stageBoth = (maxRows: number) => ({
       maxRows,
       takeKeys: stage(kIn, headDim, maxRows, rotary !== undefined),
@@ -106,10 +107,11 @@ export function attendTokens(
 export function attendTokensAsync(
   store: KvStore,
   sizes: CacheSizes,
-  q: unknown,
+  qGiven: unknown,
   given: AttentionOptions & AsyncOptions,
 ): Promise<AttentionResult> {
   const options = readOptions("attentionAsync over a cache", given, ASYNC_ATTENTION_NAMES);
+  const q = halves(qGiven);
   return runAsync(store.instance.arena, attendTokens(store, sizes, q, options, WHOLE), options, () => [
     store.uses.begin(),
     ...holdTensors([q, options]),

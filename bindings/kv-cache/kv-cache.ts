@@ -5,8 +5,9 @@ import { checkInt32Array, checkInteger, disposed, isObject, wrongKind } from "..
 import { Instance } from "../engine/instance.ts";
 import { MAX_BATCH, MAX_ELEMENTS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
+import { type FloatRows, halves } from "../memory/data.ts";
 import type { Rows } from "../memory/output.ts";
-import type { Tensor } from "../memory/tensor.ts";
+
 import type { Uses } from "../memory/uses.ts";
 import { readOptions, record } from "../options.ts";
 import type { RotaryForm } from "../rotary/options.ts";
@@ -156,7 +157,7 @@ export class KvCache implements CacheSizes {
   /**
    * Appends tokens to every sequence.
    *
-   * @param k [batch, newTokens, numKvHeads, headDim], or as `layout` says
+   * @param k [batch, newTokens, numKvHeads, headDim], or as `layout` says; k and v may have 16 bits, see `Heed.attention`
    * @param v [batch, newTokens, numKvHeads, valueDim]
    * @throws RangeError past `capacity`, for a wrong size or where memory cannot grow; TypeError for the wrong kind, or
    * while an asynchronous call uses the cache; ReferenceError after `dispose`. Nothing changes then.
@@ -164,11 +165,12 @@ export class KvCache implements CacheSizes {
    * cache.append(rows(2), rows(2), { lengths: Int32Array.of(2, 1, 0) }); // what is left over is padding
    * console.log(cache.lengths); // → Int32Array(3) [ 12, 11, 10 ]
    */
-  append(k: Float32Array | Tensor, v: Float32Array | Tensor, options: AppendOptions = {}): void {
+  append(k: FloatRows, v: FloatRows, options: AppendOptions = {}): void {
     const read = readOptions("append", options, APPEND_NAMES);
+    const [kRead, vRead] = [halves(k), halves(v)];
     this.#check();
     this.#store.uses.checkNone();
-    this.beginAppend(k, v, read).keep();
+    this.beginAppend(kRead, vRead, read).keep();
   }
 
   /** @internal {@link append} with options that have been read, for a call that may change the cache. */
@@ -192,12 +194,12 @@ export class KvCache implements CacheSizes {
    * const { out } = cache.attention(q, { numHeads: 8, causal: true });
    * console.log(out.length); // → 1536
    */
-  attention<const Out extends Rows | undefined = undefined, const Lse extends boolean | Rows | undefined = undefined>(
-    q: Float32Array | Tensor,
-    options: CacheAttentionOptions<Out, Lse>,
-  ): NoInfer<AttentionResult<Out, Lse>> {
+  attention<
+    const Out extends FloatRows | undefined = undefined,
+    const Lse extends boolean | Rows | undefined = undefined,
+  >(q: FloatRows, options: CacheAttentionOptions<Out, Lse>): NoInfer<AttentionResult<Out, Lse>> {
     const read = readOptions("attention over a cache", options as AttentionOptions, ATTENTION_NAMES);
-    return finish(this.attentionSteps(q, read)) as NoInfer<AttentionResult<Out, Lse>>;
+    return finish(this.attentionSteps(halves(q), read)) as NoInfer<AttentionResult<Out, Lse>>;
   }
 
   /** @internal The steps of {@link attention} with options that have been read. */
@@ -218,10 +220,10 @@ export class KvCache implements CacheSizes {
    * console.log(later.out.length); // → 1536
    */
   async attentionAsync<
-    const Out extends Rows | undefined = undefined,
+    const Out extends FloatRows | undefined = undefined,
     const Lse extends boolean | Rows | undefined = undefined,
   >(
-    q: Float32Array | Tensor,
+    q: FloatRows,
     options: CacheAttentionOptions<Out, Lse> & AsyncOptions,
   ): Promise<NoInfer<AttentionResult<Out, Lse>>> {
     this.#check();
@@ -244,12 +246,13 @@ export class KvCache implements CacheSizes {
     const TopK extends number | undefined = undefined,
     const Entropy extends boolean | Rows | undefined = undefined,
   >(
-    q: Float32Array | Tensor,
+    q: FloatRows,
     options: CacheWeightsOptions<Weights, TopK, Entropy>,
   ): NoInfer<WeightsResult<Weights, TopK, Entropy>> {
     const read = readOptions("attentionWeights over a cache", options as WeightsOptions, WEIGHTS_NAMES);
+    const qRead = halves(q);
     this.#check();
-    return weighTokens(this.#store, this, q, read) as NoInfer<WeightsResult<Weights, TopK, Entropy>>;
+    return weighTokens(this.#store, this, qRead, read) as NoInfer<WeightsResult<Weights, TopK, Entropy>>;
   }
 
   /**

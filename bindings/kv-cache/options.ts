@@ -3,7 +3,7 @@ import type { AttentionOptions } from "../attention/options.ts";
 import type { Dims } from "../attention/problem.ts";
 import { checkAbsent, checkChoice, checkInteger, isObject, wrongValue } from "../check.ts";
 import { MAX_BATCH, MAX_DIM, MAX_HEADS, MAX_ROWS } from "../limits.ts";
-import { isRows } from "../memory/data.ts";
+import { type FloatRows, isRows } from "../memory/data.ts";
 import type { Layout } from "../memory/layout.ts";
 import type { Rows } from "../memory/output.ts";
 import { type Names, nested } from "../options.ts";
@@ -95,7 +95,7 @@ export const APPEND_NAMES: Names<AppendOptions> = { layout: 0, lengths: 0, posit
 
 /** The options of `attention` without those that the cache settles. @category KV cache */
 export type CacheAttentionOptions<
-  Out extends Rows | undefined = Rows | undefined,
+  Out extends FloatRows | undefined = FloatRows | undefined,
   Lse extends boolean | Rows | undefined = boolean | Rows | undefined,
 > = Omit<AttentionOptions<Out, Lse>, Settled>;
 

@@ -1,5 +1,5 @@
 import { checkAbsent, checkChoice, checkRows, disposed, isObject, notOurs, wrongKind, wrongValue } from "../check.ts";
-import { PANEL_FEATURES } from "../engine/abi.ts";
+import { F32, PANEL_FEATURES } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { linearKernels } from "../engine/module.ts";
 import { type Arena, floatsAt } from "../memory/arena.ts";
@@ -118,7 +118,7 @@ export class PackedLinear {
       if (bias) new Uint8Array(arena.buffer).copyWithin(ptr + panelBytes, biasPtr, biasPtr + outFeatures * 4);
       return ptr;
     });
-    this.#bias = bias && { ptr: this.#ptr + panelBytes, length: outFeatures };
+    this.#bias = bias && { ptr: this.#ptr + panelBytes, length: outFeatures, type: F32 };
     arena.watch(this, [this.#ptr]);
     Object.freeze(this);
   }

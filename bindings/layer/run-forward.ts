@@ -52,7 +52,7 @@ export function* runForward(
   let appended: Appended | undefined;
   let isDone = false;
   try {
-    const reserve = (length: number): Tensor => new Tensor(arena, length, scope.reserve(length * 4));
+    const reserve = (length: number): Tensor => new Tensor(arena, length, scope.reserve(length * 4), "f32");
     const xPtr = scope.input(x);
     const kPtr = kSource === x ? xPtr : scope.input(kSource);
     const vPtr = vSource === kSource ? kPtr : scope.input(vSource);

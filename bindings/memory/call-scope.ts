@@ -47,8 +47,9 @@ export class CallScope {
       return copy;
     }
     const ptr = this.reserve(data.array.byteLength);
-    const Copy = data.array instanceof Float32Array ? Float32Array : Uint8Array;
-    new Copy(this.#arena.buffer, ptr, data.length).set(data.array);
+    const { array } = data;
+    const Copy = array instanceof Float32Array ? Float32Array : array instanceof Uint16Array ? Uint16Array : Uint8Array;
+    new Copy(this.#arena.buffer, ptr, data.length).set(array);
     return ptr;
   }
 

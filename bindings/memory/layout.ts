@@ -39,10 +39,11 @@ export interface Strides {
   readonly head: number;
 }
 
-/** Strides of a tensor with `rows` rows in a batch entry, `heads` heads and `dim` floats in a row. */
-export function stridesOf(layout: Layout, rows: number, heads: number, dim: number): Strides {
-  const batch = rows * heads * dim * 4;
-  return layout === "blhd"
-    ? { batch, row: heads * dim * 4, head: dim * 4 }
-    : { batch, row: dim * 4, head: rows * dim * 4 };
+/**
+ * Strides of a tensor with `rows` rows in a batch entry, `heads` heads and `dim` floats, of `bytes` bytes each, in a row.
+ */
+export function stridesOf(layout: Layout, rows: number, heads: number, dim: number, bytes: number = 4): Strides {
+  const row = dim * bytes;
+  const batch = rows * heads * row;
+  return layout === "blhd" ? { batch, row: heads * row, head: row } : { batch, row, head: rows * row };
 }

@@ -1,8 +1,9 @@
 import { type Span, mismatch, wrongKind, wrongValue } from "../check.ts";
-import { type Arena, floatsAt } from "./arena.ts";
+import { F32 } from "../engine/abi.ts";
+import type { Arena } from "./arena.ts";
 import type { CallScope } from "./call-scope.ts";
-import { type Floats, checkFloatsOf, floatsOf, spanOf } from "./data.ts";
-import { type Tensor, isTensor } from "./tensor.ts";
+import { type FloatRows, type Floats, Halves, checkFloats, checkFloatsOf, elementsOf, spanOf } from "./data.ts";
+import { type Tensor, bytesOf, isTensor, viewAt } from "./tensor.ts";
 
 /** Floats that a call reads or writes: an array, or a Tensor. */
 export type Rows = Float32Array | Tensor;
@@ -12,7 +13,7 @@ export type Rows = Float32Array | Tensor;
  *
  * @category Attention
  */
-export type Written<Option> = Option extends Float32Array | Tensor ? Option : Float32Array<ArrayBuffer>;
+export type Written<Option> = Option extends FloatRows ? Option : Float32Array<ArrayBuffer>;
 
 /**
  * One output of a call, from the check of its option to the array that the caller gets:
@@ -22,11 +23,14 @@ export type Written<Option> = Option extends Float32Array | Tensor ? Option : Fl
  *     reserve                        says where the kernels write
  *     take                           hands the floats over, once the kernels have run
  */
-export class Output {
+export class Output<Target extends FloatRows = Rows> {
   readonly #arena: Arena;
   readonly #length: number;
   /** What the caller gets: his array or Tensor, or a fresh array once reserved; undefined where there is no output. */
-  #target: Float32Array | Tensor | undefined;
+  #target: Target | Float32Array | undefined;
+  /** The option as the call has read it. */
+  readonly #option: unknown;
+  readonly #check: typeof checkFloats;
   /** The floats of the caller's array or Tensor. */
   readonly place: Floats | undefined;
   /** Whether the call has this output at all. */
@@ -37,19 +41,34 @@ export class Output {
 
   /**
    * An output that every call has. `option` is an array or Tensor of `length` floats, or undefined for a fresh array;
-   * `what` says in errors what the length is made of.
+   * `what` says in errors what the length is made of, `check` which floats it may be.
    */
-  constructor(arena: Arena, title: string, option: unknown, length: number, what: string, wanted = true) {
+  constructor(
+    arena: Arena,
+    title: string,
+    option: unknown,
+    length: number,
+    what: string,
+    check = checkFloats,
+    wanted = true,
+  ) {
     this.#arena = arena;
     this.#title = title;
     this.#length = length;
     this.#wanted = wanted;
+    this.#option = option;
+    this.#check = check;
     if (option === undefined) return;
-    this.place = checkFloatsOf(title, option, arena, length, what);
-    this.#target = option as Float32Array | Tensor;
+    this.place = checkFloatsOf(title, option, arena, length, what, check);
+    this.#target = (option instanceof Halves ? option.given : option) as Target;
     if (this.place.array === undefined && !isTensor(option)) {
-      throw wrongKind(title, "a Tensor or a Float32Array outside the instance's memory", option);
+      throw wrongKind(title, "a Tensor or an array outside the instance's memory", option);
     }
+  }
+
+  /** The number of the type that the kernels write. */
+  get type(): number {
+    return this.place?.type ?? F32;
   }
 
   /**
@@ -63,21 +82,23 @@ export class Output {
     // Before anything is written, since making it may fail.
     this.#target ??= freshArray(Float32Array, this.#title, this.#length);
     // The Tensor of a call in steps is written when nothing can end the call any more.
-    this.#ptr = (scope.inSteps ? undefined : this.place?.ptr) ?? copy ?? scope.reserve(this.#length * 4);
+    this.#ptr =
+      (scope.inSteps ? undefined : this.place?.ptr) ?? copy ?? scope.reserve(this.#length * bytesOf(this.type));
     return this.#ptr;
   }
 
   /** Checks the caller's array or Tensor again, since his code may have run. Throws as the first check. */
   checkAgain(): void {
-    if (this.place) checkFloatsOf(this.#title, this.#target, this.#arena, this.#length, "as at first");
+    if (!this.place) return;
+    checkFloatsOf(this.#title, this.#option, this.#arena, this.#length, "as at first", this.#check);
   }
 
   /** The array or Tensor to return, filled; undefined for no output. */
-  take(): Float32Array | Tensor | undefined {
+  take(): Target | Float32Array | undefined {
     const target = this.#target;
     if (target && this.place?.ptr !== this.#ptr) {
-      const to = this.place ? floatsOf(this.#arena, this.place) : (target as Float32Array);
-      to.set(floatsAt(this.#arena, this.#ptr, this.#length));
+      const to = this.place ? elementsOf(this.#arena, this.place) : (target as Float32Array);
+      to.set(viewAt(this.#arena, this.#ptr, this.#length, this.type));
     }
     return target;
   }
@@ -86,7 +107,8 @@ export class Output {
 /** An output on request: `option` may also be true for a fresh array; false and undefined stand for no output. */
 export function optionalOutput(arena: Arena, title: string, option: unknown, length: number, what: string): Output {
   const wanted = option !== undefined && option !== false;
-  return new Output(arena, title, typeof option === "boolean" ? undefined : option, length, what, wanted);
+  const given = typeof option === "boolean" ? undefined : option;
+  return new Output(arena, title, given, length, what, checkFloats, wanted);
 }
 
 /** A fresh array. Throws a RangeError that names the output where the engine makes none of that length. */

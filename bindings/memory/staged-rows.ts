@@ -1,7 +1,9 @@
-import { type Arena, floatsAt } from "./arena.ts";
+import { F32, type Kernels } from "../engine/abi.ts";
+import type { Arena } from "./arena.ts";
 import type { CallScope } from "./call-scope.ts";
-import { type Floats, floatsOf } from "./data.ts";
+import { type Floats, elementsOf } from "./data.ts";
 import { type Layout, stridesOf } from "./layout.ts";
+import { bytesOf, viewAt } from "./tensor.ts";
 
 /** Rows of k or v in linear memory: row i of head h is at ptr + i·rowStride + h·headStride, in bytes. */
 export interface RowsInMemory {
@@ -24,6 +26,8 @@ export interface StagedShape {
   readonly maxRows: number;
   /** Copies even what is in linear memory already, because the caller will write to the rows. Default false. */
   readonly alwaysCopy?: boolean;
+  /** Converts rows of 16 bits to f32, in the stage. Default: they stay as they are. */
+  readonly widenBy?: Kernels;
 }
 
 /** `count` rows of batch entry `batch` from row `first` on; they stay as they are until the next call. */
@@ -36,21 +40,55 @@ export type TakeRows = (batch: number, first: number, count: number) => RowsInMe
  */
 export function stageRows(arena: Arena, scope: CallScope, floats: Floats, shape: StagedShape): TakeRows {
   const { layout, rows, heads, dim, maxRows, alwaysCopy } = shape;
+  const { type } = floats;
+  const bytes = bytesOf(type);
+  const widenBy = type === F32 ? undefined : shape.widenBy;
+  const stageBytes = maxRows * heads * dim * bytes;
   /** The address of the stage; 0 where nothing is copied. */
-  const stage = floats.array || alwaysCopy ? scope.reserve(maxRows * heads * dim * 4) : 0;
+  const stage =
+    floats.array || alwaysCopy || widenBy ? scope.reserve(widenBy ? widenedBytes(stageBytes / bytes) : stageBytes) : 0;
   // A row of "blhd" holds every head. In "bhld" the rows of each head are a block of their own.
   const [blocks, width] = layout === "blhd" ? [1, heads * dim] : [heads, dim];
   return (batch, first, count) => {
-    const strides = stridesOf(layout, stage ? count : rows, heads, dim);
+    const strides = stridesOf(layout, stage ? count : rows, heads, dim, widenBy ? 4 : bytes);
     if (stage) {
-      const array = floatsOf(arena, floats);
-      const staged = floatsAt(arena, stage, count * heads * dim);
+      const array = elementsOf(arena, floats);
+      const length = count * heads * dim;
+      const staged = viewAt(arena, widenBy ? halvesIn(stage, length) : stage, length, type);
       for (let block = 0; block < blocks; block++) {
         const start = ((batch * blocks + block) * rows + first) * width;
         staged.set(array.subarray(start, start + count * width), block * count * width);
       }
+      if (widenBy) widen(widenBy, stage, length, type);
     }
     const ptr = stage || floats.ptr! + batch * strides.batch + first * strides.row;
     return { ptr, rowStride: strides.row, headStride: strides.head, heads, dim };
   };
+}
+
+// 16 bits become f32 in place: they stand in the second half of what they become, and the kernel goes forward.
+
+/** Bytes that `length` floats of 16 bits take before and while they become f32. */
+export function widenedBytes(length: number): number {
+  return Math.ceil(length / 4) * 16;
+}
+
+/** Where `length` floats of 16 bits stand before they become f32 at `ptr`. */
+export function halvesIn(ptr: number, length: number): number {
+  return ptr + widenedBytes(length) / 2;
+}
+
+/** Makes f32 at `ptr` of the `length` floats of 16 bits at `halvesIn`. */
+export function widen(kernels: Kernels, ptr: number, length: number, type: number): void {
+  kernels.gatherRows(ptr, halvesIn(ptr, length), 0, 1, length, 0, 0, type);
+}
+
+/** The address of f32 for `floats`: as `scope.input`, and what has 16 bits is converted. */
+export function inputAsF32(arena: Arena, kernels: Kernels, scope: CallScope, floats: Floats | undefined): number {
+  if (!floats || floats.type === F32) return scope.input(floats);
+  const { length, type } = floats;
+  const ptr = scope.reserve(widenedBytes(length));
+  new Uint16Array(arena.buffer, halvesIn(ptr, length), length).set(elementsOf(arena, floats));
+  widen(kernels, ptr, length, type);
+  return ptr;
 }

@@ -1,12 +1,29 @@
 import { disposed, inUse, isObject, notOurs, wrongKind } from "../check.ts";
-import { type Arena, floatsAt } from "./arena.ts";
+import { BF16, F32, HALF } from "../engine/abi.ts";
+import type { Arena } from "./arena.ts";
+
+/** Types of floats: of 32 bits, IEEE 754 binary16, bfloat16. @category Memory */
+export type FloatDtype = "f32" | "f16" | "bf16";
+
+/** The numbers by which the kernels know them. */
+export const FLOAT_TYPES = { f32: F32, f16: HALF, bf16: BF16 } as const;
+
+/** Bytes of a float of a type, by its number. */
+export function bytesOf(type: number): 2 | 4 {
+  return type === F32 ? 4 : 2;
+}
+
+/** A view of `length` floats at `ptr`, of 16 bits as they are; the next allocation may detach it. */
+export function viewAt(arena: Arena, ptr: number, length: number, type: number): Float32Array | Uint16Array {
+  return type === F32 ? new Float32Array(arena.buffer, ptr, length) : new Uint16Array(arena.buffer, ptr, length);
+}
 
 /** @internal Whether a value is a Tensor, of any instance: no Proxy of one, and none that only inherits from one. */
-export let isTensor: (value: unknown) => value is Tensor;
+export let isTensor: (value: unknown) => value is Tensor<FloatDtype>;
 
 /**
  * Floats in an instance's linear memory. A Tensor may be passed wherever a Float32Array is expected, to the instance
- * that made it: it is read and written in place, without a copy.
+ * that made it: it is read and written in place, without a copy. One of 16 bits may be passed wherever 16 bits are taken.
  *
  * @example
  * import { load } from "heed";
@@ -16,12 +33,13 @@ export let isTensor: (value: unknown) => value is Tensor;
  * x.data.fill(1);
  * @category Memory
  */
-export class Tensor {
+export class Tensor<Dtype extends FloatDtype = "f32"> {
   static {
-    isTensor = (value): value is Tensor => isObject(value) && #ptr in value;
+    isTensor = (value): value is Tensor<FloatDtype> => isObject(value) && #ptr in value;
   }
 
   readonly #length: number;
+  readonly #dtype: Dtype;
   readonly #arena: Arena;
   /** Undefined once disposed. */
   #ptr: number | undefined;
@@ -29,8 +47,9 @@ export class Tensor {
   #uses = 0;
 
   /** @internal A name for `length` floats at `ptr`, which belong to whoever reserved them. */
-  constructor(arena: Arena, length: number, ptr: number) {
+  constructor(arena: Arena, length: number, ptr: number, dtype: Dtype) {
     this.#length = length;
+    this.#dtype = dtype;
     this.#arena = arena;
     this.#ptr = ptr;
   }
@@ -39,9 +58,11 @@ export class Tensor {
    * @internal `length` floats of its own, zero at first, which `dispose` gives back. Throws a RangeError where memory
    * cannot grow.
    */
-  static allocate(arena: Arena, length: number): Tensor {
-    const ptr = arena.allocate(length * 4);
-    const tensor = new Tensor(arena, length, ptr);
+  static allocate(arena: Arena, length: number): Tensor;
+  static allocate<Dtype extends FloatDtype>(arena: Arena, length: number, dtype: Dtype): Tensor<Dtype>;
+  static allocate(arena: Arena, length: number, dtype: FloatDtype = "f32"): Tensor<FloatDtype> {
+    const ptr = arena.allocate(length * bytesOf(FLOAT_TYPES[dtype]));
+    const tensor = new Tensor(arena, length, ptr, dtype);
     tensor.data.fill(0);
     arena.watch(tensor, [ptr]);
     return tensor;
@@ -52,18 +73,30 @@ export class Tensor {
     return Tensor.#checked(this).#length;
   }
 
+  /** What the floats are: "f32", "f16" or "bf16". */
+  get dtype(): Dtype {
+    return Tensor.#checked(this).#dtype as Dtype;
+  }
+
   /**
-   * The floats. The view is made anew at each access, because growing memory detaches older ones: use it and let it go.
-   * Of an instance with threads it is a view of a SharedArrayBuffer, and outlives growth.
+   * The floats; those of 16 bits as a Uint16Array of their bits, in every engine. The view is made anew at each access,
+   * because growing memory detaches older ones: use it and let it go. Of an instance with threads it is a view of a
+   * SharedArrayBuffer, and outlives growth.
    * @throws ReferenceError after `dispose`
    */
-  get data(): Float32Array {
+  get data(): Dtype extends "f32" ? Float32Array : Uint16Array {
     Tensor.#checked(this);
-    return floatsAt(this.#arena, this.ptrIn(this.#arena, "tensor"), this.#length);
+    const ptr = this.ptrIn(this.#arena, "tensor");
+    return viewAt(this.#arena, ptr, this.#length, this.type) as Dtype extends "f32" ? Float32Array : Uint16Array;
+  }
+
+  /** @internal The number of the dtype. */
+  get type(): number {
+    return FLOAT_TYPES[this.#dtype];
   }
 
   /** Refuses a Proxy of a Tensor, as frameworks make them of what they watch. */
-  static #checked(value: unknown): Tensor {
+  static #checked(value: unknown): Tensor<FloatDtype> {
     if (!isTensor(value)) throw wrongKind("tensor", "a Tensor itself", value);
     return value;
   }

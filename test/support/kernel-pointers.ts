@@ -97,6 +97,7 @@ const kernels: Partial<Record<keyof Kernels | keyof LinearKernels, (word: Word, 
   }),
   packPanels: (_, { panels, weight }) => ({ reads: [weight], writes: [panels] }),
   storeRows: (_, { to, scales, from }) => ({ reads: [from], writes: [to, scales] }),
+  gatherRows: (_, { to, scales, from }) => ({ reads: [from, scales], writes: [to] }),
   rotate: (_, { out, x, cos, sin, angles }) => ({ reads: [x, cos, sin, angles], writes: [out] }),
   mergeRows: (word, { out, lse, outs, lses, sinks, scratch, parts }) => ({
     reads: [outs, lses, sinks, ...entries(word, outs, parts), ...entries(word, lses, parts)],

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { type Heed, load } from "heed";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { bitsOf } from "../support/bits.ts";
+import { halvesOf } from "../support/halves.ts";
 import { problemOf, randomBias, randomMask } from "../support/problems.ts";
 import { floats, uniform } from "../support/random.ts";
 import { loadThreads } from "../support/threads.ts";
@@ -48,6 +49,13 @@ const attentionCases = {
   })(),
 };
 
+/** q, k, v and out of 16 bits. */
+const inHalves = (() => {
+  const { q, k, v, options } = problemOf(sizes, { bias: randomBias([b, h, m, n], 0.1) });
+  const bias = { ...halvesOf(options.bias!.data as Float32Array, "f16"), shape: [b, h, m, n] };
+  return { q: halvesOf(q, "bf16"), k: halvesOf(k, "f16"), v: halvesOf(v, "bf16"), options: { ...options, bias } };
+})();
+
 describe.each(["simd", "relaxed"] as const)("%s", (variant) => {
   const build = readFileSync(new URL(`../../dist/${variant}.wasm`, import.meta.url));
   describe.skipIf(!WebAssembly.validate(build))("has the same bits on any number of threads", () => {
@@ -74,6 +82,19 @@ describe.each(["simd", "relaxed"] as const)("%s", (variant) => {
 
     it.each(Object.entries(attentionCases))("attention: %s", (_, { q, k, v, options }) => {
       expectEqual((heed) => heed.attention(q, k, v, { ...options, lse: true }));
+    });
+
+    it("attention of 16 bits, one query row and many", () => {
+      const { q, k, v, options } = inHalves;
+      expectEqual((heed) => {
+        const out = { data: new Uint16Array(b * m * h * sizes.valueDim), dtype: "bf16" } as const;
+        return { out: heed.attention(q, k, v, { ...options, out }).out.data };
+      });
+      const rows = { ...q, data: q.data.subarray(0, b * h * sizes.headDim) };
+      expectEqual((heed) => {
+        const out = { data: new Uint16Array(b * h * sizes.valueDim), dtype: "f16" } as const;
+        return { out: heed.attention(rows, k, v, { ...options, bias: undefined, out }).out.data };
+      });
     });
 
     it.each([1, 4, 5, 300])("a cache of each dtype, %s new queries", (rows) => {

@@ -6,6 +6,7 @@ import {
   onnxMultiHeadAttention,
   onnxRotaryEmbedding,
 } from "../../../bindings/onnx/index.ts";
+import { halvesOf } from "../halves.ts";
 import { randomBias, randomMask } from "../problems.ts";
 import { type Scenarios, copies, random, randomTensor, stateless } from "./scenario.ts";
 
@@ -45,6 +46,23 @@ export const calls: Scenarios = {
     }),
 
   attention: (heed) => stateless(() => copies(heed.attention(q, k, v, { ...everyOption, lse: true }))),
+  "attention in 16 bits": (heed) => {
+    const bias = { ...halvesOf(everyOption.bias.data, "f16"), shape: everyOption.bias.shape };
+    const out = halvesOf(random(q.length, 11), "bf16");
+    const rows = [halvesOf(q, "f16"), halvesOf(k, "bf16"), halvesOf(v, "f16")] as const;
+    return {
+      act: () => {
+        // One query goes through the kernels of decoding.
+        const one = { ...rows[0], data: rows[0].data.subarray(0, 128) };
+        const { out: few } = heed.attention(one, rows[1], rows[2], { ...grouped, batch: 2 });
+        const { weights } = heed.attentionWeights(rows[0], rows[1], { ...chosen });
+        // Last, since it alone writes what the caller keeps.
+        heed.attention(...rows, { ...everyOption, bias, out });
+        return [out.data.slice(), few.slice(), weights.slice()];
+      },
+      state: () => [out.data.slice()],
+    };
+  },
   "attention, outputs given": (heed) => {
     const given = { out: random(q.length, 11), lse: random(56, 12) };
     return {

@@ -2,7 +2,7 @@ import type { Heed } from "../../../bindings/heed.ts";
 import type { Tensor } from "../../../bindings/memory/tensor.ts";
 import { floats, uniform } from "../random.ts";
 
-export type Numbers = Float32Array | Int32Array | Uint8Array;
+export type Numbers = Float32Array | Int32Array | Uint8Array | Uint16Array;
 
 /** One call, made ready up to the call itself. */
 export interface Scenario {

@@ -1,0 +1,118 @@
+// 16-bit floats in plain arithmetic, apart from the kernels: binary16 and bfloat16, to and from f32.
+import fc from "fast-check";
+import type { HalfArray } from "../../bindings/memory/data.ts";
+import type { FloatDtype, Tensor } from "../../bindings/memory/tensor.ts";
+import type { Heed } from "../../bindings/heed.ts";
+
+export type HalfDtype = HalfArray["dtype"];
+
+/** Bits of the fraction, exponent of the smallest normal number, and the bits of Infinity. */
+const FORMATS = {
+  f16: { fraction: 10, least: -14, infinity: 0x7c00 },
+  bf16: { fraction: 7, least: -126, infinity: 0x7f80 },
+} as const;
+
+/** What 16 bits stand for. */
+export function fromBits(bits: number, dtype: HalfDtype): number {
+  const { fraction, least, infinity } = FORMATS[dtype];
+  const magnitude = bits & 0x7fff;
+  const sign = bits > 0x7fff ? -1 : 1;
+  if (magnitude >= infinity) return magnitude > infinity ? NaN : sign * Infinity;
+  const exponent = magnitude >> fraction;
+  const rest = magnitude - (exponent << fraction);
+  return exponent === 0
+    ? sign * rest * 2 ** (least - fraction)
+    : sign * (2 ** fraction + rest) * 2 ** (least + exponent - 1 - fraction);
+}
+
+/** The values that stand for finite numbers, from 0 up. */
+const VALUES = { f16: magnitudes("f16"), bf16: magnitudes("bf16") };
+
+function magnitudes(dtype: HalfDtype): Float64Array {
+  return Float64Array.from({ length: FORMATS[dtype].infinity }, (_, bits) => fromBits(bits, dtype));
+}
+
+/**
+ * The 16 bits nearest to a number, ties to even; NaN is any NaN. Numbers too large for f16 become the largest one, for
+ * bf16 Infinity, as if it were the next value.
+ */
+export function toBits(x: number, dtype: HalfDtype): number {
+  if (Number.isNaN(x)) return NaN;
+  const { infinity } = FORMATS[dtype];
+  const sign = x < 0 || Object.is(x, -0) ? 0x8000 : 0;
+  const magnitude = Math.abs(x);
+  if (magnitude === Infinity) return sign | infinity;
+  const values = VALUES[dtype];
+  let below = 0;
+  for (let above = values.length; above - below > 1;) {
+    const middle = (below + above) >> 1;
+    if (values[middle]! <= magnitude) below = middle;
+    else above = middle;
+  }
+  const next = values[below + 1] ?? (dtype === "f16" ? Infinity : 2 ** 128);
+  const [down, up] = [magnitude - values[below]!, next - magnitude];
+  return sign | (up < down || (up === down && below % 2 === 1) ? below + 1 : below);
+}
+
+/** Floats rounded to 16 bits. */
+export function halvesOf(floats: ArrayLike<number>, dtype: HalfDtype): HalfArray & { data: Uint16Array<ArrayBuffer> } {
+  const data = Uint16Array.from(floats, (x) => (Number.isNaN(x) ? 0x7fff : toBits(x, dtype)));
+  return { data, dtype };
+}
+
+/** The floats that 16 bits stand for. */
+export function floatsOf({ data, dtype }: { data: ArrayLike<number>; dtype: HalfDtype }): Float32Array<ArrayBuffer> {
+  return Float32Array.from(data, (bits) => fromBits(bits, dtype));
+}
+
+/** A Tensor with the floats of an array, or of 16 bits. */
+export function tensorOf(heed: Heed, rows: Float32Array | HalfArray): Tensor<FloatDtype> {
+  if (rows instanceof Float32Array) {
+    const tensor = heed.tensor(rows.length);
+    tensor.data.set(rows);
+    return tensor;
+  }
+  const tensor = heed.tensor(rows.data.length, rows.dtype);
+  tensor.data.set(rows.data);
+  return tensor;
+}
+
+/** Where an operand lies, and in how many bits. */
+export const forms = fc.record({
+  dtype: fc.constantFrom("f32", "f16", "bf16"),
+  place: fc.constantFrom("array", "Tensor", "shared"),
+});
+export type Form = typeof forms extends fc.Arbitrary<infer T> ? T : never;
+
+/** An operand in a form, and the floats that it stands for. `end` gives its memory back. */
+export function inForm(
+  heed: Heed,
+  floats: Float32Array,
+  { dtype, place }: Form,
+): { rows: Float32Array | HalfArray | Tensor<FloatDtype>; floats: Float32Array; end: () => void } {
+  const rounded = dtype === "f32" ? floats : halvesOf(floats, dtype);
+  const exact = rounded instanceof Float32Array ? rounded : floatsOf(rounded);
+  if (place === "Tensor") {
+    const tensor = tensorOf(heed, rounded);
+    return { rows: tensor, floats: exact, end: () => tensor.dispose() };
+  }
+  if (place === "array") return { rows: rounded, floats: exact, end: () => {} };
+  if (rounded instanceof Float32Array) {
+    const shared = new Float32Array(new SharedArrayBuffer(rounded.byteLength));
+    shared.set(rounded);
+    return { rows: shared, floats: exact, end: () => {} };
+  }
+  const data = new Uint16Array(new SharedArrayBuffer(2 * exact.length));
+  data.set(rounded.data);
+  return { rows: { data, dtype: rounded.dtype }, floats: exact, end: () => {} };
+}
+
+/** The bits of floats, all NaN alike. */
+export function bitsOfFloats(floats: Float32Array): number[] {
+  return Array.from(new Uint32Array(floats.slice().buffer), (bits, n) => (Number.isNaN(floats[n]) ? NaN : bits));
+}
+
+/** 16 bits, all NaN alike. */
+export function bitsOfHalves(data: Uint16Array, dtype: HalfDtype): number[] {
+  return Array.from(data, (bits) => ((bits & 0x7fff) > FORMATS[dtype].infinity ? NaN : bits));
+}
