@@ -42,8 +42,8 @@ export function enterSpan(tile: QueryTile, span: i32): void {
   tile.hasTotals = 1;
   for (let offset: usize = 0; offset != bytes; offset += 16) {
     addToTotal(totals + 2 * offset, v128.load(o + offset));
-    v128.store(o + offset, f32x4.splat(0));
   }
+  memory.fill(o, 0, bytes);
 }
 
 /** O = totals + O, after the last key. */

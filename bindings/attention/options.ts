@@ -1,4 +1,4 @@
-import { type FloatRows, type HalfArray, halves, shaped } from "../memory/data.ts";
+import { type FloatRows, type HalfArray, halves, shaped, shapedHalves } from "../memory/data.ts";
 import { ARRANGEMENT_NAMES, type Layout } from "../memory/layout.ts";
 import type { Rows } from "../memory/output.ts";
 import { type Names, nested } from "../options.ts";
@@ -107,7 +107,7 @@ export const SCORE_NAMES = {
   queryOffset: 0,
   window: nested(WINDOW_NAMES),
   keepMask: shaped,
-  bias: shaped,
+  bias: shapedHalves,
   alibiSlopes: halves,
   softcap: 0,
   sinks: halves,

@@ -163,13 +163,20 @@ export function elementsOf(arena: Arena, { array, ptr, length, type }: Floats): 
 }
 
 /**
- * Reads an option that may be { data, shape, dtype }, see `readOptions`. Such objects come from other libraries, so what else
+ * Reads an option that may be { data, shape }, see `readOptions`. Such objects come from other libraries, so what else
  * they have does not matter.
  */
 export function shaped(value: unknown): unknown {
   if (!isObject(value) || isRows(value)) return value;
-  const { data, shape, dtype } = value as { data?: unknown; shape?: unknown; dtype?: unknown };
-  return { data, shape: list(shape, MOST_DIMENSIONS), dtype };
+  const { data, shape } = value as { data?: unknown; shape?: unknown };
+  return { data, shape: list(shape, MOST_DIMENSIONS) };
+}
+
+/** {@link shaped}, whose data may be the bits of its `dtype`. */
+export function shapedHalves(value: unknown): unknown {
+  if (!isObject(value) || isRows(value)) return value;
+  const { dtype } = value as { dtype?: unknown };
+  return { ...(shaped(value) as object), dtype };
 }
 
 /** The memory of a Tensor, or of a typed array; undefined for any other value. */
