@@ -59,6 +59,7 @@ export class Tensor<Dtype extends FloatDtype = "f32"> {
    * cannot grow.
    */
   static allocate(arena: Arena, length: number): Tensor;
+  /** @internal The same of values of `dtype`. */
   static allocate<Dtype extends FloatDtype>(arena: Arena, length: number, dtype: Dtype): Tensor<Dtype>;
   static allocate(arena: Arena, length: number, dtype: FloatDtype = "f32"): Tensor<FloatDtype> {
     const ptr = arena.allocate(length * bytesOf(FLOAT_TYPES[dtype]));
