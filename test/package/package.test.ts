@@ -66,7 +66,7 @@ it("knows of assembly/ what its sources say: structs, constants and kernels", ()
 const namesOf = (name: string) => /^export \{(.*?)\};/ms.exec(read(`dist/${name}.js`).toString())![1]!.trim();
 
 describe("the bundle", () => {
-  it("has at most 134.2 kB of minified JavaScript without the wasm", async () => {
+  it("has at most 134.3 kB of minified JavaScript without the wasm", async () => {
     const { outputFiles } = await build({
       entryPoints: [new URL("bindings/index.ts", root).pathname],
       bundle: true,
@@ -76,7 +76,7 @@ describe("the bundle", () => {
       target: "es2022",
       external: ["*.wasm"],
     });
-    expect(outputFiles[0]!.contents.length).toBeLessThanOrEqual(134_200);
+    expect(outputFiles[0]!.contents.length).toBeLessThanOrEqual(134_300);
   });
 
   it("leaves out the readers of other libraries' weights and configs where they are not imported", async () => {
