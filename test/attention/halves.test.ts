@@ -115,8 +115,8 @@ forEachBuild((name, open) => {
         take("v", problem.v),
       ];
       const bias = options.bias && take("bias", options.bias.data);
-      const plain = bias ? { ...options, bias: { data: bias[1], shape: options.bias!.shape } } : options;
-      const given = bias ? { ...options, bias: { ...asData(bias[0]), shape: options.bias!.shape } } : options;
+      const plain = bias ? { ...options, bias: { data: bias[1], shape: options.bias.shape } } : options;
+      const given = bias ? { ...options, bias: { ...asData(bias[0]), shape: options.bias.shape } } : options;
       const expected = heed.attention(qFloats, kFloats, vFloats, { ...plain, lse: true });
       const [out] = take("out", new Float32Array(expected.out.length));
       const got = heed.attention(q, k, v, { ...given, out, lse });
