@@ -14,7 +14,7 @@
 // The sum runs over t in blocks of BLOCK_IN, in order whatever the number of rows, so that a row has the same bits in
 // every batch.
 
-import { LANES, LANE_BYTES, madd } from "../simd/lanes";
+import { LANES, LANE_BYTES, madd, storeTransposed } from "../simd/lanes";
 import { ROWS_OVER, multiply } from "../simd/gemm";
 
 /** Output features in one panel of a packed weight. */
@@ -64,37 +64,45 @@ export function packPanels(
   for (let o = 0; o < outFeatures; o += 4) {
     const to = panels + <usize>(o / LANES) * panel + ((<usize>(o & (LANES - 1))) << 2);
     const from = weight + <usize>o * outStride;
-    packFeatures(to, from, min(4, outFeatures - o), inFeatures, outStride, inStride);
+    const features = min(4, outFeatures - o);
+    let t = 0;
+    if (features == 4) t = packFour(to, from, inFeatures, outStride, inStride);
+    for (; t < inFeatures; t++) {
+      for (let lane = 0; lane < features; lane++) {
+        const x = load<f32>(from + <usize>lane * outStride + <usize>t * inStride);
+        store<f32>(to + <usize>t * LANE_BYTES + ((<usize>lane) << 2), x);
+      }
+    }
   }
 }
 
-/** Packs one to four output features. */
+/** Packs four output features as far as whole vectors go, and returns how many input features that are. */
 // @ts-ignore: decorator
-@inline function packFeatures(
-  to: usize,
-  from: usize,
-  features: i32,
-  inFeatures: i32,
-  outStride: usize,
-  inStride: usize,
-): void {
-  for (; inFeatures > 0; inFeatures--) {
-    if (features < 4) {
-      for (let lane = 0; lane < features; lane++) {
-        store<f32>(to + ((<usize>lane) << 2), load<f32>(from + <usize>lane * outStride));
-      }
-    } else if (outStride == 4) {
+@inline function packFour(to: usize, from: usize, inFeatures: i32, outStride: usize, inStride: usize): i32 {
+  if (outStride == 4) {
+    for (let t = 0; t < inFeatures; t++) {
       v128.store(to, v128.load(from));
-    } else {
-      const two = from + 2 * outStride;
-      let x = v128.load32_zero(from);
-      x = v128.load_lane<f32>(from + outStride, x, 1);
-      x = v128.load_lane<f32>(two, x, 2);
-      v128.store(to, v128.load_lane<f32>(two + outStride, x, 3));
+      to += LANE_BYTES;
+      from += inStride;
     }
-    to += LANE_BYTES;
-    from += inStride;
+    return inFeatures;
   }
+  const whole = inFeatures & ~3;
+  for (let t = 0; t < whole; t += 4) {
+    storeTransposed(
+      to,
+      to + LANE_BYTES,
+      to + 2 * LANE_BYTES,
+      to + 3 * LANE_BYTES,
+      v128.load(from),
+      v128.load(from + outStride),
+      v128.load(from + 2 * outStride),
+      v128.load(from + 3 * outStride),
+    );
+    to += 4 * LANE_BYTES;
+    from += 16;
+  }
+  return whole;
 }
 
 /**

@@ -58,10 +58,8 @@ export class Tensor<Dtype extends FloatDtype = "f32"> {
    * @internal `length` floats of its own, zero at first, which `dispose` gives back. Throws a RangeError where memory
    * cannot grow.
    */
-  static allocate(arena: Arena, length: number): Tensor;
-  /** @internal The same of values of `dtype`. */
-  static allocate<Dtype extends FloatDtype>(arena: Arena, length: number, dtype: Dtype): Tensor<Dtype>;
-  static allocate(arena: Arena, length: number, dtype: FloatDtype = "f32"): Tensor<FloatDtype> {
+  static allocate<Dtype extends FloatDtype = "f32">(arena: Arena, length: number, type?: Dtype): Tensor<Dtype> {
+    const dtype = (type ?? "f32") as Dtype;
     const ptr = arena.allocate(length * bytesOf(FLOAT_TYPES[dtype]));
     const tensor = new Tensor(arena, length, ptr, dtype);
     tensor.data.fill(0);

@@ -8,6 +8,7 @@ import { ATTEND_ARGS } from "../../bindings/engine/abi.ts";
 import type { Instance } from "../../bindings/engine/instance.ts";
 
 it("the arguments of attend have the order of AttendArgs", () => {
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- nothing is read of it
   const args = attendArgsOf({} as Instance, {} as Problem, {} as CallPointers, {} as Sequence, 0);
   expect(Object.keys(args)).toEqual(ATTEND_ARGS.fields);
   expect(Object.keys(fromQuery(args, 1, 1))).toEqual(ATTEND_ARGS.fields);

@@ -52,7 +52,7 @@ const attentionCases = {
 /** q, k, v and out of 16 bits. */
 const inHalves = (() => {
   const { q, k, v, options } = problemOf(sizes, { bias: randomBias([b, h, m, n], 0.1) });
-  const bias = { ...halvesOf(options.bias!.data as Float32Array, "f16"), shape: [b, h, m, n] };
+  const bias = { ...halvesOf(options.bias!.data, "f16"), shape: [b, h, m, n] };
   return { q: halvesOf(q, "bf16"), k: halvesOf(k, "f16"), v: halvesOf(v, "bf16"), options: { ...options, bias } };
 })();
 
