@@ -13,7 +13,7 @@
 import { AttendArgs } from "../args";
 import { convertHalves, storeHalves } from "../kv/half";
 import { isHalves } from "../kv/rows";
-import { LANES, LANE_BYTES, storeTransposed, vectorBytes } from "../simd/lanes";
+import { LANES, LANE_BYTES, packRows, storeTransposed, vectorBytes } from "../simd/lanes";
 import { ROWS_OVER } from "../simd/gemm";
 
 
@@ -230,8 +230,6 @@ export function clearOutput(tile: QueryTile, args: AttendArgs): void {
 function packQueries(tile: QueryTile, args: AttendArgs, scratch: usize): void {
   const headDim = args.headDim;
   const rows = lanes(tile, Q_ROW);
-  const factor = args.queryScale;
-  const scale = f32x4.splat(factor);
   if (isHalves(args.qType)) {
     for (let row = rows; row != rows + LANE_BYTES; row += 4) {
       convertHalves(scratch, load<usize>(row), headDim, args.qType);
@@ -240,34 +238,15 @@ function packQueries(tile: QueryTile, args: AttendArgs, scratch: usize): void {
     }
   }
   for (let lane = 0; lane < LANES; lane += 4) {
-    const r0 = pointerAt(rows, lane);
-    const r1 = pointerAt(rows, lane + 1);
-    const r2 = pointerAt(rows, lane + 2);
-    const r3 = pointerAt(rows, lane + 3);
-    let column = queries(tile) + ((<usize>lane) << 2);
-    let d = 0;
-    for (; d + 4 <= headDim; d += 4) {
-      const offset = (<usize>d) << 2;
-      storeTransposed(
-        column,
-        column + LANE_BYTES,
-        column + 2 * LANE_BYTES,
-        column + 3 * LANE_BYTES,
-        f32x4.mul(v128.load(r0 + offset), scale),
-        f32x4.mul(v128.load(r1 + offset), scale),
-        f32x4.mul(v128.load(r2 + offset), scale),
-        f32x4.mul(v128.load(r3 + offset), scale),
-      );
-      column += 4 * LANE_BYTES;
-    }
-    for (; d < headDim; d++) {
-      const offset = (<usize>d) << 2;
-      store<f32>(column, load<f32>(r0 + offset) * factor, 0);
-      store<f32>(column, load<f32>(r1 + offset) * factor, 4);
-      store<f32>(column, load<f32>(r2 + offset) * factor, 8);
-      store<f32>(column, load<f32>(r3 + offset) * factor, 12);
-      column += LANE_BYTES;
-    }
+    packRows(
+      queries(tile) + ((<usize>lane) << 2),
+      pointerAt(rows, lane),
+      pointerAt(rows, lane + 1),
+      pointerAt(rows, lane + 2),
+      pointerAt(rows, lane + 3),
+      headDim,
+      args.queryScale,
+    );
   }
 }
 

@@ -14,7 +14,7 @@
 // The sum runs over t in blocks of BLOCK_IN, in order whatever the number of rows, so that a row has the same bits in
 // every batch.
 
-import { LANES, LANE_BYTES, madd, storeTransposed } from "../simd/lanes";
+import { LANES, LANE_BYTES, madd, packRows } from "../simd/lanes";
 import { ROWS_OVER, multiply } from "../simd/gemm";
 
 /** Output features in one panel of a packed weight. */
@@ -65,44 +65,24 @@ export function packPanels(
     const to = panels + <usize>(o / LANES) * panel + ((<usize>(o & (LANES - 1))) << 2);
     const from = weight + <usize>o * outStride;
     const features = min(4, outFeatures - o);
-    let t = 0;
-    if (features == 4) t = packFour(to, from, inFeatures, outStride, inStride);
-    for (; t < inFeatures; t++) {
-      for (let lane = 0; lane < features; lane++) {
-        const x = load<f32>(from + <usize>lane * outStride + <usize>t * inStride);
-        store<f32>(to + <usize>t * LANE_BYTES + ((<usize>lane) << 2), x);
-      }
+    if (features == 4 && outStride != 4) {
+      const two = from + 2 * outStride;
+      packRows(to, from, from + outStride, two, two + outStride, inFeatures, 1);
+      continue;
+    }
+    for (let t: usize = 0; t < <usize>inFeatures; t++) {
+      const row = to + t * LANE_BYTES;
+      const x = from + t * inStride;
+      if (features == 4) v128.store(row, v128.load(x));
+      else for (let lane = 0; lane < features; lane++) copyFloat(row, x, lane, outStride);
     }
   }
 }
 
-/** Packs four output features as far as whole vectors go, and returns how many input features that are. */
+/** Output feature `lane` of four. */
 // @ts-ignore: decorator
-@inline function packFour(to: usize, from: usize, inFeatures: i32, outStride: usize, inStride: usize): i32 {
-  if (outStride == 4) {
-    for (let t = 0; t < inFeatures; t++) {
-      v128.store(to, v128.load(from));
-      to += LANE_BYTES;
-      from += inStride;
-    }
-    return inFeatures;
-  }
-  const whole = inFeatures & ~3;
-  for (let t = 0; t < whole; t += 4) {
-    storeTransposed(
-      to,
-      to + LANE_BYTES,
-      to + 2 * LANE_BYTES,
-      to + 3 * LANE_BYTES,
-      v128.load(from),
-      v128.load(from + outStride),
-      v128.load(from + 2 * outStride),
-      v128.load(from + 3 * outStride),
-    );
-    to += 4 * LANE_BYTES;
-    from += 16;
-  }
-  return whole;
+@inline function copyFloat(to: usize, from: usize, lane: i32, outStride: usize): void {
+  store<f32>(to + ((<usize>lane) << 2), load<f32>(from + <usize>lane * outStride));
 }
 
 /**

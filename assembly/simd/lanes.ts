@@ -117,3 +117,36 @@ export function isFinite(x: usize, step: usize, count: i32): bool {
   v128.store(d2, v128.shuffle<f64>(ab23, cd23, 0, 2));
   v128.store(d3, v128.shuffle<f64>(ab23, cd23, 1, 3));
 }
+
+/** to[n][LANES] = r0 … r3 at n, times factor, in its first four lanes, for n < count. */
+export function packRows(to: usize, r0: usize, r1: usize, r2: usize, r3: usize, count: i32, factor: f32): void {
+  const scale = f32x4.splat(factor);
+  for (; count >= 4; count -= 4) {
+    storeTransposed(
+      to,
+      to + LANE_BYTES,
+      to + 2 * LANE_BYTES,
+      to + 3 * LANE_BYTES,
+      f32x4.mul(v128.load(r0), scale),
+      f32x4.mul(v128.load(r1), scale),
+      f32x4.mul(v128.load(r2), scale),
+      f32x4.mul(v128.load(r3), scale),
+    );
+    to += 4 * LANE_BYTES;
+    r0 += 16;
+    r1 += 16;
+    r2 += 16;
+    r3 += 16;
+  }
+  for (; count > 0; count--) {
+    store<f32>(to, load<f32>(r0) * factor, 0);
+    store<f32>(to, load<f32>(r1) * factor, 4);
+    store<f32>(to, load<f32>(r2) * factor, 8);
+    store<f32>(to, load<f32>(r3) * factor, 12);
+    to += LANE_BYTES;
+    r0 += 4;
+    r1 += 4;
+    r2 += 4;
+    r3 += 4;
+  }
+}
