@@ -38,7 +38,8 @@ export type {
 } from "./rotary/frequencies.ts";
 export type { RotaryForm, RotaryOptions, RotaryResult } from "./rotary/options.ts";
 export type { ModuleSource } from "./engine/source.ts";
-export type { FloatDtype, Tensor } from "./memory/tensor.ts";
+export type { FloatDtype } from "./memory/float-types.ts";
+export type { Tensor } from "./memory/tensor.ts";
 export type { Float16ArrayLike, FloatRows, HalfArray } from "./memory/data.ts";
 export type { BlockDtype, BlockWeight, LinearWeights, Weight, WeightDtype } from "./layer/linear-weights.ts";
 export type { Stage, WeightsOptions, WeightsResult } from "./attention-weights/options.ts";

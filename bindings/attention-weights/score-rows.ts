@@ -5,7 +5,7 @@ import { floatsAt } from "../memory/arena.ts";
 import { elementsOf, floatsOf } from "../memory/data.ts";
 import { stridesOf } from "../memory/layout.ts";
 import { halvesIn, widen } from "../memory/staged-rows.ts";
-import { bytesOf } from "../memory/tensor.ts";
+import { bytesOf } from "../memory/float-types.ts";
 import { type Plan, SCORE_ROW_BYTES } from "./plan.ts";
 import type { Pass } from "./row-heads.ts";
 

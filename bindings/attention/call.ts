@@ -2,7 +2,7 @@ import { ATTEND_ARGS, type AttendArgs, PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { writeStruct } from "../engine/kernels.ts";
 import { stridesOf } from "../memory/layout.ts";
-import { bytesOf } from "../memory/tensor.ts";
+import { bytesOf } from "../memory/float-types.ts";
 import { keptLength } from "./broadcast.ts";
 import type { KvSource } from "./kv-source.ts";
 import { attendOnThreads } from "./on-threads.ts";

@@ -5,7 +5,8 @@ import type { CallScope } from "../memory/call-scope.ts";
 import type { Floats } from "../memory/data.ts";
 import { type Strides, stridesOf } from "../memory/layout.ts";
 import { type TakeRows, stageRows } from "../memory/staged-rows.ts";
-import { bytesOf, viewAt } from "../memory/tensor.ts";
+import { bytesOf } from "../memory/float-types.ts";
+import { viewAt } from "../memory/tensor.ts";
 import { type KeysAndValues, type Problem, maxRowsPerKvHead, seenKeys } from "./problem.ts";
 import type { Sequence } from "./sequences.ts";
 

@@ -13,7 +13,7 @@ import { ATTEND_ARGS, type AttendArgs, F32, MAX_DECODE_ROWS } from "../engine/ab
 import type { Instance } from "../engine/instance.ts";
 import { structBytes, writeStruct } from "../engine/kernels.ts";
 import { floatsAt, integersAt } from "../memory/arena.ts";
-import { bytesOf } from "../memory/tensor.ts";
+import { bytesOf } from "../memory/float-types.ts";
 import { MAX_ITEMS } from "../threads/control.ts";
 import { LEAST_WORK_ROWS, SPLIT_KEYS } from "./on-threads.ts";
 import { type Problem, seenKeys } from "./problem.ts";

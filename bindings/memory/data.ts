@@ -9,10 +9,10 @@ import {
   viewOf,
   wrongKind,
 } from "../check.ts";
-import { BF16, F32, HALF } from "../engine/abi.ts";
+import { BF16, F32, type FloatDtype, HALF, bytesOf } from "./float-types.ts";
 import { MOST_DIMENSIONS, list } from "../options.ts";
 import type { Arena } from "./arena.ts";
-import { type FloatDtype, type Tensor, bytesOf, isTensor, viewAt } from "./tensor.ts";
+import { type Tensor, isTensor, viewAt } from "./tensor.ts";
 
 /** A Float16Array, of engines that have it. @category Memory */
 export interface Float16ArrayLike {

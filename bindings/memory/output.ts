@@ -1,9 +1,9 @@
 import { type Span, mismatch, wrongKind, wrongValue } from "../check.ts";
-import { F32 } from "../engine/abi.ts";
+import { F32, bytesOf } from "./float-types.ts";
 import type { Arena } from "./arena.ts";
 import type { CallScope } from "./call-scope.ts";
 import { type FloatRows, type Floats, Halves, checkFloats, checkFloatsOf, elementsOf, spanOf } from "./data.ts";
-import { type Tensor, bytesOf, isTensor, viewAt } from "./tensor.ts";
+import { type Tensor, isTensor, viewAt } from "./tensor.ts";
 
 /** Floats that a call reads or writes: an array, or a Tensor. */
 export type Rows = Float32Array | Tensor;

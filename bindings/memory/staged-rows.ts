@@ -1,9 +1,9 @@
-import { F32, type Kernels } from "../engine/abi.ts";
 import type { Arena } from "./arena.ts";
 import type { CallScope } from "./call-scope.ts";
 import { type Floats, elementsOf } from "./data.ts";
+import { F32, type Widening, bytesOf } from "./float-types.ts";
 import { type Layout, stridesOf } from "./layout.ts";
-import { bytesOf, viewAt } from "./tensor.ts";
+import { viewAt } from "./tensor.ts";
 
 /** Rows of k or v in linear memory: row i of head h is at ptr + i·rowStride + h·headStride, in bytes. */
 export interface RowsInMemory {
@@ -27,7 +27,7 @@ export interface StagedShape {
   /** Copies even what is in linear memory already, because the caller will write to the rows. Default false. */
   readonly alwaysCopy?: boolean;
   /** Converts rows of 16 bits to f32, in the stage. Default: they stay as they are. */
-  readonly widenBy?: Kernels;
+  readonly widenBy?: Widening;
 }
 
 /** `count` rows of batch entry `batch` from row `first` on; they stay as they are until the next call. */
@@ -79,12 +79,12 @@ export function halvesIn(ptr: number, length: number): number {
 }
 
 /** Makes f32 at `ptr` of the `length` floats of 16 bits at `halvesIn`. */
-export function widen(kernels: Kernels, ptr: number, length: number, type: number): void {
+export function widen(kernels: Widening, ptr: number, length: number, type: number): void {
   kernels.gatherRows(ptr, halvesIn(ptr, length), 0, 1, length, 0, 0, type);
 }
 
 /** The address of f32 for `floats`: as `scope.input`, and what has 16 bits is converted. */
-export function inputAsF32(arena: Arena, kernels: Kernels, scope: CallScope, floats: Floats | undefined): number {
+export function inputAsF32(arena: Arena, kernels: Widening, scope: CallScope, floats: Floats | undefined): number {
   if (!floats || floats.type === F32) return scope.input(floats);
   const { length, type } = floats;
   const ptr = scope.reserve(widenedBytes(length));

@@ -1,17 +1,6 @@
 import { disposed, inUse, isObject, notOurs, wrongKind } from "../check.ts";
-import { BF16, F32, HALF } from "../engine/abi.ts";
 import type { Arena } from "./arena.ts";
-
-/** Types of floats: of 32 bits, IEEE 754 binary16, bfloat16. @category Memory */
-export type FloatDtype = "f32" | "f16" | "bf16";
-
-/** The numbers by which the kernels know them. */
-export const FLOAT_TYPES = { f32: F32, f16: HALF, bf16: BF16 } as const;
-
-/** Bytes of a float of a type, by its number. */
-export function bytesOf(type: number): 2 | 4 {
-  return type === F32 ? 4 : 2;
-}
+import { F32, FLOAT_TYPES, type FloatDtype, bytesOf } from "./float-types.ts";
 
 /** A view of `length` floats at `ptr`, of 16 bits as they are; the next allocation may detach it. */
 export function viewAt(arena: Arena, ptr: number, length: number, type: number): Float32Array | Uint16Array {

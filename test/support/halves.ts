@@ -1,7 +1,8 @@
 // 16-bit floats in plain arithmetic, apart from the kernels: binary16 and bfloat16, to and from f32.
 import fc from "fast-check";
 import type { HalfArray } from "../../bindings/memory/data.ts";
-import type { FloatDtype, Tensor } from "../../bindings/memory/tensor.ts";
+import type { FloatDtype } from "../../bindings/memory/float-types.ts";
+import type { Tensor } from "../../bindings/memory/tensor.ts";
 import type { Heed } from "../../bindings/heed.ts";
 
 export type HalfDtype = HalfArray["dtype"];
