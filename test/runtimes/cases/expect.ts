@@ -1,12 +1,12 @@
 // What the cases expect with. No test runner: they run in hosts that have none.
-import { load } from "heed";
+import { type Tensor, load } from "heed";
 import { floorOf, maxError } from "../../support/distance.ts";
 import { naive } from "../../support/naive.ts";
 import { type Problem, type Sizes, problemOf } from "../../support/problems.ts";
 import { reference } from "../../support/reference.ts";
 
 export type Heed = Awaited<ReturnType<typeof load>>;
-export type Tensor = ReturnType<Heed["tensor"]>;
+export type { Tensor };
 
 /** By name: what throws where the host does not do it. */
 export type Cases = Record<string, () => unknown>;
