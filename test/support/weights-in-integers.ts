@@ -33,7 +33,8 @@ function evenly(x: number): number {
 /**
  * How far x·Wᵀ may be from f64 over the values that W is stored as, at each place: x is off by 1/65534 of the largest
  * value of its group, and each of f32's roundings by 2⁻²⁴ of the sum of magnitudes: a scale of x, its product with that
- * of W, the product with the sum, one sum a group, and the conversion of a sum beyond 2²⁴.
+ * of W, the product with the sum, one sum a group, and the conversion of a sum beyond 2²⁴. Two scales whose product is
+ * subnormal lose 2⁻¹⁵⁰ there, times a sum of integers below 64·127·32767 < 2²⁸.
  */
 export function boundOf(x: ArrayLike<number>, stored: Float64Array, inFeatures: number, group: number): Float64Array {
   const [rows, outFeatures] = [x.length / inFeatures, stored.length / inFeatures];
@@ -54,8 +55,8 @@ export function boundOf(x: ArrayLike<number>, stored: Float64Array, inFeatures: 
         // The scale is 2⁻¹¹² at least, and rounding x·(1/scale) in f32 costs less than an eighth of a unit.
         off += weights * 0.63 * Math.max(largest / 32767, 2 ** -112);
       }
-      const roundings = 6 + Math.ceil(inFeatures / group);
-      bound[row * outFeatures + o] = off + roundings * 2 ** -24 * (sum + off) + 2 ** -126;
+      const groups = Math.ceil(inFeatures / group);
+      bound[row * outFeatures + o] = off + (6 + groups) * 2 ** -24 * (sum + off) + groups * 2 ** -122;
     }
   }
   return bound;
