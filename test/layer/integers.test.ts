@@ -98,26 +98,6 @@ forEachBuild((name, open) => {
     }
   });
 
-  it("gives a row the same bits whatever the number of rows beside it", () => {
-    const [rows, inFeatures, outFeatures] = [135, 400, 50];
-    const next = uniform(7);
-    const x = floats(rows * inFeatures, next);
-    const weight = { data: floats(inFeatures * outFeatures, next), shape: [outFeatures, inFeatures] };
-    for (const dtype of ["int8", "q4"] as const) {
-      using packed = heed.packLinear(weight, undefined, { dtype });
-      const { out } = heed.linear(x, packed);
-      for (const [from, to] of [
-        [0, 1],
-        [134, 135],
-        [5, 8],
-        [100, 135],
-      ] as const) {
-        const part = x.subarray(from * inFeatures, to * inFeatures);
-        expect(heed.linear(part, packed).out).toEqual(out.subarray(from * outFeatures, to * outFeatures));
-      }
-    }
-  });
-
   it("does not overflow where every integer is the largest", () => {
     const [inFeatures, outFeatures] = [256, 17];
     const bytes = Uint8Array.from({ length: (inFeatures / 32) * outFeatures * 34 }, (_, n) => {
