@@ -6,10 +6,10 @@ import type { Sequence } from "../attention/sequences.ts";
 import { ATTEND_ARGS, F32, type Kernels, MAX_DECODE_ROWS, SCORE_ROW } from "../engine/abi.ts";
 import { type Instance, WORK_OF_FLOAT } from "../engine/instance.ts";
 import { structBytes } from "../engine/kernels.ts";
+import { inputAsF32 } from "../engine/widen.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { Floats } from "../memory/data.ts";
-import { inputAsF32 } from "../memory/staged-rows.ts";
 import { MAX_ITEMS } from "../threads/control.ts";
 import type { Subset } from "./row-heads.ts";
 import type { Selection } from "./selection.ts";
@@ -125,9 +125,9 @@ export function planCall(
     qType: F32,
     outType: F32,
     keepMask: scope.input(problem.keepMask?.data),
-    bias: inputAsF32(arena, kernels, scope, problem.bias?.data),
-    alibiSlopes: inputAsF32(arena, kernels, scope, problem.alibiSlopes),
-    sinks: inputAsF32(arena, kernels, scope, problem.sinks),
+    bias: inputAsF32({ arena, kernels }, scope, problem.bias?.data),
+    alibiSlopes: inputAsF32({ arena, kernels }, scope, problem.alibiSlopes),
+    sinks: inputAsF32({ arena, kernels }, scope, problem.sinks),
     out: 0,
     lse: 0,
   };

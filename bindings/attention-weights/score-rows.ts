@@ -1,10 +1,11 @@
 import { splitScale } from "../attention/call.ts";
 import { F32, SCORE_ROW } from "../engine/abi.ts";
 import { writeStruct } from "../engine/kernels.ts";
+import { widen } from "../engine/widen.ts";
 import { floatsAt } from "../memory/arena.ts";
 import { elementsOf, floatsOf } from "../memory/data.ts";
 import { stridesOf } from "../memory/layout.ts";
-import { halvesIn, widen } from "../memory/staged-rows.ts";
+import { halvesIn } from "../memory/staged-rows.ts";
 import { bytesOf } from "../memory/float-types.ts";
 import { type Plan, SCORE_ROW_BYTES } from "./plan.ts";
 import type { Pass } from "./row-heads.ts";
@@ -17,7 +18,7 @@ const LOWEST = -3.4028234663852886e38;
  * queryScale in Plan.queries, with zeros behind it up to paddedDim.
  */
 export function writeScoreRows(plan: Plan, { sequenceIndex, kvHead, rowHeads, place }: Pass): void {
-  const { arena, kernels, problem, selection, outputs, paddedDim, weightRows } = plan;
+  const { arena, problem, selection, outputs, paddedDim, weightRows } = plan;
   const { numHeads, numKvHeads, headDim, layout, rowsQ, rowsKv } = problem;
   const { rows, heads, lse } = selection;
   const { batch, startQ, startKv } = plan.sequences[sequenceIndex]!;
@@ -51,7 +52,7 @@ export function writeScoreRows(plan: Plan, { sequenceIndex, kvHead, rowHeads, pl
       const row = plan.queries + (place + n) * paddedDim * 4;
       const bits = new Uint16Array(arena.buffer, halvesIn(row, paddedDim), headDim);
       bits.set(q.subarray(from, from + headDim));
-      widen(kernels, row, paddedDim, type);
+      widen(plan, row, paddedDim, type);
       x = queries;
       at = to;
     }

@@ -11,10 +11,10 @@
 import { ATTEND_ARGS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { structBytes } from "../engine/kernels.ts";
+import { inputAsF32 } from "../engine/widen.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { type FloatRows, checkAnyFloats, halves } from "../memory/data.ts";
 import { Output, type Rows, type Written, checkApart, optionalOutput } from "../memory/output.ts";
-import { inputAsF32 } from "../memory/staged-rows.ts";
 import { holdTensors } from "../memory/tensor.ts";
 import { type Names, readOptions } from "../options.ts";
 import { type AsyncOptions, ASYNC_NAMES, runAsync } from "../steps/run-async.ts";
@@ -137,9 +137,9 @@ export function* computeAttention(
       qType: q.type,
       outType: out.type,
       keepMask: scope.input(keepMask?.data),
-      bias: inputAsF32(arena, kernels, scope, bias?.data),
-      alibiSlopes: inputAsF32(arena, kernels, scope, problem.alibiSlopes),
-      sinks: inputAsF32(arena, kernels, scope, problem.sinks),
+      bias: inputAsF32(instance, scope, bias?.data),
+      alibiSlopes: inputAsF32(instance, scope, problem.alibiSlopes),
+      sinks: inputAsF32(instance, scope, problem.sinks),
       out: out.reserve(scope),
       lse: lse.reserve(scope),
     };

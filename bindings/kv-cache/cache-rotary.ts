@@ -2,10 +2,11 @@ import type { Problem } from "../attention/problem.ts";
 import { checkObject, wrongValue } from "../check.ts";
 import { F32, PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
+import { inputAsF32 } from "../engine/widen.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { Floats } from "../memory/data.ts";
 import { stridesOf } from "../memory/layout.ts";
-import { type RowsInMemory, inputAsF32 } from "../memory/staged-rows.ts";
+import type { RowsInMemory } from "../memory/staged-rows.ts";
 import { record } from "../options.ts";
 import { AngleTable, modulo } from "../rotary/angles.ts";
 import { type RotaryForm, checkForm, checkInRows, checkInTables } from "../rotary/options.ts";
@@ -190,7 +191,7 @@ export class CacheRotary {
    */
   placeQueries(scope: CallScope, problem: Problem, runsOf: RunsOf): Floats {
     const { q, sequences, layout, rowsQ, numHeads, headDim } = problem;
-    const from = inputAsF32(this.#instance.arena, this.#instance.kernels, scope, q);
+    const from = inputAsF32(this.#instance, scope, q);
     // What has just been copied in is rotated in place. A Tensor is the caller's.
     const to = q.array || q.type !== F32 ? from : scope.reserve(q.length * 4);
     const strides = stridesOf(layout, rowsQ, numHeads, headDim);

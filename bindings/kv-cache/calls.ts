@@ -10,6 +10,7 @@ import { type Problem, checkKeysAndValues, checkProblem, checkQueries } from "..
 import { checkBoolean, checkChoice, wrongValue } from "../check.ts";
 import { PAGE_KEYS } from "../engine/abi.ts";
 import { WORK_OF_FLOAT } from "../engine/instance.ts";
+import { widen } from "../engine/widen.ts";
 import { withScope } from "../memory/call-scope.ts";
 import { halves } from "../memory/data.ts";
 import { stageRows } from "../memory/staged-rows.ts";
@@ -48,7 +49,8 @@ export function beginAppend(
   v: unknown,
   { layout = "blhd", lengths, positions }: AppendOptions,
 ): Appended {
-  const { arena, pool, kernels: widenBy } = store.instance;
+  const { instance } = store;
+  const { arena, pool } = instance;
   const { numKvHeads, headDim, valueDim, window } = sizes;
   checkChoice("layout", layout, ["blhd", "bhld"]);
   if (sizes.batch === 0) throw wrongValue("batch", "at least 1 (add sequences first)", 0);
@@ -59,9 +61,18 @@ export function beginAppend(
   if (!grown) return { undo: () => {}, keep: () => {} };
 
   const before = store.lengths;
+  const widenRows = (ptr: number, length: number, type: number): void => widen(instance, ptr, length, type);
   withScope(arena, (scope) => {
     const stage = (rows: typeof kIn, dim: number, maxRows: number, alwaysCopy: boolean) =>
-      stageRows(arena, scope, rows, { layout, rows: newTokens, heads: numKvHeads, maxRows, dim, alwaysCopy, widenBy });
+      stageRows(arena, scope, rows, {
+        layout,
+        rows: newTokens,
+        heads: numKvHeads,
+        maxRows,
+        dim,
+        alwaysCopy,
+        widen: widenRows,
+      });
     const stageBoth = (maxRows: number) => ({
       maxRows,
       takeKeys: stage(kIn, headDim, maxRows, rotary !== undefined),

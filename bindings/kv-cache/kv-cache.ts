@@ -7,7 +7,6 @@ import { MAX_BATCH, MAX_ELEMENTS } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type FloatRows, halves } from "../memory/data.ts";
 import type { Rows } from "../memory/output.ts";
-
 import type { Uses } from "../memory/uses.ts";
 import { readOptions, record } from "../options.ts";
 import type { RotaryForm } from "../rotary/options.ts";

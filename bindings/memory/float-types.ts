@@ -14,17 +14,3 @@ export { BF16, F32, HALF };
 export function bytesOf(type: number): 2 | 4 {
   return type === F32 ? 4 : 2;
 }
-
-/** The kernel that widens rows of 16 bits. */
-export interface Widening {
-  gatherRows(
-    to: number,
-    from: number,
-    scales: number,
-    count: number,
-    dim: number,
-    toRowStride: number,
-    fromRowStride: number,
-    type: number,
-  ): void;
-}

@@ -1,7 +1,7 @@
 import type { Arena } from "./arena.ts";
 import type { CallScope } from "./call-scope.ts";
 import { type Floats, elementsOf } from "./data.ts";
-import { F32, type Widening, bytesOf } from "./float-types.ts";
+import { F32, bytesOf } from "./float-types.ts";
 import { type Layout, stridesOf } from "./layout.ts";
 import { viewAt } from "./tensor.ts";
 
@@ -26,8 +26,8 @@ export interface StagedShape {
   readonly maxRows: number;
   /** Copies even what is in linear memory already, because the caller will write to the rows. Default false. */
   readonly alwaysCopy?: boolean;
-  /** Converts rows of 16 bits to f32, in the stage. Default: they stay as they are. */
-  readonly widenBy?: Widening;
+  /** Makes f32 of rows of 16 bits, in the stage: engine/widen.ts. Default: they stay as they are. */
+  readonly widen?: (ptr: number, length: number, type: number) => void;
 }
 
 /** `count` rows of batch entry `batch` from row `first` on; they stay as they are until the next call. */
@@ -42,24 +42,24 @@ export function stageRows(arena: Arena, scope: CallScope, floats: Floats, shape:
   const { layout, rows, heads, dim, maxRows, alwaysCopy } = shape;
   const { type } = floats;
   const bytes = bytesOf(type);
-  const widenBy = type === F32 ? undefined : shape.widenBy;
+  const widen = type === F32 ? undefined : shape.widen;
   const stageBytes = maxRows * heads * dim * bytes;
   /** The address of the stage; 0 where nothing is copied. */
   const stage =
-    floats.array || alwaysCopy || widenBy ? scope.reserve(widenBy ? widenedBytes(stageBytes / bytes) : stageBytes) : 0;
+    floats.array || alwaysCopy || widen ? scope.reserve(widen ? widenedBytes(stageBytes / bytes) : stageBytes) : 0;
   // A row of "blhd" holds every head. In "bhld" the rows of each head are a block of their own.
   const [blocks, width] = layout === "blhd" ? [1, heads * dim] : [heads, dim];
   return (batch, first, count) => {
-    const strides = stridesOf(layout, stage ? count : rows, heads, dim, widenBy ? 4 : bytes);
+    const strides = stridesOf(layout, stage ? count : rows, heads, dim, widen ? 4 : bytes);
     if (stage) {
       const array = elementsOf(arena, floats);
       const length = count * heads * dim;
-      const staged = viewAt(arena, widenBy ? halvesIn(stage, length) : stage, length, type);
+      const staged = viewAt(arena, widen ? halvesIn(stage, length) : stage, length, type);
       for (let block = 0; block < blocks; block++) {
         const start = ((batch * blocks + block) * rows + first) * width;
         staged.set(array.subarray(start, start + count * width), block * count * width);
       }
-      if (widenBy) widen(widenBy, stage, length, type);
+      widen?.(stage, length, type);
     }
     const ptr = stage || floats.ptr! + batch * strides.batch + first * strides.row;
     return { ptr, rowStride: strides.row, headStride: strides.head, heads, dim };
@@ -76,19 +76,4 @@ export function widenedBytes(length: number): number {
 /** Where `length` floats of 16 bits stand before they become f32 at `ptr`. */
 export function halvesIn(ptr: number, length: number): number {
   return ptr + widenedBytes(length) / 2;
-}
-
-/** Makes f32 at `ptr` of the `length` floats of 16 bits at `halvesIn`. */
-export function widen(kernels: Widening, ptr: number, length: number, type: number): void {
-  kernels.gatherRows(ptr, halvesIn(ptr, length), 0, 1, length, 0, 0, type);
-}
-
-/** The address of f32 for `floats`: as `scope.input`, and what has 16 bits is converted. */
-export function inputAsF32(arena: Arena, kernels: Widening, scope: CallScope, floats: Floats | undefined): number {
-  if (!floats || floats.type === F32) return scope.input(floats);
-  const { length, type } = floats;
-  const ptr = scope.reserve(widenedBytes(length));
-  new Uint16Array(arena.buffer, halvesIn(ptr, length), length).set(elementsOf(arena, floats));
-  widen(kernels, ptr, length, type);
-  return ptr;
 }
