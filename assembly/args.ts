@@ -57,7 +57,7 @@ export class AttendArgs {
   // memory of the call
   /** Where K and V come in pieces: the query tiles of every KV head, kept from piece to piece. Else 0. */
   tiles: usize;
-  /** The table of simd/exp.ts. */
+  /** The table of simd/constants.ts. */
   constants: usize;
 
   // dims

@@ -1,7 +1,7 @@
-import { CONSTANT_BYTES } from "./simd/exp";
+import { CONSTANT_BYTES } from "./simd/constants";
 
 export { attend, pieceTileBytes, scratchBytes, workItems } from "./attend";
-export { writeConstants } from "./simd/exp";
+export { writeConstants } from "./simd/constants";
 export { linear, linearScratchBytes, packPanels } from "./ops/linear";
 export { gatherRows } from "./kv/gather";
 export { storeRows } from "./kv/store";

@@ -10,7 +10,7 @@
 // Within it, keepMask and a bias of −Infinity take single keys away.
 
 import { AttendArgs } from "../args";
-import { ZERO } from "../simd/exp";
+import { ZERO } from "../simd/constants";
 import { LANE_BYTES } from "../simd/lanes";
 import { BIAS_ROW, FROM, MASK_ROW, QueryTile, TO, lanes } from "./query-tile";
 

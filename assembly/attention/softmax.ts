@@ -8,7 +8,8 @@
 
 import { AttendArgs } from "../args";
 import { LANE_BYTES, maxLane, maxNumber, sumLanes } from "../simd/lanes";
-import { FLOOR, LOG2_E, ONE, ZERO, exp, expColumn, expPairs, log } from "../simd/exp";
+import { FLOOR, ONE, ZERO } from "../simd/constants";
+import { LOG2_E, exp, expColumn, expPairs, log } from "../simd/exp";
 import { ALPHA, L, LSE_ROW, M, P_SCALES, QueryTile, SINK, lanes, pointerAt } from "./query-tile";
 import { addToTotal, roundTotal, scaleTotals } from "./totals";
 

@@ -160,8 +160,10 @@ function decodeKeys(tile: QueryTile, args: AttendArgs, s: usize, q: usize, sums:
         refused |= accumulateRows(args, oRow, seen, sRow, work, sums, key, count, 1, rowBytes) << row;
       }
     }
-    if (!careful)
-      refused |= accumulateRows(args, o, v, s, work, sums, key, count, rows, v == seen ? oRowStride : args.vRowStride);
+    if (!careful) {
+      const vRowStride = v == seen ? oRowStride : args.vRowStride;
+      refused |= accumulateRows(args, o, v, s, work, sums, key, count, rows, vRowStride);
+    }
   }
   return refused;
 }

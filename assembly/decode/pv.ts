@@ -14,7 +14,7 @@
 
 import { F16_SCALE, loadHalf0, loadHalf1, widen } from "../kv/float16";
 import { PAGE_KEYS } from "../kv/rows";
-import { F16_EVEN, F16_MASK, F16_ODD, ZERO } from "../simd/exp";
+import { F16_EVEN, F16_MASK, F16_ODD, ZERO } from "../simd/constants";
 import { madd } from "../simd/lanes";
 import { SCORE_ROW_BYTES } from "./qk";
 

@@ -11,7 +11,7 @@
 
 import { loadHalf0, loadHalf1, toEvenOdd } from "../kv/float16";
 import { PAGE_KEYS } from "../kv/rows";
-import { F16_EVEN, F16_MASK, F16_ODD, ZERO } from "../simd/exp";
+import { F16_EVEN, F16_MASK, F16_ODD, ZERO } from "../simd/constants";
 import { madd, maxMagnitudeBits, powerOfTwo, scaleRow } from "../simd/lanes";
 
 /** Bytes from the scores, or P, of one row to those of the next. */

@@ -23,7 +23,7 @@
 @inline export const F16_SCALE: f32 = reinterpret<f32>(0x77800000);
 
 /**
- * Four of eight binary16 as f32, 1/F16_SCALE of their size. `factors` has F16_EVEN or F16_ODD of simd/exp.ts in every
+ * Four of eight binary16 as f32, 1/F16_SCALE of their size. `factors` has F16_EVEN or F16_ODD of simd/constants.ts in every
  * lane, `mask` has F16_MASK.
  */
 // @ts-ignore: decorator

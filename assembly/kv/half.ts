@@ -7,7 +7,7 @@
 // ±65504 become ±65504 in binary16. In bfloat16, which has the exponents of f32, values from (2 − 2⁻⁸)·2¹²⁷ on become
 // Infinity, as IEEE has it.
 
-import { WIDENED_BITS } from "../simd/exp";
+import { WIDENED_BITS } from "../simd/constants";
 import { vectorBytes } from "../simd/lanes";
 import { F16_SCALE, narrowToF16 } from "./float16";
 import { BF16, isHalves } from "./rows";

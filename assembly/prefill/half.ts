@@ -4,7 +4,7 @@
 //     S = K·Qᵗ    w = S·log₂ e + log₂(scale of v)    P = 2^(w − n) in integers, n for each row and block
 //     Oᵗ = α·Oᵗ + 2^(n − m)·Vᵗ·P                     m and l = Σ 2^(S·log₂ e − m) for each row
 //
-//     q    one scale for each row       integers up to ⌊√((2³¹ − 1)/dims)⌋, in sums of 64 dims, or all up to 128
+//     q    one scale for each row       integers up to ⌊√((2³¹ − 1)/dims)⌋ and 8191, in sums of 64 dims, or all up to 128
 //     k    one scale for each row       the same
 //     v    one scale for each row       up to 4095
 //     P    one scale for each row and   up to 2¹³, of P·(scale of v): the scale of v goes into P, so that the sum over
@@ -26,10 +26,19 @@ import { seesAny } from "../attention/mask";
 import { adjustsScores } from "../attention/scores";
 import { P_SCALES, Q_SCALE, QueryTile, lanes, queries, sumOf } from "../attention/query-tile";
 import { fetchRows, gatherKeys, gatheredRowStride } from "../kv/gather";
-import { kAddress, vAddress } from "../kv/rows";
-import { WEIGHT_BYTES, multiplyPairs, sidePairs } from "../simd/dot";
-import { INTEGER, LOG2_E, ONE, ZERO, log } from "../simd/exp";
+import { PAGE_KEYS, kAddress, vAddress } from "../kv/rows";
+import { multiplyPairs, sidePairs } from "../simd/dot";
+import { INTEGER, ONE, ZERO } from "../simd/constants";
+import { LOG2_E, log } from "../simd/exp";
 import { LANE_BYTES, madd, maxMagnitudeBits } from "../simd/lanes";
+
+/** From one array of a kv tile's keys to the next: the scales of K, log₂ of those of V, their inverses. */
+// @ts-ignore: decorator
+@inline export const WEIGHT_BYTES: usize = <usize>PAGE_KEYS * 4;
+
+/** Bytes of the three of them. */
+// @ts-ignore: decorator
+@inline export const SCALE_BYTES: usize = 3 * WEIGHT_BYTES;
 
 /** Dims whose products are added up in integers: the fewer, the larger the integers may be. */
 // @ts-ignore: decorator
@@ -88,7 +97,7 @@ export function quantizeQueries(tile: QueryTile, args: AttendArgs): void {
       top = i32x4.max_s(top, f32x4.abs(v128.load(d)));
     }
     v128.store(scales, top);
-    const factors = lanes(tile, P_SCALES);
+    const factors = lanes(tile, P_SCALES); // which have no meaning yet
     for (let lane: usize = 0; lane != 16; lane += 4) {
       const bits = load<i32>(scales + lane);
       const factor = factorOf(bits, most);

@@ -14,9 +14,8 @@ import { softmaxStep } from "../attention/softmax";
 import { SPAN_BITS, enterSpan, keysOfBlock, scaleTotals } from "../attention/totals";
 import { PAGE_KEYS } from "../kv/rows";
 import { LANE_BYTES } from "../simd/lanes";
-import { WEIGHT_BYTES } from "../simd/dot";
 import { multiply } from "../simd/gemm";
-import { accumulateHalf, scoreKeysHalf, weighScores } from "./half";
+import { WEIGHT_BYTES, accumulateHalf, scoreKeysHalf, weighScores } from "./half";
 
 /** S of a kv tile, and the rows that a last register tile or a last four of keys runs into. */
 // @ts-ignore: decorator
@@ -25,13 +24,6 @@ import { accumulateHalf, scoreKeysHalf, weighScores } from "./half";
 /** S, and behind it the powers of expColumn; these are at least one row of LANES, for α. */
 // @ts-ignore: decorator
 @inline export const SCORE_BYTES: usize = S_BYTES + <usize>PAGE_KEYS * 16;
-
-/**
- * Of a kv tile in half precision, a float for each key: the scale of its row of K, and log₂ and the inverse of that of V
- * (half.ts).
- */
-// @ts-ignore: decorator
-@inline export const SCALE_BYTES: usize = <usize>PAGE_KEYS * 12;
 
 /** What one unit of S is worth as a score once it reaches the softmax. */
 // @ts-ignore: decorator

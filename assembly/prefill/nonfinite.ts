@@ -27,7 +27,7 @@ import { addBias } from "../attention/scores";
 import { BLOCK_KEYS, SPAN_BITS, enterSpan, keysOfBlock } from "../attention/totals";
 import { gatherKeys, gatheredRowStride } from "../kv/gather";
 import { PAGE_KEYS } from "../kv/rows";
-import { ZERO } from "../simd/exp";
+import { ZERO } from "../simd/constants";
 import { LANE_BYTES, isFinite, madd } from "../simd/lanes";
 import { scoreKeys, softmaxAndRescale } from "./kv-tile";
 

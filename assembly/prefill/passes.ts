@@ -29,8 +29,8 @@ import { canPickKeys, fetchRows, gatherKept, gatherKeys, gatheredRowStride } fro
 import { F32, PAGE_KEYS, isHalves, kAddress, vAddress } from "../kv/rows";
 import { LN_2 } from "../simd/exp";
 import { LANES } from "../simd/lanes";
-import { isHalf, lostLanes, quantizeKeys, quantizeQueries } from "./half";
-import { SCALE_BYTES, SCORE_BYTES, attendKvTile, scoreUnit } from "./kv-tile";
+import { SCALE_BYTES, isHalf, lostLanes, quantizeKeys, quantizeQueries } from "./half";
+import { SCORE_BYTES, attendKvTile, scoreUnit } from "./kv-tile";
 import { attendCarefully, mustRepeat } from "./nonfinite";
 
 /**

@@ -17,10 +17,6 @@ import { LANE_BYTES } from "./lanes";
 // @ts-ignore: decorator
 @inline export const P_BITS: f32 = 13;
 
-/** From the logarithms of the scales of V to their inverses: PAGE_KEYS floats. */
-// @ts-ignore: decorator
-@inline export const WEIGHT_BYTES: usize = 128 * 4;
-
 /** The lower halves of a and of b, side by side. */
 // @ts-ignore: decorator
 @inline export function sidePairs(a: v128, b: v128): v128 {

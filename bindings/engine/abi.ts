@@ -137,7 +137,7 @@ export interface Kernels {
   scratchBytes(headDim: number, valueDim: number, rows: number): number;
   /** Work items of a call. (assembly/attend.ts) */
   workItems(args: number): number;
-  /** Writes the table of constants. (assembly/simd/exp.ts) */
+  /** Writes the table of constants. (assembly/simd/constants.ts) */
   writeConstants(table: number): void;
   /** out = x·Wᵀ + bias (assembly/ops/linear.ts) */
   linear(

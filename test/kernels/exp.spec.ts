@@ -1,4 +1,5 @@
-import { CONSTANT_BYTES, exp, exp64, expColumn, log, softcap, writeConstants } from "../../assembly/simd/exp";
+import { CONSTANT_BYTES, writeConstants } from "../../assembly/simd/constants";
+import { exp, exp64, expColumn, log, softcap } from "../../assembly/simd/exp";
 import { ulps } from "./ulp";
 
 const table = heap.alloc(CONSTANT_BYTES);

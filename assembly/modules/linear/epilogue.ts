@@ -3,10 +3,11 @@
 //
 //     out = act(C + bias) + residual        or, gated,        out = act(C₀ + bias₀) · (C + bias) + residual
 
-import { ACTIVATIONS, ONE, ZERO, exp } from "../../simd/exp";
+import { ACTIVATIONS, ONE, ZERO } from "../../simd/constants";
+import { exp } from "../../simd/exp";
 import { LANE_BYTES, madd, maxNumber } from "../../simd/lanes";
 
-/** In the table of simd/exp.ts: p and the coefficients of GELU, the last one first. */
+/** In the table of simd/constants.ts: p and the coefficients of GELU, the last one first. */
 // @ts-ignore: decorator
 @inline const GELU: usize = ACTIVATIONS;
 // @ts-ignore: decorator

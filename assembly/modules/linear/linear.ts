@@ -36,7 +36,7 @@ export function fusedScratchBytes(rows: f64, inFeatures: f64, group: i32, isGate
  *   bias     [outFeatures], or 0
  *   scratch  fusedScratchBytes(rows, inFeatures, group, isGated) bytes, overwritten
  *   useTile6x2  see simd/gemm.ts
- *   table    the table of simd/exp.ts, with what writeActivations adds; only read with an activation
+ *   table    the table of simd/constants.ts, with what writeActivations adds; only read with an activation
  *   residual [rows] rows like those of out, or 0; may be out
  *   activation  see epilogue.ts
  *   upPanels the panel that has the first row of Up, or 0, and upLane its place there: the others stand behind it
