@@ -227,24 +227,24 @@ export function scoreKeysHalf(
   scales: usize,
 ): void {
   let q = queries(tile);
-  let kept = 0;
-  if (!adjustsScores(args)) {
-    let weights = scales + WEIGHT_BYTES;
-    const end = s + <usize>count * LANE_BYTES;
-    for (let row = s; row != end; weights += 4, row += LANE_BYTES) {
-      const weight = v128.load32_splat(weights);
-      v128.store(row, weight, 0);
-      v128.store(row, weight, 16);
-      v128.store(row, weight, 32);
-      v128.store(row, weight, 48);
-    }
-    kept = -1;
+  let weights = scales + WEIGHT_BYTES;
+  let step: usize = 4;
+  if (adjustsScores(args)) {
+    weights = args.constants + ZERO;
+    step = 0;
+  }
+  const end = s + <usize>count * LANE_BYTES;
+  for (let row = s; row != end; weights += step, row += LANE_BYTES) {
+    const weight = v128.load32_splat(weights);
+    v128.store(row, weight, 0);
+    v128.store(row, weight, 16);
+    v128.store(row, weight, 32);
+    v128.store(row, weight, 48);
   }
   const dims = dimsOfSum(args);
   for (let d = 0; d < args.headDim; d += dims) {
     const pairs = min(dims, args.headDim - d) >> 1;
-    multiplyPairs(s, k, q, count, pairs, tile.vectors, kRowStride, 4, kept, scales, 4, lanes(tile, Q_SCALE));
-    kept = -1;
+    multiplyPairs(s, k, q, count, pairs, tile.vectors, kRowStride, 4, scales, 4, lanes(tile, Q_SCALE));
     k += (<usize>pairs) << 2;
     q += <usize>pairs * LANE_BYTES;
   }
@@ -262,7 +262,7 @@ export function weighScores(s: usize, count: i32, scales: usize): void {
   }
 }
 
-/** Oᵗ = (Oᵗ & kept) + Vᵗ·P of the `count` keys of one block. */
+/** Oᵗ += Vᵗ·P of the `count` keys of one block. */
 export function accumulateHalf(
   tile: QueryTile,
   args: AttendArgs,
@@ -270,11 +270,10 @@ export function accumulateHalf(
   count: i32,
   v: usize,
   vRowStride: usize,
-  kept: i32,
   scales: usize,
 ): void {
   const one = args.constants + ONE;
-  multiplyPairs(tile.o, v, p, args.valueDim, (count + 1) >> 1, tile.vectors, 4, 2 * vRowStride, kept, one, 0, scales);
+  multiplyPairs(tile.o, v, p, args.valueDim, (count + 1) >> 1, tile.vectors, 4, 2 * vRowStride, one, 0, scales);
 }
 
 /** The lanes, as bits, that are to be done again in full precision: l is NaN, or 0 though the row sees a key. */

@@ -8,7 +8,7 @@
 
 import { AttendArgs } from "../args";
 import { keptByAny, maskScores } from "../attention/mask";
-import { ALPHA, P_SCALES, QueryTile, lanes, queries } from "../attention/query-tile";
+import { ALPHA, P_SCALES, QueryTile, clearOutput, lanes, queries } from "../attention/query-tile";
 import { adjustScores, adjustsScores } from "../attention/scores";
 import { softmaxStep } from "../attention/softmax";
 import { SPAN_BITS, enterSpan, keysOfBlock, scaleTotals } from "../attention/totals";
@@ -106,9 +106,13 @@ function softmaxAndAccumulate(
 ): void {
   softmaxAndRescale(tile, args, s, count, head, scales ? scales + 2 * WEIGHT_BYTES : 0);
   for (let pScales = lanes(tile, P_SCALES); count > 0; head = count, pScales += LANE_BYTES) {
-    const kept = -i32(tile.steps > 0);
-    if (scales) accumulateHalf(tile, args, s, head, v, vRowStride, kept, pScales);
-    else multiply(tile.o, v, s, args.valueDim, head, tile.vectors, args.useTile6x2 != 0, 4, vRowStride, kept);
+    const isFirst = tile.steps == 0;
+    if (scales) {
+      if (isFirst) clearOutput(tile, args);
+      accumulateHalf(tile, args, s, head, v, vRowStride, pScales);
+    } else {
+      multiply(tile.o, v, s, args.valueDim, head, tile.vectors, args.useTile6x2 != 0, 4, vRowStride, -i32(!isFirst));
+    }
     tile.steps++;
     s += <usize>head * LANE_BYTES;
     v += <usize>head * vRowStride;

@@ -1,7 +1,7 @@
 // The register tile of simd/gemm.ts in integers of 16 bits: i32x4.dot_i16x8_s multiplies two pairs and adds them up, so
 // that a step of the sum is a pair of values, and plain SIMD does twice as many products as with floats.
 //
-//     C[i][LANES] (+)= rowScale[i] · laneScale[LANES] · Σ_t A[i][t] · B[t][LANES]          A[i][t], B[t][lane]: pairs
+//     C[i][LANES] += rowScale[i] · laneScale[LANES] · Σ_t A[i][t] · B[t][LANES]          A[i][t], B[t][lane]: pairs
 //
 //                      A                              B                     C
 //     scores           K  [key][pair of dims]         Qᵗ [pair of dims]     S  [key]
@@ -24,13 +24,12 @@ import { LANE_BYTES } from "./lanes";
 }
 
 /**
- * C[i][LANES] = (C & kept) + rowScale[i] · laneScale[LANES] · Σ_t A[i][t]·B[t][LANES] for i < rows, t < pairs.
+ * C[i][LANES] += rowScale[i] · laneScale[LANES] · Σ_t A[i][t]·B[t][LANES] for i < rows, t < pairs.
  *
  *   c            [rows + ROWS_OVER][LANES] floats; the rows past `rows` are scratch
  *   a            the pair A[i][t] at a + i·aRow + t·aStep (bytes); nothing past A[rows − 1] is read
  *   b            [pairs][LANES] pairs, which does not end where memory may end (at 2³²)
  *   vectors      how many vectors of each row are needed, 1 … VECTORS; others may be left as they were, or overwritten
- *   kept         −1, all bits: the sum is added to C; 0: it takes the place of C
  *   rowScales    the f32 scale of row i at rowScales + i·rowScaleStep (bytes)
  *   laneScales   [LANES] floats
  */
@@ -43,7 +42,6 @@ export function multiplyPairs(
   vectors: i32,
   aRow: usize,
   aStep: usize,
-  kept: i32,
   rowScales: usize,
   rowScaleStep: usize,
   laneScales: usize,
@@ -56,7 +54,7 @@ export function multiplyPairs(
     const scale0 = v128.load32_splat(rowScales);
     if (next) rowScales += rowScaleStep;
     const scale1 = v128.load32_splat(rowScales);
-    tile(c, a, a1, aStep, b, bEnd, bytes, kept, scale0, scale1, laneScales);
+    tile(c, a, a1, aStep, b, bEnd, bytes, scale0, scale1, laneScales);
     rowScales += rowScaleStep;
     a = a1 + aRow;
     c += 2 * LANE_BYTES;
@@ -73,13 +71,11 @@ export function multiplyPairs(
   b: usize,
   bEnd: usize,
   bytes: usize,
-  kept: i32,
   scale0: v128,
   scale1: v128,
   laneScales: usize,
 ): void {
-  const mask = i32x4.splat(kept);
-  const zero = v128.andnot(mask, mask); // as a literal it takes 18 bytes wherever it is used
+  const zero = v128.andnot(scale0, scale0); // as a literal it takes 18 bytes wherever it is used
   let c00 = zero;
   let c01 = zero;
   let c02 = zero;
@@ -108,19 +104,19 @@ export function multiplyPairs(
   const s1 = v128.load(laneScales, 16);
   const s2 = v128.load(laneScales, 32);
   const s3 = v128.load(laneScales, 48);
-  put(c, 0, c00, scale0, s0, mask);
-  put(c, 16, c01, scale0, s1, mask);
-  put(c, 32, c02, scale0, s2, mask);
-  put(c, 48, c03, scale0, s3, mask);
-  put(c, 64, c10, scale1, s0, mask);
-  put(c, 80, c11, scale1, s1, mask);
-  put(c, 96, c12, scale1, s2, mask);
-  put(c, 112, c13, scale1, s3, mask);
+  put(c, 0, c00, scale0, s0);
+  put(c, 16, c01, scale0, s1);
+  put(c, 32, c02, scale0, s2);
+  put(c, 48, c03, scale0, s3);
+  put(c, 64, c10, scale1, s0);
+  put(c, 80, c11, scale1, s1);
+  put(c, 96, c12, scale1, s2);
+  put(c, 112, c13, scale1, s3);
 }
 
-/** C = (C & mask) + sum·rowScale·laneScale */
+/** C += sum·rowScale·laneScale */
 // @ts-ignore: decorator
-@inline function put(c: usize, offset: usize, sum: v128, rowScale: v128, laneScale: v128, mask: v128): void {
+@inline function put(c: usize, offset: usize, sum: v128, rowScale: v128, laneScale: v128): void {
   const x = f32x4.mul(f32x4.convert_i32x4_s(sum), f32x4.mul(rowScale, laneScale));
-  v128.store(c + offset, f32x4.add(v128.and(v128.load(c + offset), mask), x));
+  v128.store(c + offset, f32x4.add(v128.load(c + offset), x));
 }

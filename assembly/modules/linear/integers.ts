@@ -123,7 +123,7 @@ export function multiplyIntegers(
     else {
       const wide = scratch + ((<usize>group) >> 1) * PAIR_BYTES;
       widen(wide, bytes, pairs);
-      multiplyPairs(c, pairsOfX, wide, rows, pairs, VECTORS, (<usize>group) << 1, 4, -1, x, 4, scales);
+      multiplyPairs(c, pairsOfX, wide, rows, pairs, VECTORS, (<usize>group) << 1, 4, x, 4, scales);
     }
     x += xGroupBytes(rows, group);
   }
