@@ -1,5 +1,6 @@
 // 16-bit floats in plain arithmetic, apart from the kernels: binary16 and bfloat16, to and from f32.
 import fc from "fast-check";
+import { expect } from "vitest";
 import type { HalfArray } from "../../bindings/memory/data.ts";
 import type { FloatDtype } from "../../bindings/memory/float-types.ts";
 import type { Tensor } from "../../bindings/memory/tensor.ts";
@@ -117,3 +118,21 @@ export function bitsOfFloats(floats: Float32Array): number[] {
 export function bitsOfHalves(data: Uint16Array, dtype: HalfDtype): number[] {
   return Array.from(data, (bits) => ((bits & 0x7fff) > FORMATS[dtype].infinity ? NaN : bits));
 }
+
+/** Expects an output, of whatever type, to have the floats `expected`, rounded to it. */
+export function expectRounded(out: Float32Array | HalfArray | Tensor<FloatDtype>, expected: Float32Array): void {
+  if (out instanceof Float32Array) {
+    expect(bitsOfFloats(out)).toEqual(bitsOfFloats(expected));
+    return;
+  }
+  if (out.dtype === "f32") {
+    expectRounded(out.data as unknown as Float32Array, expected);
+    return;
+  }
+  const dtype = out.dtype;
+  const rounded = Uint16Array.from(expected, (x) => bitsOr(toBits(x, dtype)));
+  expect(bitsOfHalves(out.data as Uint16Array, dtype)).toEqual(bitsOfHalves(rounded, dtype));
+}
+
+/** The bits, where NaN stands for those of a NaN. */
+export const bitsOr = (bits: number): number => (Number.isNaN(bits) ? 0x7fff : bits);

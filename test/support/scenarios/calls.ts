@@ -174,6 +174,20 @@ export const calls: Scenarios = {
     };
   },
 
+  "merge in 16 bits": (heed) => {
+    // Rows of no whole eights.
+    const given = { out: halvesOf(random(5 * 63, 15), "f16"), lse: random(5, 16) };
+    const mixed = parts.map(({ out, lse }, n) => ({
+      out: halvesOf(out.subarray(0, 5 * 63), n > 0 ? "f16" : "bf16"),
+      lse: lse.subarray(0, 5),
+    }));
+    const sinks = halvesOf(random(1, 17), "bf16");
+    return {
+      act: () => copies(heed.merge(mixed, { numHeads: 1, headDim: 63, sinks, ...given })),
+      state: () => copies(given),
+    };
+  },
+
   rotary: (heed) => {
     const out = random(q.length, 18);
     return {
@@ -190,6 +204,22 @@ export const calls: Scenarios = {
     };
   },
 
+  "rotary in 16 bits, with tables": (heed) => {
+    const x = heed.tensor(2 * 7 * 45, "bf16");
+    x.data.set(halvesOf(random(2 * 7 * 45, 1), "bf16").data);
+    const out = halvesOf(random(2 * 7 * 45, 18), "f16");
+    const positions = Int32Array.from({ length: 14 }, (_, n) => (n * 11) % 30);
+    const form = {
+      cos: halvesOf(tables.cos.subarray(0, 30 * 7), "f16"),
+      sin: tables.sin.subarray(0, 30 * 7),
+      rotaryDim: 14,
+    };
+    return {
+      act: () =>
+        copies(heed.rotary(x, { numHeads: 3, headDim: 15, batch: 2, layout: "bhld", positions, ...form, out })),
+      state: () => [x.data.slice(), out.data.slice()],
+    };
+  },
   "rotary by sections": (heed) => {
     const out = random(q.length, 18);
     const positions = Int32Array.from({ length: 3 * 14 }, (_, n) => (n * 11) % 40);
