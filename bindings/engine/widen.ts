@@ -9,7 +9,8 @@ type Engine = Pick<Instance, "arena" | "kernels">;
 
 /** Makes f32 at `ptr` of the `length` floats of 16 bits at `halvesIn`. */
 export function widen({ kernels }: Pick<Instance, "kernels">, ptr: number, length: number, type: number): void {
-  kernels.gatherRows(ptr, halvesIn(ptr, length), 0, 1, length, 0, 0, type);
+  // Of no floats the kernel would still write where they are fetched to.
+  if (length > 0) kernels.gatherRows(ptr, halvesIn(ptr, length), 0, 1, length, 0, 0, type);
 }
 
 /** Bytes of a stage for {@link stageFloats} and {@link storeFloats} of `length` floats. */
@@ -31,7 +32,7 @@ export function stageFloats(
     viewAt(arena, from, length, type).set(array.subarray(first, first + length));
   }
   if (type === F32) return from;
-  kernels.gatherRows(stage, from, 0, 1, length, 0, 0, type);
+  if (length > 0) kernels.gatherRows(stage, from, 0, 1, length, 0, 0, type);
   return stage;
 }
 

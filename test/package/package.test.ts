@@ -95,12 +95,12 @@ describe("the bundle", () => {
     );
   });
 
-  it("leaves heed/onnx out, which leaves heed out and has at most 27.9 kB", () => {
+  it("leaves heed/onnx out, which leaves heed out and has at most 30.9 kB", () => {
     expect(read("dist/index.js").toString()).not.toContain("qk_matmul_output");
     const source = read("dist/onnx.js").toString();
     expect(source).not.toMatch(/^import |WebAssembly|class (Heed|Arena|Tensor)\b/m);
     const { code } = transformSync(source, { minify: true });
-    expect(code.length).toBeLessThanOrEqual(27_900);
+    expect(code.length).toBeLessThanOrEqual(30_900);
   });
 
   it("leaves heed/shard out, which leaves heed out and has at most 23.7 kB", () => {

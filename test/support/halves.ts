@@ -136,3 +136,18 @@ export function expectRounded(out: Float32Array | HalfArray | Tensor<FloatDtype>
 
 /** The bits, where NaN stands for those of a NaN. */
 export const bitsOr = (bits: number): number => (Number.isNaN(bits) ? 0x7fff : bits);
+
+/** Every value of a format, what lies half-way between neighbours, and the floats beside those; both signs. */
+export function boundaries(dtype: HalfDtype): number[] {
+  const infinity = { f16: 0x7c00, bf16: 0x7f80 }[dtype];
+  const largest = fromBits(infinity - 1, dtype);
+  const values: number[] = [NaN, Infinity, -Infinity, 3.4028234663852886e38, 2 ** -149, 2 ** -126, largest];
+  for (let bits = 0; bits < infinity; bits++) {
+    const [low, high] = [fromBits(bits, dtype), fromBits(bits + 1, dtype)];
+    values.push(low);
+    const middle = Math.fround((low + (high === Infinity ? 2 * low - fromBits(bits - 1, dtype) : high)) / 2);
+    const word = new Uint32Array(Float32Array.of(middle).buffer)[0]!;
+    for (const near of [word - 1, word, word + 1]) values.push(new Float32Array(Uint32Array.of(near).buffer)[0]!);
+  }
+  return values.flatMap((x) => [x, -x]);
+}
