@@ -41,7 +41,10 @@ export function formatList(): string {
       ],
     ],
     ["--async: what a page notices of a long call", ["longest task, abort, time in all, in Chromium and Firefox"]],
-    ["--precision: attention at half precision beside full", ["speed of both, and how far their results are apart"]],
+    [
+      "--precision: attention at half precision beside full, and over rows of 16 bits beside f32",
+      ["speed of both, and how far their results are apart", "time and memory of f16 and bf16, in arrays and Tensors"],
+    ],
     [
       "--caches: shared and saved KV caches",
       ["forks, and the first append after one", "decoding from shared pages", "save and restore"],

@@ -17,7 +17,7 @@ Which tables:
                     like 1,2,all, which is the default, where "all" are the logical processors
   --async           only heed.attentionAsync in the browsers of the system: longest task, abort, time in all;
                     with --peer Firefox in that one alone
-  --precision       only attention at half precision beside full; needs no peers
+  --precision       only attention at half precision beside full, and over rows of 16 bits beside f32; needs no peers
   --caches          only what sharing and saving a KV cache cost; needs no peers
   --weights-dtype   only the linear layer over weights in int8 and int4 beside f32; needs no peers
   --micro           only how close heed comes to what the machine can do: multiply-adds on registers, bare tiles,

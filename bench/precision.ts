@@ -1,4 +1,5 @@
-// `--precision`: attention at half precision beside full.
+// `--precision`: attention at half precision beside full, and over rows of 16 bits beside f32.
+import { measureHalves } from "./cases/halves.ts";
 import { measurePrecision } from "./cases/precision.ts";
 import { formatFigures } from "./harness/figure.ts";
 import { progress } from "./harness/report.ts";
@@ -10,5 +11,7 @@ export async function runPrecision(options: Options, file: string): Promise<void
   console.log(headOf("one thread"));
   const figures = await measurePrecision(options.quick, progress);
   print("attention at half precision beside full, resident", formatFigures(figures));
-  await writeRun(file, started, { quick: options.quick, figures });
+  const halves = await measureHalves(options.quick, progress);
+  print("attention over rows of 16 bits beside f32", formatFigures(halves));
+  await writeRun(file, started, { quick: options.quick, figures: [...figures, ...halves] });
 }

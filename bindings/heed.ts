@@ -148,7 +148,8 @@ export class Heed {
    * (https://arxiv.org/abs/1805.02867, section 3.1). Their order shows in rounding alone, and a part may be merged from
    * parts itself. Pass sinks here, once, and not to the calls for the parts.
    *
-   * @param parts at least one: `out` and `lse` of attention. Where lse is −Infinity, the row of out is not read.
+   * @param parts at least one: `out`, which may have 16 bits, and `lse` of attention. Where lse is −Infinity, the row of
+   * out is not read.
    * @returns `out` and `lse`, as `attention` over all keys returns them
    * @throws as {@link attention}
    * @example
@@ -160,7 +161,7 @@ export class Heed {
    * console.log(out.length); // → 98304
    * @category Split keys
    */
-  merge<const Out extends Rows | undefined = undefined, const Lse extends true | Rows | undefined = undefined>(
+  merge<const Out extends FloatRows | undefined = undefined, const Lse extends true | Rows | undefined = undefined>(
     parts: readonly Part[],
     options: MergeOptions<Out, Lse>,
   ): NoInfer<MergeResult<Out, Lse>> {
@@ -174,7 +175,7 @@ export class Heed {
    * as exported). With `interleaved` it is floats 2j and 2j + 1 (RoFormer, GPT-J, Llama as trained). With `sections` a
    * row has positions on several axes, each of which turns some of the pairs (M-RoPE).
    *
-   * @param x [batch, seqLen, numHeads, headDim], or as `layout` says
+   * @param x [batch, seqLen, numHeads, headDim], or as `layout` says. x, `cos`, `sin` and `out` may have 16 bits
    * @returns `out`, of the shape of x. With x as `out`, x is rotated in place. Each call computes the angles anew,
    * once for each distinct position: pass tables as Tensors where that takes too long.
    * @throws as {@link attention}, and a RangeError for a position outside the tables
@@ -182,8 +183,8 @@ export class Heed {
    * heed.rotary(q, { numHeads, headDim, positions: 100, out: q }); // in place, rows at positions 100 to 227
    * @category Rotary
    */
-  rotary<const Out extends Rows | undefined = undefined>(
-    x: Float32Array | Tensor,
+  rotary<const Out extends FloatRows | undefined = undefined>(
+    x: FloatRows,
     options: RotaryOptions<Out>,
   ): NoInfer<RotaryResult<Out>> {
     return rotary(this.#instance, x, options) as NoInfer<RotaryResult<Out>>;

@@ -1,27 +1,28 @@
 import { checkInteger, checkObject, checkRows, perBatch, wrongKind, wrongValue } from "../check.ts";
 import { type Instance, WORK_OF_FLOAT } from "../engine/instance.ts";
+import { inputAsF32, stageBytes, storeFloats, widen } from "../engine/widen.ts";
 import { MAX_DIM, MAX_ROWS } from "../limits.ts";
 import { type Arena, integersAt } from "../memory/arena.ts";
 import { type CallScope, withScope } from "../memory/call-scope.ts";
-import { type Floats, checkFloats, checkFloatsOf } from "../memory/data.ts";
+import { type FloatRows, type Floats, checkAnyFloats, checkFloatsOf, halves } from "../memory/data.ts";
+import { F32 } from "../memory/float-types.ts";
 import { ARRANGEMENT_NAMES, type Layout, checkArrangement } from "../memory/layout.ts";
 import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
 import { type TakeRows, stageRows } from "../memory/staged-rows.ts";
-import type { Tensor } from "../memory/tensor.ts";
 import { type Names, elements, readOptions } from "../options.ts";
 import { LSE_SHAPE } from "./problem.ts";
 
 /** What `attention` returned, with lse, for some of the keys. @category Split keys */
 export interface Part {
   /** [batch, seqLenQ, numHeads, valueDim] in the layout of the call. */
-  out: Float32Array | Tensor;
+  out: FloatRows;
   /** [batch, numHeads, seqLenQ]; packed [numHeads, totalQ]. */
-  lse: Float32Array | Tensor;
+  lse: Rows;
 }
 
 /** What `merge` takes besides the parts. @category Split keys */
 export interface MergeOptions<
-  Out extends Rows | undefined = Rows | undefined,
+  Out extends FloatRows | undefined = FloatRows | undefined,
   Lse extends true | Rows | undefined = true | Rows | undefined,
 > {
   /** Query heads. */
@@ -35,17 +36,24 @@ export interface MergeOptions<
   /** The layout of out, in every part and in the result. Default "blhd". */
   layout?: Layout | undefined;
   /** [numHeads]: one more logit for each query head, in the denominator only. No part may have counted it already. */
-  sinks?: Float32Array | Tensor | undefined;
+  sinks?: FloatRows | undefined;
   /** Where to write out; may be the out of a part. Default a fresh Float32Array. */
   out?: Out | undefined;
   /** Where to write lse; may be the lse of a part. Default, and true, a fresh Float32Array. */
   lse?: Lse | undefined;
 }
 
-const MERGE_NAMES: Names<MergeOptions> = { ...ARRANGEMENT_NAMES, headDim: 0, valueDim: 0, sinks: 0, out: 0, lse: 0 };
+const MERGE_NAMES: Names<MergeOptions> = {
+  ...ARRANGEMENT_NAMES,
+  headDim: 0,
+  valueDim: 0,
+  sinks: halves,
+  out: halves,
+  lse: 0,
+};
 
 /** What `merge` returns. @category Split keys */
-export interface MergeResult<Out = Rows | undefined, Lse = true | Rows | undefined> {
+export interface MergeResult<Out = FloatRows | undefined, Lse = true | Rows | undefined> {
   /** [batch, seqLenQ, numHeads, valueDim] in the layout of the call. */
   out: Written<Out>;
   /** [batch, numHeads, seqLenQ]; packed [numHeads, totalQ]. */
@@ -65,7 +73,7 @@ interface MergeCall {
   readonly rows: number;
 }
 
-/** Bytes of the rows of out that are copied in together, for all parts. */
+/** Bytes of the rows of out that are staged together, for all parts and an output of 16 bits. */
 const PIECE_BYTES = 2 ** 20;
 
 /** Merges attention over split keys, see `Heed.merge`: check, copy in piece by piece, run, copy out, release. */
@@ -75,7 +83,7 @@ export function merge(instance: Instance, partsIn: unknown, given: MergeOptions)
   const partsGiven = readParts(partsIn);
   const call = checkMerge(arena, partsGiven, options);
   const { parts, dim, rows } = call;
-  const out = new Output(arena, "out", options.out, rows * dim, "that of every part");
+  const out = new Output<FloatRows>(arena, "out", options.out, rows * dim, "that of every part", checkAnyFloats);
   const lseOption = options.lse === true ? undefined : options.lse;
   const lse = new Output(arena, "lse", lseOption, rows, "that of every part");
   checkApart(arena, { out: options.out, lse: lseOption }, options);
@@ -97,14 +105,14 @@ export function merge(instance: Instance, partsIn: unknown, given: MergeOptions)
   // A part that is written over cannot be read again, as an item must be whose worker died.
   const isApart = !compared.some((part) => isSame(out.place, part.out) || isSame(lse.place, part.lse));
   return withScope(arena, (scope) => {
-    mergePieces(instance, call, scope, out.reserve(scope), lse.reserve(scope), isApart);
+    mergePieces(instance, call, scope, out.reserve(scope), out.type, lse.reserve(scope), isApart);
     return { out: out.take()!, lse: lse.take()! };
   });
 }
 
 /** Whether both are the same floats in linear memory. */
 function isSame(a: Floats | undefined, b: Floats): boolean {
-  return a?.ptr !== undefined && a.ptr === b.ptr && a.length === b.length;
+  return a?.ptr !== undefined && a.ptr === b.ptr && a.length === b.length && a.type === b.type;
 }
 
 /**
@@ -112,30 +120,37 @@ function isSame(a: Floats | undefined, b: Floats): boolean {
  * threads where that pays and the outputs lie apart from the parts.
  */
 function mergePieces(
-  { arena, kernels, pool }: Instance,
+  instance: Instance,
   call: MergeCall,
   scope: CallScope,
   out: number,
+  outType: number,
   lse: number,
   isApart: boolean,
 ): void {
+  const { arena, kernels, pool } = instance;
   const { parts, numHeads, dim, layout, seqLenQ, rows } = call;
   const count = parts.length;
   const rowBytes = dim * 4;
   const byHead = layout === "bhld";
   const wanted = (isApart && pool?.itemsFor(WORK_OF_FLOAT * rows * dim * count)) || 1;
-  const copiedParts = parts.filter((part) => part.out.array).length;
+  const rounds = outType !== F32;
+  const stagedRows = parts.filter((part) => part.out.array ?? part.out.type !== F32).length + Number(rounds);
   // Addresses of the rows of every part, for each item of a piece.
   const outs = scope.reserve(wanted * count * 4);
   const scratchBytes = kernels.mergeBytes(count);
   const scratch = scope.reserve(scratchBytes);
-  const sinks = scope.input(call.sinks);
+  const sinks = inputAsF32(instance, scope, call.sinks);
   const lses = scope.integers(parts.map((part) => scope.input(part.lse)));
   let pieceRows = 0;
+  /** Where a piece of out stands before it is rounded. */
+  let rounded = 0;
+  const widenRows = (ptr: number, length: number, type: number): void => widen(instance, ptr, length, type);
   const stage = (bytes: number): TakeRows[] => {
-    pieceRows = Math.max(1, Math.min(rows, Math.floor(bytes / (copiedParts * rowBytes))));
+    pieceRows = Math.max(1, Math.min(rows, Math.floor(bytes / (stagedRows * rowBytes))));
     // The kernel takes the rows of out in the order of memory, whatever the layout is.
-    const shape = { layout: "blhd", rows, heads: 1, dim, maxRows: pieceRows } as const;
+    const shape = { layout: "blhd", rows, heads: 1, dim, maxRows: pieceRows, widen: widenRows } as const;
+    rounded = rounds ? scope.reserve(stageBytes(pieceRows * dim)) : 0;
     return parts.map((part) => stageRows(arena, scope, part.out, shape));
   };
   const large = wanted > 1 ? scope.attempt(() => stage(PIECE_BYTES * Math.ceil(wanted / 2))) : undefined;
@@ -144,7 +159,8 @@ function mergePieces(
     const piece = Math.min(pieceRows, rows - first);
     const ptrs = staged.map((take) => take(0, first, piece).ptr);
     integersAt(arena, outs, count).set(ptrs);
-    const to = out + first * rowBytes;
+    const to = rounded || out + first * rowBytes;
+    let isDone = false;
     if (wanted > 1) {
       const items: number[][] = [];
       const step = Math.ceil(piece / wanted);
@@ -155,9 +171,12 @@ function mergePieces(
         const dims = [numHeads, seqLenQ, dim, Number(byHead)];
         items.push([to + offset, lse, table, lses, sinks, -1, count, first + row, some, ...dims]);
       }
-      if (pool!.run("mergeRows", scratchBytes, items.reverse())) continue;
+      isDone = pool!.run("mergeRows", scratchBytes, items.reverse()) !== undefined;
     }
-    kernels.mergeRows(to, lse, outs, lses, sinks, scratch, count, first, piece, numHeads, seqLenQ, dim, byHead);
+    if (!isDone) {
+      kernels.mergeRows(to, lse, outs, lses, sinks, scratch, count, first, piece, numHeads, seqLenQ, dim, byHead);
+    }
+    if (rounds) storeFloats(instance, out, rounded, first * dim, piece * dim, outType);
   }
 }
 
@@ -169,7 +188,7 @@ function readParts(partsIn: unknown): { out?: unknown; lse?: unknown }[] {
   return parts.map((part: unknown, p) => {
     checkObject(`parts[${p}]`, part);
     const { out, lse } = part as { out?: unknown; lse?: unknown };
-    return { out, lse };
+    return { out: halves(out), lse };
   });
 }
 
@@ -186,17 +205,17 @@ function checkMerge(
 
   const what = `${perBatch(batch)}numHeads × ${valueDim === undefined ? "headDim" : "valueDim"}`;
   const first = "parts[0].out";
-  const { length } = checkFloats(first, partsGiven[0]!.out, arena);
+  const { length } = checkAnyFloats(first, partsGiven[0]!.out, arena);
   const rowsOfOne = batch * numHeads;
   const seqLenQ = checkRows(first, length, rowsOfOne * dim, what, MAX_ROWS / rowsOfOne);
   const rows = rowsOfOne * seqLenQ;
   const parts = partsGiven.map(({ out, lse }, p) => ({
-    out: checkFloatsOf(`parts[${p}].out`, out, arena, length, `that of ${first}`),
+    out: checkFloatsOf(`parts[${p}].out`, out, arena, length, `that of ${first}`, checkAnyFloats),
     lse: checkFloatsOf(`parts[${p}].lse`, lse, arena, rows, LSE_SHAPE),
   }));
   return {
     parts,
-    sinks: sinks === undefined ? undefined : checkFloatsOf("sinks", sinks, arena, numHeads, "numHeads"),
+    sinks: sinks === undefined ? undefined : checkFloatsOf("sinks", sinks, arena, numHeads, "numHeads", checkAnyFloats),
     numHeads,
     dim,
     layout,

@@ -1,24 +1,58 @@
 import type { CallScope } from "../memory/call-scope.ts";
-import { type Floats, elementsOf } from "../memory/data.ts";
-import { F32 } from "../memory/float-types.ts";
+import type { Floats } from "../memory/data.ts";
+import { F32, bytesOf } from "../memory/float-types.ts";
 import { halvesIn, widenedBytes } from "../memory/staged-rows.ts";
+import { viewAt } from "../memory/tensor.ts";
 import type { Instance } from "./instance.ts";
+
+type Engine = Pick<Instance, "arena" | "kernels">;
 
 /** Makes f32 at `ptr` of the `length` floats of 16 bits at `halvesIn`. */
 export function widen({ kernels }: Pick<Instance, "kernels">, ptr: number, length: number, type: number): void {
-  kernels.gatherRows(ptr, halvesIn(ptr, length), 0, 1, length, 0, 0, type);
+  // Of no floats the kernel would still write where they are fetched to.
+  if (length > 0) kernels.gatherRows(ptr, halvesIn(ptr, length), 0, 1, length, 0, 0, type);
+}
+
+/** Bytes of a stage for {@link stageFloats} and {@link storeFloats} of `length` floats. */
+export function stageBytes(length: number): number {
+  return Math.ceil(length / 8) * 32;
+}
+
+/** The address of `length` of the floats from number `first` on, as f32: their own, or `stage`. */
+export function stageFloats(
+  { arena, kernels }: Engine,
+  stage: number,
+  { array, ptr, type }: Floats,
+  first: number,
+  length: number,
+): number {
+  let from = ptr! + first * bytesOf(type);
+  if (array) {
+    from = type === F32 ? stage : halvesIn(stage, length);
+    viewAt(arena, from, length, type).set(array.subarray(first, first + length));
+  }
+  if (type === F32) return from;
+  if (length > 0) kernels.gatherRows(stage, from, 0, 1, length, 0, 0, type);
+  return stage;
+}
+
+/**
+ * Rounds `length` floats at `stage`, of {@link stageBytes}, to a type of 16 bits, and writes them from number `first` on
+ * at `to`. The last floats of the stage may be lost.
+ */
+export function storeFloats(
+  { kernels }: Pick<Instance, "kernels">,
+  to: number,
+  stage: number,
+  first: number,
+  length: number,
+  type: number,
+): void {
+  kernels.storeRows(to + first * 2, 0, stage, 1, length, 0, 0, type);
 }
 
 /** The address of f32 for `floats`: as `scope.input`, and what has 16 bits is converted. */
-export function inputAsF32(
-  { arena, kernels }: Pick<Instance, "arena" | "kernels">,
-  scope: CallScope,
-  floats: Floats | undefined,
-): number {
+export function inputAsF32(engine: Engine, scope: CallScope, floats: Floats | undefined): number {
   if (!floats || floats.type === F32) return scope.input(floats);
-  const { length, type } = floats;
-  const ptr = scope.reserve(widenedBytes(length));
-  new Uint16Array(arena.buffer, halvesIn(ptr, length), length).set(elementsOf(arena, floats));
-  widen({ kernels }, ptr, length, type);
-  return ptr;
+  return stageFloats(engine, scope.reserve(widenedBytes(floats.length)), floats, 0, floats.length);
 }

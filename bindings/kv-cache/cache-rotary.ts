@@ -3,8 +3,8 @@ import { checkObject, wrongValue } from "../check.ts";
 import { F32, PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { inputAsF32 } from "../engine/widen.ts";
-import type { CallScope } from "../memory/call-scope.ts";
-import type { Floats } from "../memory/data.ts";
+import { type CallScope, withScope } from "../memory/call-scope.ts";
+import { type Floats, checkAnyFloats } from "../memory/data.ts";
 import { stridesOf } from "../memory/layout.ts";
 import type { RowsInMemory } from "../memory/staged-rows.ts";
 import { record } from "../options.ts";
@@ -74,14 +74,19 @@ export class CacheRotary {
   #acquire(): AngleTable {
     const { arena } = this.#instance;
     const { headDim, capacity, firstPosition } = this.#sizes;
-    const form = checkForm(arena, this.given, headDim, "rotary.");
+    const form = checkForm(arena, this.given, headDim, "rotary.", checkAnyFloats);
     const rows = form.tables ? (form.tables.cos.length * 2) / form.rotaryDim : Infinity;
     if (rows < Infinity && firstPosition < 0)
       throw wrongValue("firstPosition", "none below 0 with tables", firstPosition);
     const needed = firstPosition + capacity;
     const what = firstPosition > 0 ? "firstPosition + capacity" : "capacity";
     if (rows < needed) throw wrongValue("rotary.cos", `at least ${needed} rows (${what})`, rows);
-    const angles = AngleTable.acquire(arena, form);
+    const angles = withScope(arena, (scope) => {
+      const inF32 = (table: Floats): Floats =>
+        table.type === F32 ? table : { ptr: inputAsF32(this.#instance, scope, table), length: table.length, type: F32 };
+      const tables = form.tables && { cos: inF32(form.tables.cos), sin: inF32(form.tables.sin) };
+      return AngleTable.acquire(arena, { ...form, tables });
+    });
     [this.axes, this.#axisOf] = [form.axes, form.axisOf];
     return angles;
   }

@@ -1,15 +1,34 @@
 import { checkInteger, wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
 import { MAX_HEADS } from "../limits.ts";
-import { type ContribAttentionAttributes, type ContribAttentionInputs, contribAttention } from "./contrib-attention.ts";
+import {
+  type ContribAttentionAttributes,
+  type ContribAttentionInputs,
+  type ContribAttentionOutputs,
+  contribAttention,
+} from "./contrib-attention.ts";
 import { outputsOf } from "./outputs.ts";
 import { appendRows, pastOf } from "./past.ts";
-import { type ScoreOptions, Rows, attend, padRows, rowsOf, scores, softcapOf } from "./rows.ts";
+import type { Floats } from "./halves.ts";
+import {
+  type Rows,
+  type ScoreOptions,
+  attend,
+  biasOption,
+  padRows,
+  rowsOf,
+  scores,
+  scoresIn,
+  softcapOf,
+} from "./rows.ts";
 import {
   type OnnxBooleans,
+  type OnnxFloats,
   type OnnxIntegers,
+  type OnnxLike,
   type OnnxNumber,
   type OnnxTensor,
+  type Operand,
   FLOATS,
   INTEGERS,
   MASK,
@@ -22,21 +41,21 @@ import {
 } from "./operands.ts";
 
 /** Inputs of the operator Attention of ai.onnx, opsets 23 to 25. @category Attention */
-export interface OnnxAttentionInputs {
+export interface OnnxAttentionInputs<Query extends OnnxFloats = OnnxTensor, Value extends OnnxFloats = OnnxTensor> {
   /** [batch, q_num_heads, q_length, head_size], or [batch, q_length, q_num_heads·head_size]. */
-  Q: OnnxTensor;
-  /** [batch, kv_num_heads, kv_length, head_size], or [batch, kv_length, kv_num_heads·head_size]. */
-  K: OnnxTensor;
-  /** Like K, with v_head_size. */
-  V: OnnxTensor;
+  Q: Query;
+  /** [batch, kv_num_heads, kv_length, head_size], or [batch, kv_length, kv_num_heads·head_size]. Of the type of Q. */
+  K: OnnxFloats;
+  /** Like K, with v_head_size, and of any type. */
+  V: Value;
   /**
    * Booleans (true = the key is seen) or floats that are added to the scores. Broadcasts to [batch, q_num_heads,
    * q_length, total_length].
    */
-  attn_mask?: OnnxBooleans | OnnxTensor | undefined;
-  /** [batch, kv_num_heads, past_length, head_size] */
-  past_key?: OnnxTensor | undefined;
-  past_value?: OnnxTensor | undefined;
+  attn_mask?: OnnxBooleans | OnnxFloats | undefined;
+  /** [batch, kv_num_heads, past_length, head_size], of the types of K and of V. */
+  past_key?: OnnxFloats | undefined;
+  past_value?: OnnxFloats | undefined;
   /** [batch]: how many keys of each sequence are no padding. */
   nonpad_kv_seqlen?: OnnxIntegers | undefined;
 }
@@ -57,14 +76,14 @@ export interface OnnxAttentionAttributes {
 }
 
 /** Each output is made when it is first read. Do not change the inputs before that. @category Attention */
-export interface OnnxAttentionOutputs {
-  /** In the form of Q. */
-  readonly Y: OnnxTensor;
+export interface OnnxAttentionOutputs<Query extends OnnxFloats = OnnxTensor, Value extends OnnxFloats = OnnxTensor> {
+  /** In the form and the type of Q. */
+  readonly Y: OnnxLike<Query>;
   /** [batch, kv_num_heads, total_length, head_size]; may be K itself. */
-  readonly present_key: OnnxTensor;
-  readonly present_value: OnnxTensor;
-  /** [batch, q_num_heads, q_length, total_length] */
-  readonly qk_matmul_output: OnnxTensor;
+  readonly present_key: OnnxLike<Query>;
+  readonly present_value: OnnxLike<Value>;
+  /** [batch, q_num_heads, q_length, total_length], of the type of Q. */
+  readonly qk_matmul_output: OnnxLike<Query>;
 }
 
 const INPUTS = {
@@ -107,21 +126,23 @@ const FLOAT_TYPES = [1, 10, 11, 16];
  * console.log(Y.shape); // → [ 1, 8, 4, 64 ]
  * @category Attention
  */
-export function onnxAttention(
+export function onnxAttention<const Query extends OnnxFloats = OnnxTensor, const Value extends OnnxFloats = OnnxTensor>(
   heed: Heed,
-  inputs: OnnxAttentionInputs,
+  inputs: OnnxAttentionInputs<Query, Value>,
   attributes?: OnnxAttentionAttributes,
-): OnnxAttentionOutputs;
-export function onnxAttention(
+): OnnxAttentionOutputs<Query, Value>;
+export function onnxAttention<const Input extends OnnxFloats = OnnxTensor>(
   heed: Heed,
-  inputs: ContribAttentionInputs,
+  inputs: ContribAttentionInputs<Input>,
   attributes: ContribAttentionAttributes,
-): ReturnType<typeof contribAttention>;
+): ContribAttentionOutputs<Input>;
 export function onnxAttention(heed: Heed, given: object, attributes: object = {}): object {
   const inputs = readGiven("inputs", given);
   if ("weights" in inputs || "input" in inputs) return contribAttention(heed, inputs, attributes);
   const operands = new Operands(heed, inputs, INPUTS, attributes, ATTRIBUTES);
   const [Q, K, V] = [required(operands, "Q", [3, 4]), required(operands, "K", [3, 4]), required(operands, "V", [3, 4])];
+  const form = operands.formOf("Q", "K", "past_key");
+  operands.formOf("V", "past_value");
   const numHeads = headsOf(operands, "q_num_heads", "Q", Q);
   const numKvHeads = headsOf(operands, "kv_num_heads", "K", K);
   if (numHeads % numKvHeads !== 0) {
@@ -145,19 +166,19 @@ export function onnxAttention(heed: Heed, given: object, attributes: object = {}
   const precision = operands.count("softmax_precision", 0, 1);
   if (!FLOAT_TYPES.includes(precision)) throw wrongValue("attributes.softmax_precision", "1, 10, 11 or 16", precision);
 
-  return outputsOf<OnnxAttentionOutputs>({
+  return outputsOf({
     Y: () => {
-      const out = attend(heed, q, keys, values, options);
+      const out = attend(heed, q, keys, values, options, form);
       return Q.shape.length === 3 ? out.packed : out.unpacked;
     },
     present_key: () => keys.unpacked,
     present_value: () => values.unpacked,
-    qk_matmul_output: () => scores(heed, q, keys, options, stage),
+    qk_matmul_output: () => scoresIn(form, scores(heed, q, keys, options, stage)),
   });
 }
 
 /** The heads of a tensor: from its shape where that has four dimensions, else from the attribute. */
-function headsOf(operands: Operands, attribute: string, name: string, { shape }: OnnxTensor): number {
+function headsOf(operands: Operands, attribute: string, name: string, { shape }: Operand): number {
   if (shape.length === 3) return operands.heads(attribute);
   const heads = checkInteger(`${name}.shape[1]`, shape[1], 1, MAX_HEADS);
   const given = operands.count(attribute, 0, heads);
@@ -189,7 +210,7 @@ function positionOptions(operands: Operands, q: Rows, keys: number, past: number
 function maskOptions(operands: Operands, target: readonly number[]): ScoreOptions {
   const mask = operands.tensor("attn_mask", [0, 1, 2, 3, 4]);
   if (!mask) return {};
-  const { data, shape } = mask as OnnxBooleans | OnnxTensor;
+  const { data, shape, form } = mask as Operand<Uint8Array | Floats>;
   const keys = target[3]!;
   shape.forEach((size, i) => {
     const dimension = i + 4 - shape.length;
@@ -200,6 +221,6 @@ function maskOptions(operands: Operands, target: readonly number[]): ScoreOption
     }
   });
   if (elementsOf(target) === 0) return {};
-  if (data instanceof Uint8Array) return { keepMask: padRows({ data, shape }, keys, 0) };
-  return { bias: padRows({ data, shape }, keys, -Infinity) };
+  if (data instanceof Uint8Array) return { keepMask: padRows({ data, shape, form }, keys, 0) };
+  return { bias: biasOption(padRows({ data, shape, form }, keys, -Infinity)) };
 }

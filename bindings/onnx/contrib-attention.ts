@@ -4,9 +4,12 @@ import type { OnnxPadding } from "./masks.ts";
 import { attendWithPast } from "./multi-head-attention.ts";
 import { outputsOf } from "./outputs.ts";
 import { stack, stackedPastOf } from "./past.ts";
+import { widened } from "./halves.ts";
 import { Rows, columns, rowsOf } from "./rows.ts";
 import {
+  type OnnxFloats,
   type OnnxIntegers,
+  type OnnxLike,
   type OnnxNumber,
   type OnnxTensor,
   FLOATS,
@@ -20,22 +23,22 @@ import {
 } from "./operands.ts";
 
 /** Inputs of the operator Attention of com.microsoft, which projects its input to q, k and v. @category Attention */
-export interface ContribAttentionInputs {
-  /** [batch, length, input_hidden] */
-  input: OnnxTensor;
+export interface ContribAttentionInputs<Input extends OnnxFloats = OnnxTensor> {
+  /** [batch, length, input_hidden]. All floats have its type. */
+  input: Input;
   /** [input_hidden, hidden + hidden + v_hidden] */
-  weights: OnnxTensor;
+  weights: OnnxFloats;
   /** [hidden + hidden + v_hidden] */
-  bias?: OnnxTensor | undefined;
+  bias?: OnnxFloats | undefined;
   /**
    * [batch], [2·batch], [3·batch + 2], [batch, total_length] or [batch, length, total_length]; 0 = padding. [batch, 1]
    * and [1, 1] are no mask, as in ONNX Runtime.
    */
   mask_index?: OnnxPadding | undefined;
   /** Keys and values, [2, batch, num_heads, past_length, head_size]. */
-  past?: OnnxTensor | undefined;
+  past?: OnnxFloats | undefined;
   /** [batch or 1, num_heads or 1, length, total_length] */
-  attention_bias?: OnnxTensor | undefined;
+  attention_bias?: OnnxFloats | undefined;
   /** How many rows of past are filled, where it has room for the new rows too. */
   past_sequence_length?: OnnxIntegers | undefined;
 }
@@ -54,14 +57,14 @@ export interface ContribAttentionAttributes {
 }
 
 /** Each output is made when it is first read. Do not change the inputs before that. @category Attention */
-export interface ContribAttentionOutputs {
+export interface ContribAttentionOutputs<Input extends OnnxFloats = OnnxTensor> {
   /** [batch, length, v_hidden] */
-  readonly output: OnnxTensor;
+  readonly output: OnnxLike<Input>;
   /**
    * Keys and values, [2, batch, num_heads, total_length, head_size]; as long as past where that has room for the new
    * rows.
    */
-  readonly present: OnnxTensor;
+  readonly present: OnnxLike<Input>;
 }
 
 const INPUTS = {
@@ -89,8 +92,9 @@ const ATTRIBUTES = [
  *
  * @throws TypeError or RangeError for inputs and attributes that do not fit, by name
  */
-export function contribAttention(heed: Heed, inputs: object, attributes: object): ContribAttentionOutputs {
+export function contribAttention(heed: Heed, inputs: object, attributes: object): object {
   const operands = new Operands(heed, inputs, INPUTS, attributes, ATTRIBUTES);
+  const form = operands.formOf("input", "weights", "bias", "past", "attention_bias");
   refuseAttribute(operands, "do_rotary", 0, "apply onnxRotaryEmbedding, or use onnxGroupQueryAttention");
   operands.count("rotary_embedding_dim", 0, 0);
   operands.flag("past_present_share_buffer");
@@ -107,19 +111,21 @@ export function contribAttention(heed: Heed, inputs: object, attributes: object)
   const { out } =
     batch * length === 0
       ? { out: new Float32Array(0) }
-      : heed.linear(input.data, { data: weights.data, shape: weights.shape }, bias?.data, { transposed: true });
+      : heed.linear(
+          widened(input.data, form),
+          { data: widened(weights.data, form), shape: weights.shape },
+          bias && widened(bias.data, form),
+          { transposed: true },
+        );
   const [q, k, v] = sizes.map((size, n) => {
     const start = sizes.slice(0, n).reduce((sum, before) => sum + before, 0);
     const data = columns(out, total, start, size);
-    return rowsOf("input", { data, shape: [batch, length, size] }, numHeads);
+    return rowsOf("input", { data, shape: [batch, length, size], form: "f32" }, numHeads);
   }) as [Rows, Rows, Rows];
 
   const past = stackedPastOf(operands, q, v);
-  const outputs = attendWithPast(heed, operands, "mask_index", { q, k, v }, past);
-  return outputsOf<ContribAttentionOutputs>({
-    output: () => outputs.output,
-    present: () => stack(outputs.present_key, outputs.present_value),
-  });
+  const { output, presentKey, presentValue } = attendWithPast(heed, operands, "mask_index", { q, k, v }, form, past);
+  return outputsOf({ output, present: () => stack(presentKey(), presentValue()) });
 }
 
 /**

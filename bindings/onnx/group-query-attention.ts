@@ -1,15 +1,31 @@
 import { wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
 import { outputsOf } from "./outputs.ts";
-import { GroupQueryCache, type OnnxCacheData } from "./group-query-cache.ts";
+import { GroupQueryCache, type OnnxCache, type OnnxCacheData } from "./group-query-cache.ts";
+import { given, zeros } from "./halves.ts";
 import { biasOf } from "./masks.ts";
 import { normalizeQueryKey, rotateQueryKey } from "./query-key.ts";
-import { type ScoreOptions, Rows, attend, columns, padRows, rowsOf, scores, softcapOf } from "./rows.ts";
 import {
+  type Rows,
+  type ScoreOptions,
+  attend,
+  biasOption,
+  columns,
+  padRows,
+  rowsOf,
+  scores,
+  scoresIn,
+  softcapOf,
+  tensorOf,
+} from "./rows.ts";
+import {
+  type OnnxFloats,
   type OnnxIntegers,
+  type OnnxLike,
   type OnnxNumber,
   type OnnxTensor,
   CACHE,
+  F32,
   FLOATS,
   INTEGERS,
   Operands,
@@ -19,37 +35,40 @@ import {
 } from "./operands.ts";
 
 /** Inputs of the operator GroupQueryAttention of com.microsoft. @category Grouped-query attention */
-export interface OnnxGroupQueryAttentionInputs<Cache extends OnnxCacheData = Float32Array> {
+export interface OnnxGroupQueryAttentionInputs<
+  Query extends OnnxFloats = OnnxTensor,
+  Cache extends OnnxCacheData = Query["data"],
+> {
   /**
    * [batch, length, num_heads·head_size]; or q, k and v packed, [batch, length, (num_heads +
-   * 2·kv_num_heads)·head_size].
+   * 2·kv_num_heads)·head_size]. All floats have its type, but for the past and the scales.
    */
-  query: OnnxTensor;
+  query: Query;
   /** [batch, kv_length, kv_num_heads·head_size] */
-  key?: OnnxTensor | undefined;
-  value?: OnnxTensor | undefined;
+  key?: OnnxFloats | undefined;
+  value?: OnnxFloats | undefined;
   /**
-   * [batch, kv_num_heads, past_length, head_size]; past_length may have room for the new rows. Int8Arrays with k_scale and
-   * v_scale.
+   * [batch, kv_num_heads, past_length, head_size]; past_length may have room for the new rows. Floats of any one type, or
+   * Int8Arrays with k_scale and v_scale.
    */
-  past_key?: OnnxTensor<Cache> | undefined;
-  past_value?: OnnxTensor<Cache> | undefined;
+  past_key?: OnnxCache<Cache> | undefined;
+  past_value?: OnnxCache<Cache> | undefined;
   /** [batch]: how many keys each sequence has with those of this call, minus 1. */
   seqlens_k: OnnxIntegers;
   /** One integer: how many keys the longest sequence has with those of this call. */
   total_sequence_length: OnnxIntegers;
   /** [max_positions, rotary_dim / 2] */
-  cos_cache?: OnnxTensor | undefined;
-  sin_cache?: OnnxTensor | undefined;
+  cos_cache?: OnnxFloats | undefined;
+  sin_cache?: OnnxFloats | undefined;
   /** [batch, length] */
   position_ids?: OnnxIntegers | undefined;
   /** [batch or 1, num_heads or 1, length, total_sequence_length] */
-  attention_bias?: OnnxTensor | undefined;
+  attention_bias?: OnnxFloats | undefined;
   /** [num_heads]: one more logit in the denominator of each head's softmax. */
-  head_sink?: OnnxTensor | undefined;
+  head_sink?: OnnxFloats | undefined;
   /** [head_size], both or none: rows of q and k are normalised (RMSNorm with this weight) before they are rotated. */
-  q_norm_weight?: OnnxTensor | undefined;
-  k_norm_weight?: OnnxTensor | undefined;
+  q_norm_weight?: OnnxFloats | undefined;
+  k_norm_weight?: OnnxFloats | undefined;
   /** What an int8 of past_key counts for: one number, or kv_num_heads·head_size of them, [1, kv_num_heads, 1, head_size]. */
   k_scale?: OnnxTensor | undefined;
   v_scale?: OnnxTensor | undefined;
@@ -89,20 +108,24 @@ export interface OnnxGroupQueryAttentionAttributes {
  *
  * @category Grouped-query attention
  */
-export interface OnnxGroupQueryAttentionOutputs<Cache extends OnnxCacheData = Float32Array> {
+export interface OnnxGroupQueryAttentionOutputs<
+  Query extends OnnxFloats = OnnxTensor,
+  Cache extends OnnxCacheData = Query["data"],
+> {
   /** [batch, length, num_heads·head_size] */
-  readonly output: OnnxTensor;
+  readonly output: OnnxLike<Query>;
   /**
    * [batch, kv_num_heads, the longer of past_length and total_sequence_length, head_size]; with sliding_window_cache
-   * past_length rows, of which the first are the latest keys of the sequence and the rest are 0.
+   * past_length rows, of which the first are the latest keys of the sequence and the rest are 0. Of the type of the past,
+   * or of query where there is none.
    */
-  readonly present_key: OnnxTensor<Cache>;
-  readonly present_value: OnnxTensor<Cache>;
+  readonly present_key: OnnxCache<Cache>;
+  readonly present_value: OnnxCache<Cache>;
   /**
    * [batch, num_heads, length, total_sequence_length]; 0 where a query does not see a key. With sliding_window_cache it
    * has no columns.
    */
-  readonly output_qk: OnnxTensor;
+  readonly output_qk: OnnxLike<Query>;
 }
 
 const INPUTS = {
@@ -118,11 +141,13 @@ const INPUTS = {
   position_ids: INTEGERS,
   attention_bias: FLOATS,
   head_sink: FLOATS,
-  k_scale: FLOATS,
-  v_scale: FLOATS,
+  k_scale: F32,
+  v_scale: F32,
   q_norm_weight: FLOATS,
   k_norm_weight: FLOATS,
 };
+/** What has the type of query, key and value. */
+const SAME_TYPE = ["cos_cache", "sin_cache", "attention_bias", "head_sink", "q_norm_weight", "k_norm_weight"];
 const ATTRIBUTES = [
   "num_heads",
   "kv_num_heads",
@@ -166,46 +191,51 @@ const ATTRIBUTES = [
  * console.log(output.shape, present_key.shape); // → [ 1, 1, 512 ] [ 1, 2, 21, 64 ]
  * @category Grouped-query attention
  */
-export function onnxGroupQueryAttention<Cache extends OnnxCacheData = Float32Array>(
+export function onnxGroupQueryAttention<
+  const Query extends OnnxFloats = OnnxTensor,
+  Cache extends OnnxCacheData = Query["data"],
+>(
   heed: Heed,
-  inputs: OnnxGroupQueryAttentionInputs<Cache>,
+  inputs: OnnxGroupQueryAttentionInputs<Query, Cache>,
   attributes: OnnxGroupQueryAttentionAttributes,
-): OnnxGroupQueryAttentionOutputs<Cache> {
+): OnnxGroupQueryAttentionOutputs<Query, Cache> {
   const operands = new Operands(heed, inputs, INPUTS, attributes, ATTRIBUTES);
+  const form = operands.formOf("query", "key", "value", ...SAME_TYPE);
   const numHeads = operands.heads("num_heads");
   const numKvHeads = operands.heads("kv_num_heads");
   if (numHeads % numKvHeads !== 0) throw wrongValue("attributes.kv_num_heads", `a divisor of ${numHeads}`, numKvHeads);
-  const given = projections(operands, numHeads, numKvHeads);
-  const { batch, length } = given.q;
-  const cache = new GroupQueryCache(operands, given.k, given.v);
-  const { total, kvLengths } = lengthsOf(operands, batch, given.k.length);
+  const rows = projections(operands, numHeads, numKvHeads);
+  const { batch, length } = rows.q;
+  const cache = new GroupQueryCache(operands, rows.k, rows.v, form);
+  const { total, kvLengths } = lengthsOf(operands, batch, rows.k.length);
 
   // The new rows stand behind the past. Those of a prompt start at 0, even where padding follows them.
   const isPrompt = length === total;
-  const startsOf = (rows: Rows) => kvLengths.map((keys) => (isPrompt ? 0 : keys - rows.length));
-  const [startsQ, startsK] = [startsOf(given.q), startsOf(given.k)];
-  cache.check(startsK, total, given.k.length);
-  const { q, k } = rotateQueryKey(heed, operands, normalizeQueryKey(operands, given), startsQ, startsK, total);
-  const { keys, values, firsts, presentKey, presentValue } = cache.extend(k, given.v, startsK, kvLengths, total);
+  const startsOf = (some: Rows) => kvLengths.map((keys) => (isPrompt ? 0 : keys - some.length));
+  const [startsQ, startsK] = [startsOf(rows.q), startsOf(rows.k)];
+  cache.check(startsK, total, rows.k.length);
+  const normalized = normalizeQueryKey(operands, rows);
+  const { q, k } = rotateQueryKey(heed, operands, normalized, startsQ, startsK, total, cache.form);
+  const { keys, values, firsts, presentKey, presentValue } = cache.extend(k, rows.v, startsK, kvLengths, total);
   const options: ScoreOptions = {
     ...scoreOptions(operands, numHeads, keys.length, { batch: q.batch, seqLenQ: length, total }),
     queryOffset: startsQ.map((start, b) => start - firsts[b]!),
     kvLengths: kvLengths.map((end, b) => end - firsts[b]!),
   };
   const qkOutput = operands.count("qk_output", 0, 0, 2);
-  return outputsOf<OnnxGroupQueryAttentionOutputs<Cache>>({
-    output: () => attend(heed, q, keys, values, options).packed,
-    present_key: presentKey as () => OnnxTensor<Cache>,
-    present_value: presentValue as () => OnnxTensor<Cache>,
+  return outputsOf({
+    output: () => attend(heed, q, keys, values, options, form).packed,
+    present_key: presentKey,
+    present_value: presentValue,
     output_qk: () => {
-      if (cache.isWindow) return { data: new Float32Array(0), shape: [q.batch, numHeads, length, 0] };
+      if (cache.isWindow) return tensorOf(zeros(0, form), [q.batch, numHeads, length, 0], form);
       const { data } = scores(heed, q, keys, options, qkOutput === 2 ? "softmax" : "masked");
       const visible = (data.length === 0 ? data : columns(data, keys.length, 0, total)).map((score) =>
         score === -Infinity ? 0 : score,
       );
-      return { data: visible, shape: [q.batch, numHeads, length, total] };
+      return scoresIn(form, { data: visible, shape: [q.batch, numHeads, length, total] });
     },
-  });
+  }) as OnnxGroupQueryAttentionOutputs<Query, Cache>;
 }
 
 /** q, k and v: an input each, or packed into query. */
@@ -225,7 +255,7 @@ function projections(operands: Operands, numHeads: number, numKvHeads: number): 
   }
   const take = (firstHead: number, heads: number) => {
     const data = columns(query.data, width, firstHead * dim, heads * dim);
-    return rowsOf("query", { data, shape: [batch, length, heads * dim] }, heads);
+    return rowsOf("query", { data, shape: [batch, length, heads * dim], form: query.form }, heads);
   };
   return { q: take(0, numHeads), k: take(numHeads, numKvHeads), v: take(numHeads + numKvHeads, numKvHeads) };
 }
@@ -263,8 +293,8 @@ function scoreOptions(
     softcap: softcapOf(operands),
     // local_window_size counts the key at the query's own position, `left` does not.
     window: window > 0 ? { left: window - 1 } : undefined,
-    sinks: sink?.data ?? smooth,
+    sinks: sink ? given(sink.data, sink.form) : smooth,
     // What the bias does not have belongs to keys that no query sees.
-    bias: bias && sizes.batch * sizes.seqLenQ > 0 ? padRows(bias, present, 0) : undefined,
+    bias: bias && sizes.batch * sizes.seqLenQ > 0 ? biasOption(padRows(bias, present, 0)) : undefined,
   };
 }

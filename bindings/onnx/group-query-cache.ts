@@ -1,11 +1,15 @@
-// The cache of GroupQueryAttention: in f32 or int8, of whole sequences or of the tokens that a window still sees.
-import { checkChoice, isTypedArray, wrongKind, wrongValue } from "../check.ts";
-import { type OnnxTensor, type Operands, checkEach, required } from "./operands.ts";
+// The cache of GroupQueryAttention: of floats or int8, of whole sequences or of the tokens that a window still sees.
+import { checkChoice, wrongKind, wrongValue } from "../check.ts";
+import type { FloatForm } from "./halves.ts";
+import { type OnnxFloats, type OnnxTensor, type Operands, checkEach, required } from "./operands.ts";
 import { pastOf, takeRows, writeRows } from "./past.ts";
-import { Rows } from "./rows.ts";
+import { type RowSizes, Rows, inF32, inForm } from "./rows.ts";
 
 /** The elements of a cache: floats, or int8 with k_scale and v_scale. @category Grouped-query attention */
-export type OnnxCacheData = Float32Array | Int8Array;
+export type OnnxCacheData = OnnxFloats["data"] | Int8Array;
+
+/** A past. @category Grouped-query attention */
+export type OnnxCache<Data extends OnnxCacheData> = OnnxTensor<Data> & { dtype?: "f16" | "bf16" | undefined };
 
 /** What a call computes with, and what it gives back. */
 interface Extended {
@@ -14,21 +18,23 @@ interface Extended {
   values: Rows;
   /** [batch]: the position of the first row of each sequence. */
   firsts: Int32Array;
-  presentKey: () => OnnxTensor<OnnxCacheData>;
-  presentValue: () => OnnxTensor<OnnxCacheData>;
+  presentKey: () => OnnxTensor<unknown>;
+  presentValue: () => OnnxTensor<unknown>;
 }
 
 /** The past of a call, as its attributes say that it is stored. */
 export class GroupQueryCache {
   readonly #past: { key: Rows | undefined; value: Rows | undefined };
-  /** One for all of K, or one for each channel of each head; undefined where K is f32. */
+  /** How new rows of floats are stored: as the past, or in the form of query where there is none. Of int8 "f32". */
+  readonly form: FloatForm;
+  /** One for all of K, or one for each channel of each head; undefined where K is stored as floats. */
   readonly #keyScales: Float32Array | undefined;
   readonly #valueScales: Float32Array | undefined;
   /** local_window_size, where the cache holds no more than a window needs. */
   readonly #window: number | undefined;
 
   /** @throws TypeError or RangeError for inputs and attributes that do not fit, by name */
-  constructor(operands: Operands, k: Rows, v: Rows) {
+  constructor(operands: Operands, k: Rows, v: Rows, form: FloatForm) {
     this.#keyScales = scalesOf(operands, "k", k);
     this.#valueScales = scalesOf(operands, "v", v);
     const isInt8 = this.#keyScales !== undefined;
@@ -45,9 +51,11 @@ export class GroupQueryCache {
     for (const name of ["past_key", "past_value"]) {
       // The type of the past, and the capacity of a window, are those of the present.
       const past = isInt8 || isWindow ? required(operands, name, [4]) : operands.floats(name, [4]);
-      const kind = isInt8 ? "Int8Array" : "Float32Array";
-      if (past && !isTypedArray(kind, past.data)) throw wrongKind(`${name}.data`, `${kind} (k_quant_type)`, past.data);
+      if (past && past.data instanceof Int8Array !== isInt8) {
+        throw wrongKind(`${name}.data`, `${isInt8 ? "Int8Array" : "floats"} (k_quant_type)`, past.data);
+      }
     }
+    this.form = isInt8 || operands.has("past_key") ? operands.formOf("past_key", "past_value") : form;
     this.#past = pastOf(operands, k, v);
     if (!isWindow) return;
     this.#window = operands.count("local_window_size", 1, -1);
@@ -92,14 +100,14 @@ export class GroupQueryCache {
         ? Math.max(total, capacity)
         : k.length + starts.reduce((n, at, b) => Math.max(n, at - firsts[b]!), 0);
     const extend = (past: Rows | undefined, rows: Rows, scales: Float32Array | undefined) => {
-      const stored = scales ? (quantize(rows, scales) as unknown as Rows) : rows;
+      const stored = scales ? (quantize(rows, scales) as unknown as Rows) : inForm(rows, this.form);
       const all = writeRows(past, stored, (b) => starts[b]! - firsts[b]!, length);
       const present = () => {
         const given =
           window === undefined
             ? all
             : takeRows(all, (b) => [firstOf(ends[b]!) - firsts[b]!, ends[b]! - firsts[b]!], capacity);
-        return given.unpacked as OnnxTensor<OnnxCacheData>;
+        return given.unpacked;
       };
       return { all: scales ? dequantize(all as unknown as Rows<Int8Array>, scales) : all, present };
     };
@@ -133,11 +141,11 @@ function scalesOf(operands: Operands, side: "k" | "v", { heads, dim }: Rows): Fl
   if (data.length !== expected) throw wrongValue(`${name}.data`, `${expected} elements (${type})`, data.length);
   const wrong = data.findIndex((scale) => !Number.isFinite(scale));
   if (wrong >= 0) throw wrongValue(`${name}[${wrong}]`, "a finite number", data[wrong]);
-  return data;
+  return data as Float32Array;
 }
 
 /** The scale of an element of rows in "bhld". */
-function scaleIn({ heads, length, dim }: Rows<OnnxCacheData>, scales: Float32Array): (at: number) => number {
+function scaleIn({ heads, length, dim }: RowSizes, scales: Float32Array): (at: number) => number {
   if (scales.length === 1) return () => scales[0]!;
   return (at) => scales[(Math.floor(at / (length * dim)) % heads) * dim + (at % dim)]!;
 }
@@ -148,7 +156,7 @@ const ROUND = 12582912;
 /** Rounds x·(1/scale) to int8, half to even, and saturates, in f32 as ONNX Runtime does. A scale of 0 counts as 1. */
 function quantize(rows: Rows, scales: Float32Array): Rows<Int8Array> {
   const scale = scaleIn(rows, scales);
-  const data = Int8Array.from(rows.dataIn("bhld"), (x, at) => {
+  const data = Int8Array.from(inF32(rows).dataIn("bhld"), (x, at) => {
     const q = Math.fround(x * Math.fround(1 / (scale(at) || 1)));
     return Math.fround(Math.min(Math.max(q, -128), 127) + ROUND) - ROUND;
   });

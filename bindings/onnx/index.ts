@@ -21,7 +21,7 @@ export {
   type OnnxGroupQueryAttentionOutputs,
   onnxGroupQueryAttention,
 } from "./group-query-attention.ts";
-export type { OnnxCacheData } from "./group-query-cache.ts";
+export type { OnnxCache, OnnxCacheData } from "./group-query-cache.ts";
 export type { OnnxPadding } from "./masks.ts";
 export {
   type OnnxMultiHeadAttentionAttributes,
@@ -35,4 +35,12 @@ export {
   type OnnxRotaryEmbeddingOutputs,
   onnxRotaryEmbedding,
 } from "./rotary-embedding.ts";
-export type { OnnxBooleans, OnnxIntegers, OnnxNumber, OnnxTensor } from "./operands.ts";
+export type {
+  OnnxBooleans,
+  OnnxFloats,
+  OnnxHalves,
+  OnnxIntegers,
+  OnnxLike,
+  OnnxNumber,
+  OnnxTensor,
+} from "./operands.ts";

@@ -1,6 +1,15 @@
 import { wrongValue } from "../check.ts";
-import type { ScoreOptions } from "./rows.ts";
-import { type OnnxBooleans, type OnnxIntegers, type OnnxTensor, Operands, elementsOf, shown } from "./operands.ts";
+import { widened } from "./halves.ts";
+import { type ScoreOptions, biasOption } from "./rows.ts";
+import {
+  type OnnxBooleans,
+  type OnnxIntegers,
+  type OnnxTensor,
+  type Operand,
+  Operands,
+  elementsOf,
+  shown,
+} from "./operands.ts";
 
 /** Which keys are no padding, in one of the forms that the operators of com.microsoft take. @category Tensors */
 export type OnnxPadding = OnnxIntegers | OnnxBooleans;
@@ -41,16 +50,17 @@ export function maskOptions(
   operands: Operands,
   name: string,
   sizes: ScoreSizes,
-  bias: OnnxTensor | undefined,
+  bias: Operand | undefined,
 ): MaskOptions {
   const keepMask = keepMaskOf(operands, name, sizes);
   const filter = operands.number("mask_filter_value", -10000);
-  const withoutMask = bias ? { bias } : {};
+  const withoutMask = bias ? { bias: biasOption(bias) } : {};
   if (!keepMask) return { options: withoutMask, scoreOptions: () => withoutMask };
   const scoreOptions = (): ScoreOptions => {
     const data = Float32Array.from(keepMask.data, (keep) => (keep ? 0 : filter));
     const filterBias = { data, shape: keepMask.shape };
-    return { bias: bias ? addBroadcast(bias, filterBias) : filterBias };
+    const given = bias && { data: widened(bias.data, bias.form), shape: bias.shape };
+    return { bias: given ? addBroadcast(given, filterBias) : filterBias };
   };
   const dropsPadding = filter <= -10000 && keepsFirstKeys(keepMask, sizes.total);
   return { options: dropsPadding ? { keepMask, ...withoutMask } : scoreOptions(), scoreOptions };
@@ -148,7 +158,7 @@ export function biasOf(
   operands: Operands,
   { batch, seqLenQ, total }: Omit<ScoreSizes, "past">,
   numHeads: number,
-): OnnxTensor | undefined {
+): Operand | undefined {
   const bias = operands.floats("attention_bias", [4]);
   if (!bias) return undefined;
   const [b, h, rows, keys] = bias.shape;

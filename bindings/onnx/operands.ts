@@ -1,4 +1,5 @@
 import {
+  checkChoice,
   checkElements,
   checkFinite,
   checkInteger,
@@ -7,12 +8,15 @@ import {
   checkTypedArray,
   isObject,
   isTypedArray,
+  mismatch,
   wrongKind,
   wrongValue,
 } from "../check.ts";
 import type { INSTANCE } from "../engine/module.ts";
 import type { Heed } from "../heed.ts";
 import { MAX_HEADS } from "../limits.ts";
+import type { Float16ArrayLike, HalfArray } from "../memory/data.ts";
+import { type FloatForm, type Floats, dtypeOf } from "./halves.ts";
 import { MOST_DIMENSIONS, closestName, list } from "../options.ts";
 
 /** An input or output of an operator: elements in C order, and their shape. @category Tensors */
@@ -20,6 +24,22 @@ export interface OnnxTensor<Data = Float32Array> {
   data: Data;
   shape: readonly number[];
 }
+
+/**
+ * Floats of 16 bits: `"f16"` is IEEE 754 binary16, `"bf16"` bfloat16. A Float16Array needs no dtype. @category Tensors
+ */
+export type OnnxHalves =
+  (OnnxTensor<Uint16Array> & Pick<HalfArray, "dtype">) | (OnnxTensor<Float16ArrayLike> & { dtype?: "f16" | undefined });
+
+/** Floats of 32 or 16 bits. @category Tensors */
+export type OnnxFloats = OnnxTensor | OnnxHalves;
+
+/** A tensor of the type of another one, in the same kind of array. @category Tensors */
+export type OnnxLike<Given extends OnnxFloats> = Given extends OnnxTensor
+  ? OnnxTensor
+  : Given extends OnnxTensor<Uint16Array> & { dtype: infer Dtype }
+    ? OnnxTensor<Uint16Array> & { dtype: Dtype }
+    : OnnxTensor<Float16ArrayLike> & { dtype: "f16" };
 
 /** Integers of 32 or 64 bits. @category Tensors */
 export type OnnxIntegers = OnnxTensor<Int32Array | BigInt64Array>;
@@ -34,20 +54,24 @@ export type OnnxNumber = number | bigint;
 export type ShapePattern = readonly (number | string)[];
 
 /** An input that was checked: its data are a view of our own over the memory of the caller's array, or a copy. */
-export interface Operand<Data = Float32Array> extends OnnxTensor<Data> {
+export interface Operand<Data = Floats> extends OnnxTensor<Data> {
+  /** Of floats, how they came. */
+  form: FloatForm;
   /** The caller's array, where the data are a view. */
   source?: unknown;
 }
 
-type Elements = Float32Array | Int32Array | BigInt64Array | Uint8Array | Int8Array;
-type Kind = "Float32Array" | "Int32Array" | "BigInt64Array" | "Uint8Array" | "Int8Array";
+type Elements = Floats | Int32Array | BigInt64Array | Uint8Array | Int8Array;
+type Kind =
+  "Float32Array" | "Float16Array" | "Uint16Array" | "Int32Array" | "BigInt64Array" | "Uint8Array" | "Int8Array";
 
 /** What the data of an input may be. */
-export const FLOATS: readonly Kind[] = ["Float32Array"];
-export const CACHE: readonly Kind[] = ["Float32Array", "Int8Array"];
+export const F32: readonly Kind[] = ["Float32Array"];
+export const FLOATS: readonly Kind[] = ["Float32Array", "Float16Array", "Uint16Array"];
+export const CACHE: readonly Kind[] = [...FLOATS, "Int8Array"];
 export const INTEGERS: readonly Kind[] = ["Int32Array", "BigInt64Array"];
 export const PADDING: readonly Kind[] = ["Int32Array", "BigInt64Array", "Uint8Array"];
-export const MASK: readonly Kind[] = ["Uint8Array", "Float32Array"];
+export const MASK: readonly Kind[] = ["Uint8Array", ...FLOATS];
 
 /** The largest size of a dimension: sums of a few are exact, and each is an integer of 32 bits. */
 const MAX_SIZE = 2 ** 31 - 1;
@@ -134,6 +158,22 @@ export class Operands {
         throw wrongValue(`${name}[${i}]`, "an integer of 32 bits", value);
       return Number(value);
     });
+  }
+
+  /**
+   * The form of the first of some inputs of floats, which must have one type. Those that are absent do not count.
+   *
+   * @throws TypeError for one of another type
+   */
+  formOf(...names: string[]): FloatForm {
+    const [first, ...others] = names.filter((name) => this.has(name));
+    const form = first === undefined ? "f32" : this.#inputs.get(first)!.form;
+    for (const name of others) {
+      const dtype = dtypeOf(this.#inputs.get(name)!.form);
+      if (dtype !== dtypeOf(form))
+        throw new TypeError(mismatch(name, `${dtypeOf(form)} (the type of ${first})`, dtype));
+    }
+    return form;
   }
 
   /** An input that is one integer, or undefined. */
@@ -235,14 +275,15 @@ interface GivenTensor {
   name: string;
   data: unknown;
   shape: unknown;
+  dtype: unknown;
   kinds: readonly Kind[];
 }
 
-/** Reads { data, shape }. */
+/** Reads { data, shape, dtype }. */
 function readTensor(name: string, value: unknown, kinds: readonly Kind[]): GivenTensor {
   if (!isObject(value)) throw wrongKind(name, "{ data, shape }", value);
-  const { data, shape } = value as Given;
-  return { name, data, shape: list(shape, MOST_DIMENSIONS), kinds };
+  const { data, shape, dtype } = value as Given;
+  return { name, data, shape: list(shape, MOST_DIMENSIONS), dtype, kinds };
 }
 
 /**
@@ -250,17 +291,25 @@ function readTensor(name: string, value: unknown, kinds: readonly Kind[]): Given
  * other calls before an output is made, which detaches every view of it.
  */
 function checkTensor(
-  { name, data: source, shape, kinds }: GivenTensor,
+  { name, data: source, shape, dtype, kinds }: GivenTensor,
   instance: Heed[typeof INSTANCE] | undefined,
 ): Operand<Elements> {
   const kind = kinds.find((kind) => isTypedArray(kind, source)) ?? kinds[0]!;
   const data = checkTypedArray(`${name}.data`, source, kind, kinds.join(" or "));
+  const form = kind === "Uint16Array" || kind === "Float16Array" ? halfForm(name, kind, dtype) : "f32";
   checkIsShape(name, shape);
   if (shape.length > MAX_RANK) throw wrongValue(`${name}.shape`, `at most ${MAX_RANK} dimensions`, shape.length);
   shape.forEach((size, i) => checkInteger(`${name}.shape[${i}]`, size, 0, MAX_SIZE));
   const elements = elementsOf(shape);
   checkElements(name, data.length, elements, shape);
-  return instance?.arena.owns(data.buffer) ? { data: data.slice(), shape } : { data, shape, source };
+  return instance?.arena.owns(data.buffer) ? { data: data.slice(), shape, form } : { data, shape, form, source };
+}
+
+/** The form of floats of 16 bits. The dtype of a Float16Array may be left out. */
+function halfForm(name: string, kind: "Uint16Array" | "Float16Array", dtype: unknown): FloatForm {
+  if (kind === "Uint16Array") return checkChoice(`${name}.dtype`, dtype, ["f16", "bf16"]);
+  if (dtype !== undefined) checkChoice(`${name}.dtype`, dtype, ["f16"]);
+  return kind;
 }
 
 /** A bigint as a number; any other value as it is. */

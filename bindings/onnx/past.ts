@@ -1,8 +1,9 @@
 // The past of a call: the keys and values of earlier calls, as inputs and as outputs.
 
 import { wrongValue } from "../check.ts";
+import type { Floats } from "./halves.ts";
 import { type OnnxTensor, type Operands, checkShape } from "./operands.ts";
-import { Rows, columns, emptyLike, rowsOf } from "./rows.ts";
+import { Rows, columns, emptyLike, rowsOf, tensorOf } from "./rows.ts";
 
 /** The rows of past_key and past_value: both or none. */
 export interface Past {
@@ -36,25 +37,26 @@ export function stackedPastOf(operands: Operands, { batch, heads, dim }: Rows, v
   const sizes = { batch, heads, length: past.shape[3]!, dim };
   const half = past.data.length / 2;
   return {
-    key: new Rows(sizes, "bhld", past.data.subarray(0, half)),
-    value: new Rows(sizes, "bhld", past.data.subarray(half)),
+    key: new Rows(sizes, "bhld", past.data.subarray(0, half), past.form),
+    value: new Rows(sizes, "bhld", past.data.subarray(half), past.form),
   };
 }
 
 /** Keys and values of the same shape as one tensor [2, batch, heads, length, head_size]. */
-export function stack(key: OnnxTensor, value: OnnxTensor): OnnxTensor {
+export function stack(key: Rows, value: Rows): OnnxTensor<unknown> {
   checkShape("present", value.shape, key.shape);
-  const data = new Float32Array(2 * key.data.length);
-  data.set(key.data);
-  data.set(value.data, key.data.length);
-  return { data, shape: [2, ...key.shape] };
+  const [keys, values] = [key.dataIn("bhld"), value.dataIn("bhld")];
+  const data = emptyLike(keys, 2 * keys.length);
+  data.set(keys);
+  data.set(values, keys.length);
+  return tensorOf(data, [2, ...key.shape], key.form);
 }
 
 /** The first `length` rows of every head. */
 export function firstRows(rows: Rows | undefined, length: number): Rows | undefined {
   if (!rows || rows.length === length) return rows;
   const data = columns(rows.dataIn("bhld"), rows.length * rows.dim, 0, length * rows.dim);
-  return new Rows({ batch: rows.batch, heads: rows.heads, length, dim: rows.dim }, "bhld", data);
+  return new Rows({ batch: rows.batch, heads: rows.heads, length, dim: rows.dim }, "bhld", data, rows.form);
 }
 
 /** The rows of `past` with those of `next` behind them. */
@@ -70,8 +72,8 @@ export function appendRows(past: Rows | undefined, next: Rows): Rows {
 export function writeRows(past: Rows | undefined, next: Rows, startOf: (b: number) => number, length: number): Rows {
   const { batch, heads, dim } = next;
   const data = emptyLike(next.data, batch * heads * length * dim);
-  if (data.length === 0) return new Rows({ batch, heads, length, dim }, "bhld", data);
-  const rowsOfHead = (all: Float32Array, rows: number, n: number): Float32Array =>
+  if (data.length === 0) return new Rows({ batch, heads, length, dim }, "bhld", data, next.form);
+  const rowsOfHead = (all: Floats, rows: number, n: number): Floats =>
     all.subarray(n * rows * dim, (n + 1) * rows * dim);
   for (let n = 0; n < batch * heads; n++) {
     const target = rowsOfHead(data, length, n);
@@ -79,18 +81,18 @@ export function writeRows(past: Rows | undefined, next: Rows, startOf: (b: numbe
     if (past) target.set(rowsOfHead(past.dataIn("bhld"), past.length, n).subarray(0, start));
     target.set(rowsOfHead(next.dataIn("bhld"), next.length, n), start);
   }
-  return new Rows({ batch, heads, length, dim }, "bhld", data);
+  return new Rows({ batch, heads, length, dim }, "bhld", data, next.form);
 }
 
 /** `length` rows for every head: those from [first, end) of the batch entry, then zeros. */
 export function takeRows(all: Rows, rangeOf: (b: number) => readonly [number, number], length: number): Rows {
   const { batch, heads, dim } = all;
   const data = emptyLike(all.data, batch * heads * length * dim);
-  if (data.length === 0) return new Rows({ batch, heads, length, dim }, "bhld", data);
+  if (data.length === 0) return new Rows({ batch, heads, length, dim }, "bhld", data, all.form);
   const from = all.dataIn("bhld");
   for (let n = 0; n < batch * heads; n++) {
     const [first, end] = rangeOf(Math.floor(n / heads));
     data.set(from.subarray((n * all.length + first) * dim, (n * all.length + end) * dim), n * length * dim);
   }
-  return new Rows({ batch, heads, length, dim }, "bhld", data);
+  return new Rows({ batch, heads, length, dim }, "bhld", data, all.form);
 }

@@ -3,8 +3,9 @@
 import { wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
 import { rotateRows, tablesOf } from "./rotary-embedding.ts";
+import { type FloatForm, widened } from "./halves.ts";
 import { Rows } from "./rows.ts";
-import { type Operands, checkEach, checkShape } from "./operands.ts";
+import { type Operand, type Operands, checkEach, checkShape } from "./operands.ts";
 
 /** q and the new rows of k. */
 interface QueryKey {
@@ -12,7 +13,7 @@ interface QueryKey {
   k: Rows;
 }
 
-/** RMSNorm: each row divided by its root mean square, times q_norm_weight or k_norm_weight. Without these nothing. */
+/** RMSNorm, in f32: each row divided by its root mean square, times q_norm_weight or k_norm_weight. Without these nothing. */
 export function normalizeQueryKey(operands: Operands, { q, k }: QueryKey): QueryKey {
   const epsilon = operands.magnitude("qk_norm_epsilon", 1e-6);
   const weights = operands.pair(["q_norm_weight", "k_norm_weight"], [1]);
@@ -20,8 +21,9 @@ export function normalizeQueryKey(operands: Operands, { q, k }: QueryKey): Query
   const [qWeight, kWeight] = weights;
   checkShape("q_norm_weight", qWeight.shape, [q.dim]);
   checkShape("k_norm_weight", kWeight.shape, [q.dim]);
-  const norm = (rows: Rows, weight: Float32Array): Rows => {
-    const data = rows.data.slice();
+  const norm = (rows: Rows, given: Operand): Rows => {
+    const weight = widened(given.data, given.form);
+    const data = widened(rows.data, rows.form).slice();
     for (let row = 0; row < data.length; row += rows.dim) {
       let squares = 0;
       for (let d = 0; d < rows.dim; d++) squares += data[row + d]! * data[row + d]!;
@@ -30,14 +32,15 @@ export function normalizeQueryKey(operands: Operands, { q, k }: QueryKey): Query
     }
     return new Rows(rows, rows.layout, data);
   };
-  return { q: norm(q, qWeight.data), k: norm(k, kWeight.data) };
+  return { q: norm(q, qWeight), k: norm(k, kWeight) };
 }
 
 /**
- * Rotary embedding of q and k where do_rotary asks for it. Row n of a sequence has the position starts[sequence] + n,
+ * Rotary embedding of q and k, that of q in f32, where do_rotary asks for it. Row n of a sequence has the position starts[sequence] + n,
  * or that of position_ids; of a prompt the first of position_ids counts, as the position of row 0.
  *
  * @param total keys of the longest sequence
+ * @param form of k
  */
 export function rotateQueryKey(
   heed: Heed,
@@ -46,6 +49,7 @@ export function rotateQueryKey(
   startsQ: Int32Array,
   startsK: Int32Array,
   total: number,
+  form: FloatForm,
 ): QueryKey {
   const interleaved = operands.flag("rotary_interleaved");
   if (!operands.flag("do_rotary")) return { q, k };
@@ -74,8 +78,8 @@ export function rotateQueryKey(
     return Int32Array.from({ length: starts.length * length }, (_, n) => startOf(n) + (n % length));
   };
   return {
-    q: rotateRows(heed, q, tables, positions(startsQ, q.length), interleaved),
-    k: rotateRows(heed, k, tables, positions(startsK, k.length), interleaved),
+    q: rotateRows(heed, q, tables, positions(startsQ, q.length), interleaved, "f32"),
+    k: rotateRows(heed, k, tables, positions(startsK, k.length), interleaved, form),
   };
 }
 

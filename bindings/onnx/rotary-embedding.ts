@@ -2,11 +2,13 @@ import { checkInteger, wrongValue } from "../check.ts";
 import type { Heed } from "../heed.ts";
 import { MAX_DIM, MAX_HEADS } from "../limits.ts";
 import { outputsOf } from "./outputs.ts";
-import { Rows } from "./rows.ts";
+import { type FloatForm, given, zeros } from "./halves.ts";
+import { Rows, tensorOf } from "./rows.ts";
 import {
+  type OnnxFloats,
   type OnnxIntegers,
+  type OnnxLike,
   type OnnxNumber,
-  type OnnxTensor,
   FLOATS,
   INTEGERS,
   Operands,
@@ -18,10 +20,10 @@ import {
 } from "./operands.ts";
 
 /** Inputs of RotaryEmbedding: `X` of ai.onnx, opset 23, or `input` of com.microsoft. @category Rotary embedding */
-export type OnnxRotaryEmbeddingInputs = ({ X: OnnxTensor } | { input: OnnxTensor }) & {
-  /** Cosines [max_positions, rotary_dim / 2]; without position_ids [batch, length, rotary_dim / 2]. */
-  cos_cache: OnnxTensor;
-  sin_cache: OnnxTensor;
+export type OnnxRotaryEmbeddingInputs = ({ X: OnnxFloats } | { input: OnnxFloats }) & {
+  /** Cosines [max_positions, rotary_dim / 2]; without position_ids [batch, length, rotary_dim / 2]. Of the type of X. */
+  cos_cache: OnnxFloats;
+  sin_cache: OnnxFloats;
   /** [batch, length]. For com.microsoft also one element: the position of the first row. */
   position_ids?: OnnxIntegers | undefined;
 };
@@ -38,10 +40,12 @@ export interface OnnxRotaryEmbeddingAttributes {
   scale?: OnnxNumber | undefined;
 }
 
-/** The output, in the shape of the input. It is made when it is first read. @category Rotary embedding */
-export type OnnxRotaryEmbeddingOutputs<Inputs> = Inputs extends { X: OnnxTensor }
-  ? { readonly Y: OnnxTensor }
-  : { readonly output: OnnxTensor };
+/** The output, in the shape and the type of the input. It is made when it is first read. @category Rotary embedding */
+export type OnnxRotaryEmbeddingOutputs<Inputs> = Inputs extends { X: infer X extends OnnxFloats }
+  ? { readonly Y: OnnxLike<X> }
+  : Inputs extends { input: infer Input extends OnnxFloats }
+    ? { readonly output: OnnxLike<Input> }
+    : never;
 
 const ATTRIBUTES = ["interleaved", "num_heads", "rotary_embedding_dim", "is_packed_batching", "scale"];
 
@@ -66,14 +70,15 @@ export function onnxRotaryEmbedding<const Inputs extends OnnxRotaryEmbeddingInpu
   inputs: Inputs,
   attributes: OnnxRotaryEmbeddingAttributes = {},
 ): OnnxRotaryEmbeddingOutputs<Inputs> {
-  const given = readGiven("inputs", inputs);
-  const contrib = "input" in given;
+  const read = readGiven("inputs", inputs);
+  const contrib = "input" in read;
   const [name, output] = contrib ? (["input", "output"] as const) : (["X", "Y"] as const);
   const kinds = { [name]: FLOATS, cos_cache: FLOATS, sin_cache: FLOATS, position_ids: INTEGERS };
-  const operands = new Operands(heed, given, kinds, attributes, ATTRIBUTES);
+  const operands = new Operands(heed, read, kinds, attributes, ATTRIBUTES);
   refuseAttribute(operands, "is_packed_batching", 0, "sequences come padded");
   refuseAttribute(operands, "scale", 1, "angles are those of the tables");
   const { data, shape } = required(operands, name, [3, 4]);
+  const form = operands.formOf(name, "cos_cache", "sin_cache");
   const tables = tablesOf(operands, operands.has("position_ids") ? 2 : 3);
   const attribute = operands.count("num_heads", 0, 0, MAX_HEADS);
   const width = shape.at(-1)!;
@@ -101,21 +106,11 @@ export function onnxRotaryEmbedding<const Inputs extends OnnxRotaryEmbeddingInpu
   const positions = positionsOf(operands, batch, length, tables.shape[0]!, contrib, data.length === 0);
   const interleaved = operands.flag("interleaved");
 
+  const layout = shape.length === 4 ? "bhld" : "blhd";
   return outputsOf({
-    [output]: (): OnnxTensor => {
-      if (data.length === 0) return { data: new Float32Array(0), shape };
-      const { out } = heed.rotary(data, {
-        numHeads,
-        headDim,
-        batch,
-        layout: shape.length === 4 ? "bhld" : "blhd",
-        positions,
-        rotaryDim,
-        cos: tables.cos,
-        sin: tables.sin,
-        interleaved,
-      });
-      return { data: out, shape };
+    [output]: (): unknown => {
+      const rows = new Rows({ batch, heads: numHeads, length, dim: headDim }, layout, data, form);
+      return tensorOf(rotateRows(heed, rows, tables, positions, interleaved, form).data, shape, form);
     },
   }) as OnnxRotaryEmbeddingOutputs<Inputs>;
 }
@@ -126,21 +121,25 @@ export function tablesOf(operands: Operands, rank: number) {
   const sin = required(operands, "sin_cache", [rank]);
   checkShape("sin_cache", sin.shape, cos.shape);
   const half = checkInteger(`cos_cache.shape[${rank - 1}]`, cos.shape.at(-1), 1);
-  return { cos: cos.data, sin: sin.data, shape: cos.shape, rotaryDim: 2 * half };
+  const tables = { cos: given(cos.data, cos.form), sin: given(sin.data, sin.form) };
+  return { ...tables, shape: cos.shape, rotaryDim: 2 * half };
 }
 
-/** The rows, each rotated by the angles of its position. `positions`: [batch·length]. */
+/** The rows in a form, each rotated by the angles of its position. `positions`: [batch·length], or that of the first. */
 export function rotateRows(
   heed: Heed,
   rows: Rows,
   { cos, sin, rotaryDim }: ReturnType<typeof tablesOf>,
-  positions: Int32Array,
+  positions: number | Int32Array,
   interleaved: boolean,
+  form: FloatForm,
 ): Rows {
   const { heads: numHeads, dim: headDim, batch, layout, data } = rows;
-  if (rows.isEmpty) return rows;
+  if (data.length === 0) return new Rows(rows, layout, zeros(0, form), form);
+  const out = form === "f32" ? undefined : zeros(data.length, form);
   const options = { numHeads, headDim, batch, layout, positions, cos, sin, rotaryDim, interleaved };
-  return new Rows(rows, layout, heed.rotary(data, options).out);
+  const result = heed.rotary(given(data, rows.form), { ...options, out: out && given(out, form) });
+  return new Rows(rows, layout, out ?? (result.out as Float32Array), form);
 }
 
 /** The position of the first row, or of every row. Without position_ids row n has row n of the tables. */

@@ -233,7 +233,7 @@ export class AngleTable {
   }
 
   /** The tables times scale where they stand. */
-  #tables(): AngleRule["tables"] {
+  #tables(): { cos: Float32Array; sin: Float32Array } | undefined {
     if (this.#copy === undefined) return undefined;
     const length = this.rows * this.#half;
     return {

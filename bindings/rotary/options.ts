@@ -9,10 +9,9 @@ import {
   wrongValue,
 } from "../check.ts";
 import type { Arena } from "../memory/arena.ts";
-import { type Floats, checkFloats, checkFloatsOf } from "../memory/data.ts";
+import { type FloatRows, type Floats, checkFloats, checkFloatsOf, halves } from "../memory/data.ts";
 import { ARRANGEMENT_NAMES, type Layout } from "../memory/layout.ts";
-import type { Rows, Written } from "../memory/output.ts";
-import type { Tensor } from "../memory/tensor.ts";
+import type { Written } from "../memory/output.ts";
 import type { Names } from "../options.ts";
 import { checkSections, readSections } from "./sections.ts";
 
@@ -34,9 +33,9 @@ export interface RotaryForm {
    */
   attentionScale?: number | undefined;
   /** [maxPositions, rotaryDim / 2]: the cosines of the angles of each position. With `sin`, instead of `base`. */
-  cos?: Float32Array | Tensor | undefined;
+  cos?: FloatRows | undefined;
   /** [maxPositions, rotaryDim / 2]: the sines. */
-  sin?: Float32Array | Tensor | undefined;
+  sin?: FloatRows | undefined;
   /** How many floats of a row are rotated: an even number. The rest stay as they are. Default headDim. */
   rotaryDim?: number | undefined;
   /** True: pair j is the floats 2j and 2j + 1. False: the floats j and j + rotaryDim / 2. Default false. */
@@ -58,8 +57,8 @@ export const FORM_NAMES: Names<RotaryForm> = {
   base: 0,
   frequencies: 0,
   attentionScale: 0,
-  cos: 0,
-  sin: 0,
+  cos: halves,
+  sin: halves,
   rotaryDim: 0,
   interleaved: 0,
   sections: readSections,
@@ -67,7 +66,7 @@ export const FORM_NAMES: Names<RotaryForm> = {
 };
 
 /** What `rotary` takes besides x. @category Rotary */
-export interface RotaryOptions<Out extends Rows | undefined = Rows | undefined> extends RotaryForm {
+export interface RotaryOptions<Out extends FloatRows | undefined = FloatRows | undefined> extends RotaryForm {
   /** Heads of x. */
   numHeads: number;
   /** Floats in a row of x. */
@@ -93,11 +92,11 @@ export const ROTARY_NAMES: Names<RotaryOptions> = {
   ...ARRANGEMENT_NAMES,
   headDim: 0,
   positions: 0,
-  out: 0,
+  out: halves,
 };
 
 /** What `rotary` returns. @category Rotary */
-export interface RotaryResult<Out = Rows | undefined> {
+export interface RotaryResult<Out = FloatRows | undefined> {
   /** In the shape of x. */
   out: Written<Out>;
 }
@@ -119,8 +118,17 @@ export interface CheckedForm {
   axisOf: Uint8Array | undefined;
 }
 
-/** Checks a form for rows of `headDim` floats. `prefix` comes before the names of options in errors. */
-export function checkForm(arena: Arena, options: RotaryForm, headDim: number, prefix = ""): CheckedForm {
+/**
+ * Checks a form for rows of `headDim` floats. `prefix` comes before the names of options in errors; `check` says which
+ * floats tables may be.
+ */
+export function checkForm(
+  arena: Arena,
+  options: RotaryForm,
+  headDim: number,
+  prefix = "",
+  check = checkFloats,
+): CheckedForm {
   const { rotaryDim = headDim, interleaved = false, base = 10000, attentionScale = 1 } = options;
   checkInteger(`${prefix}rotaryDim`, rotaryDim, 1);
   if (rotaryDim % 2 !== 0 || rotaryDim > headDim) {
@@ -128,7 +136,7 @@ export function checkForm(arena: Arena, options: RotaryForm, headDim: number, pr
   }
   checkBoolean(`${prefix}interleaved`, interleaved);
   const half = rotaryDim / 2;
-  const tables = checkTables(arena, options, half, prefix);
+  const tables = checkTables(arena, options, half, prefix, check);
   const frequencies = checkFrequencies(`${prefix}frequencies`, options.frequencies, half);
   if (tables && frequencies)
     throw wrongValue(`${prefix}frequencies`, "nothing beside cos and sin", options.frequencies);
@@ -154,11 +162,17 @@ function checkFrequencies(title: string, value: unknown, half: number): Float64A
 }
 
 /** Checks that both tables are given or none, and that they have the same size: whole rows of `half` floats. */
-function checkTables(arena: Arena, { cos, sin }: RotaryForm, half: number, prefix: string): CheckedForm["tables"] {
+function checkTables(
+  arena: Arena,
+  { cos, sin }: RotaryForm,
+  half: number,
+  prefix: string,
+  check: typeof checkFloats,
+): CheckedForm["tables"] {
   if (cos === undefined && sin === undefined) return undefined;
-  const checked = checkFloats(`${prefix}cos`, cos, arena);
+  const checked = check(`${prefix}cos`, cos, arena);
   checkRows(`${prefix}cos`, checked.length, half, "rotaryDim / 2");
-  return { cos: checked, sin: checkFloatsOf(`${prefix}sin`, sin, arena, checked.length, "that of cos") };
+  return { cos: checked, sin: checkFloatsOf(`${prefix}sin`, sin, arena, checked.length, "that of cos", check) };
 }
 
 /** Checks that a table of `rows` rows, `what`, has one for each of the `count` positions from `first` on. */

@@ -75,12 +75,18 @@ export function checkSettings(options: ShardedCacheOptions, places: number): Set
 
 /** A form of which nothing of the caller's changes the arrays later; `rotary` of heed checks it. */
 function ownForm(form: RotaryForm): RotaryForm {
-  const own = Object.entries(form).map(([name, value]: [string, unknown]) => {
-    const isArray = isTypedArray("Float32Array", value) || isTypedArray("Float64Array", value);
-    return [name, isArray ? (value as Float32Array).slice() : value];
-  });
-  return Object.fromEntries(own) as RotaryForm;
+  return Object.fromEntries(Object.entries(form).map(([name, value]) => [name, own(value)]));
 }
+
+/** A copy of an array of floats, or of { data, dtype }; any other value as it is. */
+function own(value: unknown): unknown {
+  if (FLOAT_ARRAYS.some((kind) => isTypedArray(kind, value))) return (value as Float32Array).slice();
+  if (!isObject(value) || ArrayBuffer.isView(value) || !Object.hasOwn(value, "dtype")) return value;
+  const { data, dtype } = value as { data?: unknown; dtype?: unknown };
+  return { data: own(data), dtype };
+}
+
+const FLOAT_ARRAYS = ["Float32Array", "Float64Array", "Float16Array", "Uint16Array"];
 
 /** The shape of a place. */
 export function shapeOf(whole: ShardShape, place: number): ShardShape {

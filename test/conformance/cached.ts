@@ -2,6 +2,7 @@ import type { Heed } from "../../bindings/heed.ts";
 import type { KvCache } from "../../bindings/kv-cache/kv-cache.ts";
 import type { CacheAttentionOptions } from "../../bindings/kv-cache/options.ts";
 import type { AttentionOptions } from "../../bindings/attention/options.ts";
+import type { HalfArray } from "../../bindings/memory/data.ts";
 import type { Dtype } from "../support/kv-model.ts";
 
 /**
@@ -10,21 +11,24 @@ import type { Dtype } from "../support/kv-model.ts";
  */
 export function throughCache(heed: Heed, past: number, dtype: Dtype): Heed {
   const cached = <Result>(
-    k: Float32Array,
-    v: Float32Array,
+    k: Rows,
+    v: Rows,
     options: AttentionOptions,
     call: (cache: KvCache, options: CacheAttentionOptions) => Result,
   ) => {
     const { numHeads, numKvHeads = numHeads, headDim, valueDim = headDim, batch = 1, ...rest } = options;
     const { layout = "blhd", kvLengths, keepMask, bias, ...more } = rest;
-    const keys = k.length / (batch * numKvHeads * headDim);
+    const keys = dataOf(k).length / (batch * numKvHeads * headDim);
     using cache = heed.createKvCache({ numKvHeads, headDim, valueDim, capacity: keys, batch, dtype });
     const lengths = kvLengths ?? new Int32Array(batch).fill(keys);
     for (const [from, to] of [
       [0, past],
       [past, keys],
     ] as const) {
-      const rows = (of: Float32Array) => rowsOf(of, batch, numKvHeads, keys, layout, from, to);
+      const rows = (of: Rows): Rows => {
+        const data = rowsOf(dataOf(of), batch, numKvHeads, keys, layout, from, to);
+        return data instanceof Float32Array ? data : { data, dtype: (of as HalfArray).dtype };
+      };
       const counts = lengths.map((length) => Math.min(Math.max(length - from, 0), to - from));
       cache.append(rows(k), rows(v), { layout, lengths: counts });
     }
@@ -37,28 +41,33 @@ export function throughCache(heed: Heed, past: number, dtype: Dtype): Heed {
       ...(bias && { bias: { ...bias, ...cropped(bias as { data: Float32Array; shape: number[] }, keys, length) } }),
     });
   };
-  const attention = (q: Float32Array, k: Float32Array, v: Float32Array, options: AttentionOptions) =>
+  const attention = (q: Rows, k: Rows, v: Rows, options: AttentionOptions) =>
     cached(k, v, options, (cache, rest) => cache.attention(q, rest));
-  const attentionWeights = (q: Float32Array, k: Float32Array, options: AttentionOptions) =>
+  const attentionWeights = (q: Rows, k: Rows, options: AttentionOptions) =>
     cached(k, k, { ...options, valueDim: options.headDim }, (cache, rest) =>
       cache.attentionWeights(q, { ...rest, lse: undefined }),
     );
   return { attention, attentionWeights } as unknown as Heed;
 }
 
+type Rows = Float32Array | HalfArray;
+type Elements = Float32Array | Uint16Array;
+
+const dataOf = (rows: Rows): Elements => (rows instanceof Float32Array ? rows : (rows.data as Uint16Array));
+
 /** Rows `from` … `to` of every head, in the same layout. */
 function rowsOf(
-  all: Float32Array,
+  all: Elements,
   batch: number,
   heads: number,
   keys: number,
   layout: "blhd" | "bhld",
   from: number,
   to: number,
-): Float32Array {
+): Elements {
   const outer = layout === "blhd" ? batch : batch * heads;
   const row = all.length / (outer * keys);
-  const taken = new Float32Array(outer * (to - from) * row);
+  const taken = new (all.constructor as Float32ArrayConstructor)(outer * (to - from) * row);
   for (let n = 0; n < outer; n++) {
     taken.set(all.subarray((n * keys + from) * row, (n * keys + to) * row), n * (to - from) * row);
   }

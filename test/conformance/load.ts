@@ -1,5 +1,8 @@
 // Reads tensor-cases/1: NAME.json lists the cases, NAME.bin holds their tensors, little-endian and in C order.
 
+import type { HalfArray } from "../../bindings/memory/data.ts";
+import { floatsOf as widened } from "../support/halves.ts";
+
 export type DType = "float32" | "float64" | "float16" | "bfloat16" | "int8" | "uint8" | "int32" | "int64" | "bool";
 
 export interface TensorRef {
@@ -33,6 +36,8 @@ export interface Value {
   dtype: DType;
   shape: number[];
   data: Float32Array<ArrayBuffer>;
+  /** The same in the type of the tensor, where that has 16 bits. */
+  halves?: HalfArray & { data: Uint16Array };
 }
 
 export type Values = Partial<Record<string, Value>>;
@@ -44,8 +49,14 @@ export function number(attrs: CaseRef["attrs"], name: string, missing: number): 
 }
 
 export function valueOf(bin: ArrayBuffer, { dtype, shape, offset, bytes }: TensorRef): Value {
-  return { dtype, shape, data: floatsOf(bin, dtype, offset, bytes) };
+  const type = HALVES[dtype];
+  if (!type) return { dtype, shape, data: floatsOf(bin, dtype, offset, bytes) };
+  const halves = { data: new Uint16Array(bin, offset, bytes / 2), dtype: type };
+  return { dtype, shape, data: widened(halves), halves };
 }
+
+/** What heed calls the types of 16 bits. */
+export const HALVES: Partial<Record<DType, HalfArray["dtype"]>> = { float16: "f16", bfloat16: "bf16" };
 
 function floatsOf(bin: ArrayBuffer, dtype: DType, offset: number, bytes: number): Float32Array<ArrayBuffer> {
   switch (dtype) {
@@ -53,10 +64,6 @@ function floatsOf(bin: ArrayBuffer, dtype: DType, offset: number, bytes: number)
       return new Float32Array(bin, offset, bytes / 4);
     case "float64":
       return Float32Array.from(new Float64Array(bin, offset, bytes / 8));
-    case "float16":
-      return Float32Array.from(new Uint16Array(bin, offset, bytes / 2), f16ToF32);
-    case "bfloat16":
-      return new Float32Array(Uint32Array.from(new Uint16Array(bin, offset, bytes / 2), (x) => x << 16).buffer);
     case "int64":
       return Float32Array.from(new BigInt64Array(bin, offset, bytes / 8), Number);
     case "int32":
@@ -66,13 +73,4 @@ function floatsOf(bin: ArrayBuffer, dtype: DType, offset: number, bytes: number)
     default:
       return Float32Array.from(new Uint8Array(bin, offset, bytes));
   }
-}
-
-function f16ToF32(half: number): number {
-  const sign = half & 0x8000 ? -1 : 1;
-  const exponent = (half >> 10) & 31;
-  const mantissa = half & 1023;
-  if (exponent === 0) return sign * mantissa * 2 ** -24;
-  if (exponent === 31) return mantissa ? NaN : sign * Infinity;
-  return sign * (1 + mantissa / 1024) * 2 ** (exponent - 15);
 }

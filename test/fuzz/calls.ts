@@ -7,6 +7,7 @@ import {
   type Draw,
   type Given,
   type World,
+  anyFloats,
   chance,
   floats,
   integer,
@@ -43,11 +44,11 @@ export const MAKERS: Record<string, Maker> = {
   },
   merge: (draw, world, s) => {
     const heads = s.numKvHeads * s.group;
-    const part = () => object({ out: floats(draw, world, rows(s) * s.headDim), lse: floats(draw, world, rows(s)) });
+    const part = () => object({ out: anyFloats(draw, world, rows(s) * s.headDim), lse: floats(draw, world, rows(s)) });
     const options: Options = { numHeads: literal(heads), headDim: literal(s.headDim), batch: literal(s.batch) };
-    maybe(draw, options, 3, "sinks", () => floats(draw, world, heads));
+    maybe(draw, options, 3, "sinks", () => anyFloats(draw, world, heads));
     maybe(draw, options, 3, "layout", () => literal(pick(draw, ["blhd", "bhld"])));
-    output(draw, world, rows(s) * s.headDim, "out", options);
+    maybe(draw, options, 2, "out", () => anyFloats(draw, world, rows(s) * s.headDim));
     output(draw, world, rows(s), "lse", options);
     const parts = Array.from({ length: integer(draw, 1, 3) }, part);
     return { given: [list(parts), object(options)], run: method(world, "merge") };
@@ -55,7 +56,7 @@ export const MAKERS: Record<string, Maker> = {
   rotary: (draw, world, s) => {
     const heads = s.numKvHeads * s.group;
     const headDim = Math.max(2, s.headDim);
-    const x = floats(draw, world, rows(s) * headDim);
+    const x = anyFloats(draw, world, rows(s) * headDim);
     const options: Options = {
       numHeads: literal(heads),
       headDim: literal(headDim),
@@ -73,6 +74,7 @@ export const MAKERS: Record<string, Maker> = {
     );
     maybe(draw, options, 3, "layout", () => literal(pick(draw, ["blhd", "bhld"])));
     if (chance(draw, 4)) options["out"] = x;
+    else maybe(draw, options, 3, "out", () => anyFloats(draw, world, rows(s) * headDim));
     return { given: [x, object(options)], run: method(world, "rotary") };
   },
   linear: (draw, world, s) => {

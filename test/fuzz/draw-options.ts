@@ -4,6 +4,7 @@ import {
   type Draw,
   type Given,
   type World,
+  anyFloats,
   bytes,
   chance,
   floats,
@@ -113,8 +114,8 @@ export function rotaryForm(draw: Draw, world: World, headDim: number, positions:
   maybe(draw, options, 3, "interleaved", () => literal(chance(draw, 2)));
   const kind = integer(draw, 0, 5);
   if (kind < 2) {
-    options["cos"] = floats(draw, world, (positions * rotaryDim) / 2);
-    options["sin"] = floats(draw, world, (positions * rotaryDim) / 2);
+    options["cos"] = anyFloats(draw, world, (positions * rotaryDim) / 2);
+    options["sin"] = anyFloats(draw, world, (positions * rotaryDim) / 2);
   } else if (kind === 2) {
     options["frequencies"] = frequencies(draw, rotaryDim / 2);
   } else maybe(draw, options, 3, "base", () => literal(pick(draw, [0.5, 2, 10000, 5e5])));

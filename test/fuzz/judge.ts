@@ -74,14 +74,14 @@ function checkError(error: unknown): void {
 }
 
 /** The bits of floats, as many as the engine says that there are. */
-const words = (floats: Float32Array): Uint32Array => new Uint32Array(new Float32Array(floats).buffer);
+const words = (floats: Float32Array | Uint16Array): Uint32Array => new Uint32Array(new Float32Array(floats).buffer);
 
 /** Every float that can be reached in a value, as bits. */
 function contentsOf(value: unknown, depth = 0): number[] {
   if (types.isProxy(value)) return [];
   if (types.isTypedArray(value) && isLost(value)) return [];
   if (value instanceof Float32Array) return [...words(value)];
-  if (value instanceof Int32Array || value instanceof Uint8Array) return [...value];
+  if (value instanceof Int32Array || value instanceof Uint8Array || value instanceof Uint16Array) return [...value];
   if (typeof value !== "object" || value === null || depth > 2) return [];
   if (isTensor(value)) return [...words(value.data)];
   if (Object.getPrototypeOf(value) !== Object.prototype) return [];
@@ -95,9 +95,9 @@ function isLost(view: ArrayBufferView): boolean {
   return Reflect.get(Uint8Array.prototype, "byteLength", view) === 0;
 }
 
-function isTensor(value: object): value is { data: Float32Array } {
+function isTensor(value: object): value is { data: Float32Array | Uint16Array } {
   try {
-    return value.constructor.name === "Tensor" && (value as { data: unknown }).data instanceof Float32Array;
+    return value.constructor.name === "Tensor" && ArrayBuffer.isView((value as { data: unknown }).data);
   } catch {
     return false; // Disposed, a Proxy, or hostile.
   }

@@ -9,18 +9,29 @@ import {
   onnxMultiHeadAttention,
   onnxRotaryEmbedding,
 } from "../../bindings/onnx/index.ts";
+import type { FloatDtype } from "../../bindings/memory/float-types.ts";
+import { halvesOf } from "../support/halves.ts";
 import { type Maker, type Options, type Sizes, maybe, weightsOf } from "./parts.ts";
 import { type Draw, type Given, type World, bytes, chance, integer, list, literal, object, pick } from "./values.ts";
 
 const simd = readFileSync(new URL("../dist/simd.wasm", import.meta.url));
 
-/** An array of ones as a tensor of `shape`. */
-function tensor(draw: Draw, shape: readonly number[]): Given {
+/** Floats from 0 to 1 as a tensor of `shape`. */
+function tensor(draw: Draw, shape: readonly number[], dtype: FloatDtype = "f32"): Given {
   const length = shape.reduce((all, size) => all * size, 1);
-  const value = Float32Array.from({ length }, (_, i) => ((i * 37) % 11) / 11);
-  const data = { value, text: `Float32Array(${length})` };
-  const sizes = list(shape.map(literal));
-  return chance(draw, 8) ? object({ data, shape: sizes, name: literal("x") }) : object({ data, shape: sizes });
+  const floats = Float32Array.from({ length }, (_, i) => ((i * 37) % 11) / 11);
+  const value = dtype === "f32" ? floats : halvesOf(floats, dtype).data;
+  const data = { value, text: `${dtype}(${length})` };
+  const entries: Options = { data, shape: list(shape.map(literal)) };
+  if (dtype !== "f32") entries["dtype"] = literal(dtype);
+  if (chance(draw, 8)) entries["name"] = literal("x");
+  return object(entries);
+}
+
+/** Makes tensors of one type, now and then of another. */
+function tensorsOf(draw: Draw): (shape: readonly number[]) => Given {
+  const dtype = pick(draw, ["f32", "f32", "f16", "bf16"] as const);
+  return (shape) => tensor(draw, shape, chance(draw, 20) ? "f16" : dtype);
 }
 
 /** Integers of 32 or 64 bits as a tensor. */
@@ -142,15 +153,16 @@ export const OTHER_MAKERS: Record<string, Maker> = {
   }),
   onnxAttention: (draw, world, plain) => {
     const s = empty(draw, plain);
+    const of = tensorsOf(draw);
     const heads = s.numKvHeads * s.group;
     const inputs: Options = {
-      Q: tensor(draw, [s.batch, heads, s.rowsQ, s.headDim]),
-      K: tensor(draw, [s.batch, s.numKvHeads, s.rowsKv, s.headDim]),
-      V: tensor(draw, [s.batch, s.numKvHeads, s.rowsKv, s.valueDim]),
+      Q: of([s.batch, heads, s.rowsQ, s.headDim]),
+      K: of([s.batch, s.numKvHeads, s.rowsKv, s.headDim]),
+      V: of([s.batch, s.numKvHeads, s.rowsKv, s.valueDim]),
     };
     maybe(draw, inputs, 3, "attn_mask", () =>
       chance(draw, 2)
-        ? tensor(draw, [s.rowsQ, s.rowsKv])
+        ? of([s.rowsQ, s.rowsKv])
         : object({ data: bytes(draw, s.rowsQ * s.rowsKv), shape: list([literal(s.rowsQ), literal(s.rowsKv)]) }),
     );
     maybe(draw, inputs, 3, "nonpad_kv_seqlen", () =>
@@ -168,13 +180,14 @@ export const OTHER_MAKERS: Record<string, Maker> = {
   },
   onnxMultiHeadAttention: (draw, world, plain) => {
     const s = empty(draw, plain);
+    const of = tensorsOf(draw);
     const hidden = 2 * s.headDim;
     const inputs: Options = {
-      query: tensor(draw, [s.batch, s.rowsQ, hidden]),
-      key: tensor(draw, [s.batch, s.rowsKv, hidden]),
-      value: tensor(draw, [s.batch, s.rowsKv, hidden]),
+      query: of([s.batch, s.rowsQ, hidden]),
+      key: of([s.batch, s.rowsKv, hidden]),
+      value: of([s.batch, s.rowsKv, hidden]),
     };
-    maybe(draw, inputs, 3, "bias", () => tensor(draw, [3 * hidden]));
+    maybe(draw, inputs, 3, "bias", () => of([3 * hidden]));
     maybe(draw, inputs, 3, "key_padding_mask", () =>
       wholes(
         draw,
@@ -188,13 +201,14 @@ export const OTHER_MAKERS: Record<string, Maker> = {
   },
   onnxGroupQueryAttention: (draw, world, plain) => {
     const s = empty(draw, plain);
+    const of = tensorsOf(draw);
     const [heads, past, length] = [s.numKvHeads * s.group, integer(draw, 0, 3), Math.max(1, s.rowsQ)];
     const inputs: Options = {
-      query: tensor(draw, [s.batch, length, heads * s.headDim]),
-      key: tensor(draw, [s.batch, length, s.numKvHeads * s.headDim]),
-      value: tensor(draw, [s.batch, length, s.numKvHeads * s.headDim]),
-      past_key: tensor(draw, [s.batch, s.numKvHeads, past, s.headDim]),
-      past_value: tensor(draw, [s.batch, s.numKvHeads, past, s.headDim]),
+      query: of([s.batch, length, heads * s.headDim]),
+      key: of([s.batch, length, s.numKvHeads * s.headDim]),
+      value: of([s.batch, length, s.numKvHeads * s.headDim]),
+      past_key: of([s.batch, s.numKvHeads, past, s.headDim]),
+      past_value: of([s.batch, s.numKvHeads, past, s.headDim]),
       seqlens_k: wholes(
         draw,
         Array.from({ length: s.batch }, () => past + length - 1),
@@ -209,10 +223,11 @@ export const OTHER_MAKERS: Record<string, Maker> = {
   },
   onnxRotaryEmbedding: (draw, world, plain) => {
     const s = empty(draw, plain);
+    const of = tensorsOf(draw);
     const inputs: Options = {
-      X: tensor(draw, [s.batch, 2, s.rowsQ, 4]),
-      cos_cache: tensor(draw, [20, 2]),
-      sin_cache: tensor(draw, [20, 2]),
+      X: of([s.batch, 2, s.rowsQ, 4]),
+      cos_cache: of([20, 2]),
+      sin_cache: of([20, 2]),
       position_ids: wholes(
         draw,
         Array.from({ length: s.batch * s.rowsQ }, () => integer(draw, 0, 19)),

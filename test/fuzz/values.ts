@@ -3,7 +3,9 @@ import { createContext, runInContext } from "node:vm";
 import fc from "fast-check";
 import type { Heed } from "../../bindings/heed.ts";
 import type { KvCache } from "../../bindings/kv-cache/kv-cache.ts";
+import type { FloatDtype } from "../../bindings/memory/float-types.ts";
 import type { Tensor } from "../../bindings/memory/tensor.ts";
+import { halvesOf } from "../support/halves.ts";
 
 /** Draws a value from an arbitrary of fast-check, which can shrink it later. */
 export type Draw = fc.GeneratorValue;
@@ -19,7 +21,7 @@ export interface World {
   heed: Heed;
   other: Heed;
   cache: KvCache;
-  tensors: Tensor[];
+  tensors: Tensor<FloatDtype>[];
   /** Whether code of the caller has run inside the call, so that what it did is not the call's doing. */
   interfered: boolean;
   /** Whether a NaN or an infinity is among the floats. */
@@ -78,6 +80,23 @@ export function floats(draw: Draw, world: World, length: number): Given {
     default:
       return { value: Float32Array.from(values), text: `Float32Array${text}` };
   }
+}
+
+/** The same, or such of 16 bits: in a Uint16Array with its dtype, or in a Tensor. */
+export function anyFloats(draw: Draw, world: World, length: number): Given {
+  if (chance(draw, 2)) return floats(draw, world, length);
+  const seed = integer(draw, 0, 999);
+  const dtype = pick(draw, ["f16", "bf16"] as const);
+  const { data } = halvesOf(
+    Array.from({ length }, (_, i) => (((i * 7919 + seed * 104729) % 401) - 200) / 100),
+    dtype,
+  );
+  const text = `${dtype}(${length}, seed ${seed})`;
+  if (chance(draw, 2)) return { value: { data, dtype }, text };
+  const tensor = world.heed.tensor(length, dtype);
+  tensor.data.set(data);
+  world.tensors.push(tensor);
+  return { value: tensor, text: `Tensor of ${text}` };
 }
 
 export function integers(draw: Draw, values: readonly number[]): Given {

@@ -1,5 +1,6 @@
 // The functions that may run on threads, on the data of one problem of attention.
 import type { Heed } from "heed";
+import { halvesOf } from "./halves.ts";
 import type { Problem } from "./problems.ts";
 import { type Numbers, copies } from "./scenarios/scenario.ts";
 import { transposed } from "./linear.ts";
@@ -42,10 +43,12 @@ export function everyCall({ q, k, v, options }: Problem): Record<string, (heed: 
       const merged = { numHeads, headDim: valueDim, batch, layout, sinks: options.sinks };
       const [out, lse] = [tensorOf(heed, part.out), tensorOf(heed, part.lse)];
       const tensors = { out: heed.tensor(out.length), lse: heed.tensor(lse.length) };
+      const rounded = { data: new Uint16Array(out.length), dtype: "bf16" } as const;
       const results = [
         ...copies(heed.merge([part, { out, lse }, part], merged)),
         ...copies(heed.merge([part, { out, lse }], { ...merged, ...tensors })),
         ...copies(heed.merge([part, { out, lse }], { ...merged, out, lse })),
+        ...copies(heed.merge([part, { out: halvesOf(part.out, "f16"), lse }], { ...merged, out: rounded })),
       ];
       for (const tensor of [out, lse, tensors.out, tensors.lse]) tensor.dispose();
       return results;

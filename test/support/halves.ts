@@ -1,5 +1,6 @@
 // 16-bit floats in plain arithmetic, apart from the kernels: binary16 and bfloat16, to and from f32.
 import fc from "fast-check";
+import { expect } from "vitest";
 import type { HalfArray } from "../../bindings/memory/data.ts";
 import type { FloatDtype } from "../../bindings/memory/float-types.ts";
 import type { Tensor } from "../../bindings/memory/tensor.ts";
@@ -116,4 +117,37 @@ export function bitsOfFloats(floats: Float32Array): number[] {
 /** 16 bits, all NaN alike. */
 export function bitsOfHalves(data: Uint16Array, dtype: HalfDtype): number[] {
   return Array.from(data, (bits) => ((bits & 0x7fff) > FORMATS[dtype].infinity ? NaN : bits));
+}
+
+/** Expects an output, of whatever type, to have the floats `expected`, rounded to it. */
+export function expectRounded(out: Float32Array | HalfArray | Tensor<FloatDtype>, expected: Float32Array): void {
+  if (out instanceof Float32Array) {
+    expect(bitsOfFloats(out)).toEqual(bitsOfFloats(expected));
+    return;
+  }
+  if (out.dtype === "f32") {
+    expectRounded(out.data as unknown as Float32Array, expected);
+    return;
+  }
+  const dtype = out.dtype;
+  const rounded = Uint16Array.from(expected, (x) => bitsOr(toBits(x, dtype)));
+  expect(bitsOfHalves(out.data as Uint16Array, dtype)).toEqual(bitsOfHalves(rounded, dtype));
+}
+
+/** The bits, where NaN stands for those of a NaN. */
+export const bitsOr = (bits: number): number => (Number.isNaN(bits) ? 0x7fff : bits);
+
+/** Every value of a format, what lies half-way between neighbours, and the floats beside those; both signs. */
+export function boundaries(dtype: HalfDtype): number[] {
+  const infinity = { f16: 0x7c00, bf16: 0x7f80 }[dtype];
+  const largest = fromBits(infinity - 1, dtype);
+  const values: number[] = [NaN, Infinity, -Infinity, 3.4028234663852886e38, 2 ** -149, 2 ** -126, largest];
+  for (let bits = 0; bits < infinity; bits++) {
+    const [low, high] = [fromBits(bits, dtype), fromBits(bits + 1, dtype)];
+    values.push(low);
+    const middle = Math.fround((low + (high === Infinity ? 2 * low - fromBits(bits - 1, dtype) : high)) / 2);
+    const word = new Uint32Array(Float32Array.of(middle).buffer)[0]!;
+    for (const near of [word - 1, word, word + 1]) values.push(new Float32Array(Uint32Array.of(near).buffer)[0]!);
+  }
+  return values.flatMap((x) => [x, -x]);
 }

@@ -1,11 +1,4 @@
 // The functions of an instance that keep nothing.
-import {
-  type OnnxTensor,
-  onnxAttention,
-  onnxGroupQueryAttention,
-  onnxMultiHeadAttention,
-  onnxRotaryEmbedding,
-} from "../../../bindings/onnx/index.ts";
 import { halvesOf } from "../halves.ts";
 import { randomBias, randomMask } from "../problems.ts";
 import { type Scenarios, copies, random, randomTensor, stateless } from "./scenario.ts";
@@ -29,15 +22,6 @@ const packed = { ...grouped, cuSeqlensQ: Int32Array.of(0, 5, 14), cuSeqlensKv: I
 const chosen = { ...grouped, batch: 2, rows: [0, 3, 6], heads: [0, 1, 3] };
 const parts = [6, 7, 8].map((seed) => ({ out: random(5 * 64, seed), lse: random(20, seed + 3) }));
 const tables = { cos: random(40 * 8, 9), sin: random(40 * 8, 10) };
-/** [batch, heads, rows, 16] for the operators of ONNX. */
-const onnx = (headCount: number, rows: number, seed: number) => ({
-  data: random(2 * headCount * rows * 16, seed),
-  shape: [2, headCount, rows, 16],
-});
-
-const onnxCopies = (outputs: object) =>
-  Object.values(outputs as Record<string, OnnxTensor>).flatMap(({ data }) => copies({ data }));
-
 export const calls: Scenarios = {
   tensor: (heed) =>
     stateless(() => {
@@ -174,6 +158,20 @@ export const calls: Scenarios = {
     };
   },
 
+  "merge in 16 bits": (heed) => {
+    // Rows of no whole eights.
+    const given = { out: halvesOf(random(5 * 63, 15), "f16"), lse: random(5, 16) };
+    const mixed = parts.map(({ out, lse }, n) => ({
+      out: halvesOf(out.subarray(0, 5 * 63), n > 0 ? "f16" : "bf16"),
+      lse: lse.subarray(0, 5),
+    }));
+    const sinks = halvesOf(random(1, 17), "bf16");
+    return {
+      act: () => copies(heed.merge(mixed, { numHeads: 1, headDim: 63, sinks, ...given })),
+      state: () => copies(given),
+    };
+  },
+
   rotary: (heed) => {
     const out = random(q.length, 18);
     return {
@@ -190,6 +188,22 @@ export const calls: Scenarios = {
     };
   },
 
+  "rotary in 16 bits, with tables": (heed) => {
+    const x = heed.tensor(2 * 7 * 45, "bf16");
+    x.data.set(halvesOf(random(2 * 7 * 45, 1), "bf16").data);
+    const out = halvesOf(random(2 * 7 * 45, 18), "f16");
+    const positions = Int32Array.from({ length: 14 }, (_, n) => (n * 11) % 30);
+    const form = {
+      cos: halvesOf(tables.cos.subarray(0, 30 * 7), "f16"),
+      sin: tables.sin.subarray(0, 30 * 7),
+      rotaryDim: 14,
+    };
+    return {
+      act: () =>
+        copies(heed.rotary(x, { numHeads: 3, headDim: 15, batch: 2, layout: "bhld", positions, ...form, out })),
+      state: () => [x.data.slice(), out.data.slice()],
+    };
+  },
   "rotary by sections": (heed) => {
     const out = random(q.length, 18);
     const positions = Int32Array.from({ length: 3 * 14 }, (_, n) => (n * 11) % 40);
@@ -253,44 +267,4 @@ export const calls: Scenarios = {
       using packedWeight = heed.packLinear({ data, dtype: "q4_0", shape: [5, 64] }, random(5, 21));
       return copies(heed.linear(q, packedWeight));
     }),
-
-  onnxAttention: (heed) => {
-    const inputs = { Q: onnx(4, 3, 22), K: onnx(2, 4, 23), V: onnx(2, 4, 24) };
-    const past = { past_key: onnx(2, 5, 25), past_value: onnx(2, 5, 26) };
-    return stateless(() => onnxCopies(onnxAttention(heed, { ...inputs, ...past }, { is_causal: 1 })));
-  },
-  onnxGroupQueryAttention: (heed) => {
-    const inputs = {
-      query: { data: random(2 * 3 * 64, 22), shape: [2, 3, 64] },
-      key: { data: random(2 * 3 * 32, 23), shape: [2, 3, 32] },
-      value: { data: random(2 * 3 * 32, 24), shape: [2, 3, 32] },
-      past_key: onnx(2, 5, 25),
-      past_value: onnx(2, 5, 26),
-      seqlens_k: { data: Int32Array.of(7, 7), shape: [2] },
-      total_sequence_length: { data: Int32Array.of(8), shape: [1] },
-      cos_cache: { data: tables.cos, shape: [40, 8] },
-      sin_cache: { data: tables.sin, shape: [40, 8] },
-    };
-    return stateless(() =>
-      onnxCopies(onnxGroupQueryAttention(heed, inputs, { num_heads: 4, kv_num_heads: 2, do_rotary: 1 })),
-    );
-  },
-  onnxMultiHeadAttention: (heed) => {
-    const inputs = {
-      query: { data: random(2 * 3 * 64, 22), shape: [2, 3, 64] },
-      key: { data: random(2 * 6 * 64, 23), shape: [2, 6, 64] },
-      value: { data: random(2 * 6 * 64, 24), shape: [2, 6, 64] },
-      bias: { data: random(3 * 64, 25), shape: [192] },
-    };
-    return stateless(() => onnxCopies(onnxMultiHeadAttention(heed, inputs, { num_heads: 4 })));
-  },
-  onnxRotaryEmbedding: (heed) => {
-    const inputs = {
-      X: onnx(4, 5, 27),
-      cos_cache: { data: tables.cos, shape: [40, 8] },
-      sin_cache: { data: tables.sin, shape: [40, 8] },
-      position_ids: { data: Int32Array.from({ length: 10 }, (_, n) => n), shape: [2, 5] },
-    };
-    return stateless(() => onnxCopies(onnxRotaryEmbedding(heed, inputs, {})));
-  },
 };

@@ -3,8 +3,9 @@
 import { caches } from "./caches.ts";
 import { calls } from "./calls.ts";
 import { layers } from "./layers.ts";
+import { operators } from "./operators.ts";
 import type { Scenarios } from "./scenario.ts";
 
 export type { Numbers, Scenario } from "./scenario.ts";
 
-export const scenarios: Scenarios = { ...calls, ...caches, ...layers };
+export const scenarios: Scenarios = { ...calls, ...caches, ...layers, ...operators };
