@@ -325,7 +325,7 @@ forEachBuild((name, open) => {
           const before = fresh.memory.used;
           bytes = fresh.packLinear(given, undefined, { dtype, transposed: isTransposed }).bytes + before;
         });
-        expect(peak - bytes).toBeLessThan(2 ** 21);
+        expect(peak - bytes).toBeLessThan(2 ** 21 + 2 ** 17);
       }
     });
 
@@ -333,7 +333,7 @@ forEachBuild((name, open) => {
       const oneRow = new Float32Array(inFeatures);
       const many = { ...zeros(6000 * 600), shape: [6000, 600] };
       const peak = peakOf((fresh) => fresh.linear(oneRow, many));
-      expect(peak).toBeLessThan(4 * 2 ** 20);
+      expect(peak).toBeLessThan(6.5 * 2 ** 20);
       expect(peak).toBeLessThan(2 * many.data.length);
     });
 
