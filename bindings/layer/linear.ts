@@ -277,7 +277,7 @@ export function linear(
     const scratch = inPieces ? 0 : scope.reserve(scratchBytesOf(instance, call, rows));
     call.out = out.reserve(scope);
     // Threads read a copy of what is written over, unless there is no memory for one.
-    const copy = isInPlace && instance.pool ? scope.attempt(() => copyOf(scope, arena, residual!)) : undefined;
+    const copy = isInPlace && instance.pool ? scope.attempt(() => copyOf(scope, arena, residual)) : undefined;
     if (epilogue && copy !== undefined) {
       epilogue.residual = copy;
       epilogue.isInPlace = false;
