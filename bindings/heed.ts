@@ -191,7 +191,9 @@ export class Heed {
   }
 
   /**
-   * The linear layer: out = act(x·Wᵀ + bias) + residual. The bits of a row do not depend on how many rows the call has.
+   * The linear layer: out = act(x·Wᵀ + bias) + residual. The bits of a row do not depend on how many rows the call has. x,
+   * weight, bias, `residual` and `out` may have 16 bits, in any mix: those read count as the floats that they stand for, and
+   * `out` is rounded once.
    *
    * @param x [rows, inFeatures]
    * @param weight [outFeatures, inFeatures], or as `transposed` says; what `packLinear` returned is read in place
@@ -206,8 +208,8 @@ export class Heed {
    * console.log(out); // → Float32Array(3) [ 1, 4, 4 ]
    * @category Layer and linear
    */
-  linear<const Out extends Rows | undefined = undefined>(
-    x: Float32Array | Tensor,
+  linear<const Out extends FloatRows | undefined = undefined>(
+    x: FloatRows,
     weight: Exclude<LinearWeights["weight"], BlockWeight> | PackedLinear,
     bias?: LinearWeights["bias"],
     options: LinearOptions<Out> = {},
@@ -217,7 +219,7 @@ export class Heed {
 
   /**
    * Packs a weight, with its bias if there is one, once for all later calls of `linear`; as f32, or as int8 or int4
-   * (`dtype`).
+   * (`dtype`). A weight of 16 bits is read as it is, some features at a time.
    *
    * @param weight [outFeatures, inFeatures], or as `transposed` says; or blocks of GGUF, `{ data, dtype: "q8_0" | "q4_0"
    * }`, whose inFeatures are a multiple of 32

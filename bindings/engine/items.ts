@@ -5,6 +5,7 @@ export type ThreadKernel =
   | "attend"
   | "linear"
   | "linearFused"
+  | "gatherRows"
   | "packPanels"
   | "scoreRows"
   | "normalizeRows"

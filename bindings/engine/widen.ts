@@ -51,6 +51,45 @@ export function storeFloats(
   kernels.storeRows(to + first * 2, 0, stage, 1, length, 0, 0, type);
 }
 
+/**
+ * The address of `count` floats from the float `first` on, as f32: of those at `ptr`, or of what becomes of them at `stage`
+ * where they have 16 bits.
+ */
+export function asF32(
+  { kernels }: Pick<Instance, "kernels">,
+  ptr: number,
+  first: number,
+  count: number,
+  type: number,
+  stage: number,
+): number {
+  const from = ptr + first * bytesOf(type);
+  if (type === F32) return from;
+  kernels.gatherRows(stage, from, 0, 1, count, 0, 0, type);
+  return stage;
+}
+
+/** Bytes behind the floats of `narrow` that it reads. */
+export const NARROW_SLACK = 32;
+
+/**
+ * Rounds `rows` rows of `dim` floats to 16 bits; their strides are in floats. Where `dim` is no multiple of eight, up to
+ * three floats behind a row are overwritten.
+ */
+export function narrow(
+  { kernels }: Pick<Instance, "kernels">,
+  to: number,
+  from: number,
+  rows: number,
+  dim: number,
+  stride: number,
+  type: number,
+): void {
+  // Whole rows are one.
+  if (dim === stride) [rows, dim] = [1, rows * dim];
+  kernels.storeRows(to, 0, from, rows, dim, stride * 2, stride * 4, type);
+}
+
 /** The address of f32 for `floats`: as `scope.input`, and what has 16 bits is converted. */
 export function inputAsF32(engine: Engine, scope: CallScope, floats: Floats | undefined): number {
   if (!floats || floats.type === F32) return scope.input(floats);

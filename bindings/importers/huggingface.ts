@@ -8,7 +8,8 @@ import {
   projectionOf,
   sideBySide,
 } from "./imported.ts";
-import { NamedTensors, type StateDict, sized } from "./state-dict.ts";
+import type { FloatRows } from "../memory/data.ts";
+import { type NamedTensor, NamedTensors, type StateDict, sized } from "./state-dict.ts";
 
 /**
  * How model families name q, k, v and, in one way or several, out: Llama, Mistral, Qwen2, OPT, CLIP …; BERT; two forms
@@ -89,7 +90,12 @@ function fromProjections(tensors: NamedTensors, [qName, kName, vName, ...outName
   const v = projection("[numKvHeads·headDim, kvDim]", vName);
   const out = projection("[outDim, numHeads·headDim]", ...outNames);
   const sinks = sized(tensors.find("sinks"), "[numHeads]", undefined);
-  return { ...layerOf([q, k, v], out), outDim: out.weight.shape[0]!, ...(sinks && { sinks: sinks.data }) };
+  return { ...layerOf([q, k, v], out), outDim: out.weight.shape[0]!, ...(sinks && { sinks: floatsOf(sinks) }) };
+}
+
+/** The floats of a tensor, with their dtype where they have 16 bits. */
+function floatsOf({ data, dtype }: NamedTensor): FloatRows {
+  return (dtype ? { data, dtype } : data) as FloatRows;
 }
 
 /** GPT-2: `c_attn` is [embedDim, 3·embedDim], with q, k and v side by side. */

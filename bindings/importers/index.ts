@@ -9,7 +9,7 @@ import { fromTorch } from "./torch.ts";
 
 export type { ImportOptions, ImportedLayer } from "./imported.ts";
 export type { OnnxAttributes } from "./onnx.ts";
-export type { StateDict } from "./state-dict.ts";
+export type { StateDict, StateTensor } from "./state-dict.ts";
 export type { TorchOptions } from "./torch.ts";
 
 /**

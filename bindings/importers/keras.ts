@@ -1,6 +1,6 @@
 import { readOptions } from "../options.ts";
 import { type Imported, type Projection, layerOf } from "./imported.ts";
-import { NamedTensors, type StateDict, product, sized } from "./state-dict.ts";
+import { NamedTensors, type StateDict, product, sized, weightOf } from "./state-dict.ts";
 
 /** The state of dropout's random numbers, and the header of a file. */
 const SEEDS = /(^|[._/])seed_generator|^__metadata__$/;
@@ -67,12 +67,13 @@ function projection(
   what: string,
   ...sizes: [number?, number?, number?]
 ): [Projection, Shape] {
-  const { data, shape } = sized(tensors.get(...spellings(name, "kernel")), what, sizes[0], sizes[1], sizes[2]);
+  const kernel = sized(tensors.get(...spellings(name, "kernel")), what, sizes[0], sizes[1], sizes[2]);
+  const { data, shape } = kernel;
   const [inShape, outShape] = [shape.slice(0, inputs), shape.slice(inputs)];
   const bias = sized(tensors.find(...spellings(name, "bias")), "the last sizes of the kernel", ...outShape);
   const [inFeatures, outFeatures] = [product(inShape), product(outShape)];
-  const weight = { data, shape: [inFeatures, outFeatures] };
-  const flatBias = bias && { data: bias.data, shape: [outFeatures] };
+  const weight = weightOf(kernel, data, [inFeatures, outFeatures]);
+  const flatBias = bias && weightOf(bias, bias.data, [outFeatures]);
   return [{ weight, bias: flatBias, transposed: true }, shape as Shape];
 }
 

@@ -1,8 +1,7 @@
 import { checkFinite, checkInteger, wrongKind, wrongValue } from "../check.ts";
-import type { Weight } from "../layer/linear-weights.ts";
 import { type Names, MOST_DIMENSIONS, list, readOptions } from "../options.ts";
 import { type Imported, type Sizes, layerOf, sideBySide } from "./imported.ts";
-import { NamedTensors, sized } from "./state-dict.ts";
+import { NamedTensors, type StateTensor, sized } from "./state-dict.ts";
 
 /** The attributes of com.microsoft.Attention that its weights need, by their own names. @category Importers */
 export interface OnnxAttributes {
@@ -43,7 +42,12 @@ const ATTRIBUTES: Names<OnnxAttributes> = {
  * console.log(layer.numHeads, layer.headDim); // → 2 4
  */
 export function fromOnnx(
-  inputs: { weights: Weight; bias?: Weight | undefined; outWeight?: Weight | undefined; outBias?: Weight | undefined },
+  inputs: {
+    weights: StateTensor;
+    bias?: StateTensor | undefined;
+    outWeight?: StateTensor | undefined;
+    outBias?: StateTensor | undefined;
+  },
   attributes: OnnxAttributes,
 ): Imported<number> {
   const read = readOptions("fromOnnx", attributes, ATTRIBUTES, "attributes");

@@ -1,21 +1,30 @@
 // The tensors of a state dict: found by name, checked, and cut into rows or columns. Every error names the tensor.
 
-import { checkObject, checkTypedArray, quote, wrongKind, wrongValue } from "../check.ts";
+import { checkChoice, checkObject, checkTypedArray, isTypedArray, quote, wrongKind, wrongValue } from "../check.ts";
+import type { HalfArray } from "../memory/data.ts";
 import { type Weight, checkShapeHolds, checkSizes } from "../layer/linear-weights.ts";
 import { MOST_DIMENSIONS, list } from "../options.ts";
 import { kindOf, likenessOf } from "./other-tensors.ts";
 
-/** Tensors by name, as parsers of safetensors give them: f32, in C order. @category Importers */
-export type StateDict = Readonly<Record<string, Weight>> | ReadonlyMap<string, Weight>;
+/**
+ * A tensor as parsers of safetensors give it, in C order. A Uint16Array comes with its `dtype`, which may be in capitals.
+ *
+ * @category Importers
+ */
+export type StateTensor = Weight | { data: Uint16Array; dtype: "F16" | "BF16"; shape: readonly number[] };
+
+/** Tensors by name, of 32 or 16 bits. @category Importers */
+export type StateDict = Readonly<Record<string, StateTensor>> | ReadonlyMap<string, StateTensor>;
 
 /** A checked tensor of a state dict. */
-export interface NamedTensor {
+export type NamedTensor = Weight & {
   /** Its full name, prefix included. */
   name: string;
-  /** As it was given. */
-  data: Float32Array;
-  shape: readonly number[];
-}
+  /** Only beside 16 bits. */
+  dtype?: HalfDtype;
+};
+
+type HalfDtype = HalfArray["dtype"];
 
 /** Whether a tensor may stand below the prefix without being used. `name` is without the prefix. */
 export type Harmless = (name: string, tensor: unknown) => boolean;
@@ -54,7 +63,7 @@ export class NamedTensors {
   /**
    * The first tensor of `names` that the dict has, or undefined.
    *
-   * @throws TypeError or RangeError where it is no { data, shape } of f32
+   * @throws TypeError or RangeError where it is no { data, shape } of floats
    */
   find(...names: string[]): NamedTensor | undefined {
     for (const name of names) {
@@ -133,18 +142,38 @@ function entriesOf(dict: StateDict): Entries {
   }
 }
 
-/** Checks one entry of a state dict. */
+/** The arrays of 16 bits, and the dtypes that they may have. */
+const HALVES = { Uint16Array: ["f16", "bf16"], Float16Array: ["f16"] } as const;
+
+/** Checks one entry of a state dict. Its data stay as they were given. */
 function checkTensor(name: string, value: unknown): NamedTensor {
   checkObject(name, value);
-  const { data, shape: sizes } = value as Partial<Record<string, unknown>>;
+  const { data, shape: sizes, dtype: given } = value as Partial<Record<string, unknown>>;
   const shape = list(sizes, MOST_DIMENSIONS);
-  checkShapeHolds(name, shape, viewOf(name, data).length);
-  return { name, data: data as Float32Array, shape };
+  const kind = kindOfArray(data, given);
+  checkShapeHolds(name, shape, viewOf(name, data, given).length);
+  if (kind === "Float32Array") return { name, data: data as Float32Array, shape };
+  // In capitals, as safetensors has it, or in small letters.
+  const small = typeof given === "string" ? given.toLowerCase() : (given ?? "f16");
+  const dtype = checkChoice<HalfDtype>(`${name}.dtype`, small, HALVES[kind]);
+  return { name, data: data as Uint16Array, dtype, shape };
+}
+
+/** A Uint16Array without a dtype is no tensor. */
+function kindOfArray(data: unknown, dtype: unknown): keyof typeof HALVES | "Float32Array" {
+  if (isTypedArray("Float16Array", data)) return "Float16Array";
+  return dtype !== undefined && isTypedArray("Uint16Array", data) ? "Uint16Array" : "Float32Array";
 }
 
 /** A view of our own of a tensor's data: no property and no subclass of the caller's array has a say in it. */
-function viewOf(name: string, data: unknown): Float32Array {
-  return checkTypedArray(`${name}.data`, data, "Float32Array", "a Float32Array");
+function viewOf(name: string, data: unknown, dtype: unknown): Float32Array | Uint16Array {
+  const expected = 'a Float32Array, or 16 bits: a Float16Array, or a Uint16Array beside the dtype "F16" or "BF16"';
+  return checkTypedArray(`${name}.data`, data, kindOfArray(data, dtype), expected);
+}
+
+/** A tensor of the same type with other data or another shape. */
+export function weightOf({ dtype }: NamedTensor, data: NamedTensor["data"], shape: readonly number[]): Weight {
+  return (dtype ? { data, dtype, shape } : { data, shape }) as Weight;
 }
 
 /**
@@ -168,27 +197,23 @@ export function sized<T extends NamedTensor | undefined>(
  * @param sizes how many rows each part has: these share the memory of the tensor. With `asColumns`, the columns of each
  * part of a matrix, which are copied.
  */
-export function partsOf(
-  { name, data, shape }: NamedTensor,
-  sizes: readonly number[],
-  asColumns = false,
-): { data: Float32Array; shape: readonly number[] }[] {
-  const floats = viewOf(name, data);
-  const [first, ...rest] = shape as [number, ...number[]];
+export function partsOf(tensor: NamedTensor, sizes: readonly number[], asColumns = false): Weight[] {
+  const values = viewOf(tensor.name, tensor.data, tensor.dtype);
+  const [first, ...rest] = tensor.shape as [number, ...number[]];
   let start = 0;
   return sizes.map((size) => {
     const from = start;
     start += size;
     if (!asColumns) {
       const row = product(rest);
-      return { data: floats.subarray(from * row, start * row), shape: [size, ...rest] };
+      return weightOf(tensor, values.subarray(from * row, start * row) as Float32Array, [size, ...rest]);
     }
-    const part = new Float32Array(first * size);
+    const part = new (values instanceof Float32Array ? Float32Array : Uint16Array)(first * size);
     for (let n = 0; n < first; n++) {
       const row = n * rest[0]!;
-      part.set(floats.subarray(row + from, row + start), n * size);
+      part.set(values.subarray(row + from, row + start), n * size);
     }
-    return { data: part, shape: [first, size] };
+    return weightOf(tensor, part, [first, size]);
   });
 }
 

@@ -2,9 +2,8 @@ import { CHOICE_NAMES, type WeightsOptions, type WeightsResult } from "../attent
 import type { AttentionResult } from "../attention/attention.ts";
 import { ATTENTION_NAMES, type AttentionOptions } from "../attention/options.ts";
 import type { KvCache } from "../kv-cache/kv-cache.ts";
-import { shaped } from "../memory/data.ts";
+import { type FloatRows, halves, isRows, shaped } from "../memory/data.ts";
 import type { Rows, Written } from "../memory/output.ts";
-import { isTensor } from "../memory/tensor.ts";
 import { type Names, nested } from "../options.ts";
 import { type AsyncOptions, ASYNC_NAMES } from "../steps/run-async.ts";
 import type { Mask } from "./drop-mask.ts";
@@ -33,7 +32,7 @@ export type LayerWeights<
  * @category Layer and linear
  */
 export interface ForwardOptions<
-  Out extends Rows | undefined = Rows | undefined,
+  Out extends FloatRows | undefined = FloatRows | undefined,
   Lse extends boolean | Rows | undefined = boolean | Rows | undefined,
   All extends boolean | undefined = boolean,
   Weights extends Rows | undefined = Rows | undefined,
@@ -46,7 +45,7 @@ export interface ForwardOptions<
    * Cross-attention: the rows from which k and v are projected, [batch, seqLenKv, kvDim], or one array for each.
    * Default x.
    */
-  context?: Rows | { k: Rows; v: Rows } | undefined;
+  context?: FloatRows | { k: FloatRows; v: FloatRows } | undefined;
   /** The projected k and v are appended to it, and the queries attend to all of its tokens. */
   cache?: KvCache | undefined;
   /** False: nothing is projected to k and v, and the queries attend to the tokens that the cache has. Default true. */
@@ -79,7 +78,7 @@ export interface ForwardOptions<
 /** The options of `forward`. Those that the layer settles are among them, for an error that says so. */
 export const FORWARD_NAMES: Names<ForwardOptions & AttentionOptions> = {
   ...ATTENTION_NAMES,
-  context: (value, title) => (isTensor(value) ? value : readContext(value, title)),
+  context: readContext,
   cache: 0,
   append: 0,
   lengths: 0,
@@ -95,7 +94,13 @@ export const ASYNC_FORWARD_NAMES: Names<ForwardOptions & AttentionOptions & Asyn
   ...ASYNC_NAMES,
 };
 
-const readContext = nested({ k: 0, v: 0 });
+const readKAndV = /* @__PURE__ */ nested({ k: halves, v: halves });
+
+/** Reads floats, of 16 bits too, or { k, v } of them. */
+function readContext(value: unknown, title: string): unknown {
+  const read = halves(value);
+  return isRows(read) ? read : readKAndV(read, title);
+}
 
 /**
  * What `forward` returns. `All` is the type of `weights` where that is a boolean; where it is an object, `Weights`, `TopK`
@@ -104,7 +109,7 @@ const readContext = nested({ k: 0, v: 0 });
  * @category Layer and linear
  */
 export type ForwardResult<
-  Out = Rows | undefined,
+  Out = FloatRows | undefined,
   Lse = boolean | Rows | undefined,
   All = boolean,
   Weights = Rows | undefined,

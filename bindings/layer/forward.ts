@@ -17,7 +17,7 @@ import { KvCache } from "../kv-cache/kv-cache.ts";
 import { ROW_SIZES, checkSettled, oneOrEach } from "../kv-cache/options.ts";
 import { MAX_BATCH } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
-import { type Floats, checkFloats } from "../memory/data.ts";
+import { type Floats, Halves, checkAnyFloats, isRows } from "../memory/data.ts";
 import { record } from "../options.ts";
 import { combineMasks } from "./drop-mask.ts";
 import type { ForwardOptions, LayerWeights } from "./forward-options.ts";
@@ -81,7 +81,7 @@ export function checkForward(arena: Arena, xIn: unknown, options: ForwardOptions
   checkBoolean("append", append);
   if (!append && !cache) throw wrongKind("cache", "a KvCache beside append: false", undefined);
   if (!append) checkAbsent(options, ["context"], "nothing beside append: false");
-  const x = checkFloats("x", xIn, arena);
+  const x = checkAnyFloats("x", xIn, arena);
   const rowsQ = checkRows("x", x.length, batch * dims.embedDim, `${perBatch(batch)}embedDim`);
   const source = append ? checkContext(arena, context, x, rowsQ, batch, dims) : undefined;
   const rowsKv = source?.rows ?? 0;
@@ -128,8 +128,10 @@ export function withCopies(call: ForwardCall): ForwardCall {
   const copies = record(attention) as unknown as Record<string, unknown>;
   for (const name in copies) {
     const value = copies[name];
-    const { data, shape } = (isObject(value) ? value : {}) as { data?: unknown; shape?: unknown };
-    copies[name] = data === undefined ? copyOf(name, value) : { data: copyOf(name, data), shape };
+    if (value instanceof Halves) copies[name] = new Halves(withCopy(name, value));
+    else if (isTypedArray("Float16Array", value)) copies[name] = new Halves(withCopy(name, { data: value }));
+    else
+      copies[name] = isObject(value) && !isRows(value) && "data" in value ? withCopy(name, value) : copyOf(name, value);
   }
   return {
     ...call,
@@ -140,11 +142,16 @@ export function withCopies(call: ForwardCall): ForwardCall {
   };
 }
 
-/** A copy of a typed array that `attention` takes; any other value as it is. */
+/** { data, shape, dtype } with a copy of the data. */
+function withCopy(title: string, { data, shape, dtype }: { data?: unknown; shape?: unknown; dtype?: unknown }): object {
+  const isHalf = isTypedArray("Float16Array", data);
+  return { data: copyOf(title, data), shape, dtype: isHalf ? (dtype ?? "f16") : dtype };
+}
+
+/** A copy of a typed array that `attention` takes, a Uint16Array of a Float16Array; any other value as it is. */
 function copyOf<Value>(title: string, value: Value): Value {
-  for (const Kind of [Float32Array, Int32Array, Uint8Array]) {
-    if (isTypedArray(Kind.name, value))
-      return new Kind(checkTypedArray(title, value, Kind.name as "Uint8Array", "an array")) as Value;
+  for (const kind of ["Float32Array", "Int32Array", "Uint8Array", "Uint16Array", "Float16Array"] as const) {
+    if (isTypedArray(kind, value)) return checkTypedArray(title, value, kind, "an array").slice() as Value;
   }
   return value;
 }
@@ -176,7 +183,7 @@ function checkContext(
     if (kvDim.k === embedDim && kvDim.v === embedDim) return { k: x, v: x, rows: rowsQ };
     throw wrongKind("context", `rows of ${kvDims} floats (kvDim), since those of x have ${embedDim}`, undefined);
   }
-  const { k, v } = oneOrEach("context", context, (title, value) => checkFloats(title, value, arena));
+  const { k, v } = oneOrEach("context", context, (title, value) => checkAnyFloats(title, value, arena));
   if (k === v && kvDim.k !== kvDim.v) throw wrongKind("context", `{ k, v } of ${kvDims} floats a row (kvDim)`, context);
   const rows = checkRows(k === v ? "context" : "context.k", k.length, batch * kvDim.k, `${perBatch(batch)}kvDim.k`);
   const length = batch * rows * kvDim.v;

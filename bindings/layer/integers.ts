@@ -1,11 +1,16 @@
 // Weights in int8 and int4, packed as assembly/modules/linear/integers.ts reads them: panels of PANEL_FEATURES output
 // features, in them groups of input features, in these a scale for each output feature and then pairs of integers.
 import { wrongValue } from "../check.ts";
-import { PANEL_FEATURES } from "../engine/abi.ts";
+import { F32, PANEL_FEATURES } from "../engine/abi.ts";
+import type { Instance } from "../engine/instance.ts";
+import { callItem } from "../engine/items.ts";
 import { fromBinary16 } from "../kv-cache/stored-row.ts";
 import { type Arena, floatsAt } from "../memory/arena.ts";
+import type { CallScope } from "../memory/call-scope.ts";
 import { type Bytes, type Floats, floatsOf } from "../memory/data.ts";
+import { featuresOfPiece, stageFeatures } from "./in-pieces.ts";
 import { type CheckedWeight, type PackedForm, BLOCK_FEATURES, blockBytes } from "./linear-weights.ts";
+import { type WeightRows, packScratchBytes, widenArguments } from "./run-linear.ts";
 
 /** The largest group. */
 const MOST_FEATURES = 64;
@@ -21,22 +26,31 @@ const [SMALLEST_NORMAL, SMALLEST] = [2 ** -126, 2 ** -149];
  *
  * @throws RangeError for a weight that is not finite
  */
-export function packIntegers(arena: Arena, to: number, weight: CheckedWeight, form: PackedForm, title: string): void {
-  const { inFeatures, outFeatures, blocks } = weight;
+export function packIntegers(
+  instance: Instance,
+  scope: CallScope,
+  to: number,
+  weight: CheckedWeight,
+  form: PackedForm,
+  title: string,
+): void {
+  const { arena } = instance;
+  const { inFeatures, outFeatures } = weight;
   const { group, isInt4 } = form;
+  const sources = sourcesOf(instance, scope, weight, isInt4);
   const panels = Math.ceil(outFeatures / PANEL_FEATURES);
   const bytes = new Int8Array(arena.buffer, to, panels * form.panelBytes).fill(0);
   const scales = floatsAt(arena, to, bytes.length / 4);
-  const source = blocks ? blockReader(arena, weight) : rounder(arena, weight, isInt4);
   const integers = new Int8Array(MOST_FEATURES);
   // Group by group, so that what is written stays in the first-level cache.
   let at = 0;
   for (let panel = 0; panel < outFeatures; panel += PANEL_FEATURES) {
     const lanes = Math.min(PANEL_FEATURES, outFeatures - panel);
+    const source = sources(panel, lanes);
     for (let t = 0; t < inFeatures; t += group) {
       const count = Math.min(group, inFeatures - t);
       for (let lane = 0; lane < lanes; lane++) {
-        const scale = source(integers, panel + lane, t, count);
+        const scale = source(integers, lane, t, count);
         if (!Number.isFinite(scale)) throw wrongValue(title, "finite numbers", scale);
         scales[at / 4 + lane] = isInt4 ? scale / INT4_FACTOR : scale;
         store(bytes, at + 4 * PANEL_FEATURES, integers, lane, count, isInt4);
@@ -60,17 +74,43 @@ function store(bytes: Int8Array, at: number, integers: Int8Array, lane: number, 
   }
 }
 
-/** Writes the integers of `count` input features from t on of output feature o, and returns their scale. */
-type Source = (integers: Int8Array, o: number, t: number, count: number) => number;
+/** Writes the integers of `count` input features from t on of an output feature of a panel, and returns their scale. */
+type Source = (integers: Int8Array, lane: number, t: number, count: number) => number;
+
+/** Where the integers of a panel come from, of which `lanes` output features are there. */
+type Sources = (panel: number, lanes: number) => Source;
+
+function sourcesOf(instance: Instance, scope: CallScope, weight: CheckedWeight, isInt4: boolean): Sources {
+  const { arena, kernels } = instance;
+  const { blocks, outStride, inStride, inFeatures } = weight;
+  if (blocks) return blockReader(arena, weight);
+  const data = weight.data as Floats;
+  if (data.type === F32) {
+    const floats = floatsOf(arena, data);
+    return (panel) => rounder(floats, panel * outStride, outStride, inStride, isInt4);
+  }
+  // Of 16 bits a piece is brought to linear memory, and of it a panel becomes f32.
+  const step = featuresOfPiece(weight);
+  const take = stageFeatures(instance, scope, weight, step);
+  const stage = scope.reserve(packScratchBytes(data.type, inFeatures));
+  const floats = floatsAt(arena, stage, PANEL_FEATURES * inFeatures);
+  let piece: WeightRows;
+  return (panel, lanes) => {
+    const first = panel % step;
+    if (first === 0) piece = take(panel, Math.min(step, weight.outFeatures - panel));
+    const args = widenArguments(piece, first, lanes, stage);
+    callItem(kernels, 0, args, "gatherRows");
+    return inStride === 1 ? rounder(floats, 0, inFeatures, 1, isInt4) : rounder(floats, 0, 1, lanes, isInt4);
+  };
+}
 
 /**
  * Rounds floats: to −127 … 127 in units of max|w|/127; or to −8 … 7, of which −8 is the value of the largest magnitude,
  * as GGUF's q4_0 has it.
  */
-function rounder(arena: Arena, { data, outStride, inStride }: CheckedWeight, isInt4: boolean): Source {
-  const floats = floatsOf(arena, data as Floats);
-  return (integers, o, t, count) => {
-    const first = o * outStride + t * inStride;
+function rounder(floats: Float32Array, start: number, outStride: number, inStride: number, isInt4: boolean): Source {
+  return (integers, lane, t, count) => {
+    const first = start + lane * outStride + t * inStride;
     let largest = 0;
     let extreme = 0;
     for (let i = 0, at = first; i < count; i++, at += inStride) {
@@ -102,12 +142,12 @@ function roundScale(scale: number): number {
  * Reads blocks of GGUF: a binary16 scale d and BLOCK_FEATURES values. q8_0 has bytes, w = d·q; q4_0 nibbles,
  * w = d·(q − 8), the low ones of 16 bytes first and then the high ones.
  */
-function blockReader(arena: Arena, { data, blocks, inFeatures }: CheckedWeight): Source {
+function blockReader(arena: Arena, { data, blocks, inFeatures }: CheckedWeight): Sources {
   const { array, ptr, length } = data as Bytes;
   const all = array ?? new Uint8Array(arena.buffer, ptr, length);
   const size = blockBytes(blocks!);
-  return (integers, o, t) => {
-    const at = ((o * inFeatures + t) / BLOCK_FEATURES) * size;
+  return (panel) => (integers, lane, t) => {
+    const at = (((panel + lane) * inFeatures + t) / BLOCK_FEATURES) * size;
     for (let i = 0; i < BLOCK_FEATURES; i++) {
       if (blocks === "q8_0") integers[i] = all[at + 2 + i]!;
       else integers[i] = ((all[at + 2 + (i % 16)]! >> (i < 16 ? 0 : 4)) & 15) - 8;

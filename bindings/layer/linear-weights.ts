@@ -12,15 +12,27 @@ import {
 } from "../check.ts";
 import type { Arena } from "../memory/arena.ts";
 import { PANEL_FEATURES } from "../engine/abi.ts";
-import { type Bytes, type Floats, checkBytes, checkFloats, isRows, shaped } from "../memory/data.ts";
-import { type Tensor, isTensor } from "../memory/tensor.ts";
-import { MOST_DIMENSIONS, list, nested } from "../options.ts";
+import {
+  type Bytes,
+  type FloatRows,
+  type Floats,
+  type HalfArray,
+  checkAnyFloats,
+  checkBytes,
+  isRows,
+  shapedHalves,
+} from "../memory/data.ts";
+import { F32 } from "../memory/float-types.ts";
+import { isTensor } from "../memory/tensor.ts";
+import { nested } from "../options.ts";
 
-/** A weight as checkpoints store it: the floats of an array of `shape`, in C order. @category Layer and linear */
-export interface Weight {
-  data: Float32Array | Tensor;
-  shape: readonly number[];
-}
+/**
+ * A weight as checkpoints store it: the floats of an array of `shape`, in C order. A Uint16Array comes with its `dtype`:
+ * "f16" or "bf16".
+ *
+ * @category Layer and linear
+ */
+export type Weight = ({ data: Exclude<FloatRows, HalfArray> } | HalfArray) & { shape: readonly number[] };
 
 /**
  * A weight in blocks of 32 input features, as GGUF stores it, row by row in C order: `q8_0` is a binary16 scale d and 32
@@ -80,26 +92,24 @@ export interface LinearWeights {
    * [outFeatures, inFeatures]. Floats without a shape get one from `bias`, or from the sizes that are given beside
    * them.
    */
-  weight: Float32Array | Tensor | Weight | BlockWeight;
+  weight: FloatRows | Weight | BlockWeight;
   /** [outFeatures]. Default none. */
-  bias?: Float32Array | Tensor | Weight | undefined;
+  bias?: FloatRows | Weight | undefined;
   /** Whether `weight` is [inFeatures, outFeatures], as Keras and ONNX have it. Default false. */
   transposed?: boolean | undefined;
 }
 
-const readWeights = /* @__PURE__ */ nested<LinearWeights>({ weight: readWeight, bias: shaped, transposed: 0 });
-
-/** Reads a weight: { data, shape } as {@link shaped}, and blocks. */
-export function readWeight(value: unknown): unknown {
-  if (!isObject(value) || isRows(value)) return value;
-  const { data, shape, dtype } = value as { data?: unknown; shape?: unknown; dtype?: unknown };
-  if (dtype !== "q8_0" && dtype !== "q4_0") return shaped({ data, shape });
-  return { data, shape: list(shape, MOST_DIMENSIONS), dtype };
-}
+const readWeights = /* @__PURE__ */ nested<LinearWeights>({
+  weight: shapedHalves,
+  bias: shapedHalves,
+  transposed: 0,
+});
 
 /** Whether a weight that has been read is one of blocks. */
 export function isBlocks(weight: unknown): weight is { data: unknown; shape: unknown; dtype: BlockDtype } {
-  return isObject(weight) && !isRows(weight) && "dtype" in weight;
+  if (!isObject(weight) || isRows(weight)) return false;
+  const { dtype } = weight as { dtype?: unknown };
+  return dtype === "q8_0" || dtype === "q4_0";
 }
 
 /** How { weight, bias, transposed } is read. */
@@ -136,12 +146,13 @@ interface Shaped {
   shape: readonly number[] | undefined;
 }
 
-/** Checks floats, or { data, shape } with a shape that fits its data. */
+/** Checks floats, or { data, shape } with a shape that fits its data; 16 bits with a dtype need none. */
 export function checkShaped(title: string, value: unknown, arena: Arena): Shaped {
-  if (isRows(value)) return { data: checkFloats(title, value, arena), shape: undefined };
+  if (isRows(value)) return { data: checkAnyFloats(title, value, arena), shape: undefined };
   if (!isObject(value)) throw wrongKind(title, "a Float32Array, a Tensor or { data, shape }", value);
-  const { data: floats, shape } = value as Partial<Record<string, unknown>>;
-  const data = checkFloats(`${title}.data`, floats, arena);
+  const { data: floats, shape, dtype } = value as Partial<Record<string, unknown>>;
+  const data = checkAnyFloats(`${title}.data`, floats, arena, dtype);
+  if (shape === undefined && dtype !== undefined && data.type !== F32) return { data, shape };
   checkShapeHolds(title, shape, data.length);
   return { data, shape };
 }

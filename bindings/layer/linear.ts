@@ -2,13 +2,22 @@ import { checkAbsent, checkChoice, checkRows, disposed, isObject, notOurs, wrong
 import { F32, PANEL_FEATURES } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { linearKernels } from "../engine/module.ts";
+import { inputAsF32 } from "../engine/widen.ts";
 import { type Arena, floatsAt } from "../memory/arena.ts";
 import { type CallScope, withScope } from "../memory/call-scope.ts";
-import { type Floats, checkFloats, checkFloatsOf, floatsOf, shaped } from "../memory/data.ts";
-import { Output, type Rows, type Written, checkApart } from "../memory/output.ts";
-import type { Tensor } from "../memory/tensor.ts";
+import {
+  type FloatRows,
+  type Floats,
+  checkAnyFloats,
+  checkFloatsOf,
+  floatsOf,
+  halves,
+  shapedHalves,
+} from "../memory/data.ts";
+import { Output, type Written, checkApart } from "../memory/output.ts";
 import { type Names, readOptions } from "../options.ts";
 import { type Activation, checkActivation } from "./epilogue.ts";
+import { packFloats, runInPieces } from "./in-pieces.ts";
 import { packIntegers } from "./integers.ts";
 import {
   type CheckedWeight,
@@ -20,9 +29,8 @@ import {
   checkWeight,
   formOf,
   isBlocks,
-  readWeight,
 } from "./linear-weights.ts";
-import { type Epilogue, pack, runLinear, runRaw, scratchBytesOf } from "./run-linear.ts";
+import { type Epilogue, type WeightRows, pack, runLinear, runRaw, scratchBytesOf } from "./run-linear.ts";
 
 /** How a weight is stored. @category Layer and linear */
 export interface WeightOptions extends Features {
@@ -43,22 +51,30 @@ const WEIGHT_NAMES: Names<WeightOptions> = { inFeatures: 0, outFeatures: 0, tran
 const PACK_NAMES: Names<PackOptions> = { ...WEIGHT_NAMES, dtype: 0 };
 
 /** What `linear` takes besides x, the weight and the bias. @category Layer and linear */
-export interface LinearOptions<Out extends Rows | undefined = Rows | undefined> extends WeightOptions {
+export interface LinearOptions<Out extends FloatRows | undefined = FloatRows | undefined> extends WeightOptions {
   /** What becomes of x·Wᵀ + bias. A gate halves the features of out: those of the gate come first in W. Default none. */
   activation?: Activation | undefined;
   /** [rows, features of out], added at the end. May be `out`. Default none. */
-  residual?: Rows | undefined;
-  /** Where to write, [rows, features of out]. Default a fresh Float32Array. */
+  residual?: FloatRows | undefined;
+  /**
+   * Where to write, [rows, features of out]. Floats of 16 bits are rounded to nearest even; f16 saturates finite values at
+   * ±65 504. Default a fresh Float32Array.
+   */
   out?: Out | undefined;
 }
 
 /** Options that a packed weight settles. */
 const SETTLED = ["inFeatures", "outFeatures", "transposed"] as const;
 /** `dtype` is known, for an error that says where it belongs. */
-const LINEAR_NAMES: Names<LinearOptions & PackOptions> = { ...PACK_NAMES, out: 0, activation: 0, residual: 0 };
+const LINEAR_NAMES: Names<LinearOptions & PackOptions> = {
+  ...PACK_NAMES,
+  out: halves,
+  activation: 0,
+  residual: halves,
+};
 
 /** What `linear` returns. @category Layer and linear */
-export interface LinearResult<Out = Rows | undefined> {
+export interface LinearResult<Out = FloatRows | undefined> {
   /** [rows, outFeatures], with a gate [rows, outFeatures / 2] */
   out: Written<Out>;
 }
@@ -92,7 +108,7 @@ export class PackedLinear {
   constructor(instance: Instance, weight: CheckedWeight, dtype: WeightDtype, title: string) {
     const { arena } = instance;
     arena.check();
-    const { data, bias, inFeatures, outFeatures, blocks } = weight;
+    const { bias, inFeatures, outFeatures, blocks } = weight;
     this.inFeatures = inFeatures;
     this.outFeatures = outFeatures;
     this.dtype = blocks === undefined ? dtype : blocks === "q8_0" ? "int8" : "q4";
@@ -102,23 +118,20 @@ export class PackedLinear {
     this.#form = form;
     const panelBytes = Math.ceil(outFeatures / PANEL_FEATURES) * form.panelBytes;
     this.#bytes = panelBytes + (bias ? outFeatures * 4 : 0);
-    this.#ptr = withScope(arena, (scope) => {
-      const weightPtr = form.group ? 0 : scope.input(data);
-      const biasPtr = scope.input(bias);
-      const ptr = arena.allocate(this.#bytes);
-      if (!form.group) pack(instance, ptr, weightPtr, weight);
-      else {
-        try {
-          packIntegers(arena, ptr, weight, form, title);
-        } catch (error) {
-          arena.release(ptr);
-          throw error;
-        }
-      }
-      if (bias) new Uint8Array(arena.buffer).copyWithin(ptr + panelBytes, biasPtr, biasPtr + outFeatures * 4);
-      return ptr;
-    });
-    this.#bias = bias && { ptr: this.#ptr + panelBytes, length: outFeatures, type: F32 };
+    const ptr = arena.allocate(this.#bytes);
+    try {
+      withScope(arena, (scope) => {
+        if (form.group) packIntegers(instance, scope, ptr, weight, form, title);
+        else packFloats(instance, scope, ptr, weight);
+        const from = inputAsF32(instance, scope, bias);
+        if (bias) new Uint8Array(arena.buffer).copyWithin(ptr + panelBytes, from, from + outFeatures * 4);
+      });
+    } catch (error) {
+      arena.release(ptr);
+      throw error;
+    }
+    this.#ptr = ptr;
+    this.#bias = bias && { ptr: ptr + panelBytes, length: outFeatures, type: F32 };
     arena.watch(this, [this.#ptr]);
     Object.freeze(this);
   }
@@ -176,30 +189,31 @@ interface Packed extends PackedForm {
 /** Packs a weight and its bias, see `Heed.packLinear`. */
 export function packLinear(instance: Instance, weightIn: unknown, bias: unknown, given: PackOptions): PackedLinear {
   const options = readOptions("packLinear", given, PACK_NAMES);
-  const weight = readWeight(weightIn);
+  const weight = shapedHalves(weightIn);
   const { dtype = "f32" } = options;
   checkChoice("dtype", dtype, WEIGHT_DTYPES);
   if (isBlocks(weight)) checkAbsent(options, ["dtype"], `nothing beside blocks of ${weight.dtype}`, wrongValue);
-  const linear = { ...options, weight, bias: shaped(bias) };
+  const linear = { ...options, weight, bias: shapedHalves(bias) };
   return new PackedLinear(instance, checkWeight(instance.arena, linear, options), dtype, "weight");
 }
 
 /** out = act(x·Wᵀ + bias) + residual, see `Heed.linear`: check, copy in, run, copy out, release. */
 export function linear(
   instance: Instance,
-  xIn: unknown,
+  xGiven: unknown,
   weightIn: unknown,
   biasGiven: unknown,
   given: LinearOptions,
-): { out: Float32Array | Tensor } {
+): { out: FloatRows } {
   const { arena } = instance;
   const options = readOptions("linear", given, LINEAR_NAMES);
   checkAbsent(options, ["dtype"], "nothing: packLinear(weight, bias, { dtype }) stores a weight as int8 or q4");
-  const weight = PackedLinear.isPacked(weightIn) ? weightIn : readWeight(weightIn);
+  const xIn = halves(xGiven);
+  const weight = PackedLinear.isPacked(weightIn) ? weightIn : shapedHalves(weightIn);
   if (!PackedLinear.isPacked(weight) && isBlocks(weight))
     throw wrongKind("weight", "floats, or what packLinear made of blocks", weight);
-  const biasIn = shaped(biasGiven);
-  const x = checkFloats("x", xIn, arena);
+  const biasIn = shapedHalves(biasGiven);
+  const x = checkAnyFloats("x", xIn, arena);
   const packed = PackedLinear.isPacked(weight) ? checkPacked(arena, weight, biasIn, options) : undefined;
   const raw = packed ? undefined : checkWeight(arena, { ...options, weight, bias: biasIn }, options);
   const { inFeatures, bias } = packed ?? raw!;
@@ -210,29 +224,31 @@ export function linear(
   }
   const rows = checkRows("x", x.length, inFeatures, "inFeatures");
   const what = `rows of x × outFeatures${isGated ? " / 2" : ""}`;
-  const out = new Output(arena, "out", options.out, rows * outFeatures, what);
+  const out = new Output<FloatRows>(arena, "out", options.out, rows * outFeatures, what, checkAnyFloats);
   const { residual: residualIn } = options;
   const residual =
-    residualIn === undefined ? undefined : checkFloatsOf("residual", residualIn, arena, rows * outFeatures, what);
-  const isInPlace = residual?.ptr !== undefined && residual.ptr === out.place?.ptr;
-  checkApart(
-    arena,
-    { out: options.out },
-    { x: xIn, weight, bias: biasIn, residual: isInPlace ? undefined : residualIn },
-  );
+    residualIn === undefined
+      ? undefined
+      : checkFloatsOf("residual", residualIn, arena, rows * outFeatures, what, checkAnyFloats);
+  const isOut = residual?.ptr !== undefined && residual.ptr === out.place?.ptr && residual.type === out.type;
+  // That of 16 bits is read as a copy in f32.
+  const isInPlace = isOut && out.type === F32;
+  checkApart(arena, { out: options.out }, { x: xIn, weight, bias: biasIn, residual: isOut ? undefined : residualIn });
 
   const isFused = activation !== 0 || residual !== undefined;
   if (isFused) linearKernels(instance);
 
   return withScope(arena, (scope) => {
+    const residualType = residual ? residual.type : F32;
+    const inPieces = (x.type | residualType | out.type | (raw ? (raw.data as Floats).type : F32)) !== F32;
     const xPtr = scope.input(x);
-    const biasPtr = scope.input(bias);
-    const weightPtr = scope.input(raw?.data);
+    const biasPtr = inputAsF32(instance, scope, bias);
+    const weightPtr = inPieces ? 0 : scope.input(raw?.data);
     const form = packed ?? formOf("f32", raw!);
     const { group, isInt4, panelBytes } = form;
     // A gate has two panels for one of out, so all are packed before.
     const panelCount = isGated ? Math.ceil((2 * outFeatures) / PANEL_FEATURES) : 1;
-    const panels = packed?.panels ?? scope.reserve(panelCount * panelBytes);
+    const panels = packed?.panels ?? (inPieces ? 0 : scope.reserve(panelCount * panelBytes));
     const epilogue: Epilogue | undefined = isFused
       ? {
           residual: scope.input(residual),
@@ -243,9 +259,22 @@ export function linear(
           upBias: isGated && bias ? biasPtr + outFeatures * 4 : 0,
         }
       : undefined;
-    const sizes = { rows, inFeatures, outFeatures };
-    const call = { out: 0, x: xPtr, panels, bias: biasPtr, ...sizes, group, isInt4, panelBytes, epilogue };
-    const scratch = scope.reserve(scratchBytesOf(instance, call, rows));
+    // Written out, as a spread takes V8 far longer.
+    const call = {
+      out: 0,
+      x: xPtr,
+      panels,
+      bias: biasPtr,
+      rows,
+      inFeatures,
+      outFeatures,
+      outStride: outFeatures * 4,
+      group,
+      isInt4,
+      panelBytes,
+      epilogue,
+    };
+    const scratch = inPieces ? 0 : scope.reserve(scratchBytesOf(instance, call, rows));
     call.out = out.reserve(scope);
     // Threads read a copy of what is written over, unless there is no memory for one.
     const copy = isInPlace && instance.pool ? scope.attempt(() => copyOf(scope, arena, residual)) : undefined;
@@ -253,13 +282,20 @@ export function linear(
       epilogue.residual = copy;
       epilogue.isInPlace = false;
     }
-    if (raw && !isGated) runRaw(instance, call, weightPtr, raw, scratch);
+    if (inPieces) {
+      runInPieces(instance, scope, call, { x: x.type, residual: residualType, out: out.type }, raw);
+    } else if (raw && !isGated) runRaw(instance, call, weightPtr, raw, scratch);
     else {
-      if (raw) pack(instance, panels, weightPtr, raw);
+      if (raw) pack(instance, panels, allOf(raw, weightPtr), 0);
       runLinear(instance, call, scratch);
     }
     return { out: out.take()! };
   });
+}
+
+/** All of a weight of f32 at an address. */
+function allOf({ inFeatures, outFeatures, outStride, inStride }: CheckedWeight, ptr: number): WeightRows {
+  return { ptr, outBytes: outStride * 4, inBytes: inStride * 4, inFeatures, outFeatures, type: F32 };
 }
 
 /** The address of a copy. */

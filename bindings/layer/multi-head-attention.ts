@@ -3,6 +3,7 @@ import { checkBoolean, checkChoice, disposed, wrongKind } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
 import { KvCache } from "../kv-cache/kv-cache.ts";
 import { type KvCacheOptions, STORE_NAMES } from "../kv-cache/options.ts";
+import { type FloatRows, halves } from "../memory/data.ts";
 import type { Rows } from "../memory/output.ts";
 import { type Tensor, holdTensors } from "../memory/tensor.ts";
 import { Uses } from "../memory/uses.ts";
@@ -152,7 +153,8 @@ export class MultiHeadAttention implements LayerDims {
   }
 
   /**
-   * Projects x to q, k and v, attends, and projects back. All that lies between x and out stays in linear memory.
+   * Projects x to q, k and v, attends, and projects back. All that lies between x and out stays in linear memory. x, the
+   * context and `out` may have 16 bits: those read count as the floats that they stand for, and `out` is rounded once.
    *
    * @param x [batch, seqLenQ, embedDim]
    * @throws TypeError for an argument of the wrong kind, RangeError for a wrong size or value, past the capacity of the
@@ -163,18 +165,18 @@ export class MultiHeadAttention implements LayerDims {
    * console.log(out.length, seen.length); // → 40 50
    */
   forward<
-    const Out extends Rows | undefined = undefined,
+    const Out extends FloatRows | undefined = undefined,
     const Lse extends boolean | Rows | undefined = undefined,
     const All extends boolean | undefined = false,
     const Weights extends Rows | undefined = undefined,
     const TopK extends number | undefined = undefined,
     const Entropy extends boolean | Rows | undefined = undefined,
   >(
-    x: Float32Array | Tensor,
+    x: FloatRows,
     options: ForwardOptions<Out, Lse, All, Weights, TopK, Entropy> = {},
   ): NoInfer<ForwardResult<Out, Lse, All, Weights, TopK, Entropy>> {
     const read = readOptions("forward", options as ForwardOptions, FORWARD_NAMES);
-    const call = this.#checkForward(x, read);
+    const call = this.#checkForward(halves(x), read);
     if (call.cache && call.kSource) call.cache.uses.checkNone();
     const result = finish(runForward(this.#instance, call, read, false));
     return result as NoInfer<ForwardResult<Out, Lse, All, Weights, TopK, Entropy>>;
@@ -192,22 +194,23 @@ export class MultiHeadAttention implements LayerDims {
    * console.log(done, later.out.length); // → 1 40
    */
   async forwardAsync<
-    const Out extends Rows | undefined = undefined,
+    const Out extends FloatRows | undefined = undefined,
     const Lse extends boolean | Rows | undefined = undefined,
     const All extends boolean | undefined = false,
     const Weights extends Rows | undefined = undefined,
     const TopK extends number | undefined = undefined,
     const Entropy extends boolean | Rows | undefined = undefined,
   >(
-    x: Float32Array | Tensor,
+    x: FloatRows,
     options: ForwardOptions<Out, Lse, All, Weights, TopK, Entropy> & AsyncOptions = {},
   ): Promise<NoInfer<ForwardResult<Out, Lse, All, Weights, TopK, Entropy>>> {
     const read = readOptions("forwardAsync", options as ForwardOptions & AsyncOptions, ASYNC_FORWARD_NAMES);
-    const call = withCopies(this.#checkForward(x, read));
+    const xRead = halves(x);
+    const call = withCopies(this.#checkForward(xRead, read));
     const result = await runAsync(this.#instance.arena, runForward(this.#instance, call, read, true), read, () => [
       ...(call.cache ? [call.cache.uses.begin(call.kSource !== undefined)] : []),
       this.#uses.begin(),
-      ...holdTensors([x, read]),
+      ...holdTensors([xRead, read]),
     ]);
     return result as NoInfer<ForwardResult<Out, Lse, All, Weights, TopK, Entropy>>;
   }

@@ -2,7 +2,7 @@ import { type AttentionOptions, WINDOW_NAMES } from "../attention/options.ts";
 import { checkInteger, checkObject, isObject, wrongKind, wrongValue } from "../check.ts";
 import { oneOrEach } from "../kv-cache/options.ts";
 import type { Arena } from "../memory/arena.ts";
-import { type Floats, floatsOf } from "../memory/data.ts";
+import { type Floats, floatsOf, halves } from "../memory/data.ts";
 import { Tensor } from "../memory/tensor.ts";
 import { type Names, nested, record } from "../options.ts";
 import { FORM_NAMES, type RotaryForm, checkForm } from "../rotary/options.ts";
@@ -89,8 +89,8 @@ export const DEFAULT_NAMES: Names<LayerDefaults> = {
   causal: 0,
   window: nested(WINDOW_NAMES),
   softcap: 0,
-  alibiSlopes: 0,
-  sinks: 0,
+  alibiSlopes: halves,
+  sinks: halves,
   reproducible: 0,
   precision: 0,
 };

@@ -2,17 +2,19 @@ import { attentionWeights } from "../attention-weights/attention-weights.ts";
 import { type AttentionResult, attentionSteps } from "../attention/attention.ts";
 import type { Instance } from "../engine/instance.ts";
 import type { Appended } from "../kv-cache/calls.ts";
-import { type Arena, floatsAt } from "../memory/arena.ts";
+import type { Arena } from "../memory/arena.ts";
 import { CallScope } from "../memory/call-scope.ts";
 import { Output, checkApart, optionalOutput } from "../memory/output.ts";
-import { Tensor } from "../memory/tensor.ts";
+import { type FloatRows, type Floats, checkAnyFloats } from "../memory/data.ts";
+import { F32, type FloatDtype, bytesOf, dtypeOf } from "../memory/float-types.ts";
+import { Tensor, viewAt } from "../memory/tensor.ts";
 import { record } from "../options.ts";
 import { rotary } from "../rotary/rotary.ts";
 import type { Share, Steps } from "../steps/steps.ts";
 import type { ForwardOptions } from "./forward-options.ts";
 import type { ForwardCall } from "./forward.ts";
 import type { PackedLinear } from "./linear.ts";
-import { type Projection, project, projectionBytes } from "./projections.ts";
+import { type Projection, project, reserveProjections, workOf } from "./projections.ts";
 
 /** q, k and v, and what attention makes of them, in the memory of a call. */
 interface Heads {
@@ -20,7 +22,7 @@ interface Heads {
   readonly k: Tensor;
   readonly v: Tensor;
   /** [batch, rowsQ, numHeads, valueDim] */
-  readonly out: Tensor;
+  readonly out: Tensor<FloatDtype>;
   /** Only where it is needed. */
   readonly lse: Tensor | undefined;
 }
@@ -42,7 +44,8 @@ export function* runForward(
   const rows = batch * rowsQ;
   const headsLength = rows * numHeads * valueDim;
   const outLength = outLinear ? rows * outLinear.outFeatures : headsLength;
-  const out = new Output(arena, "out", options.out, outLength, "batch × seqLenQ × outDim");
+  const what = "batch × seqLenQ × outDim";
+  const out = new Output<FloatRows>(arena, "out", options.out, outLength, what, checkAnyFloats);
   const lse = optionalOutput(arena, "lse", options.lse, rows * numHeads, "batch × numHeads × seqLenQ");
   const targets = { weights: weights?.weights, entropy: weights?.entropy, indices: weights?.indices };
   // These two are written when everything has been read, so they may lie over inputs.
@@ -60,25 +63,32 @@ export function* runForward(
     const k = reserve(batch * rowsKv * numKvHeads * headDim);
     const v = reserve(batch * rowsKv * numKvHeads * valueDim);
     // The outputs of attention stay in the scope until nothing can fail any more.
-    const attended = reserve(headsLength);
+    const attendedType = outLinear ? F32 : out.type;
+    const attendedPtr = scope.reserve(headsLength * bytesOf(attendedType));
+    const attended = new Tensor(arena, headsLength, attendedPtr, dtypeOf(attendedType));
     const outPtr = out.reserve(scope);
     const lsePtr = lse.reserve(scope);
     const heads: Heads = { q, k, v, out: attended, lse: lsePtr || weights ? reserve(rows * numHeads) : undefined };
 
-    const projections: Projection[] = [{ linear: qLinear, x: xPtr, out: addressOf(arena, q), rows }];
-    if (kSource) projections.push({ linear: kLinear, x: kPtr, out: addressOf(arena, k), rows: batch * rowsKv });
-    if (vSource) projections.push({ linear: vLinear, x: vPtr, out: addressOf(arena, v), rows: batch * rowsKv });
-    const back = outLinear && [{ linear: outLinear, x: addressOf(arena, attended), out: outPtr, rows }];
-    const scratch = scope.reserve(projectionBytes(instance, [...projections, ...(back ?? [])]));
-    const shares = inSteps ? sharesOf(call, projections, back ?? []) : [];
+    const projectionOf = (linear: PackedLinear, x: number, { type: xType }: Floats, to: Tensor): Projection => {
+      return { linear, x, xType, out: addressOf(arena, to), outType: F32, rows: to === q ? rows : batch * rowsKv };
+    };
+    const projections = [projectionOf(qLinear, xPtr, x, q)];
+    if (kSource) projections.push(projectionOf(kLinear, kPtr, kSource, k));
+    if (vSource) projections.push(projectionOf(vLinear, vPtr, vSource, v));
+    const back: Projection[] = outLinear
+      ? [{ linear: outLinear, x: attendedPtr, xType: F32, out: outPtr, outType: out.type, rows }]
+      : [];
+    const memory = reserveProjections(instance, scope, [...projections, ...back]);
+    const shares = inSteps ? sharesOf(call, projections, back) : [];
 
-    yield* project(instance, projections, scratch, shares[0]);
+    yield* project(instance, projections, memory, shares[0]);
     rotateNew(instance, call, heads);
     if (cache && kSource) appended = cache.beginAppend(k, v, { lengths, positions: positionsToKeep(call) });
     yield* attend(instance, call, heads, shares[1]);
     // What is written in place comes last; in steps nothing is.
     let seen = inSteps ? undefined : weigh(instance, call, heads);
-    if (back) yield* project(instance, back, scratch, shares[2]);
+    if (outLinear) yield* project(instance, back, memory, shares[2]);
     else copy(arena, outPtr, attended);
     if (lsePtr && heads.lse) copy(arena, lsePtr, heads.lse);
     if (inSteps) {
@@ -106,10 +116,9 @@ function sharesOf(
   back: readonly Projection[],
 ): [Share, Share, Share] {
   const { numHeads, headDim, valueDim } = layer.dims;
-  const workOf = (some: readonly Projection[]): number =>
-    some.reduce((sum, { linear, rows }) => sum + rows * linear.inFeatures * linear.outFeatures, 0);
   const keys = (cache?.length ?? 0) + rowsKv;
-  const parts = [workOf(projections), batch * rowsQ * keys * numHeads * (headDim + valueDim), workOf(back)] as const;
+  const attentionWork = batch * rowsQ * keys * numHeads * (headDim + valueDim);
+  const parts = [workOf(projections), attentionWork, workOf(back)] as const;
   const total = parts[0] + parts[1] + parts[2] || 1;
   const [first, second] = [parts[0] / total, (parts[0] + parts[1]) / total];
   return [
@@ -166,6 +175,6 @@ function addressOf(arena: Arena, tensor: Tensor): number {
 }
 
 /** Copies the floats of a tensor to an address. */
-function copy(arena: Arena, to: number, from: Tensor): void {
-  floatsAt(arena, to, from.length).set(from.data);
+function copy(arena: Arena, to: number, from: Tensor<FloatDtype>): void {
+  viewAt(arena, to, from.length, from.type).set(from.data);
 }

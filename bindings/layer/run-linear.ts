@@ -1,5 +1,6 @@
-import { BLOCK_ROWS, PANEL_FEATURES } from "../engine/abi.ts";
+import { BLOCK_ROWS, F32, PANEL_FEATURES } from "../engine/abi.ts";
 import { type Instance, type Threads, WORK_OF_FLOAT } from "../engine/instance.ts";
+import { callItem } from "../engine/items.ts";
 import { linearKernels } from "../engine/module.ts";
 import { computeItems, itemsAtOnce } from "../steps/items.ts";
 import { STEP_WORK, type Share, type Steps, fractionAt } from "../steps/steps.ts";
@@ -17,8 +18,9 @@ export interface LinearCall extends PackedForm {
   bias: number;
   rows: number;
   inFeatures: number;
-  /** Floats in a row of out. */
   outFeatures: number;
+  /** Bytes from one row of out, and of residual, to the next. */
+  outStride: number;
   epilogue?: Epilogue | undefined;
 }
 
@@ -52,13 +54,13 @@ export function scratchBytesOf(instance: Instance, call: LinearCall, rows: numbe
 export function runLinear(instance: Instance, call: LinearCall, scratch: number): void {
   const { kernels, pool, useTile6x2, constants } = instance;
   if (pool && !call.epilogue?.isInPlace && linearOnThreads(instance, pool, call)) return;
-  const { out, x, panels, bias, rows, inFeatures, outFeatures, group, isInt4, epilogue = NO_EPILOGUE } = call;
-  const [outStride, xStride] = [outFeatures * 4, inFeatures * 4];
+  const { out, x, panels, bias, rows, inFeatures, outFeatures, outStride, group, isInt4 } = call;
+  const xStride = inFeatures * 4;
   if (kernelOf(call) === "linear") {
     kernels.linear(out, x, panels, bias, scratch, rows, inFeatures, outFeatures, outStride, xStride, useTile6x2);
     return;
   }
-  const { residual, activation, upPanels, upLane, upBias } = epilogue;
+  const { residual, activation, upPanels, upLane, upBias } = call.epilogue ?? NO_EPILOGUE;
   // Written out: a spread takes V8 longer than a small product.
   linearKernels(instance).linearFused(
     out,
@@ -141,14 +143,14 @@ function* itemsOf(instance: Instance, call: LinearCall, rowStep: number, feature
 /** The arguments of `linear` for `rows` rows from `row` on and `features` features from `feature` on, a whole panel. */
 function argumentsOf(
   { useTile6x2, constants }: Instance,
-  { out, x, panels, bias, inFeatures, outFeatures, group, isInt4, panelBytes, epilogue = NO_EPILOGUE }: LinearCall,
+  { out, x, panels, bias, inFeatures, outStride, group, isInt4, panelBytes, epilogue = NO_EPILOGUE }: LinearCall,
   row: number,
   rows: number,
   feature: number,
   features: number,
 ): number[] {
   const { residual, activation, upPanels, upLane, upBias } = epilogue;
-  const [outStride, xStride] = [outFeatures * 4, inFeatures * 4];
+  const xStride = inFeatures * 4;
   // What `linear` takes, and behind that what linearFused takes besides.
   const place = row * outStride + feature * 4;
   const panel = (feature / PANEL_FEATURES) * panelBytes;
@@ -181,27 +183,79 @@ function panelRuns(
   most: number,
   itemOf: (first: number, features: number) => number[],
 ): number[][] {
-  const step = Math.ceil(outFeatures / PANEL_FEATURES / most) * PANEL_FEATURES;
+  const step = Math.max(1, Math.ceil(outFeatures / PANEL_FEATURES / most)) * PANEL_FEATURES;
   const items: number[][] = [];
   for (let first = 0; first < outFeatures; first += step)
     items.push(itemOf(first, Math.min(step, outFeatures - first)));
   return items;
 }
 
-/** Packs the weight at address `weight`, on all threads where that pays. */
-export function pack({ kernels, pool }: Instance, to: number, weight: number, raw: CheckedWeight): void {
-  const { inFeatures, outFeatures } = raw;
-  const [outBytes, inBytes] = [raw.outStride * 4, raw.inStride * 4];
+/** Some output features of a weight, in linear memory. */
+export interface WeightRows {
+  ptr: number;
+  /** Bytes from one output feature to the next, and from one input feature to the next. */
+  outBytes: number;
+  inBytes: number;
+  inFeatures: number;
+  outFeatures: number;
+  /** F32, HALF or BF16. */
+  type: number;
+}
+
+/** Bytes of the scratch in which `pack` makes f32 of a panel. */
+export function packScratchBytes(type: number, inFeatures: number): number {
+  return type === F32 ? 0 : PANEL_FEATURES * inFeatures * 4;
+}
+
+/** Packs a weight, on all threads where that pays. */
+export function pack({ kernels, pool }: Instance, to: number, weight: WeightRows, scratch: number): void {
+  const { ptr, outBytes, inBytes, inFeatures, outFeatures, type } = weight;
   const wanted = pool?.itemsFor(WORK_OF_FLOAT * inFeatures * outFeatures);
-  if (!wanted) {
-    kernels.packPanels(to, weight, inFeatures, outFeatures, outBytes, inBytes);
+  if (type === F32) {
+    if (!wanted) {
+      kernels.packPanels(to, ptr, inFeatures, outFeatures, outBytes, inBytes);
+      return;
+    }
+    const items = panelRuns(outFeatures, wanted, (first, features) => {
+      return [to + first * inFeatures * 4, ptr + first * outBytes, inFeatures, features, outBytes, inBytes];
+    });
+    pool!.run("packPanels", 0, items);
     return;
   }
-  const items = panelRuns(outFeatures, wanted, (first, features) => {
-    return [to + first * inFeatures * 4, weight + first * outBytes, inFeatures, features, outBytes, inBytes];
-  });
-  pool!.run("packPanels", 0, items);
+  const itemOf = (first: number, features: number): number[] => [
+    ...widenArguments(weight, first, features, -1),
+    ...[to + first * inFeatures * 4, -1, inFeatures, features],
+    // As widenArguments leaves them.
+    ...(inBytes === 2 ? [inFeatures * 4, 4] : [4, features * 4]),
+  ];
+  if (wanted) {
+    const items = panelRuns(outFeatures, wanted, itemOf);
+    const bytes = Math.ceil(outFeatures / PANEL_FEATURES / wanted) * packScratchBytes(type, inFeatures);
+    if (pool!.run("gatherRows", bytes, items, "packPanels", WIDEN_ARGUMENTS)) return;
+  }
+  for (const item of panelRuns(outFeatures, Infinity, itemOf)) {
+    callItem(kernels, scratch, item, "gatherRows", "packPanels", WIDEN_ARGUMENTS);
+  }
 }
+
+/**
+ * The arguments of `gatherRows` that make f32 at `to` of `features` output features of a weight of 16 bits from `first` on:
+ * [features][inFeatures], or [inFeatures][features] where the features stand side by side.
+ */
+export function widenArguments(
+  { ptr, outBytes, inBytes, inFeatures, type }: WeightRows,
+  first: number,
+  features: number,
+  to: number,
+): number[] {
+  const from = ptr + first * outBytes;
+  return inBytes === 2
+    ? [to, from, 0, features, inFeatures, inFeatures * 4, outBytes, type]
+    : [to, from, 0, inFeatures, features, features * 4, inBytes, type];
+}
+
+/** How many arguments `gatherRows` has. */
+const WIDEN_ARGUMENTS = 8;
 
 /**
  * The same of a weight that is not packed, at address `weight`: panel by panel, of which each is used while it is still
@@ -217,7 +271,7 @@ export function runRaw(
   scratch: number,
 ): void {
   const { kernels, pool, useTile6x2, constants } = instance;
-  const { out, x, panels, bias, rows, inFeatures, outFeatures } = call;
+  const { out, x, panels, bias, rows, inFeatures, outFeatures, outStride } = call;
   const { residual, activation, isInPlace } = call.epilogue ?? NO_EPILOGUE;
   const [outBytes, inBytes] = [raw.outStride * 4, raw.inStride * 4];
   if (!isInPlace && pool?.itemsFor((rows + WORK_OF_FLOAT) * inFeatures * outFeatures)) {
@@ -232,7 +286,7 @@ export function runRaw(
     });
     if (pool.run("packPanels", scratchBytes, items.reverse(), kernelOf(call), PACK_ARGUMENTS)) return;
   }
-  const [outStride, xStride] = [outFeatures * 4, inFeatures * 4];
+  const xStride = inFeatures * 4;
   for (let o = 0; o < outFeatures; o += PANEL_FEATURES) {
     const features = Math.min(PANEL_FEATURES, outFeatures - o);
     const to = out + o * 4;

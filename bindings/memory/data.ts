@@ -118,9 +118,9 @@ export function checkAnyFloats(title: string, given: unknown, arena: Arena, dtyp
   return floatsIn(array, arena, known === "f16" ? HALF : BF16);
 }
 
-/** Whether a value is a Tensor or a typed array, and so no object with options or with { data }. */
-export function isRows(value: unknown): value is ArrayBufferView | Tensor<FloatDtype> {
-  return ArrayBuffer.isView(value) || isTensor(value);
+/** Whether a value is a Tensor, a typed array or one with its dtype, and so no object with options or with a shape. */
+export function isRows(value: unknown): value is ArrayBufferView | Tensor<FloatDtype> | Halves {
+  return ArrayBuffer.isView(value) || isTensor(value) || value instanceof Halves;
 }
 
 /** Checks a Uint8Array. */
@@ -175,8 +175,8 @@ export function shaped(value: unknown): unknown {
 /** {@link shaped}, whose data may be the bits of its `dtype`. */
 export function shapedHalves(value: unknown): unknown {
   if (!isObject(value) || isRows(value)) return value;
-  const { dtype } = value as { dtype?: unknown };
-  return { ...(shaped(value) as object), dtype };
+  const { data, shape, dtype } = value as { data?: unknown; shape?: unknown; dtype?: unknown };
+  return { data, shape: list(shape, MOST_DIMENSIONS), dtype };
 }
 
 /** The memory of a Tensor, or of a typed array; undefined for any other value. */

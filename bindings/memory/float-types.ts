@@ -14,3 +14,8 @@ export { BF16, F32, HALF };
 export function bytesOf(type: number): 2 | 4 {
   return type === F32 ? 4 : 2;
 }
+
+/** The name of a type, by its number. */
+export function dtypeOf(type: number): FloatDtype {
+  return type === F32 ? "f32" : type === HALF ? "f16" : "bf16";
+}

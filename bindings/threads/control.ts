@@ -21,6 +21,7 @@ export const KERNELS = [
   "attend",
   "linear",
   "linearFused",
+  "gatherRows",
   "packPanels",
   "scoreRows",
   "normalizeRows",

@@ -23,11 +23,9 @@ export interface Entry {
 /** The tensors of a file by name, in the order in which it has them. */
 export type Header = ReadonlyMap<string, Entry>;
 
-/** An f32 tensor, in C order. */
-export interface FloatTensor {
-  data: Float32Array;
-  shape: number[];
-}
+/** A tensor in C order: of f32, or of 16 bits as the file has them. */
+export type FloatTensor =
+  { data: Float32Array; shape: number[] } | { data: Uint16Array; dtype: "F16" | "BF16"; shape: number[] };
 
 /** Bits of one value. */
 const BITS: ReadonlyMap<unknown, number> = new Map(
@@ -40,11 +38,11 @@ const BITS: ReadonlyMap<unknown, number> = new Map(
     { bits: 64, names: ["U64", "I64", "F64", "C64"] },
   ].flatMap(({ bits, names }) => names.map((name) => [name, bits] as const)),
 );
-/** The dtypes that become f32. */
+/** The dtypes that are read; F64 becomes f32. */
 export const FLOATS: readonly string[] = ["F32", "F16", "BF16", "F64"];
 /** A longer header is refused, as the format's own reader does. */
 const MOST_HEADER_BYTES = 100_000_000;
-/** Bytes that are read at once where they are not f32 yet. */
+/** Bytes of F64 that are read at once. */
 const PIECE = 1 << 20;
 
 /** The bytes of a file that is in memory. */
@@ -157,55 +155,30 @@ function checkPlaces(entries: Header, begin: number, size: number, wrong: Wrong)
   if (at < size) throw wrong(`bytes ${at - begin} to ${size - begin}, at its end, belong to no tensor`);
 }
 
-/** A tensor as f32. Throws an Error for a dtype that is not in {@link FLOATS}. */
-export function readFloats(source: Source, name: string, { dtype, shape, start, end }: Entry): FloatTensor {
+/** A tensor. Throws an Error for a dtype that is not in {@link FLOATS}. */
+export function readFloats(source: Source, name: string, { dtype, shape: sizes, start, end }: Entry): FloatTensor {
   if (!FLOATS.includes(dtype)) {
     throw new Error(`${source.title}: ${JSON.stringify(name)} is ${dtype}, and ${FLOATS.join(", ")} are read`);
   }
-  const bytes = BITS.get(dtype)! / 8;
-  const data = new Float32Array((end - start) / bytes);
-  if (dtype === "F32") {
-    source.read(new Uint8Array(data.buffer), start);
-    return { data, shape: [...shape] };
+  const shape = [...sizes];
+  // Bytes of their own are aligned, wherever the tensor stands in the file.
+  if (dtype === "F16" || dtype === "BF16") {
+    return { data: new Uint16Array(readBytes(source, start, end - start).buffer), dtype, shape };
   }
+  if (dtype === "F32") return { data: new Float32Array(readBytes(source, start, end - start).buffer), shape };
+  const data = new Float32Array((end - start) / 8);
   for (let at = start; at < end; at += PIECE) {
-    const piece = readBytes(source, at, Math.min(PIECE, end - at)).buffer;
-    const values = dtype === "F64" ? new Float64Array(piece) : floatsOf(new Uint16Array(piece), dtype);
+    const values = new Float64Array(readBytes(source, at, Math.min(PIECE, end - at)).buffer);
     const large = values.find((value) => Number.isFinite(value) && !Number.isFinite(Math.fround(value)));
     if (large !== undefined)
       throw new Error(`${source.title}: ${JSON.stringify(name)} has ${large}, which f32 has not`);
-    data.set(values, (at - start) / bytes);
+    data.set(values, (at - start) / 8);
   }
-  return { data, shape: [...shape] };
+  return { data, shape };
 }
 
 function readBytes(source: Source, at: number, length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
   source.read(bytes, at);
   return bytes;
-}
-
-/** bfloat16 is the upper half of f32; binary16 has a table, since Node has Float16Array from version 24 on alone. */
-function floatsOf(halves: Uint16Array, dtype: string): Float32Array {
-  if (dtype === "BF16") return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer);
-  table ??= Float32Array.from({ length: 2 ** 16 }, (_, half) => fromBinary16(half));
-  const values = table;
-  return Float32Array.from(halves, (half) => values[half]!);
-}
-
-let table: Float32Array | undefined;
-
-/** The value of a binary16: 1 bit of sign, 5 of the exponent, 10 of the fraction. */
-function fromBinary16(half: number): number {
-  const exponent = (half >> 10) & 31;
-  const fraction = half & 1023;
-  const magnitude =
-    exponent === 0
-      ? fraction * 2 ** -24
-      : exponent === 31
-        ? fraction === 0
-          ? Infinity
-          : NaN
-        : (1024 + fraction) * 2 ** (exponent - 25);
-  return half < 0x8000 ? magnitude : -magnitude;
 }

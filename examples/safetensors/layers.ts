@@ -8,8 +8,8 @@ export interface Found {
 }
 
 /**
- * The tensors of a safetensors file as f32: those whose names begin with `prefix`. Integers and other types that no
- * attention layer has are left out.
+ * The tensors of a safetensors file whose names begin with `prefix`. Integers and other types that no attention layer has
+ * are left out.
  */
 export function readTensors(file: Uint8Array | Source, prefix = ""): Map<string, FloatTensor> {
   const source = file instanceof Uint8Array ? bytesSource(file) : file;

@@ -8,6 +8,7 @@ import { load } from "heed";
 import { afterAll, describe, expect, it } from "vitest";
 import { findLayers, openLayer, readTensors } from "../../examples/safetensors/layers.ts";
 import { expectClose } from "../support/budget.ts";
+import { floatsOf, halvesOf } from "../support/halves.ts";
 import { type Dims, type Projections, layerFloor, layerReference, projectionsOf } from "../support/layer.ts";
 import { floats, uniform } from "../support/random.ts";
 
@@ -97,6 +98,29 @@ describe("opens them", () => {
     expectClose(layer.forward(x, { lse: true }), exact, naive, layerFloor(x, projections, dims, plain, exact));
     heed.dispose();
   });
+});
+
+it.each(["F16", "BF16"] as const)("a layer of %s, at an odd place, has the bits of its floats", async (dtype) => {
+  const heed = await load();
+  const plain = new Map(Object.entries(named(bert[0]!, "attention.")));
+  const header: Record<string, unknown> = { odd: { dtype: "U8", shape: [1], data_offsets: [0, 1] } };
+  const parts: Uint8Array[] = [Uint8Array.of(1)];
+  let end = 1;
+  for (const [name, { data, shape }] of plain) {
+    const half = halvesOf(data, dtype === "F16" ? "f16" : "bf16");
+    header[name] = { dtype, shape, data_offsets: [end, (end += 2 * data.length)] };
+    parts.push(new Uint8Array(half.data.buffer));
+    plain.set(name, { data: floatsOf(half), shape });
+  }
+  const text = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.length));
+  const tensors = readTensors(Buffer.concat([length, text, ...parts]));
+  const found = { prefix: "attention.", kind: "Hugging Face" } as const;
+  const [layer, expected] = [openLayer(heed, tensors, found, 4), openLayer(heed, plain, found, 4)];
+  const x = floats(11 * 24, uniform(4));
+  expect(layer.forward(x).out).toEqual(expected.forward(x).out);
+  heed.dispose();
 });
 
 describe("the command", () => {

@@ -86,16 +86,21 @@ export const MAKERS: Record<string, Maker> = {
     maybe(draw, options, 2, "outFeatures", () => literal(outFeatures));
     maybe(draw, options, 3, "transposed", () => literal(chance(draw, 2)));
     output(draw, world, s.rowsQ * features, "out", options);
-    maybe(draw, options, 3, "residual", () => floats(draw, world, s.rowsQ * features));
+    if (options["out"] && chance(draw, 2)) options["out"] = anyFloats(draw, world, s.rowsQ * features);
+    maybe(draw, options, 3, "residual", () => anyFloats(draw, world, s.rowsQ * features));
     if (options["out"] && chance(draw, 4)) options["residual"] = options["out"];
-    const bias = chance(draw, 2) ? floats(draw, world, outFeatures) : literal(undefined);
-    const given = [floats(draw, world, s.rowsQ * inFeatures), floats(draw, world, inFeatures * outFeatures), bias];
+    const bias = chance(draw, 2) ? anyFloats(draw, world, outFeatures) : literal(undefined);
+    const given = [
+      anyFloats(draw, world, s.rowsQ * inFeatures),
+      anyFloats(draw, world, inFeatures * outFeatures),
+      bias,
+    ];
     return { given: [...given, object(options)], run: method(world, "linear") };
   },
   packLinear: (draw, world, s) => ({
     given: [
-      floats(draw, world, s.headDim * s.valueDim),
-      chance(draw, 2) ? floats(draw, world, s.valueDim) : literal(undefined),
+      anyFloats(draw, world, s.headDim * s.valueDim),
+      chance(draw, 2) ? anyFloats(draw, world, s.valueDim) : literal(undefined),
       object({
         inFeatures: literal(s.headDim),
         ...(chance(draw, 2) && { dtype: literal(pick(draw, ["f32", "int8", "q4"])) }),

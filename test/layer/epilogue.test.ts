@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Activation } from "../../bindings/layer/epilogue.ts";
 import type { LinearOptions } from "../../bindings/layer/linear.ts";
+import type { Rows } from "../../bindings/memory/output.ts";
 import { activationReference, epilogueReference } from "../support/activations.ts";
 import { ULP, largest, maxError } from "../support/budget.ts";
 import { forEachBuild } from "../support/builds.ts";
@@ -49,7 +50,7 @@ forEachBuild((name, open) => {
       const out = residualIn.startsWith("out") ? residual : undefined;
       const shaped = { data: weight, shape: [outFeatures, inFeatures] };
       const form = packed ? heed.packLinear(shaped, bias) : shaped;
-      const options = { activation, residual, out } as LinearOptions;
+      const options = { activation, residual, out } as LinearOptions<Rows | undefined>;
       const got = heed.linear(x, form, packed ? undefined : bias, options).out;
       if (out) expect(got).toBe(out);
       const plain = { weight, bias, inFeatures, outFeatures };

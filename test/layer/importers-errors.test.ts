@@ -24,6 +24,7 @@ describe("errors name the tensor", () => {
     data: new Float32Array(sizes.reduce((a, b) => a * b, 1)),
     shape: sizes,
   });
+  const halves = { data: new Uint16Array(1728), dtype: "F16", shape: [72, 24] } as const;
   const torch = torchDict(weights);
   const keras = kerasDict(ofFree, free);
   const packed = sideBySide(weights.q, weights.k, weights.v);
@@ -68,10 +69,28 @@ describe("errors name the tensor", () => {
       () => fromTorch({ ...torchSeparate, v_proj_weight: undefined as never }),
     ],
     [
-      "data of halves",
+      "16 bits without a dtype",
       "in_proj_weight.data",
       TypeError,
       () => fromTorch({ ...torch, in_proj_weight: { data: new Uint16Array(1728) as never, shape: [72, 24] } }),
+    ],
+    [
+      "16 bits of integers",
+      "in_proj_weight.dtype",
+      RangeError,
+      () => fromTorch({ ...torch, in_proj_weight: { ...halves, dtype: "U16" as never } }),
+    ],
+    [
+      "a dtype that is no name",
+      "in_proj_weight.dtype",
+      TypeError,
+      () => fromTorch({ ...torch, in_proj_weight: { ...halves, dtype: 16 as never } }),
+    ],
+    [
+      "16 bits of another shape",
+      "in_proj_weight.data",
+      RangeError,
+      () => fromTorch({ ...torch, in_proj_weight: { ...halves, shape: [24, 24] } }),
     ],
     [
       "a shape that is not that of the data",

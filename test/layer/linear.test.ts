@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { LinearOptions, PackedLinear } from "../../bindings/layer/linear.ts";
+import type { Rows } from "../../bindings/memory/output.ts";
 import { ULP, largest, maxError } from "../support/budget.ts";
 import { forEachBuild } from "../support/builds.ts";
 import { linearReference, transposed } from "../support/linear.ts";
@@ -53,7 +54,7 @@ forEachBuild((name, open) => {
           : target === "array"
             ? new Float32Array(rows * outFeatures)
             : heed.tensor(rows * outFeatures);
-      const options = { out } as Pick<LinearOptions, "out">;
+      const options = { out } as Pick<LinearOptions<Rows | undefined>, "out">;
       let packed: PackedLinear | undefined;
       let got: Float32Array | typeof tensor;
       if (form === "bare") got = heed.linear(x, data, bias, { ...options, ...said, outFeatures }).out!;

@@ -1,6 +1,7 @@
 // 16-bit floats in plain arithmetic, apart from the kernels: binary16 and bfloat16, to and from f32.
 import fc from "fast-check";
 import { expect } from "vitest";
+import type { Weight } from "../../bindings/layer/linear-weights.ts";
 import type { HalfArray } from "../../bindings/memory/data.ts";
 import type { FloatDtype } from "../../bindings/memory/float-types.ts";
 import type { Tensor } from "../../bindings/memory/tensor.ts";
@@ -58,8 +59,16 @@ export function toBits(x: number, dtype: HalfDtype): number {
 
 /** Floats rounded to 16 bits. */
 export function halvesOf(floats: ArrayLike<number>, dtype: HalfDtype): HalfArray & { data: Uint16Array<ArrayBuffer> } {
-  const data = Uint16Array.from(floats, (x) => (Number.isNaN(x) ? 0x7fff : toBits(x, dtype)));
-  return { data, dtype };
+  // Each value is looked for once.
+  const known = new Map<number, number>();
+  const bitsOf = (x: number): number => {
+    // A Map takes −0 for 0.
+    const sign = Object.is(x, -0) ? 0x8000 : 0;
+    let bits = known.get(x);
+    if (bits === undefined) known.set(x, (bits = bitsOr(toBits(x, dtype)) & ~sign));
+    return bits | sign;
+  };
+  return { data: Uint16Array.from(floats, bitsOf), dtype };
 }
 
 /** The floats that 16 bits stand for. */
@@ -130,12 +139,17 @@ export function expectRounded(out: Float32Array | HalfArray | Tensor<FloatDtype>
     return;
   }
   const dtype = out.dtype;
-  const rounded = Uint16Array.from(expected, (x) => bitsOr(toBits(x, dtype)));
+  const rounded = halvesOf(expected, dtype).data;
   expect(bitsOfHalves(out.data as Uint16Array, dtype)).toEqual(bitsOfHalves(rounded, dtype));
 }
 
-/** The bits, where NaN stands for those of a NaN. */
+/** Some 16 bits of NaN where `toBits` says that it is one. */
 export const bitsOr = (bits: number): number => (Number.isNaN(bits) ? 0x7fff : bits);
+
+/** An operand with a shape, as the options bias and weight take it. */
+export function shaped(rows: Float32Array | HalfArray | Tensor<FloatDtype>, shape: readonly number[]): Weight {
+  return ("dtype" in rows && !("dispose" in rows) ? { ...rows, shape } : { data: rows, shape }) as Weight;
+}
 
 /** Every value of a format, what lies half-way between neighbours, and the floats beside those; both signs. */
 export function boundaries(dtype: HalfDtype): number[] {

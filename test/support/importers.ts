@@ -61,7 +61,7 @@ export function bare({ q, k, v, out }: Projections): Projections {
 }
 
 /** [inFeatures, outFeatures] of projections side by side. */
-export function sideBySide(...all: Projection[]): Weight {
+export function sideBySide(...all: Projection[]): Weight & { data: Float32Array } {
   const inFeatures = all[0]!.weight.shape[1];
   const rows = joined(...all.map(({ weight }) => weight.data));
   const outFeatures = rows.length / inFeatures;

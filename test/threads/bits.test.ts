@@ -125,6 +125,27 @@ describe.each(["simd", "relaxed"] as const)("%s", (variant) => {
     });
 
     it.each([
+      ["f32", 1, 2048, 2500],
+      ["f32", 700, 1200, 401],
+      ["int8", 37, 512, 401],
+    ] as const)("linear of 16 bits to %s: %s rows, %s features to %s", (dtype, rows, inFeatures, outFeatures) => {
+      const next = uniform(rows);
+      const bits = (length: number) => {
+        const data = Uint16Array.from({ length }, () => Math.floor(1000 * next()) + 0x3b00);
+        return { data, dtype: "bf16" } as const;
+      };
+      const [x, weight, residual] = [bits(rows * inFeatures), bits(inFeatures * outFeatures), bits(rows * outFeatures)];
+      expectEqual((heed) => {
+        using packed = heed.packLinear(weight, undefined, { inFeatures, dtype });
+        using out = heed.tensor(rows * outFeatures, "f16");
+        heed.linear(x, packed, undefined, { residual, out });
+        const kept = out.data.slice();
+        heed.linear(x, weight, undefined, { inFeatures, residual, out });
+        return { kept, raw: out.data.slice() };
+      });
+    });
+
+    it.each([
       ["int8", 1, 2048, 2500, "silu"],
       ["q4", 37, 512, 402, "swiglu"],
       ["int8", 3000, 128, 132, "geglu"],

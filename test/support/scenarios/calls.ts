@@ -261,6 +261,32 @@ export const calls: Scenarios = {
       ...copies(heed.linear(random(3 * 33, 2), packedWeight, undefined, { activation: "silu" })),
     ]);
   },
+  "linear in 16 bits": (heed) => {
+    const [weight, bias] = [
+      { ...halvesOf(random(23 * 64, 20), "bf16"), shape: [64, 23] },
+      halvesOf(random(23, 21), "f16"),
+    ];
+    const [x, out, residual] = [
+      halvesOf(q, "f16"),
+      halvesOf(random(14 * 23), "bf16"),
+      halvesOf(random(14 * 23, 3), "f16"),
+    ];
+    return {
+      act: () => {
+        heed.linear(x, weight, bias, { transposed: true, activation: "silu", residual, out });
+        return copies({ out: out.data });
+      },
+      state: () => copies({ out: out.data }),
+    };
+  },
+  "packLinear of 16 bits": (heed) =>
+    stateless(() =>
+      (["f32", "int8", "q4"] as const).flatMap((dtype) => {
+        const weight = { ...halvesOf(random(23 * 64, 20), "f16"), shape: [23, 64] };
+        using packedWeight = heed.packLinear(weight, halvesOf(random(23, 21), "bf16"), { dtype });
+        return copies(heed.linear(q, packedWeight));
+      }),
+    ),
   "packLinear of blocks": (heed) =>
     stateless(() => {
       const data = Uint8Array.from({ length: 5 * 2 * 18 }, (_, n) => (n % 18 === 1 ? 0x2c : (n * 37) % 256));

@@ -1,11 +1,18 @@
 // The whole layer: its weights, and the cache that it appends to.
 import type { Heed } from "../../../bindings/heed.ts";
-import { dimsOf, projectionsOf } from "../layer.ts";
+import { halvesOf } from "../halves.ts";
+import { type Projection, dimsOf, projectionsOf } from "../layer.ts";
 import { uniform } from "../random.ts";
 import { type Scenarios, copies, random, randomTensor, stateless } from "./scenario.ts";
 
 const dims = dimsOf({ embedDim: 24, numHeads: 4, numKvHeads: 2, headDim: 8, outDim: 20 });
 const weights = projectionsOf(dims, uniform(1));
+const halfWeights = Object.fromEntries(
+  Object.entries(weights).map(([name, { weight, bias }]: [string, Projection]) => [
+    name,
+    { weight: { ...halvesOf(weight.data, "bf16"), shape: weight.shape }, bias: halvesOf(bias!, "f16") },
+  ]),
+);
 const others = projectionsOf(dims, uniform(2));
 const tables = { cos: random(400 * 4, 3), sin: random(400 * 4, 4) };
 const x = random(2 * 5 * 24, 5);
@@ -28,6 +35,16 @@ export const layers: Scenarios = {
       using layer = make(heed, { weightDtype: "int8" });
       return copies(layer.forward(x, { batch: 2 }));
     }),
+  "create a layer of 16 bits": (heed) => {
+    const given = { out: halvesOf(random(2 * 5 * 20, 6), "f16"), context: halvesOf(random(2 * 9 * 24, 8), "bf16") };
+    return {
+      act: () => {
+        using layer = make(heed, { weights: halfWeights, weightDtype: "int8" });
+        return copies(layer.forward(halvesOf(x, "f16"), { batch: 2, ...given }));
+      },
+      state: () => copies({ out: given.out.data }),
+    };
+  },
   setWeights: (heed) => {
     const layer = make(heed, { rotary: tables });
     return { act: () => (layer.setWeights(others), []), state: () => copies(layer.forward(x)) };

@@ -1,0 +1,454 @@
+// x, weights, biases, residual and out of 16 bits: the bits of floats converted first, in linear and in a layer.
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { Heed } from "../../bindings/heed.ts";
+import type { Activation } from "../../bindings/layer/epilogue.ts";
+import type { Float16ArrayLike, FloatRows } from "../../bindings/memory/data.ts";
+import type { MultiHeadWeights } from "../../bindings/layer/options.ts";
+import { forEachBuild } from "../support/builds.ts";
+import {
+  type Form,
+  bitsOfFloats,
+  expectRounded,
+  floatsOf,
+  forms,
+  halvesOf,
+  inForm,
+  shaped,
+  tensorOf,
+} from "../support/halves.ts";
+import { dimsOf, projectionsOf } from "../support/layer.ts";
+import { transposed } from "../support/linear.ts";
+import { floats, uniform } from "../support/random.ts";
+import { runs, thinned } from "../support/sweep.ts";
+
+const ACTIVATIONS: Activation[] = ["relu", "silu", "gelu", "gelu-tanh", "swiglu", "geglu", "geglu-tanh"];
+
+/** A call of linear, each operand in a form. */
+interface Drawn {
+  seed: number;
+  rows: number;
+  inFeatures: number;
+  features: number;
+  activation?: Activation | undefined;
+  /** How the weight is given. */
+  packed: "raw" | "f32" | "int8" | "q4";
+  flipped: boolean;
+  biasWithWeight: boolean;
+  x: Form;
+  weight: Form;
+  bias?: Form | undefined;
+  residual?: Form | undefined;
+  out?: Form | "residual" | undefined;
+}
+
+/** Random floats; long arrays repeat, since to round a value by plain arithmetic takes long. */
+function repeated(length: number, next: () => number): Float32Array {
+  const some = floats(Math.min(length, 4093), next);
+  const all = new Float32Array(length);
+  for (let n = 0; n < length; n += some.length) all.set(some.subarray(0, length - n), n);
+  return all;
+}
+
+/** Expects what linear makes of 16 bits to be what it makes of the floats that they stand for, rounded once. */
+function expectBitsOfFloats(heed: Heed, drawn: Drawn): void {
+  const { rows, inFeatures, features, activation, packed, flipped, biasWithWeight } = drawn;
+  const { used } = heed.memory;
+  const next = uniform(drawn.seed);
+  const outFeatures = activation?.includes("glu") ? 2 * features : features;
+  const ends: (() => void)[] = [];
+  const take = (length: number, form: Form): { rows: FloatRows; floats: Float32Array } => {
+    const taken = inForm(heed, repeated(length, next), form);
+    ends.push(taken.end);
+    return taken as { rows: FloatRows; floats: Float32Array };
+  };
+  const x = take(rows * inFeatures, drawn.x);
+  const weight = take(outFeatures * inFeatures, drawn.weight);
+  const bias = drawn.bias && take(outFeatures, drawn.bias);
+  const residual = drawn.residual && take(rows * features, drawn.residual);
+  const shape = flipped ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
+
+  const run = (
+    xRows: FloatRows,
+    weightRows: FloatRows,
+    biasRows: FloatRows | undefined,
+    added: FloatRows | undefined,
+    out?: FloatRows,
+  ): FloatRows => {
+    const options = { activation, residual: added, out };
+    const raw = shaped(weightRows as Float32Array, shape);
+    if (packed === "raw") return heed.linear(xRows, raw, biasRows, { ...options, transposed: flipped }).out!;
+    const [inside, outside] = biasWithWeight ? [biasRows, undefined] : [undefined, biasRows];
+    using kept = heed.packLinear(raw, inside, { transposed: flipped, dtype: packed });
+    return heed.linear(xRows, kept, outside, options).out!;
+  };
+  const expected = run(x.floats, weight.floats, bias?.floats, residual?.floats) as Float32Array;
+  const fresh = drawn.out && drawn.out !== "residual" ? take(rows * features, drawn.out).rows : undefined;
+  const out = drawn.out === "residual" ? residual?.rows : fresh;
+  const got = run(x.rows, weight.rows, bias?.rows, residual?.rows, out);
+  if (out) expect(got).toBe(out);
+  else expect(got).toBeInstanceOf(Float32Array);
+  expectRounded(got as Float32Array, expected);
+  for (const end of ends) end();
+  expect(heed.memory.used).toBe(used);
+}
+
+const size = fc.oneof(fc.integer({ min: 1, max: 40 }), fc.constantFrom(16, 17, 33, 64, 65));
+const calls: fc.Arbitrary<Drawn> = fc.record({
+  seed: fc.integer(),
+  rows: fc.oneof(fc.integer({ min: 0, max: 9 }), fc.constantFrom(131, 133)),
+  inFeatures: size,
+  features: size,
+  activation: fc.constantFrom(undefined, ...ACTIVATIONS),
+  packed: fc.constantFrom("raw", "f32", "int8", "q4"),
+  flipped: fc.boolean(),
+  biasWithWeight: fc.boolean(),
+  x: forms,
+  weight: forms,
+  bias: fc.option(forms, { nil: undefined }),
+  residual: fc.option(forms, { nil: undefined }),
+  out: fc.oneof(fc.constantFrom(undefined, "residual" as const), forms),
+});
+
+const [narrow, wide] = [
+  { dtype: "bf16", place: "array" },
+  { dtype: "f16", place: "Tensor" },
+] as const;
+/** So wide that some rows of x, and some features of a weight, are a piece. */
+const PIECES = { seed: 7, rows: 45, inFeatures: 12_000, features: 70, x: narrow, weight: narrow } as const;
+
+const IN_PIECES: [string, Partial<Drawn>][] = [
+  ["a raw weight", {}],
+  ["a raw weight, transposed, from a Tensor", { flipped: true, weight: wide }],
+  ["a raw weight, transposed, from an array", { flipped: true }],
+  ["a raw gate", { features: 35, activation: "swiglu" }],
+  ["a raw weight of f32", { weight: { dtype: "f32", place: "array" }, flipped: true }],
+  ["a packed weight, a residual in place", { packed: "f32", residual: wide, out: "residual", activation: "silu" }],
+  ["a raw weight, a residual in place", { residual: wide, out: "residual" }],
+  ["int8, a gate", { packed: "int8", features: 35, activation: "geglu" }],
+  ["q4, transposed", { packed: "q4", flipped: true, rows: 3 }],
+  ["wide rows of out", { rows: 37, inFeatures: 1, features: 14_500, packed: "f32", out: narrow, residual: narrow }],
+];
+
+forEachBuild((name, open) => {
+  const heed = open();
+  const count = (numRuns: number) => runs(name === "debug" ? numRuns / 5 : numRuns);
+
+  it("linear has the bits of f32 for any operands", () => {
+    const property = fc.property(calls, (drawn) => expectBitsOfFloats(heed, drawn));
+    fc.assert(property, { seed: 20261401, numRuns: count(400) });
+  });
+
+  // Each on one build at least.
+  const taken = thinned(IN_PIECES, (_, n) => n % 3 === ["debug", "simd", "relaxed"].indexOf(name));
+  it.each(taken)("in pieces: %s", (_, drawn) => {
+    const plain = { packed: "raw", flipped: false, biasWithWeight: false, bias: wide, out: wide } as const;
+    expectBitsOfFloats(heed, { ...PIECES, ...plain, ...drawn });
+  });
+
+  it("a layer has the bits of f32", async () => {
+    const drawn = fc.record({
+      seed: fc.integer(),
+      seqLenQ: fc.integer({ min: 1, max: 12 }),
+      seqLenKv: fc.option(fc.integer({ min: 1, max: 12 }), { nil: undefined }),
+      embedDim: fc.integer({ min: 1, max: 40 }),
+      headDim: fc.integer({ min: 1, max: 12 }).map((n) => 2 * n),
+      numKvHeads: fc.integer({ min: 1, max: 2 }),
+      weightDtype: fc.constantFrom("f32", "int8", "q4"),
+      cached: fc.constantFrom(undefined, "f32", "f16", "int8"),
+      rotary: fc.boolean(),
+      projected: fc.boolean(),
+      biased: fc.boolean(),
+      flipped: fc.boolean(),
+      weights: fc.boolean(),
+      inSteps: fc.boolean(),
+      lse: fc.boolean(),
+      sinks: fc.option(forms, { nil: undefined }),
+      x: forms,
+      k: forms,
+      v: fc.option(forms, { nil: undefined }),
+      w: fc.tuple(forms, forms, forms, forms),
+      b: forms,
+      out: fc.option(forms, { nil: undefined }),
+    });
+    const property = fc.asyncProperty(drawn, async (given) => {
+      const { used } = heed.memory;
+      const { seqLenQ, seqLenKv, embedDim, headDim, numKvHeads, flipped, biased, rotary, cached, inSteps } = given;
+      const next = uniform(given.seed);
+      const dims = dimsOf({ embedDim, headDim, numKvHeads, numHeads: 2 * numKvHeads, outDim: 9 });
+      const ends: (() => void)[] = [];
+      const take = (data: Float32Array, form: Form): { rows: FloatRows; floats: Float32Array } => {
+        const taken = inForm(heed, data, form);
+        ends.push(taken.end);
+        return taken as { rows: FloatRows; floats: Float32Array };
+      };
+      const [halfWeights, plainWeights] = [{}, {}] as [Record<string, object>, Record<string, object>];
+      Object.entries(projectionsOf(dims, next, biased, given.projected)).forEach(([key, one], n) => {
+        const [outFeatures, inFeatures] = one.weight.shape as [number, number];
+        const data = flipped ? transposed(one.weight.data, outFeatures, inFeatures) : one.weight.data;
+        const shape = flipped ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
+        const weight = take(data, given.w[n]!);
+        const bias = one.bias && take(one.bias, given.b);
+        const others = { transposed: flipped };
+        halfWeights[key] = { weight: shaped(weight.rows as Float32Array, shape), bias: bias?.rows, ...others };
+        plainWeights[key] = { weight: shaped(weight.floats, shape), bias: bias?.floats, ...others };
+      });
+      const sinks = given.sinks && take(floats(dims.numHeads, next), given.sinks);
+      const x = take(floats(seqLenQ * embedDim, next), given.x);
+      const k = take(floats((seqLenKv ?? 0) * embedDim, next), given.k);
+      const v = given.v && take(floats((seqLenKv ?? 0) * embedDim, next), given.v);
+
+      const run = async (weights: object, of: "rows" | "floats", out?: FloatRows) => {
+        const form = { ...dims, weightDtype: given.weightDtype, rotary, sinks: sinks?.[of], causal: true };
+        using layer = heed.createMultiHeadAttention({ ...form, weights: weights as MultiHeadWeights } as never);
+        using cache = cached && layer.createCache({ capacity: 24, dtype: cached });
+        const context = seqLenKv === undefined ? undefined : v ? { k: k[of], v: v[of] } : k[of];
+        const options = { context, cache, weights: given.weights, lse: given.lse, out } as const;
+        if (cache) layer.forward(x[of]);
+        return inSteps
+          ? await layer.forwardAsync(x[of], { ...options, budgetMs: 1e-3 })
+          : layer.forward(x[of], options);
+      };
+      const expected = await run(plainWeights, "floats");
+      const out = given.out && take(new Float32Array((expected.out as Float32Array).length), given.out).rows;
+      const got = await run(halfWeights, "rows", out);
+      if (out) expect(got.out).toBe(out);
+      expectRounded(got.out as Float32Array, expected.out as Float32Array);
+      for (const name of ["lse", "weights"] as const) {
+        const [one, other] = [got[name], expected[name]] as [Float32Array?, Float32Array?];
+        expect(one && bitsOfFloats(one)).toEqual(other && bitsOfFloats(other));
+      }
+      for (const end of ends) end();
+      expect(heed.memory.used).toBe(used);
+    });
+    await fc.assert(property, { seed: 20261402, numRuns: count(150) });
+  });
+
+  it("a layer has the bits of f32 where its rows are many pieces, in steps too", async () => {
+    const [rows, embedDim] = [140, 4096];
+    const next = uniform(9);
+    const x = halvesOf(repeated(rows * embedDim, next), "bf16");
+    const square = (outFeatures: number, inFeatures: number) => ({
+      weight: { data: floats(outFeatures * inFeatures, next), shape: [outFeatures, inFeatures] },
+    });
+    const weights = {
+      q: square(8, embedDim),
+      k: square(8, embedDim),
+      v: square(8, embedDim),
+      out: square(70, 8),
+    };
+    using layer = heed.createMultiHeadAttention({ embedDim, numHeads: 1, headDim: 8, outDim: 70, weights });
+    const expected = layer.forward(floatsOf(x)).out;
+    const out = { data: new Uint16Array(rows * 70), dtype: "f16" } as const;
+    expectRounded(layer.forward(x, { out }).out, expected);
+    using tensor = heed.tensor(rows * 70, "bf16");
+    const fractions: number[] = [];
+    const onProgress = (fraction: number): void => void fractions.push(fraction);
+    expectRounded((await layer.forwardAsync(x, { out: tensor, budgetMs: 1e-3, onProgress })).out, expected);
+    expect(fractions.every((fraction, n) => fraction >= (fractions[n - 1] ?? 0))).toBe(true);
+    expect(fractions.at(-1)).toBe(1);
+  });
+
+  it("an asynchronous call reads 16 bits of its options before it returns", async () => {
+    const next = uniform(11);
+    const weights = projectionsOf(dimsOf(), next);
+    using layer = heed.createMultiHeadAttention({ ...dimsOf(), weights });
+    const x = halvesOf(floats(6 * 24, next), "f16");
+    const [data, sinks, alibiSlopes] = [36, 4, 4].map((length) => halvesOf(floats(length, next), "bf16"));
+    const options = () => ({ bias: { ...data!, shape: [6, 6] }, sinks: sinks!, alibiSlopes: alibiSlopes! });
+    const expected = layer.forward(x, options()).out;
+    const later = layer.forwardAsync(x, { ...options(), budgetMs: 1e-3 });
+    for (const one of [x, data!, sinks!, alibiSlopes!]) one.data.fill(0x7fc0);
+    expect(bitsOfFloats((await later).out)).toEqual(bitsOfFloats(expected));
+  });
+
+  it.skipIf(!("Float16Array" in globalThis))(
+    "takes a Float16Array (Node 24 and later), and writes to one",
+    async () => {
+      const Float16 = (globalThis as unknown as { Float16Array: new (from: ArrayBuffer | number) => Float16ArrayLike })
+        .Float16Array;
+      const next = uniform(12);
+      const bits = (length: number) => halvesOf(floats(length, next), "f16");
+      const [x, weight, sinks] = [bits(6), bits(12), bits(1)];
+      const out = new Float16(8);
+      const asArray = ({ data }: typeof x) => new Float16(data.buffer);
+      expect(heed.linear(asArray(x), asArray(weight), undefined, { inFeatures: 3, out }).out).toBe(out);
+      const expected = heed.linear(floatsOf(x), floatsOf(weight), undefined, { inFeatures: 3 }).out;
+      expectRounded(
+        { data: new Uint16Array((out as unknown as Uint16Array).buffer as ArrayBuffer), dtype: "f16" },
+        expected,
+      );
+      const square = { weight: { data: asArray(bits(4)), shape: [2, 2] } };
+      const weights = { q: square, k: square, v: square, out: square };
+      using layer = heed.createMultiHeadAttention({ embedDim: 2, numHeads: 1, weights });
+      const plain = layer.forward(floatsOf(x), { sinks: floatsOf(sinks) }).out;
+      const got = await layer.forwardAsync(asArray(x), { sinks: asArray(sinks) });
+      expect(bitsOfFloats(got.out)).toEqual(bitsOfFloats(plain));
+    },
+  );
+
+  describe("memory", () => {
+    const peakOf = (call: (fresh: Heed) => unknown): number => {
+      using fresh = open();
+      call(fresh);
+      return fresh.memory.peak;
+    };
+    const zeros = (length: number) => ({ data: new Uint16Array(length), dtype: "bf16" }) as const;
+    const [rows, inFeatures, outFeatures] = [2000, 600, 24];
+    const x = new Float32Array(rows * inFeatures);
+    const halfX = zeros(x.length);
+    const shape = [inFeatures, 3000];
+    const weight = new Float32Array(600 * 3000);
+    const halfWeight = { ...zeros(weight.length), shape };
+    /** Pieces, and what a call takes besides. */
+    const PIECES_BYTES = 7 * 2 ** 20;
+
+    it("linear holds x in 16 bits, and none of a Tensor", () => {
+      const narrowWeight = { data: weight.subarray(0, outFeatures * inFeatures), shape: [outFeatures, inFeatures] };
+      const long = zeros(6000 * inFeatures);
+      const peak = peakOf((fresh) => fresh.linear(long, narrowWeight, undefined, {}));
+      expect(peak).toBeLessThan(3 * long.data.length);
+      const resident = peakOf((fresh) => {
+        const [tensor, out] = [tensorOf(fresh, long), fresh.tensor(6000 * outFeatures, "f16")];
+        const before = fresh.memory.used;
+        fresh.linear(tensor, narrowWeight, undefined, { out });
+        expect(fresh.memory.peak - before).toBeLessThan(2 ** 22);
+      });
+      expect(resident).toBeLessThan(3 * long.data.length);
+    });
+
+    it.each(["f32", "int8", "q4"] as const)("packLinear to %s holds a weight in pieces", (dtype) => {
+      for (const isTransposed of [false, true]) {
+        const given = isTransposed ? halfWeight : { ...halfWeight, shape: [3000, inFeatures] };
+        let bytes = 0;
+        const peak = peakOf((fresh) => {
+          const before = fresh.memory.used;
+          bytes = fresh.packLinear(given, undefined, { dtype, transposed: isTransposed }).bytes + before;
+        });
+        expect(peak - bytes).toBeLessThan(2 ** 21 + 2 ** 17);
+      }
+    });
+
+    it("a raw weight is packed in pieces", () => {
+      const oneRow = new Float32Array(inFeatures);
+      const many = { ...zeros(6000 * 600), shape: [6000, 600] };
+      const peak = peakOf((fresh) => fresh.linear(oneRow, many));
+      expect(peak).toBeLessThan(6.5 * 2 ** 20);
+      expect(peak).toBeLessThan(2 * many.data.length);
+    });
+
+    it("a layer holds x in 16 bits", () => {
+      const square = { weight: { data: weight.subarray(0, 8 * inFeatures), shape: [8, inFeatures] } };
+      const call = (fresh: Heed, rows: FloatRows): unknown => {
+        const layer = fresh.createMultiHeadAttention({
+          embedDim: inFeatures,
+          numHeads: 1,
+          headDim: 8,
+          weights: { q: square, k: square, v: square },
+        });
+        return layer.forward(rows);
+      };
+      const wide = peakOf((fresh) => call(fresh, x));
+      const narrow = peakOf((fresh) => call(fresh, halfX));
+      expect(wide - narrow).toBeGreaterThan(2 * x.length - PIECES_BYTES / 3);
+    });
+  });
+
+  describe("refuses, and changes nothing", () => {
+    const bits = new Uint16Array(8);
+    const half = { data: bits, dtype: "bf16" } as const;
+    const short = { data: new Uint16Array(7), dtype: "f16" } as const;
+    const plain = new Float32Array(8);
+    const linear = (operands: object, options: object = {}): (() => unknown) => {
+      const { x, weight, bias } = { x: plain, weight: plain, bias: undefined, ...operands } as never;
+      return () => heed.linear(x, weight, bias, { inFeatures: 8, ...options });
+    };
+    const layerOf = (options: object): (() => unknown) => {
+      return () => {
+        const weights = { q: { weight: plain }, k: { weight: plain }, v: { weight: plain }, out: { weight: plain } };
+        using layer = heed.createMultiHeadAttention({ embedDim: 8, numHeads: 1, headDim: 1, weights });
+        const { x, ...others } = { x: plain, ...options };
+        return layer.forward(x, others);
+      };
+    };
+    it.each<[string, () => unknown, typeof TypeError | typeof RangeError, string]>([
+      [
+        "a bare Uint16Array as x",
+        linear({ x: bits }),
+        TypeError,
+        '"x" expected a Float32Array or a Tensor, or 16 bits',
+      ],
+      ["an unknown dtype of x", linear({ x: { data: bits, dtype: "f8" } }), RangeError, '"x.dtype" expected "f16" or'],
+      ["f32 as a dtype", linear({ x: { data: bits, dtype: "f32" } }), RangeError, '"x.dtype" expected "f16" or "bf16"'],
+      ["floats with a dtype as x", linear({ x: { data: plain, dtype: "f16" } }), TypeError, '"x" expected'],
+      ["a short x", linear({ x: short }), RangeError, '"x" expected a length divisible by 8'],
+      [
+        "a weight without its dtype",
+        linear({ weight: { data: bits, shape: [1, 8] } }),
+        TypeError,
+        '"weight.data" expec',
+      ],
+      [
+        "a weight of an unknown dtype",
+        linear({ weight: { data: bits, dtype: "BF16", shape: [1, 8] } }),
+        RangeError,
+        '"weight.dtype" expected "f16" or "bf16", got "BF16"',
+      ],
+      ["a short weight", linear({ weight: short }), RangeError, '"weight" expected a length divisible by 8'],
+      [
+        "a shape of more",
+        linear({ weight: { ...half, shape: [2, 8] } }),
+        RangeError,
+        '"weight.data" expected a length',
+      ],
+      ["a short bias", linear({ bias: short }, { outFeatures: 1 }), RangeError, '"bias" expected a length of 1'],
+      ["a bias of an unknown dtype", linear({ bias: { data: bits, dtype: 16 } }), TypeError, '"bias.dtype" expected'],
+      ["a short residual", linear({}, { residual: short }), RangeError, '"residual" expected a length of 1'],
+      ["a short out", linear({}, { out: short }), RangeError, '"out" expected a length of 1'],
+      ["a bare Uint16Array as out", linear({}, { out: bits }), TypeError, '"out" expected a Float32Array'],
+      [
+        "a packed weight of an unknown dtype",
+        () => heed.packLinear({ data: bits, dtype: "f32" } as never, undefined, { inFeatures: 8 }),
+        RangeError,
+        '"weight.dtype" expected "f16" or "bf16"',
+      ],
+      [
+        "NaN in a weight that becomes int8",
+        () =>
+          heed.packLinear({ data: bits.slice().fill(0x7fc0), dtype: "bf16", shape: [1, 8] }, undefined, {
+            dtype: "int8",
+          }),
+        RangeError,
+        '"weight" expected finite numbers, got NaN',
+      ],
+      [
+        "a layer's x without its dtype",
+        layerOf({ x: bits }),
+        TypeError,
+        '"x" expected a Float32Array or a Tensor, or 16',
+      ],
+      [
+        "a context of an unknown dtype",
+        layerOf({ context: { data: bits, dtype: "f8" } }),
+        RangeError,
+        '"context.dtype"',
+      ],
+      ["one for k", layerOf({ context: { k: { data: bits, dtype: 1 }, v: plain } }), TypeError, '"context.k.dtype"'],
+      ["a layer's short out", layerOf({ out: short }), RangeError, '"out" expected a length of 8'],
+      ["lse in 16 bits", layerOf({ lse: half }), TypeError, '"lse" expected a Float32Array or a Tensor'],
+    ])("%s", (_, call, error, message) => {
+      const { used } = heed.memory;
+      expect(call).toThrow(error);
+      expect(call).toThrow(message);
+      expect(heed.memory.used).toBe(used);
+    });
+
+    it("memory of a residual that out would overwrite in another type", () => {
+      using out = heed.tensor(8, "bf16");
+      const residual = { data: out.data, dtype: "f16" } as const;
+      const call = (): unknown => heed.linear(plain, Float32Array.of(1), undefined, { inFeatures: 1, residual, out });
+      expect(call).toThrow(RangeError);
+      expect(call).toThrow('"out" expected memory apart from "residual"');
+    });
+  });
+});
