@@ -1,6 +1,6 @@
 import { checkInteger, checkObject, checkRows, perBatch, wrongKind, wrongValue } from "../check.ts";
 import { type Instance, WORK_OF_FLOAT } from "../engine/instance.ts";
-import { inputAsF32, stageBytes, storeFloats, widen } from "../engine/widen.ts";
+import { inputAsF32, narrow, stageBytes, widen } from "../engine/widen.ts";
 import { MAX_DIM, MAX_ROWS } from "../limits.ts";
 import { type Arena, integersAt } from "../memory/arena.ts";
 import { type CallScope, withScope } from "../memory/call-scope.ts";
@@ -176,7 +176,7 @@ function mergePieces(
     if (!isDone) {
       kernels.mergeRows(to, lse, outs, lses, sinks, scratch, count, first, piece, numHeads, seqLenQ, dim, byHead);
     }
-    if (rounds) storeFloats(instance, out, rounded, first * dim, piece * dim, outType);
+    if (rounds) narrow(instance, out + first * dim * 2, rounded, piece, dim, dim, outType);
   }
 }
 

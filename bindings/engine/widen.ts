@@ -8,47 +8,13 @@ import type { Instance } from "./instance.ts";
 type Engine = Pick<Instance, "arena" | "kernels">;
 
 /** Makes f32 at `ptr` of the `length` floats of 16 bits at `halvesIn`. */
-export function widen({ kernels }: Pick<Instance, "kernels">, ptr: number, length: number, type: number): void {
-  // Of no floats the kernel would still write where they are fetched to.
-  if (length > 0) kernels.gatherRows(ptr, halvesIn(ptr, length), 0, 1, length, 0, 0, type);
+export function widen(engine: Pick<Instance, "kernels">, ptr: number, length: number, type: number): void {
+  asF32(engine, halvesIn(ptr, length), 0, length, type, ptr);
 }
 
-/** Bytes of a stage for {@link stageFloats} and {@link storeFloats} of `length` floats. */
+/** Bytes of a stage of `length` floats for {@link stageFloats} and {@link narrow}. */
 export function stageBytes(length: number): number {
   return Math.ceil(length / 8) * 32;
-}
-
-/** The address of `length` of the floats from number `first` on, as f32: their own, or `stage`. */
-export function stageFloats(
-  { arena, kernels }: Engine,
-  stage: number,
-  { array, ptr, type }: Floats,
-  first: number,
-  length: number,
-): number {
-  let from = ptr! + first * bytesOf(type);
-  if (array) {
-    from = type === F32 ? stage : halvesIn(stage, length);
-    viewAt(arena, from, length, type).set(array.subarray(first, first + length));
-  }
-  if (type === F32) return from;
-  if (length > 0) kernels.gatherRows(stage, from, 0, 1, length, 0, 0, type);
-  return stage;
-}
-
-/**
- * Rounds `length` floats at `stage`, of {@link stageBytes}, to a type of 16 bits, and writes them from number `first` on
- * at `to`. The last floats of the stage may be lost.
- */
-export function storeFloats(
-  { kernels }: Pick<Instance, "kernels">,
-  to: number,
-  stage: number,
-  first: number,
-  length: number,
-  type: number,
-): void {
-  kernels.storeRows(to + first * 2, 0, stage, 1, length, 0, 0, type);
 }
 
 /**
@@ -65,8 +31,23 @@ export function asF32(
 ): number {
   const from = ptr + first * bytesOf(type);
   if (type === F32) return from;
-  kernels.gatherRows(stage, from, 0, 1, count, 0, 0, type);
+  // Of no floats the kernel would still write where they are fetched to.
+  if (count > 0) kernels.gatherRows(stage, from, 0, 1, count, 0, 0, type);
   return stage;
+}
+
+/** The address of `length` of the floats from number `first` on, as f32: their own, or `stage`, of {@link stageBytes}. */
+export function stageFloats(
+  engine: Engine,
+  stage: number,
+  { array, ptr, type }: Floats,
+  first: number,
+  length: number,
+): number {
+  if (!array) return asF32(engine, ptr, first, length, type, stage);
+  const from = type === F32 ? stage : halvesIn(stage, length);
+  viewAt(engine.arena, from, length, type).set(array.subarray(first, first + length));
+  return asF32(engine, from, 0, length, type, stage);
 }
 
 /** Bytes behind the floats of `narrow` that it reads. */

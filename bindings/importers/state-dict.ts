@@ -206,7 +206,7 @@ export function partsOf(tensor: NamedTensor, sizes: readonly number[], asColumns
     start += size;
     if (!asColumns) {
       const row = product(rest);
-      return weightOf(tensor, values.subarray(from * row, start * row) as Float32Array, [size, ...rest]);
+      return weightOf(tensor, values.subarray(from * row, start * row), [size, ...rest]);
     }
     const part = new (values instanceof Float32Array ? Float32Array : Uint16Array)(first * size);
     for (let n = 0; n < first; n++) {

@@ -1,6 +1,6 @@
 import { checkInteger, checkIntegers, checkRows, perBatch, wrongValue } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
-import { stageBytes, stageFloats, storeFloats, widen } from "../engine/widen.ts";
+import { narrow, stageBytes, stageFloats, widen } from "../engine/widen.ts";
 import { MAX_DIM } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 import { type CallScope, withScope } from "../memory/call-scope.ts";
@@ -92,7 +92,7 @@ function rotatePieces(instance: Instance, scope: CallScope, call: RotaryCall, ou
       const from = stageFloats(instance, stage, x, first, length);
       const ptr = type === F32 ? to + first * 4 : stage;
       kernels.rotate(ptr, from, ...angles, ...dims, strides.row, strides.head, interleaved);
-      if (type !== F32) storeFloats(instance, to, stage, first, length, type);
+      if (type !== F32) narrow(instance, to + first * 2, stage, 1, length, length, type);
     }
   }
 }

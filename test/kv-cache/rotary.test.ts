@@ -53,7 +53,9 @@ class Twins {
       (_, n) => starts[Math.floor(n / length)]! + (n % length),
     );
     // Rows that a table does not reach are not used.
-    const last = this.#form.cos ? ((this.#form.cos as Float32Array).length * 2) / (this.#form.rotaryDim ?? headDim) - 1 : Infinity;
+    const last = this.#form.cos
+      ? ((this.#form.cos as Float32Array).length * 2) / (this.#form.rotaryDim ?? headDim) - 1
+      : Infinity;
     positions.forEach((position, n) => (positions[n] = Math.min(position, last)));
     return this.#heed.rotary(x, { ...this.#form, numHeads: heads, headDim, batch, layout, positions }).out;
   }

@@ -17,7 +17,7 @@ import {
   shaped,
   tensorOf,
 } from "../support/halves.ts";
-import { dimsOf, projectionsOf } from "../support/layer.ts";
+import { dimsOf, type Projection, projectionsOf } from "../support/layer.ts";
 import { transposed } from "../support/linear.ts";
 import { floats, uniform } from "../support/random.ts";
 import { runs, thinned } from "../support/sweep.ts";
@@ -60,7 +60,7 @@ function expectBitsOfFloats(heed: Heed, drawn: Drawn): void {
   const take = (length: number, form: Form): { rows: FloatRows; floats: Float32Array } => {
     const taken = inForm(heed, repeated(length, next), form);
     ends.push(taken.end);
-    return taken as { rows: FloatRows; floats: Float32Array };
+    return taken;
   };
   const x = take(rows * inFeatures, drawn.x);
   const weight = take(outFeatures * inFeatures, drawn.weight);
@@ -77,10 +77,10 @@ function expectBitsOfFloats(heed: Heed, drawn: Drawn): void {
   ): FloatRows => {
     const options = { activation, residual: added, out };
     const raw = shaped(weightRows as Float32Array, shape);
-    if (packed === "raw") return heed.linear(xRows, raw, biasRows, { ...options, transposed: flipped }).out!;
+    if (packed === "raw") return heed.linear(xRows, raw, biasRows, { ...options, transposed: flipped }).out;
     const [inside, outside] = biasWithWeight ? [biasRows, undefined] : [undefined, biasRows];
     using kept = heed.packLinear(raw, inside, { transposed: flipped, dtype: packed });
-    return heed.linear(xRows, kept, outside, options).out!;
+    return heed.linear(xRows, kept, outside, options).out;
   };
   const expected = run(x.floats, weight.floats, bias?.floats, residual?.floats) as Float32Array;
   const fresh = drawn.out && drawn.out !== "residual" ? take(rows * features, drawn.out).rows : undefined;
@@ -180,11 +180,12 @@ forEachBuild((name, open) => {
       const take = (data: Float32Array, form: Form): { rows: FloatRows; floats: Float32Array } => {
         const taken = inForm(heed, data, form);
         ends.push(taken.end);
-        return taken as { rows: FloatRows; floats: Float32Array };
+        return taken;
       };
       const [halfWeights, plainWeights] = [{}, {}] as [Record<string, object>, Record<string, object>];
-      Object.entries(projectionsOf(dims, next, biased, given.projected)).forEach(([key, one], n) => {
-        const [outFeatures, inFeatures] = one.weight.shape as [number, number];
+      const projections: Record<string, Projection> = { ...projectionsOf(dims, next, biased, given.projected) };
+      Object.entries(projections).forEach(([key, one], n) => {
+        const [outFeatures, inFeatures] = one.weight.shape;
         const data = flipped ? transposed(one.weight.data, outFeatures, inFeatures) : one.weight.data;
         const shape = flipped ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
         const weight = take(data, given.w[n]!);
@@ -200,7 +201,7 @@ forEachBuild((name, open) => {
 
       const run = async (weights: object, of: "rows" | "floats", out?: FloatRows) => {
         const form = { ...dims, weightDtype: given.weightDtype, rotary, sinks: sinks?.[of], causal: true };
-        using layer = heed.createMultiHeadAttention({ ...form, weights: weights as MultiHeadWeights } as never);
+        using layer = heed.createMultiHeadAttention({ ...form, weights: weights as MultiHeadWeights });
         using cache = cached && layer.createCache({ capacity: 24, dtype: cached });
         const context = seqLenKv === undefined ? undefined : v ? { k: k[of], v: v[of] } : k[of];
         const options = { context, cache, weights: given.weights, lse: given.lse, out } as const;

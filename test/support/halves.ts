@@ -148,7 +148,7 @@ export const bitsOr = (bits: number): number => (Number.isNaN(bits) ? 0x7fff : b
 
 /** An operand with a shape, as the options bias and weight take it. */
 export function shaped(rows: Float32Array | HalfArray | Tensor<FloatDtype>, shape: readonly number[]): Weight {
-  return ("dtype" in rows && !("dispose" in rows) ? { ...rows, shape } : { data: rows, shape }) as Weight;
+  return ("dtype" in rows && !("dispose" in rows) ? { ...rows, shape } : { data: rows, shape });
 }
 
 /** Every value of a format, what lies half-way between neighbours, and the floats beside those; both signs. */
