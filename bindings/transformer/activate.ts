@@ -28,8 +28,9 @@ const NAMES: Names<ActivateOptions> = { activation: 0, up: 0, dim: 0, out: 0 };
 export function activate({ instance, kernels }: Site, xIn: unknown, given: unknown): BlockResult {
   const { arena, constants, own } = instance;
   const options = readOptions<ActivateOptions>("activate", given, NAMES);
-  if (options.activation === undefined) throw wrongKind("activation", 'a name such as "gelu"', undefined);
-  const { number, isGated } = checkActivation(options.activation);
+  const name: unknown = options.activation;
+  if (name === undefined) throw wrongKind("activation", 'a name such as "gelu"', name);
+  const { number, isGated } = checkActivation(name);
   if (!isGated) checkAbsent(options, ["up", "dim"], `nothing with "${options.activation}", which is no gate`);
   const x = own.checkFloats("x", xIn, arena);
   const up = options.up === undefined ? undefined : own.checkFloatsOf("up", options.up, arena, x.length, "that of x");

@@ -54,8 +54,7 @@ export class Blocks {
    * @example
    * const weight = Float32Array.of(1, 1, 1, 2);
    * const { out, sum } = blocks.rmsNorm(x, { weight, residual: x, sum: true, eps: 1e-6 });
-   * console.log(out.subarray(0, 4), sum[3]);
-   * // → Float32Array(4) [ 0.36514836549758911, 0.73029673099517822, 1.0954450368881226, 2.9211869239807129 ] 8
+   * console.log(out[0].toFixed(5), out[3].toFixed(5), sum[3]); // → 0.36515 2.92119 8
    */
   rmsNorm<const Out extends Rows | undefined = undefined, const Sum extends boolean | Rows | undefined = undefined>(
     x: Float32Array | Tensor,

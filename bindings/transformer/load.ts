@@ -36,8 +36,8 @@ export type OwnBuild = (variant: Variant) => WebAssembly.Module | Uint8Array<Arr
 /** `loadBlocks` of a host; see there for errors. */
 export async function loadBlocksFrom(own: OwnBuild, heed: unknown, given: BlocksOptions = {}): Promise<Blocks> {
   const { instance, variant } = checkHeed(heed);
-  const { module = own(variant) } = readOptions("loadBlocks", given, NAMES);
-  const source = forMemory(instance, await readSource(await module));
+  const { module } = readOptions<BlocksOptions>("loadBlocks", given, NAMES);
+  const source = forMemory(instance, await readSource(module === undefined ? own(variant) : await module));
   return blocksOf(instance, await addModule(instance, TRANSFORMER, source));
 }
 

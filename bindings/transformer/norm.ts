@@ -121,7 +121,6 @@ function norm({ instance, kernels }: Site, xIn: unknown, kind: number, least: nu
     const sumStride = sumPtr && dim * 4;
     const offset = Number(unitOffset);
     kernels.normRows(outPtr, s, xPtr, residualPtr, weightPtr, biasPtr, rows, dim, sumStride, eps, offset, kind);
-    const result = { out: out.take()! };
-    return (sumPtr ? { ...result, sum: sum.take()! } : result) as NormResult;
+    return sumPtr ? { out: out.take()!, sum: sum.take()! } : { out: out.take()! };
   });
 }

@@ -2,10 +2,12 @@ import {
   checkFinite,
   checkInt32Array,
   checkInteger,
+  checkLength,
   checkRows,
   checkTypedArray,
   mismatch,
   wrongKind,
+  wrongValue,
 } from "../check.ts";
 import type { Instance } from "../engine/instance.ts";
 import { MAX_DIM, MAX_ROWS } from "../limits.ts";
@@ -47,9 +49,6 @@ const NAMES: Names<SampleOptions> = {
   tokens: 0,
 };
 
-/** How many of the most probable tokens are looked at first where topP alone says how many there are. */
-const FIRST_LOOK = 256;
-
 /** See {@link Blocks.sample}. */
 export function sample({ instance, kernels }: Site, logitsIn: unknown, given: unknown): SampleResult {
   const { arena, constants, own } = instance;
@@ -60,7 +59,7 @@ export function sample({ instance, kernels }: Site, logitsIn: unknown, given: un
   const { temperature = 1, topP = 1, seed, step = 0 } = options;
   if (temperature !== 0) checkFinite("temperature", temperature, 0);
   const topK = Math.min(size, checkInteger("topK", options.topK ?? size, 1));
-  if (checkFinite("topP", topP, 0) > 1) throw new RangeError(mismatch("topP", "a share of at most 1", String(topP)));
+  if (checkFinite("topP", topP, 0) > 1) throw wrongValue("topP", "a share of at most 1", topP);
   checkInteger("step", step, 0, MAX_ROWS);
   const seeds = typeof seed === "object" ? checkInt32Array("seed", seed, rows, "rows", -(2 ** 31), 2 ** 31 - 1) : seed;
   if (typeof seeds !== "object" && (seeds !== undefined || temperature !== 0)) checkInteger("seed", seeds, 0);
@@ -74,29 +73,21 @@ export function sample({ instance, kernels }: Site, logitsIn: unknown, given: un
     }
     const ptr = scope.reserve(size * 4);
     const scratch = scope.reserve(kernels.softmaxBytes());
-    const isWhole = topK === size && topP === 1;
     // The most probable tokens, and their numbers.
-    const [top, numbers] = isWhole ? [0, 0] : [scope.reserve(topK * 4), scope.reserve(topK * 4)];
+    const isFew = topK < size;
+    const [top, numbers] = isFew ? [scope.reserve(topK * 4), scope.reserve(topK * 4)] : [0, 0];
     for (let row = 0; row < rows; row++) {
-      const p = new Float32Array(arena.buffer, ptr, size);
+      let p = new Float32Array(arena.buffer, ptr, size);
       p.set(rowOf(instance, logits, row, size));
       kernels.softmaxRows(ptr, ptr, scratch, 1, size, 1 / temperature, constants);
       if (Number.isNaN(p[0])) throw noLargest(row);
-      const random = typeof seeds === "object" ? uniform(seeds[row]!, 0, step) : uniform(seeds!, row, step);
-      if (isWhole) {
-        found[row] = draw(p, sumOf(p), random);
-        continue;
+      if (isFew) {
+        instance.kernels.topOfRow(top, numbers, ptr, size, topK);
+        p = new Float32Array(arena.buffer, top, topK);
       }
-      const goal = topK === size ? topP * sumOf(p) : undefined;
-      for (let count = goal === undefined ? topK : Math.min(topK, FIRST_LOOK); ; count = Math.min(topK, 8 * count)) {
-        instance.kernels.topOfRow(top, numbers, ptr, size, count);
-        const best = new Float32Array(arena.buffer, top, count);
-        const kept = keepShare(best, goal ?? topP * sumOf(best));
-        if (kept === undefined && count < topK) continue;
-        const few = best.subarray(0, kept ?? count);
-        found[row] = new Int32Array(arena.buffer, numbers, count)[draw(few, sumOf(few), random)]!;
-        break;
-      }
+      if (topP < 1) keepShare(p, topP);
+      const place = draw(p, typeof seeds === "object" ? uniform(seeds[row]!, 0, step) : uniform(seeds!, row, step));
+      found[row] = isFew ? new Int32Array(arena.buffer, numbers, topK)[place]! : place;
     }
   });
   if (!tokens) return { tokens: found };
@@ -108,26 +99,28 @@ export function sample({ instance, kernels }: Site, logitsIn: unknown, given: un
 function tokensOf({ arena }: Instance, given: unknown, rows: number): Int32Array | undefined {
   if (given === undefined) return undefined;
   const tokens = checkTypedArray("tokens", given, "Int32Array", "an Int32Array");
-  if (tokens.length !== rows)
-    throw new RangeError(mismatch("tokens", `a length of ${rows} (rows)`, String(tokens.length)));
+  checkLength("tokens", tokens.length, rows, "rows");
   if (arena.owns(tokens.buffer)) throw wrongKind("tokens", "an array outside the instance's memory", given);
   return tokens;
 }
 
 /** A row of the logits, in the caller's array or in linear memory. */
 function rowOf({ arena }: Instance, { array, ptr, length }: Floats, row: number, size: number): Float32Array {
-  const all = (array as Float32Array | undefined) ?? new Float32Array(arena.buffer, ptr!, length);
+  const all = (array as Float32Array | undefined) ?? new Float32Array(arena.buffer, ptr, length);
   return all.subarray(row * size, (row + 1) * size);
 }
 
 function largestOf(logits: Float32Array, row: number): number {
   let best = 0;
-  let sum = 0;
+  let top = -Infinity;
   for (let n = 0; n < logits.length; n++) {
-    if (logits[n]! > logits[best]!) best = n;
-    sum += logits[n]! * 0;
+    const value = logits[n]!;
+    if (value <= top) continue;
+    // What is not larger is NaN.
+    if (!(value > top)) throw noLargest(row);
+    [best, top] = [n, value];
   }
-  if (!Number.isFinite(logits[best]) || (Number.isNaN(sum) && logits.some(Number.isNaN))) throw noLargest(row);
+  if (!Number.isFinite(top)) throw noLargest(row);
   return best;
 }
 
@@ -135,24 +128,33 @@ function noLargest(row: number): RangeError {
   return new RangeError(mismatch("logits", "rows without NaN whose largest value is finite", `another row ${row}`));
 }
 
-function sumOf(p: Float32Array): number {
+/** Bits of a float that tell its bucket: those of the exponent, and three of the fraction. */
+const BUCKET_SHIFT = 20;
+
+/**
+ * Sets to 0 all but the fewest of the largest that have together the share `topP` of all; of equal ones the first stay.
+ * Where the border lies is found by the sums of buckets: the bits of floats that are not negative have their order.
+ */
+function keepShare(p: Float32Array, topP: number): void {
+  const bits = new Int32Array(p.buffer, p.byteOffset, p.length);
+  const sums = new Float64Array(2 ** (31 - BUCKET_SHIFT));
+  for (let n = 0; n < p.length; n++) sums[bits[n]! >> BUCKET_SHIFT]! += p[n]!;
+  const goal = topP * sums.reduce((a, b) => a + b);
+  let bucket = sums.length - 1;
   let sum = 0;
-  for (let n = 0; n < p.length; n++) sum += p[n]!;
-  return sum;
+  while (bucket > 0 && sum + sums[bucket]! < goal) sum += sums[bucket--]!;
+  const border = p.filter((_, n) => bits[n]! >> BUCKET_SHIFT === bucket).sort();
+  let at = border.length;
+  while (at > 0 && sum < goal) sum += border[--at]!;
+  const least = border[at]!;
+  let equal = border.lastIndexOf(least) + 1 - at;
+  for (let n = 0; n < p.length; n++) if (p[n]! < least || (p[n] === least && equal-- <= 0)) p[n] = 0;
 }
 
-/** How many of the first have the sum `goal`; undefined where all of them have less. */
-function keepShare(p: Float32Array, goal: number): number | undefined {
-  let sum = 0;
-  for (let n = 0; n < p.length; n++) {
-    sum += p[n]!;
-    if (sum >= goal) return n + 1;
-  }
-  return undefined;
-}
-
-/** The place that `random` of [0, 1) leads to among weights with a sum of `total`: none that has no weight. */
-function draw(weights: Float32Array, total: number, random: number): number {
+/** The place that `random` of [0, 1) leads to among weights: none that has no weight. */
+function draw(weights: Float32Array, random: number): number {
+  let total = 0;
+  for (let n = 0; n < weights.length; n++) total += weights[n]!;
   let left = random * total;
   let last = 0;
   for (let n = 0; n < weights.length; n++) {

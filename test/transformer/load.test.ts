@@ -73,8 +73,8 @@ describe("loadBlocks", () => {
   it("refuses what is no instance, another file or build, and options that it does not know", async () => {
     using heed = await load({ variant: "simd" });
     for (const none of [undefined, null, {}, 1, new Proxy({}, {})]) {
-      expect(() => loadBlocksSync(none as unknown as Heed)).toThrow(/^"heed" expected an instance of heed, got /);
-      await expect(loadBlocks(none as unknown as Heed)).rejects.toThrow(TypeError);
+      expect(() => loadBlocksSync(none as Heed)).toThrow(/^"heed" expected an instance of heed, got /);
+      await expect(loadBlocks(none as Heed)).rejects.toThrow(TypeError);
     }
     const stamped = /^"module" expected a build of heed \S+ transformer, got one of version \S+( linear)?$/;
     for (const module of [core, read("linear.simd")]) {

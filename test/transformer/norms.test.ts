@@ -117,7 +117,8 @@ forEachBuild((name, open) => {
         xIn.data.set(x);
         residualIn.data.set(residual);
         const tensors = { x: xIn, residual: residualIn };
-        const target = (name: string) => tensors[new RegExp(`${name} (\\w+)`).exec(place)?.[1] as "x" | "residual"];
+        const target = (name: string) =>
+          (tensors as Partial<Record<string, typeof xIn>>)[new RegExp(`${name} (\\w+)`).exec(place)?.[1] ?? ""];
         const [outIn, sumIn] = [target("out"), target("sum")];
         const got = blocks[method](xIn, {
           weight,
