@@ -143,8 +143,10 @@ function keepShare(p: Float32Array, topP: number): void {
   let bucket = sums.length - 1;
   let sum = 0;
   while (bucket > 0 && sum + sums[bucket]! < goal) sum += sums[bucket--]!;
-  const border = p.filter((_, n) => bits[n]! >> BUCKET_SHIFT === bucket).sort();
-  let at = border.length;
+  const border = new Float32Array(p.length);
+  let at = 0;
+  for (let n = 0; n < p.length; n++) if (bits[n]! >> BUCKET_SHIFT === bucket) border[at++] = p[n]!;
+  border.subarray(0, at).sort();
   while (at > 0 && sum < goal) sum += border[--at]!;
   const least = border[at]!;
   let equal = border.lastIndexOf(least) + 1 - at;
