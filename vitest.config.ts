@@ -31,6 +31,7 @@ const sweeps = readdirSync("test", { withFileTypes: true })
 const alias = [
   { find: /^heed$/, replacement: fileURLToPath(new URL("dist/index.js", import.meta.url)) },
   { find: /^heed\/shard$/, replacement: fileURLToPath(new URL("dist/shard.js", import.meta.url)) },
+  { find: /^heed\/transformer$/, replacement: fileURLToPath(new URL("dist/transformer.js", import.meta.url)) },
 ];
 // Hooks load workers and start browsers, which a busy machine lets wait.
 const inNode = { setupFiles: "test/support/setup.ts", execArgv: flags, testTimeout: 60_000, hookTimeout: 60_000 };

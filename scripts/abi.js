@@ -16,7 +16,8 @@ const CONSTANTS = {
   "assembly/prefill/passes.ts": ["MAX_PIECE_ROWS"],
   "assembly/decode/products.ts": ["MAX_DECODE_ROWS"],
   "assembly/ops/linear.ts": ["PANEL_FEATURES", "BLOCK_ROWS"],
-  "assembly/modules/linear/epilogue.ts": ["ACT_RELU", "ACT_SILU", "ACT_GELU_TANH", "ACT_GELU"],
+  "assembly/modules/transformer/norms.ts": ["NORM_RMS", "NORM_LAYER", "NORM_L2"],
+  "assembly/simd/activations.ts": ["ACT_RELU", "ACT_SILU", "ACT_GELU_TANH", "ACT_GELU"],
 };
 
 /** Structs that TypeScript writes, of fields of four bytes. */
@@ -222,6 +223,11 @@ ${kernels("assembly/index.ts").join("\n")}
 /** What the module of \`linear\` exports (docs/decisions/modules.md). */
 export interface LinearKernels {
 ${kernels("assembly/modules/linear/index.ts").join("\n")}
+}
+
+/** What the module of transformer blocks exports (docs/decisions/transformer-module.md). */
+export interface TransformerKernels {
+${kernels("assembly/modules/transformer/index.ts").join("\n")}
 }
 `;
 const wanted = await format(text, { ...(await resolveConfig(OUTPUT)), parser: "typescript" });

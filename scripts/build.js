@@ -13,7 +13,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 process.chdir(root);
 const targets = process.argv.length > 2 ? process.argv.slice(2) : ["debug", "simd", "relaxed"];
 /** The core and the modules beside it (docs/decisions/modules.md). */
-const parts = [undefined, "linear"];
+const parts = [undefined, "linear", "transformer"];
 const all = targets.flatMap((target) => parts.map((name) => ({ target, name })));
 const stale = all.filter(({ target, name }) => !isCurrent(root, target, name));
 if (stale.length > 0) {
@@ -69,9 +69,10 @@ const published = {
 };
 await build({ ...published, entryPoints: ["bindings/index.ts"], loader: { ".wasm": "base64" } });
 await build({ ...published, entryPoints: ["bindings/slim.ts"] });
-// heed/onnx and heed/shard have no part of heed in them: they are handed an instance.
-for (const name of ["onnx", "shard"]) {
-  await build({ ...published, entryPoints: [{ in: `bindings/${name}/index.ts`, out: name }] });
+// These have no part of heed in them: they are handed an instance.
+for (const name of ["onnx", "shard", "transformer"]) {
+  const entryPoints = [{ in: `bindings/${name}/index.ts`, out: name }];
+  await build({ ...published, entryPoints, loader: { ".wasm": "base64" } });
 }
 // The same code for each host that compiles the files itself, and how it wants the import of one written.
 for (const { host, suffix } of [
@@ -80,7 +81,10 @@ for (const { host, suffix } of [
 ]) {
   await build({
     ...published,
-    entryPoints: [{ in: "bindings/precompiled.ts", out: host }],
+    entryPoints: [
+      { in: "bindings/precompiled.ts", out: host },
+      { in: "bindings/transformer/precompiled.ts", out: `transformer.${host}` },
+    ],
     plugins: [
       {
         name: "wasm-beside",

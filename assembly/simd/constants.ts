@@ -30,7 +30,7 @@
 // @ts-ignore: decorator
 @inline export const INTEGER: usize = 72;
 
-/** Where the constants of activations begin, which modules/linear/epilogue.ts writes. */
+/** Where the constants of activations begin, which activations.ts writes. */
 // @ts-ignore: decorator
 @inline export const ACTIVATIONS: usize = 88;
 

@@ -36,16 +36,25 @@ export const PANEL_FEATURES = 16;
 /** Rows of x that pass over a panel before the next panel comes. (assembly/ops/linear.ts) */
 export const BLOCK_ROWS = 132;
 
-/** max(x, 0) (assembly/modules/linear/epilogue.ts) */
+/** (assembly/modules/transformer/norms.ts) */
+export const NORM_RMS = 0;
+
+/** (assembly/modules/transformer/norms.ts) */
+export const NORM_LAYER = 1;
+
+/** (assembly/modules/transformer/norms.ts) */
+export const NORM_L2 = 2;
+
+/** max(x, 0) (assembly/simd/activations.ts) */
 export const ACT_RELU = 1;
 
-/** x / (1 + e^−x) (assembly/modules/linear/epilogue.ts) */
+/** x / (1 + e^−x) (assembly/simd/activations.ts) */
 export const ACT_SILU = 2;
 
-/** ½·x·(1 + tanh u) = x / (1 + e^−2u) with u = √(2/π)·(x + 0.044715·x³) (assembly/modules/linear/epilogue.ts) */
+/** ½·x·(1 + tanh u) = x / (1 + e^−2u) with u = √(2/π)·(x + 0.044715·x³) (assembly/simd/activations.ts) */
 export const ACT_GELU_TANH = 3;
 
-/** x·Φ(x) (assembly/modules/linear/epilogue.ts) */
+/** x·Φ(x) (assembly/simd/activations.ts) */
 export const ACT_GELU = 4;
 
 /**
@@ -260,7 +269,7 @@ export interface Kernels {
 
 /** What the module of `linear` exports (docs/decisions/modules.md). */
 export interface LinearKernels {
-  /** Writes the constants of activations into the table of constants. (assembly/modules/linear/epilogue.ts) */
+  /** Writes the constants of activations into the table of constants. (assembly/simd/activations.ts) */
   writeActivations(table: number): void;
   /** Bytes of scratch that `linearFused` needs. (assembly/modules/linear/linear.ts) */
   fusedScratchBytes(rows: number, inFeatures: number, group: number, isGated: boolean): number;
@@ -290,5 +299,63 @@ export interface LinearKernels {
     isInt4: boolean,
   ): void;
   /** Whether this is the relaxed build of the module. (assembly/modules/linear/index.ts) */
+  isRelaxedModule(): number;
+}
+
+/** What the module of transformer blocks exports (docs/decisions/transformer-module.md). */
+export interface TransformerKernels {
+  /** Writes the constants of activations into the table of constants. (assembly/simd/activations.ts) */
+  writeActivations(table: number): void;
+  /** out = act(x), or with a gate out = act(x)·up. (assembly/modules/transformer/activations.ts) */
+  activateRows(
+    out: number,
+    x: number,
+    up: number,
+    rows: number,
+    dim: number,
+    xRowStride: number,
+    activation: number,
+    table: number,
+  ): void;
+  /**
+   * out[row] = scale·table[ids[row]] + positions[positionIds[row]] + types[typeIds[row]]
+   * (assembly/modules/transformer/embedding.ts)
+   */
+  embedRows(
+    out: number,
+    table: number,
+    ids: number,
+    positions: number,
+    positionIds: number,
+    types: number,
+    typeIds: number,
+    rows: number,
+    dim: number,
+    scale: number,
+  ): void;
+  /** out = the mean of those rows of x that are kept; 0 where none is. (assembly/modules/transformer/pooling.ts) */
+  meanRows(out: number, x: number, keep: number, sums: number, rows: number, dim: number): void;
+  /** One of the norms above, of rows of `dim` floats, one behind the other. (assembly/modules/transformer/norms.ts) */
+  normRows(
+    out: number,
+    sum: number,
+    x: number,
+    residual: number,
+    weight: number,
+    bias: number,
+    rows: number,
+    dim: number,
+    sumRowStride: number,
+    eps: number,
+    offset: number,
+    kind: number,
+  ): void;
+  /** out = x·scale, or where cap > 0 cap·tanh(x·scale/cap). (assembly/modules/transformer/softmax.ts) */
+  capLogits(out: number, x: number, scratch: number, count: number, scale: number, cap: number, table: number): void;
+  /** Bytes of scratch for a softmax. (assembly/modules/transformer/softmax.ts) */
+  softmaxBytes(): number;
+  /** out = softmax(x·scale) of each row. (assembly/modules/transformer/softmax.ts) */
+  softmaxRows(out: number, x: number, scratch: number, rows: number, dim: number, scale: number, table: number): void;
+  /** Whether this is the relaxed build of the module. (assembly/modules/transformer/index.ts) */
   isRelaxedModule(): number;
 }

@@ -1,4 +1,7 @@
 import { Arena } from "../memory/arena.ts";
+import { withScope } from "../memory/call-scope.ts";
+import { checkFloats, checkFloatsOf } from "../memory/data.ts";
+import { Output, checkApart, optionalOutput } from "../memory/output.ts";
 import type { Kernels, LinearKernels } from "./abi.ts";
 import { keepsTile6x2 } from "./features.ts";
 import type { ThreadKernel } from "./items.ts";
@@ -53,6 +56,9 @@ export class Instance {
   fused: LinearKernels | undefined;
   /** What that module is made from, a function where it is inside the package. */
   fusedSource: (() => WebAssembly.Module | Uint8Array) | undefined;
+
+  /** For entries of the package that bring a module: this copy of the code alone knows the Tensors of the instance. */
+  readonly own = { Output, checkApart, checkFloats, checkFloatsOf, optionalOutput, withScope };
 
   /** Workers on the same memory, where there are any. */
   pool: Threads | undefined;

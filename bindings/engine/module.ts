@@ -2,7 +2,7 @@
 // (gradients, norms, quantised weights), so that the kernels stay small. docs/decisions/modules.md says how one is
 // built, stamped and loaded.
 import { wrongValue } from "../check.ts";
-import type { LinearKernels } from "./abi.ts";
+import type { LinearKernels, TransformerKernels } from "./abi.ts";
 import type { Instance } from "./instance.ts";
 import { compile, compileSync, stampOf } from "./source.ts";
 
@@ -50,10 +50,19 @@ export function addLinear(instance: Instance, module: WebAssembly.Module): Linea
 
 /** {@link addLinear} of what it exports. */
 export function useLinear(instance: Instance, fused: LinearKernels): LinearKernels {
-  const [wanted, got] = [instance.kernels.isRelaxed(), fused.isRelaxedModule()].map(variantName);
-  if (got !== wanted) throw wrongValue(LINEAR, `the "${wanted}" build`, got);
-  fused.writeActivations(instance.constants);
-  return (instance.fused = fused);
+  return (instance.fused = prepareModule(instance, LINEAR, fused));
+}
+
+/** Checks that a further module is of the build of the instance, and lets it write the constants of activations. */
+export function prepareModule<Exports extends LinearKernels | TransformerKernels>(
+  instance: Instance,
+  title: string,
+  exports: Exports,
+): Exports {
+  const [wanted, got] = [instance.kernels.isRelaxed(), exports.isRelaxedModule()].map(variantName);
+  if (got !== wanted) throw wrongValue(title, `the "${wanted}" build`, got);
+  exports.writeActivations(instance.constants);
+  return exports;
 }
 
 function variantName(isRelaxed: number): string {

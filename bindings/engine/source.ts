@@ -23,7 +23,7 @@ export async function compile(source: unknown, stamp = HEED_VERSION, title = "mo
   const bytes = await readSource(source, title);
   if (isModule(bytes)) return checkBuild(bytes, stamp, title);
   const module = await WebAssembly.compile(bytes).catch((cause: unknown) => {
-    throw compileError(bytes, cause, title);
+    throw compileError(bytes, cause, stamp, title);
   });
   return checkBuild(module, stamp, title);
 }
@@ -45,7 +45,7 @@ export function compileSync(source: unknown, stamp = HEED_VERSION, title = "modu
   try {
     module = new WebAssembly.Module(bytes);
   } catch (cause) {
-    throw compileError(bytes, cause, title);
+    throw compileError(bytes, cause, stamp, title);
   }
   return checkBuild(module, stamp, title);
 }
@@ -110,12 +110,13 @@ async function bodyOf(response: Response, title: string): Promise<Uint8Array<Arr
   return new Uint8Array(await response.arrayBuffer());
 }
 
-function compileError(bytes: Uint8Array<ArrayBuffer>, cause: unknown, title: string): Error {
-  const prefix = title === "module" ? "" : `${title}.`;
+function compileError(bytes: Uint8Array<ArrayBuffer>, cause: unknown, stamp: string, title: string): Error {
+  const [, name] = stamp.split(" ");
+  const prefix = name ? `${name}.` : "";
   if (WebAssembly.validate(bytes)) {
     return new Error(
       `this host compiles no WebAssembly from bytes: import "heed/${prefix}simd.wasm" as a module and ` +
-        `load({ ${title} }), or, in a page, allow 'wasm-unsafe-eval' in its Content-Security-Policy`,
+        `pass it as "${title}", or, in a page, allow 'wasm-unsafe-eval' in its Content-Security-Policy`,
       { cause },
     );
   }

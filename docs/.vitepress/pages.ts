@@ -6,7 +6,16 @@ import type { DefaultTheme } from "vitepress";
 const GROUPS: { text: string; pages: string[] }[] = [
   {
     text: "Compute",
-    pages: ["attention", "kv-cache", "weights-and-merge", "rotary", "layers-and-importers", "onnx", "shard"],
+    pages: [
+      "attention",
+      "kv-cache",
+      "weights-and-merge",
+      "rotary",
+      "layers-and-importers",
+      "transformer",
+      "onnx",
+      "shard",
+    ],
   },
   { text: "Speed and accuracy", pages: ["performance", "accuracy"] },
   { text: "Run and see", pages: ["hosts", "lens"] },

@@ -1,7 +1,8 @@
 // The answer that every host is asked for is the reference's, to the digits that are written down.
 import { expect, it } from "vitest";
+import { goldenBlocks, goldenBlockHashes } from "../runtimes/golden-blocks.ts";
 import { goldenCalls, goldenHashes, hashOf } from "../runtimes/golden-bits.ts";
-import { openSimd } from "../support/builds.ts";
+import { blocksOf, openSimd } from "../support/builds.ts";
 import { maxError } from "../support/distance.ts";
 import { reference } from "../support/reference.ts";
 import { golden } from "../runtimes/golden.ts";
@@ -19,3 +20,8 @@ it.each(Object.entries(goldenCalls))(
     expect(hashOf(await call(heed))).toBe(goldenHashes[name]);
   },
 );
+
+it.each(Object.entries(goldenBlocks))("and so are those of transformer blocks: %s", (name, call) => {
+  using heed = openSimd()();
+  expect(hashOf(call(blocksOf(heed)))).toBe(goldenBlockHashes[name]);
+});

@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Where test/runtimes/start.js has installed heed from its tarball. */
 const project = process.env.HEED_PROJECT ?? "";
-const packed = (name: string) => `${project}/node_modules/${name}/dist/index.js`;
+const packed = (name: string, entry = "index") => `${project}/node_modules/${name}/dist/${entry}.js`;
 
 /** Makes the page prefer light or dark. */
 const prefer: BrowserCommand<["light" | "dark"]> = ({ page }, colorScheme) => page.emulateMedia({ colorScheme });
@@ -36,6 +36,7 @@ function inBrowser(name: string, provider: BrowserProviderOption): TestProjectIn
     resolve: {
       alias: [
         { find: /^heed(-again)?$/, replacement: packed("heed$1") },
+        { find: "heed/transformer", replacement: packed("heed", "transformer") },
         { find: "heed-cases", replacement: `${project}/cases.js` },
       ],
     },

@@ -1,11 +1,12 @@
 // A call of any function, with arguments that fit, and then a few changes.
 import { types } from "node:util";
+import { BLOCK_MAKERS } from "./block-calls.ts";
 import { MAKERS } from "./calls.ts";
 import { OTHER_MAKERS } from "./other-calls.ts";
 import { type Call, type Maker, sizesOf } from "./parts.ts";
 import { type Draw, type Given, type World, chance, hostile, integer, interfering, pick } from "./values.ts";
 
-const ALL: Record<string, Maker> = { ...MAKERS, ...OTHER_MAKERS };
+const ALL: Record<string, Maker> = { ...MAKERS, ...BLOCK_MAKERS, ...OTHER_MAKERS };
 
 export const FUNCTIONS = Object.keys(ALL);
 

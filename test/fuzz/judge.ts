@@ -129,7 +129,8 @@ function checkResult(world: World, result: unknown): void {
           : undefined;
     if (!floats) continue;
     const bits = words(floats);
-    if (bits.includes(POISON)) throw new Error(`${name} has memory that was not written`);
+    // A view of memory that the caller's code has given back reads what stands there.
+    if (bits.includes(POISON) && !world.interfered) throw new Error(`${name} has memory that was not written`);
     if (!world.special && floats.some(Number.isNaN)) throw new Error(`${name} has NaN out of finite numbers`);
   }
 }

@@ -4,9 +4,10 @@ import { readFileSync } from "node:fs";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import fc from "fast-check";
-import type { Kernels, LinearKernels } from "../../bindings/engine/abi.ts";
-import { INSTANCE, useLinear } from "../../bindings/engine/module.ts";
+import type { Kernels, LinearKernels, TransformerKernels } from "../../bindings/engine/abi.ts";
+import { INSTANCE, prepareModule, useLinear } from "../../bindings/engine/module.ts";
 import { Heed } from "../../bindings/heed.ts";
+import { Blocks } from "../../bindings/transformer/blocks.ts";
 import { guard } from "../support/guarded.ts";
 import { FUNCTIONS, callOf } from "./draw-call.ts";
 import { judge } from "./judge.ts";
@@ -31,35 +32,37 @@ if (values.function !== undefined && !FUNCTIONS.includes(values.function)) {
   throw new RangeError(`--function expected one of ${FUNCTIONS.join(", ")}, got ${values.function}`);
 }
 
-function open(build: string): Heed {
+function open(build: string): { heed: Heed; blocks: Blocks } {
   const memory = new WebAssembly.Memory({ initial: 1, maximum: 2 ** 10 });
   const abort = (): never => {
     throw new Error("an assertion of the debug build failed");
   };
-  const [kernels, fused] = [build, `linear.${build}`].map((name): unknown => {
+  const [kernels, fused, transformer] = [build, `linear.${build}`, `transformer.${build}`].map((name): unknown => {
     const module = new WebAssembly.Module(readFileSync(new URL(`../build/${name}.wasm`, import.meta.url)));
     return new WebAssembly.Instance(module, { env: { memory, abort } }).exports;
   });
   const heed = new Heed(kernels as Kernels, memory);
-  useLinear(heed[INSTANCE], fused as LinearKernels);
-  guard(heed[INSTANCE].arena);
-  return heed;
+  const instance = heed[INSTANCE];
+  useLinear(instance, fused as LinearKernels);
+  const blocks = new Blocks(instance, prepareModule(instance, "module", transformer as TransformerKernels));
+  guard(instance.arena);
+  return { heed, blocks };
 }
 
 const builds = (values.build === undefined ? ["simd", "relaxed", "debug"] : [values.build]).filter((build) =>
   WebAssembly.validate(readFileSync(new URL(`../build/${build}.wasm`, import.meta.url))),
 );
-const instances = builds.map((build) => ({ build, heed: open(build), other: open(build) }));
+const instances = builds.map((build) => ({ build, ...open(build), other: open(build).heed }));
 
 /** The last call that failed, for the report. */
 let smallest = "";
 
 /** Runs case `n`; returns the report of a failure. */
 function failureOf(n: number): string | undefined {
-  const { build, heed, other } = instances[n % instances.length]!;
+  const { build, heed, blocks, other } = instances[n % instances.length]!;
   const property = fc.property(fc.gen(), (draw) => {
     const cache = heed.createKvCache({ numKvHeads: 2, headDim: 4, valueDim: 3, capacity: 300, batch: 2, window: 40 });
-    const world: World = { heed, other, cache, tensors: [], interfered: false, special: false };
+    const world: World = { heed, blocks, other, cache, tensors: [], interfered: false, special: false };
     let text = "";
     try {
       judge(world, () => {

@@ -6,6 +6,7 @@ import type { KvCache } from "../../bindings/kv-cache/kv-cache.ts";
 import type { FloatDtype } from "../../bindings/memory/float-types.ts";
 import type { Tensor } from "../../bindings/memory/tensor.ts";
 import { halvesOf } from "../support/halves.ts";
+import type { Blocks } from "../../bindings/transformer/blocks.ts";
 
 /** Draws a value from an arbitrary of fast-check, which can shrink it later. */
 export type Draw = fc.GeneratorValue;
@@ -19,6 +20,7 @@ export interface Given {
 /** What a case works on, and what must be given back after it. */
 export interface World {
   heed: Heed;
+  blocks: Blocks;
   other: Heed;
   cache: KvCache;
   tensors: Tensor<FloatDtype>[];

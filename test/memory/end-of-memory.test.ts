@@ -6,7 +6,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Heed } from "../../bindings/heed.ts";
-import { bytesOf, heedOf, linearBytesOf } from "../support/builds.ts";
+import { bytesOf, heedOf, modulesOf } from "../support/builds.ts";
 import { checkedBuild } from "../support/checked-build.ts";
 import { combinations } from "../support/combinations.ts";
 import { type Edge, putAtEdge, wholeMemory } from "../support/edges.ts";
@@ -33,7 +33,7 @@ describe.each(isFull ? (["simd", "relaxed"] as const) : (["simd"] as const))("%s
     return;
   }
   const openChecked = await checkedBuild(build);
-  const modules = [bytesOf(build), linearBytesOf(build)].map((bytes) => new WebAssembly.Module(bytes));
+  const modules = modulesOf(build).map((bytes) => new WebAssembly.Module(bytes));
 
   const run = (scenario: Scenario) => [scenario.act(), scenario.state()];
 
@@ -44,8 +44,10 @@ describe.each(isFull ? (["simd", "relaxed"] as const) : (["simd"] as const))("%s
     return { seen: run(make(heed)), blocks: count() };
   };
   const runPlain = (make: (heed: Heed) => Scenario, n: number, edge: Edge) => {
-    const [kernels, fused] = modules.map((module) => new WebAssembly.Instance(module, { env: { memory } }).exports);
-    const heed = heedOf(kernels!, fused!, memory);
+    const heed = heedOf(
+      modules.map((module) => new WebAssembly.Instance(module, { env: { memory } }).exports),
+      memory,
+    );
     putAtEdge(heed, n, edge);
     return run(make(heed));
   };

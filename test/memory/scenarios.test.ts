@@ -6,12 +6,13 @@ import { KvCache } from "../../bindings/kv-cache/kv-cache.ts";
 import { PackedLinear } from "../../bindings/layer/linear.ts";
 import { MultiHeadAttention } from "../../bindings/layer/multi-head-attention.ts";
 import { Tensor } from "../../bindings/memory/tensor.ts";
+import { Blocks } from "../../bindings/transformer/blocks.ts";
 import * as onnx from "../../bindings/onnx/index.ts";
 import { openSimd } from "../support/builds.ts";
 import { scenarios } from "../support/scenarios/index.ts";
 
 it("call every method of every class", () => {
-  const spies = [Heed, KvCache, MultiHeadAttention, PackedLinear, Tensor].flatMap((Class) =>
+  const spies = [Blocks, Heed, KvCache, MultiHeadAttention, PackedLinear, Tensor].flatMap((Class) =>
     Object.entries(Object.getOwnPropertyDescriptors(Class.prototype))
       .filter(([name, { value }]) => typeof value === "function" && name !== "constructor")
       // Asynchronous calls have tests of their own, test/asynchronous/, and so has what they alone use.

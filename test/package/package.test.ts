@@ -14,6 +14,8 @@ describe.each([
   ["relaxed", "Kernels", 36_000],
   ["linear.simd", "LinearKernels", 6200],
   ["linear.relaxed", "LinearKernels", 6200],
+  ["transformer.simd", "TransformerKernels", 4100],
+  ["transformer.relaxed", "TransformerKernels", 4100],
 ] as const)("%s.wasm", (name, exportsOf, most) => {
   const bytes = read(`dist/${name}.wasm`);
   const module = new WebAssembly.Module(bytes);
@@ -66,7 +68,7 @@ it("knows of assembly/ what its sources say: structs, constants and kernels", ()
 const namesOf = (name: string) => /^export \{(.*?)\};/ms.exec(read(`dist/${name}.js`).toString())![1]!.trim();
 
 describe("the bundle", () => {
-  it("has at most 135.6 kB of minified JavaScript without the wasm", async () => {
+  it("has at most 135.8 kB of minified JavaScript without the wasm", async () => {
     const { outputFiles } = await build({
       entryPoints: [new URL("bindings/index.ts", root).pathname],
       bundle: true,
@@ -76,7 +78,7 @@ describe("the bundle", () => {
       target: "es2022",
       external: ["*.wasm"],
     });
-    expect(outputFiles[0]!.contents.length).toBeLessThanOrEqual(135_600);
+    expect(outputFiles[0]!.contents.length).toBeLessThanOrEqual(135_750);
   });
 
   it("leaves out the readers of other libraries' weights and configs where they are not imported", async () => {
@@ -111,11 +113,21 @@ describe("the bundle", () => {
     expect(code.length).toBeLessThanOrEqual(23_700);
   });
 
+  it("leaves heed/transformer out, which leaves heed out and has at most 17.8 kB without its wasm", () => {
+    for (const name of ["index", "slim", "workerd", "edge-light"]) {
+      expect(read(`dist/${name}.js`).toString()).not.toMatch(/layerNorm|topP|transformer/);
+    }
+    const source = read("dist/transformer.workerd.js").toString();
+    expect(source).not.toMatch(/node:|class (Heed|Arena|Tensor|KvCache)\b/);
+    const { code } = transformSync(source, { minify: true });
+    expect(code.length).toBeLessThanOrEqual(17_800);
+  });
+
   it("heed/slim is heed without the builds", () => {
     const source = read("dist/slim.js").toString();
     expect(source).not.toMatch(/AGFzbQ|^import /m);
     const { code } = transformSync(source, { minify: true });
-    expect(code.length).toBeLessThanOrEqual(139_600);
+    expect(code.length).toBeLessThanOrEqual(139_750);
     expect(namesOf("slim")).toBe(namesOf("index"));
   });
 
@@ -127,6 +139,7 @@ describe("the bundle", () => {
       globalThis.atob = () => { throw new Error("atob at import"); };
       const before = Object.keys(globalThis).length;
       await import("heed");
+      await import("heed/transformer");
       console.log(Object.keys(globalThis).length - before);`;
     expect(node("--input-type=module", "-e", watch).trim()).toBe("0");
   });
@@ -147,7 +160,27 @@ describe("the bundle", () => {
   );
 
   it("exports the same for every host", () => {
-    for (const name of ["workerd", "edge-light"]) expect(namesOf(name)).toBe(namesOf("index"));
+    for (const name of ["workerd", "edge-light"]) {
+      expect(namesOf(name)).toBe(namesOf("index"));
+      expect(namesOf(`transformer.${name}`)).toBe(namesOf("transformer"));
+    }
+  });
+
+  it("heed/transformer imports its own wasm files where the host compiles them, and nothing elsewhere", () => {
+    for (const [name, suffix] of [
+      ["transformer", undefined],
+      ["transformer.workerd", ""],
+      ["transformer.edge-light", "?module"],
+    ] as const) {
+      const imports = Array.from(
+        read(`dist/${name}.js`)
+          .toString()
+          .matchAll(/^import .* from "(.*)";/gm),
+        ([, from]) => from,
+      );
+      const files = ["relaxed", "simd"].map((variant) => `./transformer.${variant}.wasm${suffix ?? ""}`);
+      expect(imports).toEqual(suffix === undefined ? [] : files);
+    }
   });
 
   it("has source maps that hold their sources", () => {

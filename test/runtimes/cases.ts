@@ -1,6 +1,7 @@
 // What every host must do: the same cases in each of them, against the package as it is packed. esbuild makes one plain
 // module of this file, which a host runs beside the installed package; "heed-again" is a second copy of it.
 import { load } from "heed";
+import { blockCases } from "./cases/blocks.ts";
 import { errorCases } from "./cases/errors.ts";
 import type { Cases } from "./cases/expect.ts";
 import { functionCases } from "./cases/functions.ts";
@@ -8,7 +9,14 @@ import { loadCases } from "./cases/load.ts";
 import { optionCases } from "./cases/options.ts";
 import { threadCases } from "./cases/threads.ts";
 
-export const cases: Cases = { ...optionCases, ...functionCases, ...errorCases, ...loadCases, ...threadCases };
+export const cases: Cases = {
+  ...optionCases,
+  ...functionCases,
+  ...errorCases,
+  ...loadCases,
+  ...threadCases,
+  ...blockCases,
+};
 
 /** What a host answers. */
 export interface Report {

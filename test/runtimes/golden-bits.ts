@@ -1,10 +1,10 @@
 // One number for each function: a hash of the bits that the simd build gives, which no host and no machine changes.
 import type { Heed } from "../../bindings/heed.ts";
 
-type Numbers = Float32Array | Int32Array | undefined;
+export type Numbers = Float32Array | Int32Array | undefined;
 
 /** Numbers from −2 to 2 that are exact in f32 and repeat late. */
-const numbers = (length: number, seed: number) =>
+export const numbers = (length: number, seed: number) =>
   Float32Array.from({ length }, (_, i) => ((Math.imul(i + 1, 0x9e3779b1 + 2 * seed) >>> 8) % 4097) / 1024 - 2);
 
 const sizes = { numKvHeads: 2, headDim: 24, valueDim: 16, batch: 2 } as const;

@@ -48,7 +48,7 @@ async function makeProject(project) {
     // esbuild's alias stands before its externals.
     alias: { "heed/simd.wasm": join(project, "node_modules/heed/dist/simd.wasm") },
     loader: { ".wasm": "binary" },
-    external: ["heed", "heed-again"],
+    external: ["heed", "heed/transformer", "heed-again"],
     logLevel: "warning",
   });
 }

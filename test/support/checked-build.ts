@@ -6,7 +6,7 @@
 import { instantiateSync } from "@assemblyscript/loader";
 import { INSTANCE } from "../../bindings/engine/module.ts";
 import type { Heed } from "../../bindings/heed.ts";
-import { type Build, bytesOf, heedOf, linearBytesOf } from "./builds.ts";
+import { type Build, heedOf, modulesOf } from "./builds.ts";
 import { type Access, instrument } from "./instrument.ts";
 import { pointersOf } from "./kernel-pointers.ts";
 import { READABLE_BEHIND } from "./poison.ts";
@@ -26,7 +26,7 @@ export interface CheckedHeed {
   checked: () => number;
 }
 
-/** The build, and the module of `linear`. */
+/** Those of modulesOf. */
 type Modules = readonly WebAssembly.Module[];
 
 const modules: Partial<Record<Build, Promise<Modules>>> = {};
@@ -44,8 +44,7 @@ interface Setup {
 /** Makes instances of a checked build. */
 export async function checkedBuild(name: Build): Promise<(setup?: Setup) => CheckedHeed> {
   const instrumented = async (bytes: Uint8Array) => new WebAssembly.Module(await instrument(bytes));
-  const both = (modules[name] ??= Promise.all([bytesOf(name), linearBytesOf(name)].map(instrumented)));
-  const compiled = await both;
+  const compiled = await (modules[name] ??= Promise.all(modulesOf(name).map(instrumented)));
   return (setup = {}) => open(compiled, setup);
 }
 
@@ -89,7 +88,7 @@ function open(compiled: Modules, setup: Setup): CheckedHeed {
       kernel = name;
       return run(...args);
     };
-  const [kernels, fused] = compiled.map((module) => {
+  const exports = compiled.map((module) => {
     const { exports } = instantiateSync(module, { env: { memory }, checked: { access } });
     const found = Object.entries(exports as unknown as Record<string, Kernel>);
     return Object.fromEntries(
@@ -97,7 +96,7 @@ function open(compiled: Modules, setup: Setup): CheckedHeed {
     );
   });
 
-  const heed = heedOf(kernels!, fused!, memory);
+  const heed = heedOf(exports, memory);
   prepare?.(heed);
   const { arena, constants } = heed[INSTANCE];
   const add = (start: number, bytes: number) => blocks.set(start, { start, end: start + bytes, number: count++ });

@@ -8,6 +8,7 @@ import {
   type LinearKernels,
   SCORE_ROW,
   type ScoreRow,
+  type TransformerKernels,
 } from "../../bindings/engine/abi.ts";
 
 /** Addresses that a kernel may read, and such that it may write too. 0 is none. */
@@ -47,7 +48,16 @@ type Name =
   | "rows"
   | "count"
   | "low"
-  | "q";
+  | "q"
+  | "up"
+  | "ids"
+  | "positions"
+  | "positionIds"
+  | "types"
+  | "typeIds"
+  | "keep"
+  | "sums"
+  | "sum";
 
 /** The value of a field, or an entry of a table, at `ptr`. */
 type Word = (ptr: number, index: number) => number;
@@ -82,7 +92,9 @@ function scoreRows(word: Word, rows: number, count: number): number[] {
   return Array.from({ length: count }, (_, row) => [field(row, "weights"), field(row, "entropy")]).flat();
 }
 
-const kernels: Partial<Record<keyof Kernels | keyof LinearKernels, (word: Word, named: Named) => Pointers>> = {
+type AnyKernel = keyof Kernels | keyof LinearKernels | keyof TransformerKernels;
+
+const kernels: Partial<Record<AnyKernel, (word: Word, named: Named) => Pointers>> = {
   attend: (word, { args, scratch }) => {
     const { reads, writes } = attendArgs(word, args);
     return { reads, writes: [scratch, ...writes] };
@@ -117,6 +129,18 @@ const kernels: Partial<Record<keyof Kernels | keyof LinearKernels, (word: Word, 
     reads: [q, ...attendArgs(word, args).reads],
     writes: [scratch, rows, ...scoreRows(word, rows, count)],
   }),
+  normRows: (_, { out, sum, x, residual, weight, bias }) => ({
+    reads: [x, residual, weight, bias],
+    writes: residual === 0 ? [out] : [out, sum],
+  }),
+  activateRows: (_, { out, x, up, table }) => ({ reads: [x, up, table], writes: [out] }),
+  embedRows: (_, { out, table, ids, positions, positionIds, types, typeIds }) => ({
+    reads: [table, ids, positions, positionIds, types, typeIds],
+    writes: [out],
+  }),
+  meanRows: (_, { out, x, keep, sums }) => ({ reads: [x, keep], writes: [out, sums] }),
+  softmaxRows: (_, { out, x, scratch, table }) => ({ reads: [x, table], writes: [out, scratch] }),
+  capLogits: (_, { out, x, scratch, table }) => ({ reads: [x, table], writes: [out, scratch] }),
 };
 
 /**

@@ -88,6 +88,9 @@ const BROKEN = [
     "export class KvCache {}",
   ],
   ["shard-on-top", "bindings/layer/b.ts", 'import "../shard/c.ts";', "bindings/shard/c.ts"],
+  ["transformer-is-handed-heed", "bindings/transformer/a.ts", 'import "../memory/d.ts";', "bindings/memory/d.ts"],
+  ["transformer-takes-types", "bindings/transformer/b.ts", 'import "../memory/data.ts";', "bindings/memory/data.ts"],
+  ["transformer-on-top", "bindings/layer/c.ts", 'import "../transformer/c.ts";', "bindings/transformer/c.ts"],
   ["resolves", "bindings/rotary/a.ts", 'import "./nowhere.ts";', "bindings/rotary/b.ts"],
   ["no-test-in-a-test", "test/a.test.ts", 'import "./b.test.ts";', "test/b.test.ts"],
 ];

@@ -1,7 +1,7 @@
 // A wasm file of its own: who uses neither an epilogue of `linear` nor weights in int8 or int4 does not compile it
 // (docs/decisions/modules.md).
 
-export { writeActivations } from "./epilogue";
+export { writeActivations } from "../../simd/activations";
 export { fusedScratchBytes, linearFused } from "./linear";
 
 /** Whether this is the relaxed build of the module. */

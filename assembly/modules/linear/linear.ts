@@ -38,7 +38,7 @@ export function fusedScratchBytes(rows: f64, inFeatures: f64, group: i32, isGate
  *   useTile6x2  see simd/gemm.ts
  *   table    the table of simd/constants.ts, with what writeActivations adds; only read with an activation
  *   residual [rows] rows like those of out, or 0; may be out
- *   activation  see epilogue.ts
+ *   activation  see simd/activations.ts
  *   upPanels the panel that has the first row of Up, or 0, and upLane its place there: the others stand behind it
  *   group    input features of a group of integers; 0: the panels are f32
  *   isInt4   whether these are int4, and no int8

@@ -54,10 +54,10 @@ export async function buildPages(): Promise<void> {
       {
         name: "heed-by-url",
         setup: ({ onResolve }) =>
-          onResolve({ filter: /^heed(-again)?$/ }, ({ path }) => ({
-            path: `/node_modules/${path}/dist/index.js`,
-            external: true,
-          })),
+          onResolve({ filter: /^heed(-again|\/transformer)?$/ }, ({ path }) => {
+            const [name, entry = "index"] = path.split("/");
+            return { path: `/node_modules/${name}/dist/${entry}.js`, external: true };
+          }),
       },
     ],
   });

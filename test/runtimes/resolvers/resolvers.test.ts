@@ -11,12 +11,12 @@ describe("a resolver that does not read exports, as of browserify, webpack 4 and
 
   it("finds heed", () => expect(find("heed")).toBe("node_modules/heed/dist/index.js"));
 
-  it.each(["onnx.js", "shard.js", "slim.js", "simd.wasm", "relaxed.wasm", "linear.simd.wasm"])(
+  it.each(["onnx.js", "shard.js", "slim.js", "transformer.js", "simd.wasm", "relaxed.wasm", "linear.simd.wasm"])(
     "finds heed/dist/%s, for an alias to lead to",
     (file) => expect(find(`heed/dist/${file}`)).toBe(`node_modules/heed/dist/${file}`),
   );
 
-  it.each(["heed/onnx", "heed/shard", "heed/slim", "heed/simd.wasm"])("does not find %s without one", (name) =>
+  it.each(["heed/onnx", "heed/shard", "heed/slim", "heed/transformer", "heed/simd.wasm"])("does not find %s without one", (name) =>
     expect(() => find(name)).toThrow(/Cannot find module/),
   );
 });

@@ -9,6 +9,7 @@ const consumer = `
 import { type AttentionOptions, type Heed, type LoadOptions, load, loadSync } from "heed";
 import { onnxAttention } from "heed/onnx";
 import { Shard, ShardedCache } from "heed/shard";
+import { type Blocks, loadBlocks, loadBlocksSync } from "heed/transformer";
 import linear from "heed/linear.relaxed.wasm";
 import relaxed from "heed/relaxed.wasm";
 import simd from "heed/simd.wasm";
@@ -37,6 +38,16 @@ const sharded = await ShardedCache.open(heed, [(request) => shard.handle(request
 (await sharded.attention(x, { numHeads: 1 })).out satisfies Float32Array;
 // @ts-expect-error a place sees no mask of the whole
 await sharded.attention(x, { numHeads: 1, keepMask: { data: new Uint8Array(8), shape: [8] } });
+
+const blocks: Blocks = await loadBlocks(heed);
+loadBlocksSync(heed, { module: simd });
+const tensor = heed.tensor(8);
+const normed = blocks.rmsNorm(x, { dim: 8, residual: x, sum: true, out: tensor });
+normed.sum satisfies Float32Array;
+normed.out satisfies typeof tensor;
+// @ts-expect-error without a residual that is asked for there may be no sum
+blocks.layerNorm(x, { dim: 8 }).sum satisfies Float32Array;
+blocks.sample(x, { vocabSize: 8, seed: 1 }).tokens satisfies Int32Array;
 `;
 
 /** What only a project with the types of a host writes. */
