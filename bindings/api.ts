@@ -7,7 +7,15 @@ import type { MultiHeadAttention as MultiHeadAttentionLayer } from "./layer/mult
 export type { AttentionResult } from "./attention/attention.ts";
 export type { ForwardOptions, ForwardResult, LayerWeights } from "./layer/forward-options.ts";
 export type { Heed } from "./heed.ts";
-export type { ImportOptions, ImportedLayer, OnnxAttributes, StateDict, StateTensor, TorchOptions } from "./importers/index.ts";
+export type {
+  HuggingFaceOptions,
+  ImportOptions,
+  ImportedLayer,
+  OnnxAttributes,
+  StateDict,
+  StateTensor,
+  TorchOptions,
+} from "./importers/index.ts";
 export type { LayerRotary, MultiHeadAttentionOptions, MultiHeadWeights } from "./layer/options.ts";
 export type { Activation } from "./layer/epilogue.ts";
 export type { LinearOptions, LinearResult, PackOptions, PackedLinear, WeightOptions } from "./layer/linear.ts";
