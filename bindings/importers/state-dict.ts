@@ -149,8 +149,8 @@ function entriesOf(dict: StateDict): Entries {
 /** The arrays of 16 bits, and the dtypes that they may have. */
 const HALVES = { Uint16Array: ["f16", "bf16"], Float16Array: ["f16"] } as const;
 
-/** Checks one entry of a state dict. Its data stay as they were given. */
-function checkTensor(name: string, value: unknown): NamedTensor {
+/** Checks a tensor { data, shape }, such as one entry of a state dict. Its data stay as they were given. */
+export function checkTensor(name: string, value: unknown): NamedTensor {
   checkObject(name, value);
   const { data, shape: sizes, dtype: given } = value as Partial<Record<string, unknown>>;
   const shape = list(sizes, MOST_DIMENSIONS);

@@ -1,6 +1,6 @@
 // The functions beside those of an instance's own methods: loading, the importers, heed/onnx, and what layers have.
 import { readFileSync } from "node:fs";
-import { importers } from "../../bindings/importers/index.ts";
+import { importers, relativePositionBias } from "../../bindings/importers/index.ts";
 import { loadSyncFrom } from "../../bindings/load.ts";
 import { rotaryFrequencies } from "../../bindings/rotary/frequencies.ts";
 import {
@@ -134,6 +134,15 @@ export const OTHER_MAKERS: Record<string, Maker> = {
     maybe(draw, options, 3, "ignore", () => list([literal("q_proj.bias")]));
     const run = (dict: unknown, given: unknown) => importers.fromHuggingFace(dict as never, given as never);
     return { given: [object(entries), object(options)], run };
+  },
+  relativePositionBias: (draw) => {
+    const options: Options = { seqLenQ: literal(integer(draw, 0, 9)) };
+    maybe(draw, options, 2, "seqLenKv", () => literal(integer(draw, 0, 20)));
+    maybe(draw, options, 3, "queryOffset", () => literal(integer(draw, -200, 200)));
+    maybe(draw, options, 2, "causal", () => literal(chance(draw, 2)));
+    maybe(draw, options, 3, "maxDistance", () => literal(integer(draw, 1, 200)));
+    const run = (weight: unknown, given: unknown) => relativePositionBias(weight as never, given as never);
+    return { given: [tensor(draw, [integer(draw, 2, 9), 2]), object(options)], run };
   },
   fromTorch: (draw) => ({
     given: [
