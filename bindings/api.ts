@@ -7,10 +7,13 @@ import type { MultiHeadAttention as MultiHeadAttentionLayer } from "./layer/mult
 export type { AttentionResult } from "./attention/attention.ts";
 export type { ForwardOptions, ForwardResult, LayerWeights } from "./layer/forward-options.ts";
 export type { Heed } from "./heed.ts";
+export { relativePositionBias } from "./importers/index.ts";
 export type {
+  HuggingFaceOptions,
   ImportOptions,
   ImportedLayer,
   OnnxAttributes,
+  RelativePositionOptions,
   StateDict,
   StateTensor,
   TorchOptions,

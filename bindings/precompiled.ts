@@ -7,7 +7,7 @@ import relaxed from "./relaxed.wasm?module";
 import simd from "./simd.wasm?module";
 import { type Host, type LoadOptions, type LoadSyncOptions, loadFrom, loadSyncFrom } from "./load.ts";
 
-export { KvCache, MultiHeadAttention, rotaryFrequencies } from "./api.ts";
+export { KvCache, MultiHeadAttention, relativePositionBias, rotaryFrequencies } from "./api.ts";
 
 const host: Host = {
   source: (variant) => (variant === "relaxed" ? relaxed : simd),

@@ -50,39 +50,57 @@ export interface Projection {
 }
 
 /** The layer of the projections q, k and v, and the one back. */
-export function layerOf([q, k, v]: readonly [Projection, Projection, Projection], out: Projection | undefined): Layer {
+export function layerOf([q, k, v]: Fused, out: Projection | undefined): Layer {
   const inFeatures = ({ weight, transposed }: Projection): number => weight.shape[transposed ? 0 : 1]!;
-  return { embedDim: inFeatures(q), kvDim: { k: inFeatures(k), v: inFeatures(v) }, weights: { q, k, v, out } };
+  return {
+    embedDim: inFeatures(q),
+    kvDim: { k: inFeatures(k), v: inFeatures(v) },
+    ...(out && { outDim: out.weight.shape[out.transposed ? 1 : 0]! }),
+    weights: { q, k, v, out },
+  };
 }
 
+/** The projections q, k and v. */
+export type Fused = readonly [q: Projection, k: Projection, v: Projection];
+
+/** The outFeatures of q, k and v. */
+export type Sizes = readonly [q: number, k: number, v: number];
+
 /**
- * q, k and v, whose biases stand one behind the other in one.
+ * q, k and v, whose biases stand in one.
  *
  * @param weights of q, k and v
- * @param bias [q + k + v], where q, k and v are the three `sizes`
+ * @param bias [q + k + v], `groups` times, where q, k and v are the three `sizes`
  */
 export function withBiases(
   weights: readonly Weight[],
   bias: NamedTensor | undefined,
   sizes: Sizes,
+  groups = 1,
   transposed?: true,
-): [Projection, Projection, Projection] {
-  sized(bias, "[q + k + v]", sizes[0] + sizes[1] + sizes[2]);
-  const biases = bias ? partsOf(bias, sizes) : [];
-  return weights.map((weight, n) => ({ weight, bias: biases[n], transposed })) as [Projection, Projection, Projection];
+): Fused {
+  sized(bias, "[q + k + v]", groups * (sizes[0] + sizes[1] + sizes[2]));
+  const biases = bias ? partsOf(bias, sizes, groups) : [];
+  return weights.map((weight, n) => ({ weight, bias: biases[n], transposed })) as unknown as Fused;
 }
 
-/** The outFeatures of q, k and v. */
-export type Sizes = readonly [q: number, k: number, v: number];
-
-/** q, k and v that stand side by side in one matrix, [embedDim, q + k + v], and in one bias. */
-export function sideBySide(
+/**
+ * q, k and v that stand in one matrix and in one bias.
+ *
+ * @param matrix [q + k + v, embedDim], or transposed
+ * @param sizes the outFeatures of q, k and v in a group, of which there are `groups`
+ */
+export function fusedOf(
   matrix: NamedTensor,
   bias: NamedTensor | undefined,
   sizes: Sizes,
-): [Projection, Projection, Projection] {
-  sized(matrix, "[embedDim, q + k + v]", undefined, sizes[0] + sizes[1] + sizes[2]);
-  return withBiases(partsOf(matrix, sizes, true), bias, sizes, true);
+  groups?: number,
+  transposed?: true,
+): Fused {
+  const total = (groups ?? 1) * (sizes[0] + sizes[1] + sizes[2]);
+  if (transposed) sized(matrix, "[embedDim, q + k + v]", undefined, total);
+  else sized(matrix, "[q + k + v, embedDim]", total, undefined);
+  return withBiases(partsOf(matrix, sizes, groups, transposed), bias, sizes, groups, transposed);
 }
 
 /**

@@ -7,8 +7,11 @@ import { fromKeras } from "./keras.ts";
 import { fromOnnx } from "./onnx.ts";
 import { fromTorch } from "./torch.ts";
 
+export type { HuggingFaceOptions } from "./huggingface.ts";
 export type { ImportOptions, ImportedLayer } from "./imported.ts";
 export type { OnnxAttributes } from "./onnx.ts";
+export type { RelativePositionOptions } from "./relative-position-bias.ts";
+export { relativePositionBias } from "./relative-position-bias.ts";
 export type { StateDict, StateTensor } from "./state-dict.ts";
 export type { TorchOptions } from "./torch.ts";
 

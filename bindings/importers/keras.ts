@@ -43,9 +43,9 @@ export function fromKeras(weights: StateDict, options: { prefix?: string | undef
   );
   const [v, [, , valueDim]] = projection(tensors, "value", 1, "[inFeatures, heads of key, dim]", undefined, numKvHeads);
   const outShape = "[heads of query, dim of value, outFeatures]";
-  const [out, [, , outDim]] = projection(tensors, "attention_output", 2, outShape, numHeads, valueDim);
+  const [out] = projection(tensors, "attention_output", 2, outShape, numHeads, valueDim);
   tensors.refuseOthers();
-  return { ...layerOf([q, k, v], out), numHeads, headDim, numKvHeads, valueDim, outDim };
+  return { ...layerOf([q, k, v], out), numHeads, headDim, numKvHeads, valueDim };
 }
 
 /** How the versions of Keras write the name of a kernel or bias. */

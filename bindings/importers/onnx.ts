@@ -1,6 +1,6 @@
 import { checkFinite, checkInteger, wrongKind, wrongValue } from "../check.ts";
 import { type Names, MOST_DIMENSIONS, list, readOptions } from "../options.ts";
-import { type Imported, type Sizes, layerOf, sideBySide } from "./imported.ts";
+import { type Imported, type Sizes, fusedOf, layerOf } from "./imported.ts";
 import { NamedTensors, type StateTensor, sized } from "./state-dict.ts";
 
 /** The attributes of com.microsoft.Attention that its weights need, by their own names. @category Importers */
@@ -63,7 +63,7 @@ export function fromOnnx(
   const matrix = sized(tensors.get("weights"), "[embedDim, q + k + v]", undefined, undefined);
   const sizes = checkHiddenSizes(read.qkv_hidden_sizes, numHeads, matrix.shape[1]!);
   const [q, , v] = sizes;
-  const projections = sideBySide(matrix, tensors.find("bias"), sizes);
+  const projections = fusedOf(matrix, tensors.find("bias"), sizes, 1, true);
   const weight = sized(tensors.find("outWeight"), "[v, outDim]", v, undefined);
   const outBias = tensors.find("outBias");
   if (outBias && !weight) throw wrongValue("outBias", "nothing without outWeight", outBias);

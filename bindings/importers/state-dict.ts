@@ -83,9 +83,13 @@ export class NamedTensors {
     if (found) return found;
     const elsewhere = this.#found.size > 0 ? "" : this.#otherPrefixes(names);
     if (!elsewhere) this.refuseOthers(true);
-    const [first, ...others] = names.map((name) => this.#prefix + name);
+    const [first, ...others] = names;
     const or = others.length > 0 ? ` (or ${others.join(", ")})` : "";
-    throw wrongKind(first!, `a tensor { data, shape }${or}${elsewhere || this.#listOthers()}`, undefined);
+    throw wrongKind(
+      this.#prefix + first!,
+      `a tensor { data, shape }${or}${elsewhere || this.#listOthers()}`,
+      undefined,
+    );
   }
 
   /**
@@ -145,8 +149,8 @@ function entriesOf(dict: StateDict): Entries {
 /** The arrays of 16 bits, and the dtypes that they may have. */
 const HALVES = { Uint16Array: ["f16", "bf16"], Float16Array: ["f16"] } as const;
 
-/** Checks one entry of a state dict. Its data stay as they were given. */
-function checkTensor(name: string, value: unknown): NamedTensor {
+/** Checks a tensor { data, shape }, such as one entry of a state dict. Its data stay as they were given. */
+export function checkTensor(name: string, value: unknown): NamedTensor {
   checkObject(name, value);
   const { data, shape: sizes, dtype: given } = value as Partial<Record<string, unknown>>;
   const shape = list(sizes, MOST_DIMENSIONS);
@@ -192,28 +196,29 @@ export function sized<T extends NamedTensor | undefined>(
 }
 
 /**
- * Parts of a tensor, which stand side by side.
+ * Parts of a tensor whose rows follow each other in groups, such as [q, k, v, q, k, v]: each with its rows of all groups.
+ * Parts of a single group share the memory of the tensor, others are copied.
  *
- * @param sizes how many rows each part has: these share the memory of the tensor. With `asColumns`, the columns of each
- * part of a matrix, which are copied.
+ * @param sizes how many rows each part has in a group
+ * @param transposed whether columns of a matrix are meant instead
  */
-export function partsOf(tensor: NamedTensor, sizes: readonly number[], asColumns = false): Weight[] {
+export function partsOf(tensor: NamedTensor, sizes: readonly number[], groups = 1, transposed?: true): Weight[] {
   const values = viewOf(tensor.name, tensor.data, tensor.dtype);
   const [first, ...rest] = tensor.shape as [number, ...number[]];
+  const runs = transposed ? first * groups : groups;
+  const row = transposed ? 1 : product(rest);
+  const stride = row * sizes.reduce((all, size) => all + size);
   let start = 0;
   return sizes.map((size) => {
-    const from = start;
-    start += size;
-    if (!asColumns) {
-      const row = product(rest);
-      return weightOf(tensor, values.subarray(from * row, start * row), [size, ...rest]);
+    const [from, length] = [start, row * size];
+    start += length;
+    const shape = transposed ? [first, groups * size] : [groups * size, ...rest];
+    if (runs === 1) return weightOf(tensor, values.subarray(from, start), shape);
+    const part = values.slice(0, runs * length) as Float32Array;
+    for (let n = 0; n < runs; n++) {
+      part.set(values.subarray(n * stride + from, n * stride + from + length), n * length);
     }
-    const part = new (values instanceof Float32Array ? Float32Array : Uint16Array)(first * size);
-    for (let n = 0; n < first; n++) {
-      const row = n * rest[0]!;
-      part.set(values.subarray(row + from, row + start), n * size);
-    }
-    return weightOf(tensor, part, [first, size]);
+    return weightOf(tensor, part, shape);
   });
 }
 

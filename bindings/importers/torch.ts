@@ -4,12 +4,13 @@ import {
   type ImportOptions,
   type Imported,
   type Sizes,
+  fusedOf,
   headsOf,
   layerOf,
   projectionOf,
   withBiases,
 } from "./imported.ts";
-import { NamedTensors, type StateDict, partsOf, sized } from "./state-dict.ts";
+import { NamedTensors, type StateDict, sized } from "./state-dict.ts";
 
 /** What `fromTorch` takes besides the state dict. @category Importers */
 export interface TorchOptions<N extends number | undefined = number | undefined> extends ImportOptions<N> {
@@ -54,14 +55,18 @@ export function fromTorch<const N extends number | undefined = undefined>(
   const first = packed ?? tensors.get("q_proj_weight", "in_proj_weight");
   const embedDim = first.shape[1]!;
   const thirds: Sizes = [embedDim, embedDim, embedDim];
-  const weights = packed
-    ? partsOf(sized(packed, "[3·embedDim, embedDim]", 3 * embedDim, embedDim), thirds)
-    : [
-        sized(first, "[embedDim, embedDim]", embedDim, embedDim),
-        sized(tensors.get("k_proj_weight"), "[embedDim, kdim]", embedDim, undefined),
-        sized(tensors.get("v_proj_weight"), "[embedDim, vdim]", embedDim, undefined),
-      ];
-  const projections = withBiases(weights, tensors.find("in_proj_bias"), thirds);
+  const bias = tensors.find("in_proj_bias");
+  const projections = packed
+    ? fusedOf(packed, bias, thirds)
+    : withBiases(
+        [
+          sized(first, "[embedDim, embedDim]", embedDim, embedDim),
+          sized(tensors.get("k_proj_weight"), "[embedDim, kdim]", embedDim, undefined),
+          sized(tensors.get("v_proj_weight"), "[embedDim, vdim]", embedDim, undefined),
+        ],
+        bias,
+        thirds,
+      );
   const out = projectionOf(tensors, ["out_proj"], "[embedDim, embedDim]", [embedDim, embedDim]);
   tensors.refuseOthers();
   return { ...heads, ...layerOf(projections, out) };

@@ -25,7 +25,10 @@ export function readSome(source: Source, header: Header, prefix: string): Map<st
 /** The tensor that a layer of each kind begins with. */
 const SIGNS: readonly (readonly [sign: RegExp, kind: Found["kind"]])[] = [
   [/(?:in_proj_weight|(?<![a-z])q_proj_weight)$/, "torch"],
-  [/(?:q_proj|self\.query|attention\.query|q_lin|c_attn)\.weight$/, "Hugging Face"],
+  [
+    /(?:q_proj|self\.query|attention\.query|q_lin|c_attn|qkv_proj|(?<![a-z_])[Ww]?qkv|W_pack|query_key_value)\.weight$/,
+    "Hugging Face",
+  ],
 ];
 
 /** The attention layers of a checkpoint, in the order of its names. */

@@ -81,6 +81,12 @@ it("finds the layers by their names", () => {
     { prefix: "encoder.layer.1.attention.", kind: "Hugging Face" },
   ]);
   expect(findLayers(readTensors(torchFile).keys())).toEqual([{ prefix: "self_attn.", kind: "torch" }]);
+  const fused = ["a.qkv_proj", "b.Wqkv", "c.qkv", "d.W_pack", "e.query_key_value", "f.wqkv", "g.to_qkv", "h.proj"];
+  expect(
+    findLayers(fused.map((name) => `${name}.weight`))
+      .map(({ prefix }) => prefix)
+      .join(""),
+  ).toBe("a.b.c.d.e.f.");
 });
 
 describe("opens them", () => {

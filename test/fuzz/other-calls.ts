@@ -1,6 +1,6 @@
 // The functions beside those of an instance's own methods: loading, the importers, heed/onnx, and what layers have.
 import { readFileSync } from "node:fs";
-import { importers } from "../../bindings/importers/index.ts";
+import { importers, relativePositionBias } from "../../bindings/importers/index.ts";
 import { loadSyncFrom } from "../../bindings/load.ts";
 import { rotaryFrequencies } from "../../bindings/rotary/frequencies.ts";
 import {
@@ -115,18 +115,34 @@ export const OTHER_MAKERS: Record<string, Maker> = {
     return { given: [object(config), object(options)], run };
   },
   fromHuggingFace: (draw) => {
-    const entries: Options = {
-      "a.q_proj.weight": tensor(draw, [4, 6]),
-      "a.k_proj.weight": tensor(draw, [4, 6]),
-      "a.v_proj.weight": tensor(draw, [4, 6]),
-      "a.o_proj.weight": tensor(draw, [6, 4]),
-    };
+    const entries: Options = chance(draw, 2)
+      ? {
+          "a.q_proj.weight": tensor(draw, [4, 6]),
+          "a.k_proj.weight": tensor(draw, [4, 6]),
+          "a.v_proj.weight": tensor(draw, [4, 6]),
+          "a.o_proj.weight": tensor(draw, [6, 4]),
+        }
+      : {
+          "a.query_key_value.weight": tensor(draw, [pick(draw, [8, 12]), 6]),
+          "a.dense.weight": tensor(draw, [6, 4]),
+        };
     maybe(draw, entries, 3, "a.q_proj.bias", () => tensor(draw, [4]));
     maybe(draw, entries, 3, "b.q_norm.weight", () => tensor(draw, [4]));
     const options: Options = { prefix: literal("a") };
     maybe(draw, options, 2, "numHeads", () => literal(2));
+    maybe(draw, options, 3, "qkvOrder", () => literal(pick(draw, ["whole", "grouped"])));
+    maybe(draw, options, 3, "ignore", () => list([literal("q_proj.bias")]));
     const run = (dict: unknown, given: unknown) => importers.fromHuggingFace(dict as never, given as never);
     return { given: [object(entries), object(options)], run };
+  },
+  relativePositionBias: (draw) => {
+    const options: Options = { seqLenQ: literal(integer(draw, 0, 9)) };
+    maybe(draw, options, 2, "seqLenKv", () => literal(integer(draw, 0, 20)));
+    maybe(draw, options, 3, "queryOffset", () => literal(integer(draw, -200, 200)));
+    maybe(draw, options, 2, "causal", () => literal(chance(draw, 2)));
+    maybe(draw, options, 3, "maxDistance", () => literal(integer(draw, 1, 200)));
+    const run = (weight: unknown, given: unknown) => relativePositionBias(weight as never, given as never);
+    return { given: [tensor(draw, [integer(draw, 2, 9), 2]), object(options)], run };
   },
   fromTorch: (draw) => ({
     given: [

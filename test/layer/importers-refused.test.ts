@@ -19,6 +19,8 @@ const absent = (name: string, reason: string) =>
   new RangeError(
     `"${name}" expected to be absent, since heed's attention has no ${reason}, got a value of type Object`,
   );
+/** timm's attention, q, k and v in one. */
+const fused = ["qkv", "proj"];
 const QK_NORM = "norm of q and k";
 const NORM = "norm before the projection back";
 const POSITIONS = "learned positions: make a bias of them for forward";
@@ -36,11 +38,15 @@ describe("a tensor that the layer does not use is refused with a reason", () => 
     ["Chameleon", llama, "k_norm.bias", QK_NORM],
     ["StableLM 2", llama, "q_layernorm.norms.0.weight", QK_NORM],
     ["Evolla", llama, "query_layernorm.weight", QK_NORM],
+    ["Hunyuan", llama, "key_layernorm.weight", QK_NORM],
     ["Llama 4", llama, "qk_norm.weight", QK_NORM],
     ["diffusers", llama, "norm_q.weight", QK_NORM],
     ["diffusers, added", llama, "norm_added_k.weight", QK_NORM],
     ["MPT, ESM C", llama, "q_ln.weight", QK_NORM],
     ["BERT with norms of q", bert, "self.query_norm.weight", QK_NORM],
+    ["timm with norms of q", fused, "q_norm.weight", QK_NORM],
+    ["timm with a norm of attention", fused, "norm.weight", NORM],
+    ["EVA, BEiT", fused, "q_bias", UNKNOWN],
     ["BitNet", llama, "attn_sub_norm.weight", NORM],
     ["BEiT 3", opt, "inner_attn_ln.weight", NORM],
     ["OPT with a norm", opt, "output.LayerNorm.weight", NORM],
@@ -85,6 +91,7 @@ describe("a tensor that the layer does not use is refused with a reason", () => 
     ["Longformer", bert, "self.query_global.weight", UNKNOWN],
     ["two outputs", llama, "out_proj.weight", UNKNOWN],
     ["two families", llama, "self.query.weight", UNKNOWN],
+    ["two families, one of them fused", llama, "c_attn.weight", UNKNOWN],
     ["a bias that is no mask", opt, "bias", UNKNOWN],
     ["a mask of GPT-2 in BERT", bert, "masked_bias", UNKNOWN],
     ["an own __proto__", llama, "__proto__", UNKNOWN],
@@ -155,15 +162,11 @@ describe("where nothing fits, the error says what stands there", () => {
   const p = "transformer.h.0.self_attention";
   it.each<[family: string, names: string[], expected: RegExp]>([
     [
-      "Falcon",
-      weightNames("query_key_value", "dense"),
-      /query_key_value\.weight \(fused q, k and v: split it\), dense\.weight/,
+      "Megatron",
+      weightNames("linear_qkv", "linear_proj"),
+      /linear_qkv\.weight \(fused q, k and v: split it\), linear_p/,
     ],
-    ["GPT-NeoX", ["query_key_value", "dense"], /query_key_value\.weight \(fused/],
-    ["Phi-3", weightNames("qkv_proj", "o_proj"), /qkv_proj\.weight \(fused.*o_proj\.weight/],
-    ["MPT", weightNames("Wqkv", "out_proj"), /Wqkv\.weight \(fused/],
-    ["Baichuan", weightNames("W_pack", "o_proj"), /W_pack\.weight \(fused/],
-    ["timm", ["qkv", "proj"], /qkv\.weight \(fused/],
+    ["CogVLM", weightNames("vision_expert_query_key_value"), /vision_expert_query_key_value\.weight \(fused/],
     [
       "DeepSeek V2",
       weightNames("q_proj", "kv_a_proj_with_mqa", "o_proj"),
@@ -175,7 +178,6 @@ describe("where nothing fits, the error says what stands there", () => {
       ["self.query_proj", "self.key_proj"],
       /self\.query_proj\.weight \(resembles q\).*key_proj\.weight \(resembles k\)/,
     ],
-    ["T5, block 1", weightNames("q", "k", "v", "o"), /q\.weight \(resembles q\), k\.weight.*o\.weight/],
     ["Meta's Llama", weightNames("wq", "wk", "wv", "wo"), /wq\.weight \(resembles q\).*wo\.weight/],
     ["diffusers", weightNames("to_q", "to_k", "to_v"), /to_q\.weight \(resembles q\)/],
     ["Conformer", ["linear_q", "linear_k"], /linear_q\.weight \(resembles q\)/],

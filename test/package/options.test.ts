@@ -1,6 +1,6 @@
 // The options of every public function: unknown ones are refused by name, and all are read once, before anything else.
 import { describe, expect, it } from "vitest";
-import { loadSync, rotaryFrequencies } from "heed";
+import { loadSync, relativePositionBias, rotaryFrequencies } from "heed";
 import type { AttentionOptions } from "../../bindings/api.ts";
 import { nearestName } from "../../bindings/options.ts";
 import { forEachBuild } from "../support/builds.ts";
@@ -24,6 +24,7 @@ forEachBuild((_, open) => {
     merge: (options) => heed.merge([{ out: ones(4), lse: ones(1) }], options),
     rotary: (options) => heed.rotary(ones(8), options),
     rotaryFrequencies: (options) => rotaryFrequencies({}, options),
+    relativePositionBias: (options) => relativePositionBias({ data: ones(8), shape: [8, 1] }, options),
     linear: (options) => heed.linear(ones(4), ones(16), undefined, options),
     packLinear: (options) => {
       heed.packLinear(ones(16), undefined, options).dispose();
@@ -56,6 +57,7 @@ forEachBuild((_, open) => {
     merge: heads,
     rotary: heads,
     rotaryFrequencies: { headDim: 4 },
+    relativePositionBias: { seqLenQ: 2 },
     linear: { inFeatures: 4 },
     packLinear: { inFeatures: 4 },
     createKvCache: cacheOptions,

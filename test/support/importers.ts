@@ -112,12 +112,18 @@ export const zeros = (...shape: number[]): Weight => ({
   shape,
 });
 
+/** Matrices of q, k and v. */
+const FUSED = /^(c_attn|qkv_proj|Wqkv|qkv|W_pack|query_key_value|wqkv)\./;
+
 /** Tensors of a layer of 8 floats below a prefix; `NAME` is NAME.weight and NAME.bias, `NAME.weight` that alone. */
 export function below(prefix: string, ...names: string[]): Dict {
   const dict: Dict = {};
   for (const name of names) {
     const all = name.includes("weight") || name.includes("bias") ? [name] : [`${name}.weight`, `${name}.bias`];
-    for (const one of all) dict[prefix + one] = /bias$|norm/i.test(one) ? zeros(8) : zeros(8, 8);
+    for (const one of all) {
+      const rows = FUSED.test(one) ? 24 : 8;
+      dict[prefix + one] = /bias$|norm/i.test(one) ? zeros(rows) : zeros(rows, 8);
+    }
   }
   return dict;
 }
