@@ -2,9 +2,12 @@
 // whose value changes what is computed in a way that is not built is refused by its name.
 
 import { wrongValue } from "../../check.ts";
-import { FAMILIES } from "./families.ts";
+import { DECODERS } from "./decoders.ts";
+import { ENCODERS } from "./encoders.ts";
 import { Fields } from "./fields.ts";
-import type { Spec } from "./spec.ts";
+import type { Family, Spec } from "./spec.ts";
+
+const FAMILIES: Readonly<Record<string, Family>> = { ...ENCODERS, ...DECODERS };
 
 /** Reads a config. Throws as `loadTransformer`. */
 export function readConfig(config: unknown): Spec {

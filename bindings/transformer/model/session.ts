@@ -42,6 +42,27 @@ const READ_ASYNC: Names<ReadOptions & SliceOptions> = { ...READ, signal: 0, budg
  * A text that a model reads and writes: the keys and values of its tokens so far, and the logits of what may follow.
  * Made by {@link Transformer.start}.
  *
+ * @example
+ * import { load } from "heed";
+ * import { type ModelTensor, loadTransformer } from "heed/transformer";
+ *
+ * // Stands in for the files: a Llama of one layer, whose matrices are all [4, 4].
+ * const sizes = { hidden_size: 4, intermediate_size: 4, vocab_size: 9, num_attention_heads: 1, num_hidden_layers: 1 };
+ * const config = { model_type: "llama", tie_word_embeddings: true, ...sizes };
+ * const shapes: Record<string, number[]> = { embed_tokens: [9, 4], norm: [4], score: [2, 4] };
+ * for (const name of ["input_layernorm", "post_attention_layernorm"]) shapes[`layers.0.${name}`] = [4];
+ * for (const name of ["gate", "up", "down"]) shapes[`layers.0.mlp.${name}_proj`] = [4, 4];
+ * for (const name of ["q", "k", "v", "o"]) shapes[`layers.0.self_attn.${name}_proj`] = [4, 4];
+ * const tensors: Record<string, ModelTensor> = {};
+ * for (const name in shapes) {
+ *   const shape = shapes[name]!;
+ *   const data = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, n) => Math.sin(n));
+ *   tensors[`${name}.weight`] = { data, shape };
+ * }
+ * const heed = await load();
+ * const model = await loadTransformer(heed, { config, tensors });
+ * const session = model.start();
+ * session.read([1, 2, 3]);
  * @category Models
  */
 export class Session {
@@ -100,12 +121,23 @@ export class Session {
    *
    * @param tokens at least one
    * @throws as `Transformer.encode`, and a RangeError where the text gets longer than `capacity`. Then nothing was read.
+   * @example
+   * const { logits, attentions } = session.read([4], { attentions: { layers: [0] } });
+   * console.log(session.length, logits.length, attentions?.[0]?.weights.length); // → 4 9 4
    */
   read(tokens: Tokens, options: ReadOptions = {}): ReadResult {
     return runPass(this.#read(tokens, readOptions("read", options, READ)));
   }
 
-  /** {@link read} that gives the thread back between its calls, with the same bits. */
+  /**
+   * {@link read} that gives the thread back between its calls, with the same bits. Until the promise settles the session
+   * refuses everything else.
+   *
+   * @throws as {@link read}, and the reason of `signal`: the promise is rejected, and nothing was read
+   * @example
+   * await session.readAsync([5], { budgetMs: 4 });
+   * console.log(session.length); // → 4
+   */
   async readAsync(tokens: Tokens, options: ReadOptions & SliceOptions = {}): Promise<ReadResult> {
     const read = readOptions("readAsync", options, READ_ASYNC);
     return runPassAsync(this.#read(tokens, read), read);
@@ -116,6 +148,10 @@ export class Session {
    * from token to token.
    *
    * @throws as `Blocks.sample`, and a RangeError before the first token was read
+   * @example
+   * const token = session.sample({ temperature: 0.8, topP: 0.9, seed: 7 });
+   * session.read([token]);
+   * console.log(session.length); // → 4
    */
   sample(options: Omit<SampleOptions, "vocabSize" | "step" | "tokens"> = {}): number {
     const { blocks, spec } = this.#live();
@@ -124,19 +160,40 @@ export class Session {
     return blocks.sample(logits, { ...options, vocabSize: spec.vocabSize, step: length }).tokens[0]!;
   }
 
-  /** Another text with the tokens of this one. The two share their memory until one of them reads on. */
+  /**
+   * Another text with the tokens of this one. The two share their memory until one of them reads on.
+   *
+   * @throws RangeError where memory cannot grow, ReferenceError for a disposed session
+   * @example
+   * const fork = session.fork();
+   * fork.read([7]);
+   * console.log(session.length, fork.length); // → 3 4
+   */
   fork(): Session {
     return new Session(this.#live, this.#options, { caches: this.#own(), logits: this.#logits });
   }
 
-  /** Forgets all tokens but the first `length`, and the logits. */
+  /**
+   * Forgets all tokens but the first `length`, and the logits.
+   *
+   * @throws as `KvCache.truncate`
+   * @example
+   * session.truncate(2);
+   * console.log(session.length, session.logits); // → 2 undefined
+   */
   truncate(length: number): void {
     if (this.#isReading) throw inUse("session", "Session");
     for (const cache of this.#own()) cache.truncate(length);
     this.#logits = undefined;
   }
 
-  /** Gives the memory back. Calling it again does nothing; any other use throws a ReferenceError. */
+  /**
+   * Gives the memory back. Calling it again does nothing; any other use throws a ReferenceError.
+   *
+   * @throws TypeError while it reads asynchronously
+   * @example
+   * session.dispose(); // or `using session = model.start()`
+   */
   dispose(): void {
     if (this.#isReading) throw inUse("session", "Session");
     for (const cache of this.#caches?.splice(0) ?? []) cache.dispose();

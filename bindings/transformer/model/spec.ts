@@ -28,7 +28,6 @@ export interface Spec {
   readonly biases: Readonly<Record<"qkv" | "o" | "ffn" | "norm" | "head", boolean>>;
   /** Whether the head of a language model is the table of the words. */
   readonly tied: boolean;
-  readonly labels: number;
   readonly pooling: "mean" | "cls" | "last";
   readonly layers: readonly LayerSpec[];
 }

@@ -51,6 +51,25 @@ const CLASSIFY_ASYNC: Names<ClassifyOptions & SliceOptions> = { ...CLASSIFY, ...
  * A model on an instance of heed. Made by {@link loadTransformer}. Sequences of a batch are computed without padding:
  * the bits of one do not depend on the others.
  *
+ * @example
+ * import { load } from "heed";
+ * import { type ModelTensor, loadTransformer } from "heed/transformer";
+ *
+ * // Stands in for the files: a Llama of one layer, whose matrices are all [4, 4].
+ * const sizes = { hidden_size: 4, intermediate_size: 4, vocab_size: 9, num_attention_heads: 1, num_hidden_layers: 1 };
+ * const config = { model_type: "llama", tie_word_embeddings: true, ...sizes };
+ * const shapes: Record<string, number[]> = { embed_tokens: [9, 4], norm: [4], score: [2, 4] };
+ * for (const name of ["input_layernorm", "post_attention_layernorm"]) shapes[`layers.0.${name}`] = [4];
+ * for (const name of ["gate", "up", "down"]) shapes[`layers.0.mlp.${name}_proj`] = [4, 4];
+ * for (const name of ["q", "k", "v", "o"]) shapes[`layers.0.self_attn.${name}_proj`] = [4, 4];
+ * const tensors: Record<string, ModelTensor> = {};
+ * for (const name in shapes) {
+ *   const shape = shapes[name]!;
+ *   const data = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, n) => Math.sin(n));
+ *   tensors[`${name}.weight`] = { data, shape };
+ * }
+ * const heed = await load();
+ * const model = await loadTransformer(heed, { config, tensors });
  * @category Models
  */
 export class Transformer {
@@ -88,12 +107,22 @@ export class Transformer {
    * @param sequences tokens of each
    * @throws TypeError for an argument of the wrong kind, RangeError for tokens that the model does not have, for a
    * sequence that is empty or too long, and where memory cannot grow; ReferenceError for a disposed model
+   * @example
+   * const { hidden, cuSeqlens } = model.encode([[1, 2, 3], [4]]);
+   * console.log(hidden.length, cuSeqlens); // → 16 Int32Array(3) [ 0, 3, 4 ]
    */
   encode(sequences: readonly Tokens[], options: EncodeOptions = {}): EncodeResult {
     return runPass(this.#encode(sequences, readOptions("encode", options, ENCODE)));
   }
 
-  /** {@link encode} that gives the thread back between its calls, with the same bits. */
+  /**
+   * {@link encode} that gives the thread back between its calls, with the same bits.
+   *
+   * @throws as {@link encode}, and the reason of `signal`: the promise is rejected
+   * @example
+   * const later = await model.encodeAsync([[1, 2, 3], [4]], { budgetMs: 4 });
+   * console.log(later.hidden.length); // → 16
+   */
   async encodeAsync(sequences: readonly Tokens[], options: EncodeOptions & SliceOptions = {}): Promise<EncodeResult> {
     const read = readOptions("encodeAsync", options, ENCODE_ASYNC);
     return runPassAsync(this.#encode(sequences, read), read);
@@ -104,12 +133,21 @@ export class Transformer {
    *
    * @returns [sequences, hiddenSize]
    * @throws as {@link encode}
+   * @example
+   * const rows = model.embed([[1, 2, 3], [4]], { pooling: "mean" });
+   * console.log(rows.length); // → 8
    */
   embed(sequences: readonly Tokens[], options: EmbedTextOptions = {}): Float32Array {
     return runPass(this.#embed(sequences, readOptions("embed", options, EMBED)));
   }
 
-  /** {@link embed} that gives the thread back between its calls, with the same bits. */
+  /**
+   * {@link embed} that gives the thread back between its calls, with the same bits.
+   *
+   * @throws as {@link encodeAsync}
+   * @example
+   * console.log((await model.embedAsync([[1, 2, 3]])).length); // → 4
+   */
   async embedAsync(sequences: readonly Tokens[], options: EmbedTextOptions & SliceOptions = {}): Promise<Float32Array> {
     const read = readOptions("embedAsync", options, EMBED_ASYNC);
     return runPassAsync(this.#embed(sequences, read), read);
@@ -120,12 +158,20 @@ export class Transformer {
    *
    * @returns [sequences, labels]
    * @throws as {@link encode}, and a TypeError where the tensors had no such head
+   * @example
+   * console.log(model.labels, model.classify([[1, 2, 3], [4]]).length); // → 2 4
    */
   classify(sequences: readonly Tokens[], options: ClassifyOptions = {}): Float32Array {
     return runPass(this.#classify(sequences, readOptions("classify", options, CLASSIFY)));
   }
 
-  /** {@link classify} that gives the thread back between its calls, with the same bits. */
+  /**
+   * {@link classify} that gives the thread back between its calls, with the same bits.
+   *
+   * @throws as {@link encodeAsync}, and as {@link classify}
+   * @example
+   * console.log((await model.classifyAsync([[1, 2, 3]])).length); // → 2
+   */
   async classifyAsync(
     sequences: readonly Tokens[],
     options: ClassifyOptions & SliceOptions = {},
@@ -138,6 +184,9 @@ export class Transformer {
    * A text to be written: it reads tokens, and says which may follow.
    *
    * @throws TypeError where the model writes no text, RangeError for a wrong capacity, ReferenceError for a disposed model
+   * @example
+   * const text = model.start({ capacity: 100, dtype: "f16" });
+   * console.log(text.read([1, 2, 3]).logits.length); // → 9
    */
   start(options: StartOptions = {}): Session {
     const { spec, weights } = this.#live();
@@ -149,7 +198,12 @@ export class Transformer {
     return new Session(() => this.#live(), { capacity, dtype });
   }
 
-  /** Gives the memory of the weights back. Calling it again does nothing; any other use throws a ReferenceError. */
+  /**
+   * Gives the memory of the weights back. Calling it again does nothing; any other use throws a ReferenceError.
+   *
+   * @example
+   * model.dispose(); // or `using model = await loadTransformer(…)`
+   */
   dispose(): void {
     this.#isDisposed = true;
     for (const made of this.#owned.splice(0)) made.dispose();
