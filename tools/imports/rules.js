@@ -96,6 +96,7 @@ const BESIDE = [
       "bindings/engine/module.ts",
       "bindings/attention/options.ts",
       "bindings/attention-weights/options.ts",
+      "bindings/memory/data.ts",
       "bindings/memory/layout.ts",
     ],
   },

@@ -1,4 +1,4 @@
-import type { WeightDtype } from "../../layer/linear-weights.ts";
+import type { Weight, WeightDtype } from "../../layer/linear-weights.ts";
 import type { PackedLinear } from "../../layer/linear.ts";
 import type { Tensor } from "../../memory/tensor.ts";
 import type { Heed } from "../../heed.ts";
@@ -73,7 +73,7 @@ export function openWeights(
   };
   const pack = (weight: Floats, bias: Floats | undefined, isTransposed = transposed): PackedLinear =>
     own(
-      heed.packLinear({ data: toF32(weight), shape: weight.shape }, bias && toF32(bias), {
+      heed.packLinear(weightOf(weight), bias && toF32(bias), {
         transposed: isTransposed,
         dtype,
       }),
@@ -207,4 +207,9 @@ export function openWeights(
     if (behindFfn !== undefined) norm(named(behindFfn), hiddenSize, (made) => (to.postFfnNorm = made));
   });
   return { parts, weights };
+}
+
+/** A weight as `packLinear` takes it: what has 16 bits stays as it is. */
+function weightOf({ data, shape, dtype }: Floats): Weight {
+  return data instanceof Float32Array ? { data, shape } : { data, shape, dtype: dtype as "f16" | "bf16" };
 }
