@@ -9,8 +9,11 @@ import {
   loadBlocksFrom,
   loadBlocksSyncFrom,
 } from "./load.ts";
+import { type TransformerOptions, loadTransformerWith } from "./model/load-transformer.ts";
 
 const own: OwnBuild = (variant) => (variant === "relaxed" ? relaxed : simd);
 
 export const loadBlocks = (heed: Heed, options?: BlocksOptions) => loadBlocksFrom(own, heed, options);
 export const loadBlocksSync = (heed: Heed, options?: BlocksSyncOptions) => loadBlocksSyncFrom(own, heed, options);
+export const loadTransformer = (heed: Heed, options: TransformerOptions) =>
+  loadTransformerWith(loadBlocks, heed, options);
