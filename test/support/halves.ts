@@ -6,6 +6,7 @@ import type { HalfArray } from "../../bindings/memory/data.ts";
 import type { FloatDtype } from "../../bindings/memory/float-types.ts";
 import type { Tensor } from "../../bindings/memory/tensor.ts";
 import type { Heed } from "../../bindings/heed.ts";
+import { floats } from "./random.ts";
 
 export type HalfDtype = HalfArray["dtype"];
 
@@ -148,7 +149,7 @@ export const bitsOr = (bits: number): number => (Number.isNaN(bits) ? 0x7fff : b
 
 /** An operand with a shape, as the options bias and weight take it. */
 export function shaped(rows: Float32Array | HalfArray | Tensor<FloatDtype>, shape: readonly number[]): Weight {
-  return ("dtype" in rows && !("dispose" in rows) ? { ...rows, shape } : { data: rows, shape });
+  return "dtype" in rows && !("dispose" in rows) ? { ...rows, shape } : { data: rows, shape };
 }
 
 /** Every value of a format, what lies half-way between neighbours, and the floats beside those; both signs. */
@@ -164,4 +165,12 @@ export function boundaries(dtype: HalfDtype): number[] {
     for (const near of [word - 1, word, word + 1]) values.push(new Float32Array(Uint32Array.of(near).buffer)[0]!);
   }
   return values.flatMap((x) => [x, -x]);
+}
+
+/** Random floats; long arrays repeat, since to round a value by plain arithmetic takes long. */
+export function repeated(length: number, next: () => number): Float32Array {
+  const some = floats(Math.min(length, 4093), next);
+  const all = new Float32Array(length);
+  for (let n = 0; n < length; n += some.length) all.set(some.subarray(0, length - n), n);
+  return all;
 }

@@ -13,7 +13,7 @@ const expected = Float32Array.of(0, 2);
 type Heed = Awaited<ReturnType<typeof load>>;
 
 describe("loadBlocks", () => {
-  it("compiles nothing before it is called, and once then", async () => {
+  it("compiles nothing before it is called, and once then", () => {
     const heed = loadSync({ variant: "simd" });
     const compiled = vi.spyOn(WebAssembly, "Module");
     try {

@@ -16,8 +16,9 @@ describe("a resolver that does not read exports, as of browserify, webpack 4 and
     (file) => expect(find(`heed/dist/${file}`)).toBe(`node_modules/heed/dist/${file}`),
   );
 
-  it.each(["heed/onnx", "heed/shard", "heed/slim", "heed/transformer", "heed/simd.wasm"])("does not find %s without one", (name) =>
-    expect(() => find(name)).toThrow(/Cannot find module/),
+  it.each(["heed/onnx", "heed/shard", "heed/slim", "heed/transformer", "heed/simd.wasm"])(
+    "does not find %s without one",
+    (name) => expect(() => find(name)).toThrow(/Cannot find module/),
   );
 });
 
