@@ -4,7 +4,7 @@ import { F32, PAGE_KEYS } from "../engine/abi.ts";
 import type { Instance } from "../engine/instance.ts";
 import { inputAsF32 } from "../engine/widen.ts";
 import { type CallScope, withScope } from "../memory/call-scope.ts";
-import { type Floats, checkAnyFloats } from "../memory/data.ts";
+import type { Floats } from "../memory/data.ts";
 import { stridesOf } from "../memory/layout.ts";
 import type { RowsInMemory } from "../memory/staged-rows.ts";
 import { record } from "../options.ts";
@@ -74,7 +74,7 @@ export class CacheRotary {
   #acquire(): AngleTable {
     const { arena } = this.#instance;
     const { headDim, capacity, firstPosition } = this.#sizes;
-    const form = checkForm(arena, this.given, headDim, "rotary.", checkAnyFloats);
+    const form = checkForm(arena, this.given, headDim, "rotary.");
     const rows = form.tables ? (form.tables.cos.length * 2) / form.rotaryDim : Infinity;
     if (rows < Infinity && firstPosition < 0)
       throw wrongValue("firstPosition", "none below 0 with tables", firstPosition);

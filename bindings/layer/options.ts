@@ -2,7 +2,8 @@ import { type AttentionOptions, WINDOW_NAMES } from "../attention/options.ts";
 import { checkInteger, checkObject, isObject, wrongKind, wrongValue } from "../check.ts";
 import { oneOrEach } from "../kv-cache/options.ts";
 import type { Arena } from "../memory/arena.ts";
-import { type Floats, floatsOf, halves } from "../memory/data.ts";
+import { type Floats, elementsOf, halves } from "../memory/data.ts";
+import { type FloatDtype, dtypeOf } from "../memory/float-types.ts";
 import { Tensor } from "../memory/tensor.ts";
 import { type Names, nested, record } from "../options.ts";
 import { FORM_NAMES, type RotaryForm, checkForm } from "../rotary/options.ts";
@@ -234,13 +235,18 @@ export function checkSwitch<Options extends object>(
  * @param own the copies are added to it, for the layer to dispose of
  * @throws TypeError or RangeError for a wrong form, or where memory cannot grow
  */
-export function withOwnTables(arena: Arena, given: LayerRotary, headDim: number, own: Tensor[]): LayerRotary {
+export function withOwnTables(
+  arena: Arena,
+  given: LayerRotary,
+  headDim: number,
+  own: Tensor<FloatDtype>[],
+): LayerRotary {
   const { tables, frequencies } = checkForm(arena, given, headDim);
   if (!tables) return frequencies ? record(given, { frequencies }) : given;
-  const copyOf = (table: Floats): Tensor => {
-    const tensor = Tensor.allocate(arena, table.length);
+  const copyOf = (table: Floats): Tensor<FloatDtype> => {
+    const tensor = Tensor.allocate(arena, table.length, dtypeOf(table.type));
     own.push(tensor);
-    tensor.data.set(floatsOf(arena, table));
+    tensor.data.set(elementsOf(arena, table));
     return tensor;
   };
   return record(given, { cos: copyOf(tables.cos), sin: copyOf(tables.sin) });

@@ -14,7 +14,7 @@ import {
   type Rows,
   type ScoreOptions,
   attend,
-  biasOption,
+  shapedFloats,
   padRows,
   rowsOf,
   scores,
@@ -222,5 +222,5 @@ function maskOptions(operands: Operands, target: readonly number[]): ScoreOption
   });
   if (elementsOf(target) === 0) return {};
   if (data instanceof Uint8Array) return { keepMask: padRows({ data, shape, form }, keys, 0) };
-  return { bias: biasOption(padRows({ data, shape, form }, keys, -Infinity)) };
+  return { bias: shapedFloats(padRows({ data, shape, form }, keys, -Infinity)) };
 }

@@ -4,8 +4,8 @@ import type { OnnxPadding } from "./masks.ts";
 import { attendWithPast } from "./multi-head-attention.ts";
 import { outputsOf } from "./outputs.ts";
 import { stack, stackedPastOf } from "./past.ts";
-import { widened } from "./halves.ts";
-import { Rows, columns, rowsOf } from "./rows.ts";
+import { given } from "./halves.ts";
+import { Rows, columns, rowsOf, shapedFloats } from "./rows.ts";
 import {
   type OnnxFloats,
   type OnnxIntegers,
@@ -111,12 +111,9 @@ export function contribAttention(heed: Heed, inputs: object, attributes: object)
   const { out } =
     batch * length === 0
       ? { out: new Float32Array(0) }
-      : heed.linear(
-          widened(input.data, form),
-          { data: widened(weights.data, form), shape: weights.shape },
-          bias && widened(bias.data, form),
-          { transposed: true },
-        );
+      : heed.linear(given(input.data, form), shapedFloats(weights), bias && given(bias.data, form), {
+          transposed: true,
+        });
   const [q, k, v] = sizes.map((size, n) => {
     const start = sizes.slice(0, n).reduce((sum, before) => sum + before, 0);
     const data = columns(out, total, start, size);

@@ -9,7 +9,7 @@ import {
   type Rows,
   type ScoreOptions,
   attend,
-  biasOption,
+  shapedFloats,
   columns,
   padRows,
   rowsOf,
@@ -295,6 +295,6 @@ function scoreOptions(
     window: window > 0 ? { left: window - 1 } : undefined,
     sinks: sink ? given(sink.data, sink.form) : smooth,
     // What the bias does not have belongs to keys that no query sees.
-    bias: bias && sizes.batch * sizes.seqLenQ > 0 ? biasOption(padRows(bias, present, 0)) : undefined,
+    bias: bias && sizes.batch * sizes.seqLenQ > 0 ? shapedFloats(padRows(bias, present, 0)) : undefined,
   };
 }

@@ -1,6 +1,6 @@
 import { wrongValue } from "../check.ts";
 import { widened } from "./halves.ts";
-import { type ScoreOptions, biasOption } from "./rows.ts";
+import { type ScoreOptions, shapedFloats } from "./rows.ts";
 import {
   type OnnxBooleans,
   type OnnxIntegers,
@@ -54,7 +54,7 @@ export function maskOptions(
 ): MaskOptions {
   const keepMask = keepMaskOf(operands, name, sizes);
   const filter = operands.number("mask_filter_value", -10000);
-  const withoutMask = bias ? { bias: biasOption(bias) } : {};
+  const withoutMask = bias ? { bias: shapedFloats(bias) } : {};
   if (!keepMask) return { options: withoutMask, scoreOptions: () => withoutMask };
   const scoreOptions = (): ScoreOptions => {
     const data = Float32Array.from(keepMask.data, (keep) => (keep ? 0 : filter));

@@ -151,7 +151,7 @@ export function padRows<Data extends Floats | Uint8Array>(
 }
 
 /** A bias as heed takes it. */
-export function biasOption({ data, shape, form }: Operand): NonNullable<AttentionOptions["bias"]> {
+export function shapedFloats({ data, shape, form }: Operand): NonNullable<AttentionOptions["bias"]> {
   return form === "f32" ? { data: data as Float32Array, shape } : { ...(given(data, form) as HalfArray), shape };
 }
 

@@ -9,7 +9,7 @@ import {
   wrongValue,
 } from "../check.ts";
 import type { Arena } from "../memory/arena.ts";
-import { type FloatRows, type Floats, checkFloats, checkFloatsOf, halves } from "../memory/data.ts";
+import { type FloatRows, type Floats, checkAnyFloats, checkFloatsOf, halves } from "../memory/data.ts";
 import { ARRANGEMENT_NAMES, type Layout } from "../memory/layout.ts";
 import type { Written } from "../memory/output.ts";
 import type { Names } from "../options.ts";
@@ -118,17 +118,8 @@ export interface CheckedForm {
   axisOf: Uint8Array | undefined;
 }
 
-/**
- * Checks a form for rows of `headDim` floats. `prefix` comes before the names of options in errors; `check` says which
- * floats tables may be.
- */
-export function checkForm(
-  arena: Arena,
-  options: RotaryForm,
-  headDim: number,
-  prefix = "",
-  check = checkFloats,
-): CheckedForm {
+/** Checks a form for rows of `headDim` floats. `prefix` comes before the names of options in errors. */
+export function checkForm(arena: Arena, options: RotaryForm, headDim: number, prefix = ""): CheckedForm {
   const { rotaryDim = headDim, interleaved = false, base = 10000, attentionScale = 1 } = options;
   checkInteger(`${prefix}rotaryDim`, rotaryDim, 1);
   if (rotaryDim % 2 !== 0 || rotaryDim > headDim) {
@@ -136,7 +127,7 @@ export function checkForm(
   }
   checkBoolean(`${prefix}interleaved`, interleaved);
   const half = rotaryDim / 2;
-  const tables = checkTables(arena, options, half, prefix, check);
+  const tables = checkTables(arena, options, half, prefix);
   const frequencies = checkFrequencies(`${prefix}frequencies`, options.frequencies, half);
   if (tables && frequencies)
     throw wrongValue(`${prefix}frequencies`, "nothing beside cos and sin", options.frequencies);
@@ -162,17 +153,14 @@ function checkFrequencies(title: string, value: unknown, half: number): Float64A
 }
 
 /** Checks that both tables are given or none, and that they have the same size: whole rows of `half` floats. */
-function checkTables(
-  arena: Arena,
-  { cos, sin }: RotaryForm,
-  half: number,
-  prefix: string,
-  check: typeof checkFloats,
-): CheckedForm["tables"] {
+function checkTables(arena: Arena, { cos, sin }: RotaryForm, half: number, prefix: string): CheckedForm["tables"] {
   if (cos === undefined && sin === undefined) return undefined;
-  const checked = check(`${prefix}cos`, cos, arena);
+  const checked = checkAnyFloats(`${prefix}cos`, cos, arena);
   checkRows(`${prefix}cos`, checked.length, half, "rotaryDim / 2");
-  return { cos: checked, sin: checkFloatsOf(`${prefix}sin`, sin, arena, checked.length, "that of cos", check) };
+  return {
+    cos: checked,
+    sin: checkFloatsOf(`${prefix}sin`, sin, arena, checked.length, "that of cos", checkAnyFloats),
+  };
 }
 
 /** Checks that a table of `rows` rows, `what`, has one for each of the `count` positions from `first` on. */

@@ -101,7 +101,7 @@ function rotatePieces(instance: Instance, scope: CallScope, call: RotaryCall, ou
 function checkRotary(arena: Arena, xIn: unknown, options: RotaryOptions): RotaryCall {
   const { numHeads, batch, layout } = checkArrangement(options);
   const headDim = checkInteger("headDim", options.headDim, 1, MAX_DIM);
-  const form = checkForm(arena, options, headDim, "", checkAnyFloats);
+  const form = checkForm(arena, options, headDim);
   const x = checkAnyFloats("x", xIn, arena);
   const seqLen = checkRows("x", x.length, batch * numHeads * headDim, `${perBatch(batch)}numHeads × headDim`);
   const positions = checkPositions(options.positions, batch, seqLen, form);

@@ -34,7 +34,8 @@ forEachBuild((name, open) => {
       numKvHeads: fc.integer({ min: 1, max: 2 }),
       weightDtype: fc.constantFrom("f32", "int8", "q4"),
       cached: fc.constantFrom(undefined, "f32", "f16", "int8"),
-      rotary: fc.boolean(),
+      /** By tables, or by angles of its own. */
+      rotary: fc.oneof(fc.boolean(), forms),
       projected: fc.boolean(),
       biased: fc.boolean(),
       flipped: fc.boolean(),
@@ -73,12 +74,16 @@ forEachBuild((name, open) => {
         plainWeights[key] = { weight: shaped(weight.floats, shape), bias: bias?.floats, ...others };
       });
       const sinks = given.sinks && take(floats(dims.numHeads, next), given.sinks);
+      const [cos, sin] = [0, 1].map(() =>
+        typeof rotary === "object" ? take(floats(24 * (headDim / 2), next), rotary) : undefined,
+      );
       const x = take(floats(seqLenQ * embedDim, next), given.x);
       const k = take(floats((seqLenKv ?? 0) * embedDim, next), given.k);
       const v = given.v && take(floats((seqLenKv ?? 0) * embedDim, next), given.v);
 
       const run = async (weights: object, of: "rows" | "floats", out?: FloatRows) => {
-        const form = { ...dims, weightDtype: given.weightDtype, rotary, sinks: sinks?.[of], causal: true };
+        const turned = cos && sin ? { cos: cos[of], sin: sin[of] } : rotary === true;
+        const form = { ...dims, weightDtype: given.weightDtype, rotary: turned, sinks: sinks?.[of], causal: true };
         using layer = heed.createMultiHeadAttention({ ...form, weights: weights as MultiHeadWeights });
         using cache = cached && layer.createCache({ capacity: 24, dtype: cached });
         const context = seqLenKv === undefined ? undefined : v ? { k: k[of], v: v[of] } : k[of];
