@@ -37,7 +37,7 @@ it("call every method of every class", () => {
 });
 
 it("call every operator of heed/onnx", () => {
-  const source = readFileSync(new URL("../support/scenarios/calls.ts", import.meta.url), "utf8");
+  const source = readFileSync(new URL("../support/scenarios/operators.ts", import.meta.url), "utf8");
   const operators = Object.keys(onnx).filter((name) => /^onnx/.test(name));
   expect(operators.length).toBeGreaterThanOrEqual(4);
   expect(operators.filter((name) => !source.includes(`${name}(heed`))).toEqual([]);

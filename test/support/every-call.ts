@@ -62,10 +62,14 @@ export function everyCall({ q, k, v, options }: Problem): Record<string, (heed: 
       const bias = weight.slice(0, outFeatures).fill(0.3);
       const sizes = { inFeatures: headDim, outFeatures };
       using packed = heed.packLinear(weight, bias, sizes);
+      const halves = { ...halvesOf(weight, "bf16"), shape: [outFeatures, headDim] };
+      using packedHalves = heed.packLinear(halves, bias);
       using packedToo = heed.packLinear(turned, undefined, { ...sizes, transposed: true });
       return [
         ...copies(heed.linear(q, packed)),
         ...copies(heed.linear(q, packedToo, bias)),
+        ...copies(heed.linear(q, packedHalves)),
+        ...copies(heed.linear(halvesOf(q, "f16"), halves, bias)),
         ...copies(heed.linear(q, packed, undefined, { activation: "silu" })),
         ...copies(heed.linear(q, weight, bias, sizes)),
         ...copies(heed.linear(q, turned, undefined, { ...sizes, transposed: true })),
