@@ -112,7 +112,7 @@ describe("the example of a Worker, under wrangler dev", () => {
     expect(before.map(({ status }) => status)).toEqual([200, 200]);
   });
 
-  it("has at most 90 kB gzipped", async () => {
-    expect(gzippedBytes(await bundleByWrangler("examples/cloudflare-worker/worker.ts"))).toBeLessThanOrEqual(90_000);
+  it("has at most 92 kB gzipped", async () => {
+    expect(gzippedBytes(await bundleByWrangler("examples/cloudflare-worker/worker.ts"))).toBeLessThanOrEqual(92_000);
   });
 });
