@@ -13,6 +13,7 @@ const GROUPS: { text: string; pages: string[] }[] = [
       "rotary",
       "layers-and-importers",
       "transformer",
+      "models",
       "onnx",
       "shard",
     ],
