@@ -20,7 +20,8 @@ export type {
 } from "./importers/index.ts";
 export type { LayerRotary, MultiHeadAttentionOptions, MultiHeadWeights } from "./layer/options.ts";
 export type { Activation } from "./layer/epilogue.ts";
-export type { LinearOptions, LinearResult, PackOptions, PackedLinear, WeightOptions } from "./layer/linear.ts";
+export type { LinearOptions, LinearResult } from "./layer/linear.ts";
+export type { PackOptions, PackedLinear, WeightOptions } from "./layer/packed-linear.ts";
 export { KvCache } from "./kv-cache/kv-cache.ts";
 export type { SaveOptions } from "./kv-cache/saved.ts";
 export type {

@@ -11,16 +11,10 @@ import type { Variant } from "./engine/kernels.ts";
 import { KvCache } from "./kv-cache/kv-cache.ts";
 import { CACHE_NAMES, type KvCacheOptions } from "./kv-cache/options.ts";
 import type { BlockWeight, LinearWeights } from "./layer/linear-weights.ts";
-import {
-  type LinearOptions,
-  type LinearResult,
-  type PackOptions,
-  type PackedLinear,
-  linear,
-  packLinear,
-} from "./layer/linear.ts";
+import { type LinearOptions, type LinearResult, linear } from "./layer/linear.ts";
 import { MultiHeadAttention } from "./layer/multi-head-attention.ts";
 import { LAYER_NAMES, type MultiHeadAttentionOptions } from "./layer/options.ts";
+import { type PackOptions, type PackedLinear, packLinear } from "./layer/packed-linear.ts";
 import type { FloatRows } from "./memory/data.ts";
 import type { Rows } from "./memory/output.ts";
 import type { FloatDtype } from "./memory/float-types.ts";

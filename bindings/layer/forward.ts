@@ -21,7 +21,7 @@ import { type Floats, Halves, checkAnyFloats, isRows } from "../memory/data.ts";
 import { record } from "../options.ts";
 import { combineMasks } from "./drop-mask.ts";
 import type { ForwardOptions, LayerWeights } from "./forward-options.ts";
-import type { PackedLinear } from "./linear.ts";
+import type { PackedLinear } from "./packed-linear.ts";
 import { type LayerDefaults, type LayerDims, type LayerRotary, checkSwitch } from "./options.ts";
 import { type LayerPositions, checkPositions } from "./positions.ts";
 

@@ -5,67 +5,21 @@ import type { Instance } from "../engine/instance.ts";
 import { NARROW_SLACK, asF32, narrow } from "../engine/widen.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import type { Floats } from "../memory/data.ts";
-import { bytesOf } from "../memory/float-types.ts";
-import { stageRows, widenedBytes } from "../memory/staged-rows.ts";
+import { widenedBytes } from "../memory/staged-rows.ts";
 import type { CheckedWeight } from "./linear-weights.ts";
-import { type LinearCall, type WeightRows, pack, packScratchBytes, runLinear, scratchBytesOf } from "./run-linear.ts";
+import { featuresOfPiece, pack, packScratchBytes, stageFeatures } from "./pack.ts";
+import { type LinearCall, runLinear, scratchBytesOf } from "./run-linear.ts";
 
-/** Floats of a piece of rows, and of a weight. */
+/** Floats of a piece of rows. */
 const ROW_FLOATS = 2 ** 19;
-const WEIGHT_FLOATS = 2 ** 20;
-/** The least rows, and features, of a piece. */
+/** The least rows of a piece. */
 const LEAST_ROWS = 12;
-const LEAST_FEATURES = 4 * PANEL_FEATURES;
 
 /** How many rows of `width` floats are taken at once: whole blocks of the kernel, or rows of its tiles. */
 export function rowsOfPiece(width: number): number {
   const rows = ROW_FLOATS / width;
   const unit = rows < BLOCK_ROWS ? LEAST_ROWS : BLOCK_ROWS;
   return Math.max(1, Math.floor(rows / unit)) * unit;
-}
-
-/** How many output features of a weight are taken at once: whole panels. */
-export function featuresOfPiece({ inFeatures, outFeatures }: CheckedWeight): number {
-  const features = Math.floor(WEIGHT_FLOATS / inFeatures / PANEL_FEATURES) * PANEL_FEATURES;
-  return Math.min(outFeatures, Math.max(LEAST_FEATURES, features));
-}
-
-/**
- * Brings output features of a weight to linear memory, some at a time: those of the last time are overwritten, unless the
- * weight stands there.
- */
-export function stageFeatures(
-  { arena }: Instance,
-  scope: CallScope,
-  { data, inFeatures, outFeatures, inStride }: CheckedWeight,
-  maxRows: number,
-): (first: number, count: number) => WeightRows {
-  const { type } = data as Floats;
-  const isTransposed = inStride !== 1;
-  const take = stageRows(arena, scope, data as Floats, {
-    layout: isTransposed ? "bhld" : "blhd",
-    rows: outFeatures,
-    heads: isTransposed ? inFeatures : 1,
-    dim: isTransposed ? 1 : inFeatures,
-    maxRows,
-  });
-  return (first, count) => {
-    const { ptr, rowStride, headStride } = take(0, first, count);
-    const inBytes = isTransposed ? headStride : bytesOf(type);
-    return { ptr, outBytes: rowStride, inBytes, inFeatures, outFeatures: count, type };
-  };
-}
-
-/** Packs a weight of floats at address `to`, some features at a time. */
-export function packFloats(instance: Instance, scope: CallScope, to: number, weight: CheckedWeight): void {
-  const { inFeatures, outFeatures, data } = weight;
-  const step = featuresOfPiece(weight);
-  const take = stageFeatures(instance, scope, weight, step);
-  const scratch = scope.reserve(packScratchBytes((data as Floats).type, inFeatures));
-  for (let first = 0; first < outFeatures; first += step) {
-    const count = Math.min(step, outFeatures - first);
-    pack(instance, to + first * inFeatures * 4, take(first, count), scratch);
-  }
 }
 
 /** The types of the floats of a call, by their numbers. */

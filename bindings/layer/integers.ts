@@ -8,9 +8,8 @@ import { fromBinary16 } from "../kv-cache/stored-row.ts";
 import { type Arena, floatsAt } from "../memory/arena.ts";
 import type { CallScope } from "../memory/call-scope.ts";
 import { type Bytes, type Floats, floatsOf } from "../memory/data.ts";
-import { featuresOfPiece, stageFeatures } from "./in-pieces.ts";
 import { type CheckedWeight, type PackedForm, BLOCK_FEATURES, blockBytes } from "./linear-weights.ts";
-import { type WeightRows, packScratchBytes, widenArguments } from "./run-linear.ts";
+import { type WeightRows, featuresOfPiece, packScratchBytes, stageFeatures, widenArguments } from "./pack.ts";
 
 /** The largest group. */
 const MOST_FEATURES = 64;

@@ -13,7 +13,7 @@ import { finish } from "../steps/steps.ts";
 import { ASYNC_FORWARD_NAMES, FORWARD_NAMES, type ForwardOptions, type ForwardResult } from "./forward-options.ts";
 import { type ForwardCall, checkForward, withCopies } from "./forward.ts";
 import { type WeightDtype, WEIGHT_DTYPES } from "./linear-weights.ts";
-import { PackedLinear } from "./linear.ts";
+import { PackedLinear } from "./packed-linear.ts";
 import {
   type LayerDefaults,
   DEFAULT_NAMES,

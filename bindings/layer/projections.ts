@@ -5,7 +5,7 @@ import type { CallScope } from "../memory/call-scope.ts";
 import { widenedBytes } from "../memory/staged-rows.ts";
 import { type Share, type Steps, fractionAt } from "../steps/steps.ts";
 import { rowsOfPiece } from "./in-pieces.ts";
-import type { PackedLinear } from "./linear.ts";
+import type { PackedLinear } from "./packed-linear.ts";
 import { type LinearCall, linearInSteps, runLinear, scratchBytesOf } from "./run-linear.ts";
 
 /** One projection: out = x·Wᵀ + bias. */

@@ -13,7 +13,7 @@ import { rotary } from "../rotary/rotary.ts";
 import type { Share, Steps } from "../steps/steps.ts";
 import type { ForwardOptions } from "./forward-options.ts";
 import type { ForwardCall } from "./forward.ts";
-import type { PackedLinear } from "./linear.ts";
+import type { PackedLinear } from "./packed-linear.ts";
 import { type Projection, project, reserveProjections, workOf } from "./projections.ts";
 
 /** q, k and v, and what attention makes of them, in the memory of a call. */

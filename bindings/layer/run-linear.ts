@@ -1,11 +1,11 @@
-import { BLOCK_ROWS, F32, PANEL_FEATURES } from "../engine/abi.ts";
+import { BLOCK_ROWS, PANEL_FEATURES } from "../engine/abi.ts";
 import { type Instance, type Threads, WORK_OF_FLOAT } from "../engine/instance.ts";
-import { callItem } from "../engine/items.ts";
 import { linearKernels } from "../engine/module.ts";
 import { computeItems, itemsAtOnce } from "../steps/items.ts";
 import { STEP_WORK, type Share, type Steps, fractionAt } from "../steps/steps.ts";
 import { MAX_ITEMS } from "../threads/control.ts";
 import type { CheckedWeight, PackedForm } from "./linear-weights.ts";
+import { panelRuns } from "./pack.ts";
 
 /** out = act(x·Wᵀ + bias) + residual of a packed weight, as addresses; gated, out = act(…)·(x·Upᵀ + upBias) + residual. */
 export interface LinearCall extends PackedForm {
@@ -177,89 +177,9 @@ function argumentsOf(
   ];
 }
 
-/** Cuts the features into at most `most` runs of whole panels. */
-function panelRuns(
-  outFeatures: number,
-  most: number,
-  itemOf: (first: number, features: number) => number[],
-): number[][] {
-  const step = Math.max(1, Math.ceil(outFeatures / PANEL_FEATURES / most)) * PANEL_FEATURES;
-  const items: number[][] = [];
-  for (let first = 0; first < outFeatures; first += step)
-    items.push(itemOf(first, Math.min(step, outFeatures - first)));
-  return items;
-}
-
-/** Some output features of a weight, in linear memory. */
-export interface WeightRows {
-  ptr: number;
-  /** Bytes from one output feature to the next, and from one input feature to the next. */
-  outBytes: number;
-  inBytes: number;
-  inFeatures: number;
-  outFeatures: number;
-  /** F32, HALF or BF16. */
-  type: number;
-}
-
-/** Bytes of the scratch in which `pack` makes f32 of a panel. */
-export function packScratchBytes(type: number, inFeatures: number): number {
-  return type === F32 ? 0 : PANEL_FEATURES * inFeatures * 4;
-}
-
-/** Packs a weight, on all threads where that pays. */
-export function pack({ kernels, pool }: Instance, to: number, weight: WeightRows, scratch: number): void {
-  const { ptr, outBytes, inBytes, inFeatures, outFeatures, type } = weight;
-  const wanted = pool?.itemsFor(WORK_OF_FLOAT * inFeatures * outFeatures);
-  if (type === F32) {
-    if (!wanted) {
-      kernels.packPanels(to, ptr, inFeatures, outFeatures, outBytes, inBytes);
-      return;
-    }
-    const items = panelRuns(outFeatures, wanted, (first, features) => {
-      return [to + first * inFeatures * 4, ptr + first * outBytes, inFeatures, features, outBytes, inBytes];
-    });
-    pool!.run("packPanels", 0, items);
-    return;
-  }
-  const itemOf = (first: number, features: number): number[] => [
-    ...widenArguments(weight, first, features, -1),
-    ...[to + first * inFeatures * 4, -1, inFeatures, features],
-    // As widenArguments leaves them.
-    ...(inBytes === 2 ? [inFeatures * 4, 4] : [4, features * 4]),
-  ];
-  if (wanted) {
-    const items = panelRuns(outFeatures, wanted, itemOf);
-    const bytes = Math.ceil(outFeatures / PANEL_FEATURES / wanted) * packScratchBytes(type, inFeatures);
-    if (pool!.run("gatherRows", bytes, items, "packPanels", WIDEN_ARGUMENTS)) return;
-  }
-  for (const item of panelRuns(outFeatures, Infinity, itemOf)) {
-    callItem(kernels, scratch, item, "gatherRows", "packPanels", WIDEN_ARGUMENTS);
-  }
-}
-
 /**
- * The arguments of `gatherRows` that make f32 at `to` of `features` output features of a weight of 16 bits from `first` on:
- * [features][inFeatures], or [inFeatures][features] where the features stand side by side.
- */
-export function widenArguments(
-  { ptr, outBytes, inBytes, inFeatures, type }: WeightRows,
-  first: number,
-  features: number,
-  to: number,
-): number[] {
-  const from = ptr + first * outBytes;
-  return inBytes === 2
-    ? [to, from, 0, features, inFeatures, inFeatures * 4, outBytes, type]
-    : [to, from, 0, inFeatures, features, features * 4, inBytes, type];
-}
-
-/** How many arguments `gatherRows` has. */
-const WIDEN_ARGUMENTS = 8;
-
-/**
- * The same of a weight that is not packed, at address `weight`: panel by panel, of which each is used while it is still
- * in the processor's cache.
+ * Runs `linear` of a weight that is not packed, at address `weight`: panel by panel, of which each is used while it is
+ * still in the processor's cache.
  *
  * @param call without a gate; its panels are room for one
  */

@@ -1,7 +1,8 @@
 // heed.linear and heed.packLinear: the GEMM against f64, over shapes and forms of weights, its memory and its errors.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { LinearOptions, PackedLinear } from "../../bindings/layer/linear.ts";
+import type { LinearOptions } from "../../bindings/layer/linear.ts";
+import type { PackedLinear } from "../../bindings/layer/packed-linear.ts";
 import type { Rows } from "../../bindings/memory/output.ts";
 import { ULP, largest, maxError } from "../support/budget.ts";
 import { forEachBuild } from "../support/builds.ts";

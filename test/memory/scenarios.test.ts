@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { expect, it, vi } from "vitest";
 import { Heed } from "../../bindings/heed.ts";
 import { KvCache } from "../../bindings/kv-cache/kv-cache.ts";
-import { PackedLinear } from "../../bindings/layer/linear.ts";
+import { PackedLinear } from "../../bindings/layer/packed-linear.ts";
 import { MultiHeadAttention } from "../../bindings/layer/multi-head-attention.ts";
 import { Tensor } from "../../bindings/memory/tensor.ts";
 import { Blocks } from "../../bindings/transformer/blocks.ts";

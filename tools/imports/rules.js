@@ -130,7 +130,7 @@ const BESIDE = [
       "bindings/attention-weights/options.ts",
       "bindings/kv-cache/kv-cache.ts",
       "bindings/kv-cache/page-layout.ts",
-      "bindings/layer/linear.ts",
+      "bindings/layer/packed-linear.ts",
       "bindings/layer/linear-weights.ts",
       "bindings/memory/call-scope.ts",
       "bindings/memory/data.ts",

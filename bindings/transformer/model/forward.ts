@@ -8,7 +8,7 @@
 // A forward pass stops between its calls, so that an asynchronous one can give the thread back there.
 
 import type { Heed } from "../../heed.ts";
-import type { PackedLinear } from "../../layer/linear.ts";
+import type { PackedLinear } from "../../layer/packed-linear.ts";
 import type { Tensor } from "../../memory/tensor.ts";
 import type { Blocks } from "../blocks.ts";
 import type { LayerSpec, Spec } from "./spec.ts";

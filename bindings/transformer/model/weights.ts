@@ -1,5 +1,5 @@
 import type { Weight, WeightDtype } from "../../layer/linear-weights.ts";
-import type { PackedLinear } from "../../layer/linear.ts";
+import type { PackedLinear } from "../../layer/packed-linear.ts";
 import type { Tensor } from "../../memory/tensor.ts";
 import type { Heed } from "../../heed.ts";
 import type { Spec } from "./spec.ts";
