@@ -89,6 +89,8 @@ forEachBuild((_, open) => {
       [{ config: {} }, RangeError, '"config.model_type" expected one of bert'],
       [{ config: { ...config, model_type: "t5" } }, RangeError, '"config.model_type"'],
       [{ config: { ...config, hidden_size: "24" } }, TypeError, '"config.hidden_size" expected a number, got "24"'],
+      [{ config: { ...config, hidden_size: 24.5 } }, RangeError, '"config.hidden_size" expected'],
+      [{ config: { ...config, num_hidden_layers: 1e6 } }, RangeError, '"config.num_hidden_layers" expected'],
       [{ config: { ...config, hidden_act: "mish" } }, RangeError, '"config.hidden_act" expected one of gelu'],
       [{ config: { ...config, hidden_act: "relu" } }, RangeError, '"config.hidden_act"'],
       [{ config: { ...config, use_sliding_window: true } }, RangeError, '"config.use_sliding_window"'],

@@ -116,6 +116,19 @@ forEachBuild((_, open) => {
     });
   });
 
+  it("goes back in every layer, or in none", async () => {
+    const { config, tensors } = smallModel("gemma3_text");
+    const layer_types = ["full_attention", "sliding_attention"];
+    using model = await load({ config: { ...config, layer_types }, tensors });
+    using session = model.start({ capacity: 512 });
+    for (let n = 0; n < 30; n++) session.read(C);
+    expect(() => session.truncate(100)).toThrow(RangeError);
+    expect(session.length).toBe(30 * C.length);
+    session.read(B);
+    session.truncate(0);
+    expect(session.length).toBe(0);
+  });
+
   it.each(["f16", "int8"] as const)("keeps keys and values of a session in %s", async (dtype) => {
     const { config, tensors, logits, vocab } = smallModel("llama");
     using model = await load({ config, tensors });

@@ -31,10 +31,10 @@ const GPT2: Family = {
     fields.only("scale_attn_weights", true);
     fields.only("scale_attn_by_inverse_layer_idx", false);
     const sizes = sizesOf(fields);
-    const positions = fields.number(["n_positions", "n_ctx"], 1024);
+    const positions = fields.size(["n_positions", "n_ctx"], 1024);
     return {
       ...sizes,
-      ffnSize: fields.number("n_inner", 4 * sizes.hiddenSize),
+      ffnSize: fields.size("n_inner", 4 * sizes.hiddenSize),
       activation: activationOf(fields, ["activation_function"], false, "gelu_new"),
       eps: fields.number("layer_norm_epsilon", 1e-5, 0),
       positions,
@@ -84,7 +84,7 @@ function readLlama(
     ...sizes,
     activation: activationOf(fields, ["hidden_act"], true, "silu"),
     eps: fields.number("rms_norm_eps", 1e-6, 0),
-    maxLength: fields.number("max_position_embeddings", 2048),
+    maxLength: fields.size("max_position_embeddings", 2048),
     biases: { qkv: qkvBias ?? bias, o: bias, ffn: fields.boolean("mlp_bias", false), norm: false, head: false },
     tied: fields.boolean("tie_word_embeddings", false),
     layers: layersOf(fields, () => ({ window, rotary })),
@@ -129,7 +129,7 @@ const GEMMA3: Family = {
     const common = readLlama(fields, { window: undefined });
     const { headDim, hiddenSize } = common;
     const window = windowOf(fields);
-    const every = fields.number(["sliding_window_pattern", "_sliding_window_pattern"], 6);
+    const every = fields.size(["sliding_window_pattern", "_sliding_window_pattern"], 6);
     const types = fields.get("layer_types");
     const isNear = (layer: number): boolean =>
       Array.isArray(types) ? types[layer] === "sliding_attention" : (layer + 1) % every !== 0;
@@ -166,5 +166,5 @@ export const DECODERS: Readonly<Record<string, Family>> = {
 /** `sliding_window` counts the query's own key. */
 function windowOf(fields: Fields): LayerSpec["window"] {
   const size = fields.get("sliding_window");
-  return size === undefined ? undefined : { left: fields.number("sliding_window") - 1, right: 0 };
+  return size === undefined ? undefined : { left: fields.size("sliding_window") - 1, right: 0 };
 }

@@ -37,13 +37,13 @@ const BERT: Family = {
 
 function readBert(fields: Fields, firstPosition: number): Omit<Spec, "type" | "family"> {
   fields.only("position_embedding_type", "absolute");
-  const positions = fields.number("max_position_embeddings", 512);
+  const positions = fields.size("max_position_embeddings", 512);
   return {
     ...sizesOf(fields),
     activation: activationOf(fields, ["hidden_act"], false, "gelu"),
     eps: fields.number("layer_norm_eps", 1e-12, 0),
     positions,
-    types: fields.number("type_vocab_size", 2, 0),
+    types: fields.size("type_vocab_size", 2, 0),
     firstPosition,
     maxLength: positions - firstPosition,
     biases: { qkv: true, o: true, ffn: true, norm: true, head: true },
@@ -57,7 +57,7 @@ const ROBERTA: Family = {
   names: { ...BERT_NAMES, dense: "classifier.dense", classifier: "classifier.out_proj" },
   ignored: /^(embeddings\.position_ids|lm_head\..*|qa_outputs\..*|pooler\..*)$/,
   // Positions are counted from behind the row of the padding.
-  read: (fields) => readBert(fields, fields.number("pad_token_id", 1, 0) + 1),
+  read: (fields) => readBert(fields, fields.size("pad_token_id", 1, 0) + 1),
 };
 
 const DISTILBERT: Family = {
@@ -115,8 +115,8 @@ const MODERNBERT: Family = {
   read: (fields) => {
     fields.only("classifier_activation", "gelu");
     const sizes = sizesOf(fields);
-    const left = fields.number("local_attention", 128) >> 1;
-    const every = fields.number("global_attn_every_n_layers", 3);
+    const left = fields.size("local_attention", 128) >> 1;
+    const every = fields.size("global_attn_every_n_layers", 3);
     const pooling = fields.get("classifier_pooling") ?? "cls";
     if (pooling !== "cls" && pooling !== "mean") {
       throw wrongValue("config.classifier_pooling", '"cls" or "mean"', pooling);
@@ -133,7 +133,7 @@ const MODERNBERT: Family = {
       ...sizes,
       activation: activationOf(fields, ["hidden_activation"], true, "gelu"),
       eps: fields.number("norm_eps", 1e-5, 0),
-      maxLength: fields.number("max_position_embeddings", 8192),
+      maxLength: fields.size("max_position_embeddings", 8192),
       biases: {
         qkv: fields.boolean("attention_bias", false),
         o: fields.boolean("attention_bias", false),

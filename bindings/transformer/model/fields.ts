@@ -1,4 +1,4 @@
-import { checkObject, isObject, wrongKind, wrongValue } from "../../check.ts";
+import { checkInteger, checkObject, isObject, wrongKind, wrongValue } from "../../check.ts";
 import type { Activation } from "../../layer/epilogue.ts";
 import { rotaryFrequencies } from "../../rotary/frequencies.ts";
 import type { RotaryForm } from "../../rotary/options.ts";
@@ -31,6 +31,13 @@ export class Fields {
     if (typeof value !== "number") throw wrongKind(`config.${all[0]!}`, "a number", value);
     if (!(value >= low && value < 2 ** 31)) throw wrongValue(`config.${all[0]!}`, `a number from ${low} on`, value);
     return value;
+  }
+
+  /** {@link number} that is an integer, of at most `high`. */
+  size(names: string | readonly string[], otherwise?: number, low = 1, high = 2 ** 31 - 1): number {
+    const value = this.number(names, otherwise, low);
+    const name = typeof names === "string" ? names : names[0]!;
+    return checkInteger(`config.${name}`, value, low, high);
   }
 
   boolean(name: string, otherwise: boolean): boolean {

@@ -183,7 +183,11 @@ export class Session {
    */
   truncate(length: number): void {
     if (this.#isReading) throw inUse("session", "Session");
-    for (const cache of this.#own()) cache.truncate(length);
+    const caches = this.#own();
+    // A window may have given back what is asked for: then the first cache that has one refuses, and none has changed.
+    for (const isWindowed of [true, false]) {
+      for (const cache of caches) if (cache.window < Infinity === isWindowed) cache.truncate(length);
+    }
     this.#logits = undefined;
   }
 
